@@ -1,0 +1,1 @@
+"""The registry of device profiles for VM live migration."""

@@ -1,0 +1,14 @@
+"""Canonical JSON and digests: equal content has one form and one name."""
+
+import json
+from hashlib import sha256
+
+
+def canonical_json(document: object) -> str:
+    """Return UTF-8 JSON with sorted keys, no spaces and exact integers."""
+    return json.dumps(document, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def digest(canonical: str) -> str:
+    """Return `sha256:<hex>` of a canonical JSON text."""
+    return f"sha256:{sha256(canonical.encode()).hexdigest()}"

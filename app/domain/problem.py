@@ -1,0 +1,72 @@
+"""The problems that a verdict can find, each with the rule that finds it: the one table of problem codes."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from app.domain.value import Value
+
+
+class ProblemCode(StrEnum):
+    """Why a device cannot be re-created on a destination; the strings are part of the interface and never change."""
+
+    UNKNOWN_MODEL = "unknown-model"
+    UNKNOWN_PROFILE = "unknown-profile"
+    UNKNOWN_RELEASE = "unknown-release"
+    SOURCE_UNKNOWN = "source-unknown"
+    PROFILE_NOT_FOR_MODEL = "profile-not-for-model"
+    UNKNOWN_VARIABLE = "unknown-variable"
+    SOURCE_VALUE_INVALID = "source-value-invalid"
+    MODEL_NOT_SUPPORTED = "model-not-supported"
+    NOT_MIGRATABLE = "not-migratable"
+    VARIABLE_NOT_SUPPORTED = "variable-not-supported"
+    TYPE_MISMATCH = "type-mismatch"
+    VALUE_NOT_ALLOWED = "value-not-allowed"
+    CANNOT_BE_OFF = "cannot-be-off"
+    CONSTRAINT_VIOLATED = "constraint-violated"
+    PROFILE_NOT_LISTED = "profile-not-listed"
+
+
+RULES: dict[ProblemCode, str] = {
+    ProblemCode.UNKNOWN_MODEL: "The device model is in the registry.",
+    ProblemCode.UNKNOWN_PROFILE: "The profile that the device names is in the registry.",
+    ProblemCode.UNKNOWN_RELEASE: "The source release and the destination's releases are in the registry.",
+    ProblemCode.SOURCE_UNKNOWN: "The device names a release or a profile, or says that its values are complete.",
+    ProblemCode.PROFILE_NOT_FOR_MODEL: "The profile names the device model: else it says nothing about the device.",
+    ProblemCode.UNKNOWN_VARIABLE: "The source release has every variable that the device has in effect.",
+    ProblemCode.SOURCE_VALUE_INVALID: "The source release allows the configuration that the device is said to have.",
+    ProblemCode.MODEL_NOT_SUPPORTED: "The release implements the device model.",
+    ProblemCode.NOT_MIGRATABLE: "The device is migratable in this configuration, at the source and the destination.",
+    ProblemCode.VARIABLE_NOT_SUPPORTED: "The destination has every variable that is in effect.",
+    ProblemCode.TYPE_MISMATCH: "A variable in effect has the same type at the destination.",
+    ProblemCode.VALUE_NOT_ALLOWED: "The value of a variable in effect is allowed at the destination.",
+    ProblemCode.CANNOT_BE_OFF: "A variable of the destination that is not in effect can take its off value.",
+    ProblemCode.CONSTRAINT_VIOLATED: "The completed configuration meets every constraint of the destination.",
+    ProblemCode.PROFILE_NOT_LISTED: "Under policy strict, the destination release lists the profile.",
+}
+
+
+class WarningCode(StrEnum):
+    """What a verdict tells beside its problems; the strings are part of the interface and never change."""
+
+    ONLY_VARIABLES_COMPARED = "only-variables-compared"
+    UNKNOWN_RELEASE = "unknown-release"
+    RESTRICTION_WITHOUT_EFFECT = "restriction-without-effect"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One reason why a device cannot be re-created, with what was found and what was allowed."""
+
+    code: ProblemCode
+    message: str
+    variable: str | None = None
+    value: Value | None = None
+    allowed: tuple[object, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Caution:
+    """Something to know about a verdict, in a warning: it does not make the device incompatible."""
+
+    code: WarningCode
+    message: str

@@ -1,0 +1,27 @@
+"""Settings, from environment variables that begin with REGISTRY_."""
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """What an operator may set; each field is the environment variable REGISTRY_<FIELD>."""
+
+    model_config = SettingsConfigDict(env_prefix="REGISTRY_", frozen=True)
+
+    database_url: str = Field(
+        "sqlite:///var/registry.db", description="sqlite:///<path> or postgresql://…, without a driver's name"
+    )
+    admin_token: SecretStr | None = Field(
+        None, description="the token that may write; without one, nobody may", min_length=8
+    )
+    max_body_bytes: int = Field(32 * 1024 * 1024, description="the largest request body, in bytes", ge=1024)
+
+
+class ClientSettings(BaseSettings):
+    """What the client commands read; each field is the environment variable REGISTRY_<FIELD>."""
+
+    model_config = SettingsConfigDict(env_prefix="REGISTRY_", frozen=True)
+
+    url: str = Field("http://127.0.0.1:8000", description="the registry to talk to")
+    token: SecretStr | None = Field(None, description="the token to write with")

@@ -1,0 +1,1 @@
+"""Where published entries are kept: SQLite or PostgreSQL, with the same behaviour."""

@@ -1,0 +1,142 @@
+"""The registry as verdicts see it: looked up once, kept while nothing is added; content is kept by digest for ever."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from threading import Lock
+from typing import Generic, TypeVar
+
+import sqlalchemy as sa
+
+from app.domain.model import Model
+from app.domain.name import InvalidNameError, ReleaseName
+from app.domain.profile import Profile, Values
+from app.domain.release import Release
+from app.domain.variable_set import VariableSet
+from app.storage import database, lookup, schema
+
+# What another process publishes is seen at most this much later (the promise is one second).
+FRESH_SECONDS = 0.5
+
+Content = TypeVar("Content")
+
+
+class _ByDigest(Generic[Content]):
+    """Content read once for each digest."""
+
+    def __init__(self, engine: sa.Engine, read: Callable[[sa.Connection, list[str]], dict[str, Content]]) -> None:
+        self._engine = engine
+        self._read = read
+        self._kept: dict[str, Content] = {}
+
+    def __getitem__(self, digest: str) -> Content:
+        if digest not in self._kept:
+            with database.reading(self._engine) as connection:
+                self._kept.update(self._read(connection, [digest]))
+        return self._kept[digest]
+
+
+class _Named(Mapping[str, Content]):
+    """Content by model, of which only the digests are known until it is asked for."""
+
+    def __init__(self, digests: Mapping[str, str], content: _ByDigest[Content]) -> None:
+        self._digests = digests
+        self._content = content
+
+    def __getitem__(self, model: str) -> Content:
+        return self._content[self._digests[model]]
+
+    def __contains__(self, model: object) -> bool:
+        return model in self._digests
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._digests)
+
+    def __len__(self) -> int:
+        return len(self._digests)
+
+
+class Catalog:
+    """Gives the registry as it stands."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+        self._sets = _ByDigest(engine, lookup.variable_sets)
+        self._values: _ByDigest[Values] = _ByDigest(engine, lookup.profile_values)
+        self._lock = Lock()
+        self._checked = float("-inf")
+        self._standing: Standing | None = None
+
+    def standing(self) -> "Standing":
+        """Return the registry as it stands, at most FRESH_SECONDS old."""
+        with self._lock:
+            now = time.monotonic()
+            if self._standing is None or now - self._checked > FRESH_SECONDS:
+                with database.reading(self._engine) as connection:
+                    revision = database.revision(connection)
+                if self._standing is None or self._standing.revision != revision:
+                    self._standing = Standing(revision, self._engine, self._sets, self._values)
+                self._checked = now
+            return self._standing
+
+    def outdate(self) -> None:
+        """Look again at the next question: this process has added something."""
+        self._checked = float("-inf")
+
+
+class Standing:
+    """The registry at one revision; implements the lookups of a verdict."""
+
+    def __init__(
+        self, revision: int, engine: sa.Engine, sets: _ByDigest[VariableSet], values: _ByDigest[Values]
+    ) -> None:
+        self.revision = revision
+        self._engine = engine
+        self._sets = sets
+        self._values = values
+        self._models: dict[str, Model | None] = {}
+        self._releases: dict[str, Release | None] = {}
+        self._profiles: dict[str, Profile | None] = {}
+
+    def model(self, name: str) -> Model | None:
+        """Return the device model, None if it is not published."""
+        if name not in self._models:
+            with database.reading(self._engine) as connection:
+                self._models[name] = lookup.models(connection, [name]).get(name)
+        return self._models[name]
+
+    def release(self, name: str) -> Release | None:
+        """Return the release, None if it is not published."""
+        if name not in self._releases:
+            with database.reading(self._engine) as connection:
+                self._releases[name] = self._read_release(connection, name)
+        return self._releases[name]
+
+    def _read_release(self, connection: sa.Connection, text: str) -> Release | None:
+        try:
+            name = ReleaseName.parse(text)
+        except InvalidNameError:
+            return None
+        release_id = lookup.release_id(connection, name.implementation, name.version)
+        if release_id is None:
+            return None
+        sets = _Named(lookup.release_models(connection, release_id), self._sets)
+        return Release(name, sets, lookup.listed_profiles(connection, release_id))
+
+    def profile(self, name: str) -> Profile | None:
+        """Return the profile, None if it is not published."""
+        if name not in self._profiles:
+            with database.reading(self._engine) as connection:
+                self._profiles[name] = self._read_profile(connection, name)
+        return self._profiles[name]
+
+    def _read_profile(self, connection: sa.Connection, name: str) -> Profile | None:
+        profile_id = lookup.ids(connection, schema.profile, [name]).get(name)
+        if profile_id is None:
+            return None
+        digests = lookup.resolved_entries(connection, [profile_id])[profile_id]
+        return Profile(name, _Named(digests, self._values))
+
+    def releases_implementing(self, models: list[str]) -> list[str]:
+        """Return the releases that implement one of the models, in the order published."""
+        with database.reading(self._engine) as connection:
+            return [str(ReleaseName(*found)) for found in lookup.implementing(connection, models)]

@@ -1,0 +1,97 @@
+"""The database: its engine, its reading and writing transactions, its migrations."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from sqlite3 import Connection as SqliteConnection
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from app.storage import schema
+
+_MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
+# Any number will do, as long as every publication takes the same.
+_PUBLICATION_LOCK = 0x70726F66
+_SQLITE_BUSY_SECONDS = 30
+
+
+def create_engine(url: str, *, pool_size: int = 10) -> sa.Engine:
+    """Return an engine for `sqlite:///<path>` or `postgresql://…`; raises ValueError for any other URL.
+
+    pool_size: connections kept open; twice as many may be open at a time.
+    """
+    try:
+        parsed = sa.make_url(url)
+    except sa.exc.ArgumentError as error:
+        message = "the database URL is not of the form sqlite:///<path> or postgresql://…"
+        raise ValueError(message) from error
+    if parsed.drivername == "sqlite" and parsed.database:
+        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        engine = sa.create_engine(parsed, connect_args={"timeout": _SQLITE_BUSY_SECONDS}, pool_size=pool_size)
+        sa.event.listen(engine, "connect", _configure_sqlite)
+        sa.event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    if parsed.drivername == "postgresql":
+        return sa.create_engine(
+            parsed.set(drivername="postgresql+psycopg"), pool_size=pool_size, max_overflow=pool_size, pool_pre_ping=True
+        )
+    message = f"the database is sqlite:///<path> or postgresql://…, not {parsed.drivername}"
+    raise ValueError(message)
+
+
+def _configure_sqlite(connection: SqliteConnection, _record: object) -> None:
+    connection.isolation_level = None  # transactions begin with _begin_sqlite, never by themselves
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    writes = connection.get_execution_options().get("writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+@contextmanager
+def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """Yield a connection that sees one state of the registry."""
+    isolation: dict[str, Any] = {} if engine.dialect.name == "sqlite" else {"isolation_level": "REPEATABLE READ"}
+    with engine.connect().execution_options(**isolation) as connection:
+        yield connection
+
+
+@contextmanager
+def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """Yield a connection whose transaction is the only one that publishes; commits at the end, or nothing is kept."""
+    with engine.connect().execution_options(writes=True) as connection, connection.begin():
+        if engine.dialect.name == "postgresql":
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_PUBLICATION_LOCK)))
+        yield connection
+
+
+def _alembic_config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    return config
+
+
+def migrate(engine: sa.Engine) -> None:
+    """Bring the schema to this program's version; any number of processes may do so at once."""
+    config = _alembic_config()
+    with writing(engine) as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def is_migrated(connection: sa.Connection) -> bool:
+    """Return whether the schema is of this program's version."""
+    heads = set(ScriptDirectory.from_config(_alembic_config()).get_heads())
+    return set(MigrationContext.configure(connection).get_current_heads()) == heads
+
+
+def revision(connection: sa.Connection) -> int:
+    """Return how often anything was added."""
+    return connection.execute(sa.select(schema.revision.c.number)).scalar_one()

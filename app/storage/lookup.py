@@ -1,0 +1,180 @@
+"""Reading of domain objects by name, id or digest, many at a time."""
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+import sqlalchemy as sa
+
+from app.domain.document import Place
+from app.domain.model import Model, Statement
+from app.domain.profile import Values
+from app.domain.value import Type, Value
+from app.domain.variable_set import VariableSet
+from app.storage import schema
+
+Key = TypeVar("Key", str, int)
+
+# Below the number of parameters that SQLite and PostgreSQL take in one statement.
+_BATCH = 10_000
+
+
+def _batches(keys: Iterable[Key]) -> Iterator[list[Key]]:
+    ordered = list(dict.fromkeys(keys))
+    for start in range(0, len(ordered), _BATCH):
+        yield ordered[start : start + _BATCH]
+
+
+def ids(connection: sa.Connection, table: sa.Table, names: Iterable[str]) -> dict[str, int]:
+    """Return the ids of the rows with these names; names that are not there are left out."""
+    found: dict[str, int] = {}
+    for batch in _batches(names):
+        rows = connection.execute(sa.select(table.c.name, table.c.id).where(table.c.name.in_(batch)))
+        found.update((row.name, row.id) for row in rows)
+    return found
+
+
+def models(connection: sa.Connection, names: Iterable[str]) -> dict[str, Model]:
+    """Return the device models of these names; names that are not there are left out."""
+    stated: dict[str, dict[str, dict[str, Statement]]] = {}
+    statement, off_value, model, vendor = schema.statement, schema.off_value, schema.model, schema.vendor
+    for batch in _batches(names):
+        stated.update((row.name, {}) for row in connection.execute(sa.select(model.c.name).where(model.c.name.in_(batch))))
+        rows = connection.execute(
+            sa.select(
+                model.c.name,
+                vendor.c.name.label("vendor"),
+                statement.c.variable,
+                statement.c.type,
+                off_value.c.value,
+            )
+            .select_from(statement.join(model).join(vendor, vendor.c.id == statement.c.vendor_id).outerjoin(off_value))
+            .where(model.c.name.in_(batch))
+        )
+        for name, by, variable, of_type, off in rows:
+            off_now: Value | None = None if off is None else json.loads(off)
+            stated[name].setdefault(by, {})[variable] = Statement(Type(of_type), off_now)
+    return {name: Model(name, statements) for name, statements in stated.items()}
+
+
+def read_variable_set(document: str) -> VariableSet:
+    """Return the set that a stored canonical document states."""
+    fields = json.loads(document)
+    name = fields.pop("model")
+    at = Place()
+    read = VariableSet.read(name, fields, at)
+    at.raise_faults()
+    return read
+
+
+def variable_sets(connection: sa.Connection, digests: Iterable[str]) -> dict[str, VariableSet]:
+    """Return the variable sets of these digests."""
+    table = schema.variable_set
+    found: dict[str, VariableSet] = {}
+    for batch in _batches(digests):
+        rows = connection.execute(sa.select(table.c.digest, table.c.document).where(table.c.digest.in_(batch)))
+        found.update((row.digest, read_variable_set(row.document)) for row in rows)
+    return found
+
+
+def profile_values(connection: sa.Connection, digests: Iterable[str]) -> dict[str, Values]:
+    """Return the profile values of these digests."""
+    table = schema.profile_values
+    found: dict[str, Values] = {}
+    for batch in _batches(digests):
+        rows = connection.execute(sa.select(table.c.digest, table.c.document).where(table.c.digest.in_(batch)))
+        found.update((row.digest, json.loads(row.document)) for row in rows)
+    return found
+
+
+def release_models(connection: sa.Connection, release_id: int) -> dict[str, str]:
+    """Return the digests of a release's variable sets by model."""
+    rows = connection.execute(
+        sa.select(schema.model.c.name, schema.release_model.c.digest)
+        .join_from(schema.release_model, schema.model)
+        .where(schema.release_model.c.release_id == release_id)
+    )
+    return {name: digest for name, digest in rows}
+
+
+def listed_profiles(connection: sa.Connection, release_id: int) -> frozenset[str] | None:
+    """Return the profiles on a release's list; None where it says nothing about profiles."""
+    table = schema.profile_list
+    if connection.execute(sa.select(table.c.release_id).where(table.c.release_id == release_id)).first() is None:
+        return None
+    rows = connection.execute(
+        sa.select(schema.profile.c.name)
+        .join_from(schema.release_profile, schema.profile)
+        .where(schema.release_profile.c.release_id == release_id)
+    )
+    return frozenset(rows.scalars())
+
+
+def release_id(connection: sa.Connection, implementation: str, version: str) -> int | None:
+    """Return the id of a release, None if it is not there."""
+    query = (
+        sa.select(schema.release.c.id)
+        .join_from(schema.release, schema.implementation)
+        .where(schema.implementation.c.name == implementation, schema.release.c.version == version)
+    )
+    return connection.execute(query).scalar_one_or_none()
+
+
+def implementing(connection: sa.Connection, models: Iterable[str]) -> list[tuple[str, str]]:
+    """Return the releases (implementation, version) that implement one of the models, in the order published."""
+    query = (
+        sa.select(schema.implementation.c.name, schema.release.c.version, schema.release.c.id)
+        .distinct()
+        .select_from(schema.release_model)
+        .join(schema.release)
+        .join(schema.implementation)
+        .join(schema.model, schema.model.c.id == schema.release_model.c.model_id)
+        .where(schema.model.c.name.in_(list(models)))
+        .order_by(schema.release.c.id)
+    )
+    return [(row.name, row.version) for row in connection.execute(query)]
+
+
+def profile_entries(connection: sa.Connection, profile_id: int) -> dict[str, tuple[str, str]]:
+    """Return the digests (own, resolved) of what a profile itself states by model."""
+    table = schema.profile_entry
+    rows = connection.execute(
+        sa.select(schema.model.c.name, table.c.own_digest, table.c.resolved_digest)
+        .join_from(table, schema.model)
+        .where(table.c.profile_id == profile_id)
+    )
+    return {name: (own, resolved) for name, own, resolved in rows}
+
+
+def resolved_entries(connection: sa.Connection, profile_ids: Iterable[int]) -> dict[int, dict[str, str]]:
+    """Return the digests of profiles' resolved values by model, with what they inherit.
+
+    An entry is resolved when it is published and stays so; a model that a profile does not name itself is that of the
+    nearest profile above that names it.
+    """
+    entry, profile = schema.profile_entry, schema.profile
+    found: dict[int, dict[str, str]] = {}
+    for batch in _batches(profile_ids):
+        lineage = (
+            sa.select(profile.c.id.label("below"), profile.c.id, profile.c.extends_id, sa.literal(0).label("depth"))
+            .where(profile.c.id.in_(batch))
+            .cte("lineage", recursive=True)
+        )
+        lineage = lineage.union_all(
+            sa.select(lineage.c.below, profile.c.id, profile.c.extends_id, lineage.c.depth + 1).where(
+                profile.c.id == lineage.c.extends_id
+            )
+        )
+        rows = connection.execute(
+            sa.select(lineage.c.below, schema.model.c.name, entry.c.resolved_digest)
+            .select_from(lineage)
+            .join(entry, entry.c.profile_id == lineage.c.id)
+            .join(schema.model, schema.model.c.id == entry.c.model_id)
+            .order_by(lineage.c.depth.desc())
+        )
+        found.update((each, {}) for each in batch)
+        for below, name, digest in rows:
+            found[below][name] = digest
+    return found
+
+

@@ -1,0 +1,163 @@
+"""The tables. Rows are only ever added: triggers in the database refuse to change or delete what is published."""
+
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.dialects.postgresql import TEXT as POSTGRESQL_TEXT
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(column_0_label)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# Names sort by code point on both databases, so that a page ends at the same place on both.
+Name = Text().with_variant(POSTGRESQL_TEXT(collation="C"), "postgresql")
+
+vendor = Table(
+    "vendor",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", Name, nullable=False, unique=True),
+    Column("title", Text),
+    Column("url", Text),
+)
+
+model = Table(
+    "model",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("vendor_id", ForeignKey("vendor.id"), nullable=False, index=True),
+    Column("name", Name, nullable=False, unique=True),
+)
+
+statement = Table(
+    "statement",
+    metadata,
+    Column("model_id", ForeignKey("model.id"), nullable=False),
+    Column("vendor_id", ForeignKey("vendor.id"), nullable=False),
+    Column("variable", Name, nullable=False, index=True),
+    Column("type", Text, CheckConstraint("type IN ('bool', 'int', 'str')", name="type"), nullable=False),
+    PrimaryKeyConstraint("model_id", "vendor_id", "variable"),
+)
+
+off_value = Table(
+    "off_value",
+    metadata,
+    Column("model_id", Integer, nullable=False),
+    Column("vendor_id", Integer, nullable=False),
+    Column("variable", Name, nullable=False),
+    Column("value", Text, nullable=False),  # JSON
+    PrimaryKeyConstraint("model_id", "vendor_id", "variable"),
+    ForeignKeyConstraint(
+        ["model_id", "vendor_id", "variable"], ["statement.model_id", "statement.vendor_id", "statement.variable"]
+    ),
+)
+
+implementation = Table(
+    "implementation",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("vendor_id", ForeignKey("vendor.id"), nullable=False, index=True),
+    Column("name", Name, nullable=False, unique=True),
+)
+
+release = Table(
+    "release",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("implementation_id", ForeignKey("implementation.id"), nullable=False),
+    Column("version", Name, nullable=False),
+    Column("description", Text),
+    UniqueConstraint("implementation_id", "version"),
+)
+
+variable_set = Table(
+    "variable_set",
+    metadata,
+    Column("digest", Name, primary_key=True),
+    Column("model_id", ForeignKey("model.id"), nullable=False),
+    Column("document", Text, nullable=False),  # canonical JSON
+    UniqueConstraint("model_id", "digest"),
+)
+
+release_model = Table(
+    "release_model",
+    metadata,
+    Column("release_id", ForeignKey("release.id"), nullable=False),
+    Column("model_id", Integer, nullable=False),
+    Column("digest", Name, nullable=False),
+    PrimaryKeyConstraint("release_id", "model_id"),
+    Index("ix_release_model_model_id_digest", "model_id", "digest"),
+    ForeignKeyConstraint(["model_id", "digest"], ["variable_set.model_id", "variable_set.digest"]),
+)
+
+profile = Table(
+    "profile",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("vendor_id", ForeignKey("vendor.id"), nullable=False, index=True),
+    Column("name", Name, nullable=False, unique=True),
+    Column("extends_id", ForeignKey("profile.id"), index=True),
+    Column("description", Text),
+)
+
+profile_values = Table(
+    "profile_values",
+    metadata,
+    Column("digest", Name, primary_key=True),
+    Column("document", Text, nullable=False),  # canonical JSON
+)
+
+profile_entry = Table(
+    "profile_entry",
+    metadata,
+    Column("profile_id", ForeignKey("profile.id"), nullable=False),
+    Column("model_id", ForeignKey("model.id"), nullable=False, index=True),
+    Column("own_digest", ForeignKey("profile_values.digest"), nullable=False),
+    Column("resolved_digest", ForeignKey("profile_values.digest"), nullable=False),
+    PrimaryKeyConstraint("profile_id", "model_id"),
+)
+
+# A release without a row here says nothing about profiles; with one, it supports those of release_profile and no other.
+profile_list = Table(
+    "profile_list", metadata, Column("release_id", ForeignKey("release.id"), primary_key=True, autoincrement=False)
+)
+
+release_profile = Table(
+    "release_profile",
+    metadata,
+    Column("release_id", ForeignKey("profile_list.release_id"), nullable=False),
+    Column("profile_id", ForeignKey("profile.id"), nullable=False, index=True),
+    PrimaryKeyConstraint("release_id", "profile_id"),
+)
+
+# What is derived from a release as it stands, renewed with every addition.
+release_digest = Table(
+    "release_digest",
+    metadata,
+    Column("release_id", ForeignKey("release.id"), primary_key=True, autoincrement=False),
+    Column("digest", Text, nullable=False),
+)
+
+# How often anything was added: what is read is current while this number stands.
+revision = Table(
+    "revision",
+    metadata,
+    Column("id", Integer, CheckConstraint("id = 1", name="single_row"), primary_key=True, autoincrement=False),
+    Column("number", Integer, nullable=False),
+)
