@@ -10,12 +10,12 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="REGISTRY_", frozen=True)
 
     database_url: str = Field(
-        "sqlite:///var/registry.db", description="sqlite:///<path> or postgresql://…, without a driver's name"
+        default="sqlite:///var/registry.db", description="sqlite:///<path> or postgresql://…, without a driver's name"
     )
     admin_token: SecretStr | None = Field(
-        None, description="the token that may write; without one, nobody may", min_length=8
+        default=None, description="the token that may write; without one, nobody may", min_length=8
     )
-    max_body_bytes: int = Field(32 * 1024 * 1024, description="the largest request body, in bytes", ge=1024)
+    max_body_bytes: int = Field(default=32 * 1024 * 1024, description="the largest request body, in bytes", ge=1024)
 
 
 class ClientSettings(BaseSettings):
@@ -23,5 +23,5 @@ class ClientSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="REGISTRY_", frozen=True)
 
-    url: str = Field("http://127.0.0.1:8000", description="the registry to talk to")
-    token: SecretStr | None = Field(None, description="the token to write with")
+    url: str = Field(default="http://127.0.0.1:8000", description="the registry to talk to")
+    token: SecretStr | None = Field(default=None, description="the token to write with")

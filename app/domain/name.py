@@ -55,6 +55,15 @@ def name(text: str) -> str:
     return text
 
 
+def is_name(text: str) -> bool:
+    """Return whether text is a `<vendor>/<path>` name."""
+    try:
+        name(text)
+    except InvalidNameError:
+        return False
+    return True
+
+
 def version(text: str) -> str:
     """Return text if it is a version: 1 to 64 letters, digits and `._+~:-`, the first a letter or digit."""
     if not _VERSION.fullmatch(text):
@@ -103,3 +112,12 @@ class ReleaseName:
 
     def __str__(self) -> str:
         return f"{self.implementation}@{self.version}"
+
+
+def is_release_name(text: str) -> bool:
+    """Return whether text is `<implementation>@<version>`."""
+    try:
+        ReleaseName.parse(text)
+    except InvalidNameError:
+        return False
+    return True

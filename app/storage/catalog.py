@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 import sqlalchemy as sa
 
 from app.domain.model import Model
-from app.domain.name import InvalidNameError, ReleaseName
+from app.domain.name import ReleaseName, is_name, is_release_name
 from app.domain.profile import Profile, Values
 from app.domain.release import Release
 from app.domain.variable_set import VariableSet
@@ -18,6 +18,7 @@ from app.storage import database, lookup, schema
 FRESH_SECONDS = 0.5
 
 Content = TypeVar("Content")
+Found = TypeVar("Found")
 
 
 class _ByDigest(Generic[Content]):
@@ -93,29 +94,36 @@ class Standing:
         self._engine = engine
         self._sets = sets
         self._values = values
-        self._models: dict[str, Model | None] = {}
-        self._releases: dict[str, Release | None] = {}
-        self._profiles: dict[str, Profile | None] = {}
+        self._models: dict[str, Model] = {}
+        self._releases: dict[str, Release] = {}
+        self._profiles: dict[str, Profile] = {}
 
     def model(self, name: str) -> Model | None:
         """Return the device model, None if it is not published."""
-        if name not in self._models:
-            with database.reading(self._engine) as connection:
-                self._models[name] = lookup.models(connection, [name]).get(name)
-        return self._models[name]
+        if not is_name(name):
+            return None
+        return self._look_up(self._models, name, lambda connection: lookup.models(connection, [name]).get(name))
 
     def release(self, name: str) -> Release | None:
         """Return the release, None if it is not published."""
-        if name not in self._releases:
+        if not is_release_name(name):
+            return None
+        return self._look_up(self._releases, name, lambda connection: self._read_release(connection, name))
+
+    def _look_up(
+        self, kept: dict[str, Found], name: str, read: Callable[[sa.Connection], Found | None]
+    ) -> Found | None:
+        """Return what is kept or read; what is not there is not kept, so that no question can fill the memory."""
+        found = kept.get(name)
+        if found is None:
             with database.reading(self._engine) as connection:
-                self._releases[name] = self._read_release(connection, name)
-        return self._releases[name]
+                found = read(connection)
+            if found is not None:
+                kept[name] = found
+        return found
 
     def _read_release(self, connection: sa.Connection, text: str) -> Release | None:
-        try:
-            name = ReleaseName.parse(text)
-        except InvalidNameError:
-            return None
+        name = ReleaseName.parse(text)
         release_id = lookup.release_id(connection, name.implementation, name.version)
         if release_id is None:
             return None
@@ -124,10 +132,9 @@ class Standing:
 
     def profile(self, name: str) -> Profile | None:
         """Return the profile, None if it is not published."""
-        if name not in self._profiles:
-            with database.reading(self._engine) as connection:
-                self._profiles[name] = self._read_profile(connection, name)
-        return self._profiles[name]
+        if not is_name(name):
+            return None
+        return self._look_up(self._profiles, name, lambda connection: self._read_profile(connection, name))
 
     def _read_profile(self, connection: sa.Connection, name: str) -> Profile | None:
         profile_id = lookup.ids(connection, schema.profile, [name]).get(name)

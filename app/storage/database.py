@@ -64,12 +64,17 @@ def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
 
 
 @contextmanager
-def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """Yield a connection whose transaction is the only one that publishes; commits at the end, or nothing is kept."""
-    with engine.connect().execution_options(writes=True) as connection, connection.begin():
+def writing(engine: sa.Engine, *, dry_run: bool = False) -> Iterator[sa.Connection]:
+    """Yield a connection whose transaction is the only one that publishes.
+
+    It commits at the end; after an error, or of a dry run, nothing is kept.
+    """
+    with engine.connect().execution_options(writes=True) as connection, connection.begin() as transaction:
         if engine.dialect.name == "postgresql":
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_PUBLICATION_LOCK)))
         yield connection
+        if dry_run:
+            transaction.rollback()
 
 
 def _alembic_config() -> Config:
@@ -94,4 +99,5 @@ def is_migrated(connection: sa.Connection) -> bool:
 
 def revision(connection: sa.Connection) -> int:
     """Return how often anything was added."""
-    return connection.execute(sa.select(schema.revision.c.number)).scalar_one()
+    number: int = connection.execute(sa.select(schema.revision.c.number)).scalar_one()
+    return number

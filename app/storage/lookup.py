@@ -178,3 +178,25 @@ def resolved_entries(connection: sa.Connection, profile_ids: Iterable[int]) -> d
     return found
 
 
+
+
+def sets_of_model(connection: sa.Connection, name: str) -> Iterator[tuple[str, str, str]]:
+    """Iterate over the sets of a model: implementation, version and digest, the newest first."""
+    rows = connection.execute(
+        sa.select(schema.implementation.c.name, schema.release.c.version, schema.release_model.c.digest)
+        .select_from(schema.release_model)
+        .join(schema.model, schema.model.c.id == schema.release_model.c.model_id)
+        .join(schema.release)
+        .join(schema.implementation)
+        .where(schema.model.c.name == name)
+        .order_by(schema.release.c.id.desc())
+    )
+    yield from (tuple(row) for row in rows)
+
+
+def stored_digests(connection: sa.Connection, table: sa.Table, digests: Iterable[str]) -> set[str]:
+    """Return those of the digests that the table has."""
+    found: set[str] = set()
+    for batch in _batches(digests):
+        found.update(connection.execute(sa.select(table.c.digest).where(table.c.digest.in_(batch))).scalars())
+    return found

@@ -99,7 +99,7 @@ release_model = Table(
     "release_model",
     metadata,
     Column("release_id", ForeignKey("release.id"), nullable=False),
-    Column("model_id", Integer, nullable=False),
+    Column("model_id", ForeignKey("model.id"), nullable=False),
     Column("digest", Name, nullable=False),
     PrimaryKeyConstraint("release_id", "model_id"),
     Index("ix_release_model_model_id_digest", "model_id", "digest"),

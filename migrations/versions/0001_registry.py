@@ -169,6 +169,7 @@ def upgrade() -> None:
             ["variable_set.model_id", "variable_set.digest"],
             name="fk_release_model_model_id_digest",
         ),
+        sa.ForeignKeyConstraint(["model_id"], ["model.id"], name="fk_release_model_model_id"),
         sa.ForeignKeyConstraint(["release_id"], ["release.id"], name="fk_release_model_release_id"),
         sa.PrimaryKeyConstraint("release_id", "model_id", name="pk_release_model"),
     )

@@ -1,0 +1,1 @@
+"""The registry over HTTP: routes, wire shapes, and how errors are answered."""

@@ -1,0 +1,84 @@
+"""Request bodies: strict JSON, read off the event loop where they are large."""
+
+import json
+import re
+from collections.abc import Callable, Coroutine
+from http import HTTPStatus
+from typing import Any, NoReturn
+
+from anyio import to_thread
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+
+from app.api.errors import ApiError
+
+_PARSED_ON_THE_LOOP = 64 * 1024
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_JSON = re.compile(r"application/(?:[\w.+-]+\+)?json")
+
+
+def parse(body: bytes) -> Any:  # noqa: ANN401  (JSON is anything)
+    """Return what strict JSON says: UTF-8, no duplicate names, no NaN, no lone surrogates.
+
+    Raises ApiError, code malformed-json.
+    """
+    try:
+        text = body.decode("utf-8")
+        document = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
+        if _SURROGATE.search(body):
+            json.dumps(document, ensure_ascii=False).encode("utf-8")
+    except RecursionError:
+        _malformed("is nested too deeply")
+    except UnicodeDecodeError as error:
+        _malformed(f"is not UTF-8 at byte {error.start}")
+    except UnicodeEncodeError:
+        _malformed("has a lone surrogate, which is no character")
+    except json.JSONDecodeError as error:
+        _malformed(f"at line {error.lineno}, column {error.colno}: {error.msg}")
+    except ValueError as error:
+        _malformed(str(error))
+    return document
+
+
+def _malformed(why: str) -> NoReturn:
+    raise ApiError(HTTPStatus.BAD_REQUEST, "malformed-json", f"the body is no JSON that can be read: {why}") from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    document = dict(pairs)
+    if len(document) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        message = f"the name {json.dumps(twice)} stands twice in one object"
+        raise ValueError(message)
+    return document
+
+
+def _refuse_constant(constant: str) -> NoReturn:
+    message = f"{constant} is no JSON value"
+    raise ValueError(message)
+
+
+class _JsonRequest(Request):
+    """A request whose body is strict JSON."""
+
+    async def json(self) -> Any:  # noqa: ANN401  (JSON is anything)
+        body = await self.body()
+        return parse(body) if len(body) <= _PARSED_ON_THE_LOOP else await to_thread.run_sync(parse, body)
+
+
+class JsonRoute(APIRoute):
+    """A route whose request body, if it has one, is strict JSON."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return the handler, given a request that reads strict JSON."""
+        handle = super().get_route_handler()
+
+        async def handle_json(request: Request) -> Response:
+            content_type = request.headers.get("content-type")
+            if self.body_field and content_type and not _JSON.match(content_type):
+                message = f"the body is to be application/json, not {content_type}"
+                raise ApiError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", message)
+            return await handle(_JsonRequest(request.scope, request.receive))
+
+        return handle_json

@@ -1,0 +1,141 @@
+"""Errors as problem details (RFC 9457), each with a stable code: the one place that maps errors to HTTP."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+import sqlalchemy as sa
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from app.domain.document import Fault, FaultCode, InvalidDocumentError
+from app.storage.outcome import ConflictError, UnknownVendorError
+
+_RETRY_SECONDS = 2
+_CODES = {
+    HTTPStatus.NOT_FOUND: "not-found",
+    HTTPStatus.METHOD_NOT_ALLOWED: "method-not-allowed",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "too-large",
+}
+
+
+class ApiError(HTTPException):
+    """An error of a request, with its stable code."""
+
+    def __init__(
+        self, status: HTTPStatus, code: str, detail: str, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(status, detail, dict(headers or {}))
+        self.code = code
+
+
+def problem(
+    status: HTTPStatus,
+    code: str,
+    detail: str,
+    faults: Sequence[Mapping[str, str]] = (),
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    """Return an error in the one shape that all have."""
+    content: dict[str, Any] = {
+        "type": "about:blank",
+        "title": status.phrase,
+        "status": status.value,
+        "code": code,
+        "detail": detail,
+    }
+    if faults:
+        content["faults"] = list(faults)
+    return JSONResponse(content, status, dict(headers or {}), media_type="application/problem+json")
+
+
+def _stated(faults: Iterable[Fault]) -> list[Mapping[str, str]]:
+    return [{"pointer": fault.pointer, "code": fault.code.value, "message": fault.message} for fault in faults]
+
+
+async def _api_error(_request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    status = HTTPStatus(error.status_code)
+    code = error.code if isinstance(error, ApiError) else _CODES.get(status, status.phrase.lower().replace(" ", "-"))
+    return problem(status, code, str(error.detail), headers=error.headers)
+
+
+async def _invalid_request(_request: Request, error: Exception) -> Response:
+    if not isinstance(error, RequestValidationError):
+        raise error
+    faults = [_fault_of(each) for each in error.errors()]
+    return invalid(faults)
+
+
+def invalid(faults: Sequence[Mapping[str, str]]) -> JSONResponse:
+    """Return the error for a request that has faults."""
+    count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", f"the request has {count}", faults)
+
+
+_FAULT_CODES = {
+    "missing": FaultCode.MISSING_FIELD,
+    "extra_forbidden": FaultCode.UNKNOWN_FIELD,
+    "too_long": FaultCode.LIMIT_EXCEEDED,
+    "too_short": FaultCode.LIMIT_EXCEEDED,
+    "string_too_long": FaultCode.LIMIT_EXCEEDED,
+}
+
+
+def _fault_of(error: Mapping[str, Any]) -> Mapping[str, str]:
+    where, *path = error["loc"]
+    kind = str(error["type"])
+    code = _FAULT_CODES.get(kind, FaultCode.WRONG_TYPE if kind.endswith("_type") else FaultCode.INVALID_VALUE)
+    fault = {"code": code.value, "message": str(error["msg"])}
+    if where != "body":
+        return {"parameter": ".".join(map(str, path)), **fault}
+    # The names of a union's members are pydantic's, not the document's.
+    steps = [str(step).replace("~", "~0").replace("/", "~1") for step in path if step not in _UNION_MEMBERS]
+    return {"pointer": "".join(f"/{step}" for step in steps), **fault}
+
+
+_UNION_MEMBERS = frozenset({"bool", "int", "str", "constrained-int", "constrained-str", "none"})
+
+
+async def _invalid_document(_request: Request, error: Exception) -> Response:
+    if not isinstance(error, InvalidDocumentError):
+        raise error
+    return invalid(_stated(error.faults))
+
+
+async def _conflict(_request: Request, error: Exception) -> Response:
+    if not isinstance(error, ConflictError):
+        raise error
+    codes = {fault.code for fault in error.faults}
+    code = FaultCode.VARIABLE_REDEFINED if FaultCode.VARIABLE_REDEFINED in codes else FaultCode.ENTRY_CHANGED
+    detail = "what is published never changes: this would change it where the faults say"
+    return problem(HTTPStatus.CONFLICT, code.value, detail, _stated(error.faults))
+
+
+async def _unknown_vendor(_request: Request, error: Exception) -> Response:
+    return problem(HTTPStatus.NOT_FOUND, "unknown-vendor", str(error))
+
+
+async def _unavailable(_request: Request, _error: Exception) -> Response:
+    headers = {"Retry-After": str(_RETRY_SECONDS)}
+    return problem(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", "the database cannot be reached", headers=headers)
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Answer every error of the app as problem details."""
+    app.add_exception_handler(HTTPException, _api_error)
+    app.add_exception_handler(RequestValidationError, _invalid_request)
+    app.add_exception_handler(InvalidDocumentError, _invalid_document)
+    app.add_exception_handler(ConflictError, _conflict)
+    app.add_exception_handler(UnknownVendorError, _unknown_vendor)
+    app.add_exception_handler(sa.exc.OperationalError, _unavailable)
+    app.add_exception_handler(sa.exc.TimeoutError, _unavailable)
+
+
+def unknown(kind: str, name: str) -> ApiError:
+    """Return the error for something that is not in the registry; its code is `unknown-<kind>`."""
+    code = f"unknown-{kind.replace(' ', '-')}"
+    return ApiError(HTTPStatus.NOT_FOUND, code, f"the registry has no {kind} {name}")

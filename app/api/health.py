@@ -1,0 +1,34 @@
+"""Whether the service is alive, and ready."""
+
+from http import HTTPStatus
+
+from fastapi import APIRouter
+
+from app.api.access import Reading
+from app.api.errors import ApiError
+from app.api.publishing import UNAVAILABLE
+from app.api.wire.base import Shape
+from app.storage import database
+
+router = APIRouter(tags=["health"])
+
+
+class Health(Shape):
+    """How the service is."""
+
+    status: str
+
+
+@router.get("/healthz")
+async def get_health() -> Health:
+    """Say that the process is alive."""
+    return Health(status="ok")
+
+
+@router.get("/readyz", responses=UNAVAILABLE)
+def get_readiness(reading: Reading) -> Health:
+    """Say that the database can be reached and its schema is of this version."""
+    if not database.is_migrated(reading):
+        message = "the database's schema is of another version: run profile-registry migrate"
+        raise ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", message)
+    return Health(status="ok")

@@ -1,0 +1,53 @@
+"""Pages of lists: limit and cursor of the request, items and next cursor of the answer."""
+
+import base64
+import json
+from collections.abc import Sequence
+from typing import Annotated, Any, NamedTuple
+
+from fastapi import Depends, Query
+from fastapi.exceptions import RequestValidationError
+
+from app.storage.listing import Key, Page
+
+_SHAPES = {1: (str,), 2: (str, int)}
+
+
+class Paging(NamedTuple):
+    """Where a page begins, and how long it is."""
+
+    after: Key | None
+    limit: int
+
+
+async def _paging(
+    limit: Annotated[int, Query(ge=1, le=1000, description="items on a page")] = 100,
+    cursor: Annotated[str | None, Query(max_length=2000, description="`next` of the page before")] = None,
+) -> Paging:
+    return Paging(None if cursor is None else _decoded(cursor), limit)
+
+
+def _decoded(cursor: str) -> Key:
+    try:
+        key = json.loads(base64.urlsafe_b64decode(cursor.encode("ascii")).decode())
+        is_key = isinstance(key, list) and tuple(map(type, key)) in _SHAPES.values()
+    except (ValueError, RecursionError):
+        is_key = False
+    if not is_key or any(isinstance(each, str) and "\0" in each for each in key) or any(
+        isinstance(each, int) and abs(each) >= 2**31 for each in key
+    ):
+        error = {"type": "value_error", "loc": ("query", "cursor"), "msg": "is no cursor of this registry"}
+        raise RequestValidationError([error])
+    return tuple(key)
+
+
+def _encoded(key: Key) -> str:
+    return base64.urlsafe_b64encode(json.dumps(key).encode()).decode("ascii")
+
+
+def answer(page: Page, items: Sequence[Any]) -> dict[str, Any]:
+    """Return the JSON of a page."""
+    return {"items": list(items), "next": _encoded(page.after) if page.after else None}
+
+
+At = Annotated[Paging, Depends(_paging)]

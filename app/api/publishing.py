@@ -1,0 +1,54 @@
+"""What publications answer."""
+
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import Response
+from fastapi.responses import ORJSONResponse
+
+from app.api.wire.problem import ErrorShape, problem_document
+from app.storage.outcome import Outcome
+
+_PROBLEM: dict[str, dict[str, Any]] = {"application/problem+json": {}}
+
+
+def _error(description: str) -> dict[str, Any]:
+    return {"model": ErrorShape, "description": description, "content": _PROBLEM}
+
+
+NOT_FOUND: dict[int | str, dict[str, Any]] = {404: _error("`unknown-…`: it is not in the registry")}
+INVALID: dict[int | str, dict[str, Any]] = {422: _error("`invalid`: every fault of the request at once")}
+UNAVAILABLE: dict[int | str, dict[str, Any]] = {
+    503: _error("`unavailable`: the database cannot be reached; try again after Retry-After seconds")
+}
+BODY_ERRORS: dict[int | str, dict[str, Any]] = {
+    400: _error("`malformed-json`: the body is no strict JSON"),
+    413: _error("`too-large`: the body is larger than the limit"),
+    415: _error("`unsupported-media-type`: the body is not application/json"),
+    **INVALID,
+    **UNAVAILABLE,
+}
+WRITE_ERRORS: dict[int | str, dict[str, Any]] = {
+    **BODY_ERRORS,
+    401: _error("`unauthorized`: no valid token"),
+    404: _error("`unknown-vendor`: the vendor of the name is not registered"),
+    409: _error("`entry-changed`, `variable-redefined`: what is published never changes; where, say the faults"),
+}
+
+
+def published(name: str, outcome: Outcome, *, dry_run: bool) -> Response:
+    """Answer a publication: 201 if anything was added, 200 if all was there already."""
+    content = {
+        "name": name,
+        "dry_run": dry_run,
+        "added": outcome.added.counts(),
+        "not_accepted": [
+            {
+                "profile": each.profile,
+                "model": each.model,
+                "problems": [problem_document(problem) for problem in each.problems],
+            }
+            for each in outcome.not_accepted
+        ],
+    }
+    return ORJSONResponse(content, HTTPStatus.CREATED if outcome.added else HTTPStatus.OK)

@@ -1,0 +1,75 @@
+"""Variable sets: what one release says about one device model."""
+
+import json
+import re
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Response
+
+from app.api import paging
+from app.api.access import Reading, Writing
+from app.api.body import JsonRoute
+from app.api.errors import unknown
+from app.api.parameters import Filter
+from app.api.publishing import INVALID, NOT_FOUND, WRITE_ERRORS, published
+from app.api.wire.base import AsDocumented, Page
+from app.api.wire.release import Publication
+from app.api.wire.variable_set import ListedSet, StoredSet, VariableSetDocument
+from app.domain.document import Place
+from app.domain.release import ReleaseDocument, read_variable_set
+from app.storage import listing
+from app.storage.publication import publish_release
+
+router = APIRouter(route_class=JsonRoute, tags=["variable sets"])
+
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+@router.post(
+    "/variable-sets",
+    status_code=201,
+    response_model=Publication,
+    responses={200: {"model": Publication, "description": "nothing was added"}, **WRITE_ERRORS},
+)
+def post_variable_set(
+    document: Annotated[object, AsDocumented(VariableSetDocument), Body()], writing: Writing
+) -> Response:
+    """Add a device model to a release, which comes into being with it where it is new."""
+    at = Place()
+    name, read = read_variable_set(document, at)
+    if name is None:
+        at.raise_faults()
+        raise AssertionError
+    # The faults of one set are answered as they stand in the request, not in the release that it becomes a part of.
+    outcome = publish_release(writing.connection, name, ReleaseDocument({read.model: read}), at)
+    return published(str(name), outcome, dry_run=writing.dry_run)
+
+
+@router.get("/variable-sets", response_model=Page[ListedSet], responses=INVALID)
+def list_variable_sets(
+    reading: Reading,
+    at: paging.At,
+    model: Filter = None,
+    implementation: Filter = None,
+    version: Filter = None,
+    variable: Filter = None,
+) -> dict[str, Any]:
+    """List the variable sets by digest, with the releases whose they are."""
+    filters = {"model": model, "implementation": implementation, "version": version, "variable": variable}
+    page = listing.variable_sets(reading, filters, at.after, at.limit)
+    releases = listing.releases_with_sets(reading, [row.digest for row in page.rows])
+    items = [
+        {"digest": row.digest, "releases": releases[row.digest], **json.loads(row.document)} for row in page.rows
+    ]
+    return paging.answer(page, items)
+
+
+@router.get("/variable-sets/{digest}", response_model=StoredSet, responses={**NOT_FOUND, **INVALID})
+def get_variable_set(digest: str, reading: Reading) -> Response:
+    """Return a variable set; what a digest names never changes."""
+    document = listing.variable_set(reading, digest) if _DIGEST.fullmatch(digest) else None
+    if document is None:
+        raise unknown("variable set", digest)
+    content = f'{{"digest":"{digest}",{document[1:]}'
+    headers = {"Cache-Control": "public, max-age=31536000, immutable", "ETag": f'"{digest}"'}
+    return Response(content, media_type="application/json", headers=headers)

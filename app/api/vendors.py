@@ -1,0 +1,51 @@
+"""Vendors: the namespaces."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Response
+
+from app.api import paging
+from app.api.access import Reading, Writing
+from app.api.body import JsonRoute
+from app.api.errors import unknown
+from app.api.parameters import NewVendor
+from app.api.publishing import INVALID, NOT_FOUND, WRITE_ERRORS, published
+from app.api.wire.base import Page
+from app.api.wire.release import Publication
+from app.api.wire.vendor import StoredVendor, VendorDocument
+from app.storage import listing
+from app.storage.publication import publish_vendor
+
+router = APIRouter(route_class=JsonRoute, tags=["vendors"])
+
+
+@router.put(
+    "/vendors/{vendor}",
+    status_code=201,
+    response_model=Publication,
+    responses={200: {"model": Publication, "description": "nothing was added"}, **WRITE_ERRORS},
+)
+def put_vendor(vendor: NewVendor, document: Annotated[VendorDocument, Body()], writing: Writing) -> Response:
+    """Register a vendor, who then owns all names that begin with it.
+
+    201 if it is new or gained a name or URL, 200 if nothing changed; a name or URL once given stays.
+    """
+    outcome = publish_vendor(writing.connection, vendor, document.name, document.url)
+    return published(vendor, outcome, dry_run=writing.dry_run)
+
+
+@router.get("/vendors", response_model=Page[StoredVendor], responses=INVALID)
+def list_vendors(reading: Reading, at: paging.At) -> dict[str, Any]:
+    """List the vendors by name."""
+    page = listing.vendors(reading, at.after, at.limit)
+    items = [{"vendor": row.name, "name": row.title, "url": row.url} for row in page.rows]
+    return paging.answer(page, items)
+
+
+@router.get("/vendors/{vendor}", response_model=StoredVendor, responses={**NOT_FOUND, **INVALID})
+def get_vendor(vendor: str, reading: Reading) -> dict[str, Any]:
+    """Return a vendor."""
+    row = listing.vendor(reading, vendor)
+    if row is None:
+        raise unknown("vendor", vendor)
+    return {"vendor": row.name, "name": row.title, "url": row.url}

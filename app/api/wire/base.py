@@ -1,0 +1,47 @@
+"""What the wire shapes share."""
+
+from typing import Annotated, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, StrictBool
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
+
+from app.domain.value import INT_MAX, INT_MIN, MAX_TEXT
+
+Item = TypeVar("Item")
+
+
+class Shape(BaseModel):
+    """A strict JSON object: no unknown fields, no conversions."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+Int64 = Annotated[int, Field(strict=True, ge=INT_MIN, le=INT_MAX)]
+Text = Annotated[str, Field(strict=True, max_length=MAX_TEXT)]
+Value = StrictBool | Int64 | Text
+Name = Annotated[str, Field(min_length=1, max_length=400)]
+
+
+class Page(Shape, Generic[Item]):
+    """A page of a list."""
+
+    items: list[Item]
+    next: str | None = Field(description="the cursor of the next page, null on the last one")
+
+
+class AsDocumented:
+    """Documents a body as a shape, and leaves reading it, with all its faults at once, to the domain."""
+
+    def __init__(self, shape: type[BaseModel]) -> None:
+        self._shape = shape
+
+    def __get_pydantic_core_schema__(self, _source: object, _handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Accept anything."""
+        return core_schema.any_schema()
+
+    def __get_pydantic_json_schema__(self, _schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Return the schema of the shape."""
+        return handler(self._shape.__pydantic_core_schema__)
+
+

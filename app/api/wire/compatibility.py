@@ -1,0 +1,106 @@
+"""The question and its answer on the wire."""
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from app.api.wire.base import Name, Shape, Value
+from app.api.wire.problem import Allowed, Problem, Warning
+from app.domain.verdict import Policy
+
+MAX_DEVICES = 1_000
+MAX_DESTINATIONS = 10_000
+MAX_PAIRS = 1_000_000
+MAX_PAIRS_IN_FULL = 50_000
+
+Id = Annotated[str, Field(min_length=1, max_length=255)]
+
+
+class Detail(StrEnum):
+    """How much an answer tells."""
+
+    VERDICT = "verdict"
+    PROBLEMS = "problems"
+    FULL = "full"
+
+
+class Device(Shape):
+    """A device as it is on the source."""
+
+    id: Id | None = Field(default=None, description="yours; defaults to the position, from 0", examples=["net0"])
+    model: Name
+    release: Name | None = Field(default=None, description="the release that it runs on, <implementation>@<version>")
+    profile: Name | None = Field(default=None, description="the profile that it was created with")
+    values: dict[str, Value | None] = Field(
+        default_factory=dict,
+        description="variables set beside, in their JSON type or as a command line writes them; null: off",
+    )
+    complete: bool = Field(
+        default=False,
+        description="with neither release nor profile: `values` are all the variables in effect (else: source-unknown)",
+    )
+
+
+class Vm(Shape):
+    """A VM; what it says of release and profile is the default of its devices."""
+
+    id: Id | None = Field(default=None, description="yours; defaults to the position, from 0")
+    release: Name | None = None
+    profile: Name | None = None
+    devices: list[Device] = Field(min_length=1)
+
+
+class Destination(Shape):
+    """A host that the devices may go to."""
+
+    id: Id | None = Field(default=None, description="yours; defaults to the position, from 0", examples=["host-17"])
+    releases: list[Name] = Field(min_length=1, max_length=100, description="what it runs, in its order of preference")
+    restrict: dict[str, dict[str, list[Allowed]]] = Field(
+        default_factory=dict, description="per model and variable, the only values that this host allows"
+    )
+
+
+class Question(Shape):
+    """May these devices go to these destinations? At most 1,000 devices, 10,000 destinations and 1,000,000 pairs."""
+
+    devices: list[Device] | None = Field(default=None, min_length=1, description="of one VM; or else `vms`")
+    vms: list[Vm] | None = Field(default=None, min_length=1)
+    destinations: list[Destination] | None = Field(
+        default=None, min_length=1, description="absent: every release that implements one of the models is one"
+    )
+    policy: Annotated[Policy, Field(strict=False)] = Policy.STRICT
+    detail: Annotated[Detail, Field(strict=False)] = Field(
+        default=Detail.PROBLEMS,
+        description="verdict: yes or no; problems: and why; full: and the configuration to apply (at most 50,000 pairs)",
+    )
+
+
+class DeviceAnswer(Shape):
+    """The verdict on one device at one destination."""
+
+    id: str
+    compatible: bool
+    release: str = Field(description="the release that serves it there, or whose problems these are")
+    problems: list[Problem]
+    warnings: list[Warning]
+    configuration: dict[str, Value] | None = Field(
+        default=None, description="the value of every variable, to be applied; null if incompatible; only with full"
+    )
+    carry_over: list[str] = Field(description="variables of the one device (mac, addr) that are to be set as they are")
+    unchecked: list[str] = Field(description="variables in effect whose values nothing can check")
+
+
+class DestinationAnswer(Shape):
+    """The verdicts on the devices of one VM at one destination."""
+
+    vm: str | None = Field(default=None, description="only where `vms` were asked")
+    destination: str
+    compatible: bool = Field(description="whether all its devices are")
+    devices: list[DeviceAnswer] = Field(default_factory=list, description="in the order asked; not with detail verdict")
+
+
+class Answer(Shape):
+    """The answers in the order asked: by VM, then by destination."""
+
+    results: list[DestinationAnswer]

@@ -1,0 +1,76 @@
+"""Problems, warnings and errors on the wire."""
+
+from pydantic import Field
+
+from app.api.wire.base import Shape, Value
+from app.domain.document import FaultCode
+from app.domain.problem import RULES, Caution, ProblemCode, WarningCode
+from app.domain.problem import Problem as DomainProblem
+
+
+class StepRange(Shape):
+    """The ints min, min + step, … max."""
+
+    min: int
+    max: int
+    step: int = Field(ge=1)
+
+
+Allowed = Value | StepRange
+_RULES = "\n".join(f"- `{code.value}`: {rule}" for code, rule in RULES.items())
+
+
+class Problem(Shape):
+    """One reason why a device cannot be re-created on a destination."""
+
+    code: ProblemCode = Field(description=f"the rule that is not met:\n{_RULES}")
+    message: str = Field(description="what is wrong, for people")
+    variable: str | None = Field(default=None, description="the variable concerned; absent if none is")
+    value: Value | None = Field(default=None, description="its value on the source; absent if there is none")
+    allowed: list[Allowed] | None = Field(
+        default=None, description="what is allowed: values, ranges `min-max` and steps; absent if that is not the point"
+    )
+
+
+class Warning(Shape):  # noqa: A001  (the wire's word)
+    """Something to know about a verdict that does not make it incompatible."""
+
+    code: WarningCode
+    message: str
+
+
+class FaultShape(Shape):
+    """One thing that is wrong with a request."""
+
+    code: FaultCode
+    message: str
+    pointer: str | None = Field(default=None, description="JSON pointer (RFC 6901) into the body")
+    parameter: str | None = Field(default=None, description="the parameter in the path or the query")
+
+
+class ErrorShape(Shape):
+    """An error (RFC 9457); what programs look at is `code`."""
+
+    type: str
+    title: str
+    status: int
+    code: str = Field(description="stable; the codes of each operation are listed with its responses")
+    detail: str
+    faults: list[FaultShape] = Field(default_factory=list, description="every fault of the request at once")
+
+
+def problem_document(problem: DomainProblem) -> dict[str, object]:
+    """Return a problem in JSON."""
+    document: dict[str, object] = {"code": problem.code.value, "message": problem.message}
+    if problem.variable is not None:
+        document["variable"] = problem.variable
+    if problem.value is not None:
+        document["value"] = problem.value
+    if problem.allowed is not None:
+        document["allowed"] = problem.allowed
+    return document
+
+
+def warning_document(caution: Caution) -> dict[str, object]:
+    """Return a warning in JSON."""
+    return {"code": caution.code.value, "message": caution.message}

@@ -1,0 +1,89 @@
+"""Releases and what comes of publishing on the wire."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from app.api.wire.base import Name, Shape
+from app.api.wire.problem import Problem
+from app.api.wire.profile import ProfileDocument
+from app.api.wire.variable_set import Description, SetDocument
+
+
+class ReleaseDocument(Shape):
+    """One version of an implementation; the RFC's migration information JSON is one as it is."""
+
+    models: dict[str, SetDocument] = Field(description="the variable set of each device model, by its name")
+    profiles: list[Name | ProfileDocument] = Field(
+        default_factory=list,
+        description="the profiles that the release supports, by name or published with it. "
+        "No list: it says nothing about profiles; an empty one: it supports none",
+    )
+    description: Description = ""
+    state: Literal["published"] = "published"
+
+
+class Added(Shape):
+    """How many entries of each kind were added; all 0 if everything was there already."""
+
+    vendors: int = 0
+    releases: int = 0
+    models: int = Field(default=0, description="device models that came into being")
+    release_models: int = Field(default=0, description="variable sets added to the release")
+    variables: int = Field(default=0, description="variables that a model did not have before")
+    off_values: int = Field(default=0, description="variables that gained an off value")
+    profiles: int = 0
+    profile_models: int = Field(default=0, description="models that profiles gained")
+    profile_lists: int = Field(default=0, description="1 if the release had no list of profiles before")
+    listed_profiles: int = Field(default=0, description="profiles added to the release's list")
+
+
+class NotAccepted(Shape):
+    """What the release does not accept of a profile that it lists."""
+
+    profile: str
+    model: str
+    problems: list[Problem]
+
+
+class Publication(Shape):
+    """What a publication did, or with `dry_run` would do."""
+
+    name: str
+    dry_run: bool
+    added: Added
+    not_accepted: list[NotAccepted] = Field(
+        default_factory=list, description="per listed profile and model, what the release does not accept and why"
+    )
+
+
+class ReleaseModel(Shape):
+    """A model of a release."""
+
+    model: str
+    digest: str = Field(description="of its variable set: GET /variable-sets/{digest}")
+
+
+class StoredRelease(Shape):
+    """A published release."""
+
+    release: str = Field(examples=["qemu.org/qemu-system-x86_64@10.0.13"])
+    implementation: str
+    version: str
+    state: Literal["published"] = "published"
+    description: str | None
+    digest: str = Field(description="of the whole release as it stands: its models' digests and its list of profiles")
+    models: list[ReleaseModel]
+    profiles: list[str] | None = Field(description="null: it says nothing about profiles")
+
+
+class ListedRelease(Shape):
+    """A published release in a list."""
+
+    release: str
+    implementation: str
+    version: str
+    state: Literal["published"] = "published"
+    digest: str
+    model_count: int
+    profile_count: int | None = Field(description="null: it says nothing about profiles")

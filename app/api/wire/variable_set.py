@@ -1,0 +1,93 @@
+"""Variable sets on the wire."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from app.api.wire.base import Name, Shape, Value
+from app.api.wire.problem import Allowed
+from app.domain.document import MAX_DESCRIPTION
+
+Description = Annotated[str, Field(max_length=MAX_DESCRIPTION)]
+Condition = dict[str, list[Allowed]]
+DIGEST = "sha256 of the canonical JSON of this object without `digest` and `releases`"
+
+
+class VariableDocument(Shape):
+    """One thing that may differ between two devices of a model (the RFC's migration parameter)."""
+
+    type: Literal["bool", "int", "str"]
+    init_value: Value = Field(description="the value in a new device created without a profile")
+    off_value: Value = Field(
+        default=False,
+        description="the value that means “as before this variable existed”; leave it out where that is not known. "
+        "It belongs to the model: the first statement of the model's own vendor stands.",
+    )
+    allowed_values: list[Allowed] = Field(
+        default_factory=list,
+        description='values; for int also inclusive ranges "min-max" or {"min", "max", "step"}. '
+        "Absent: any value of the type",
+    )
+    settable: bool = Field(default=True, description="false: the device always behaves as init_value")
+    runtime: bool = Field(default=False, description="true: may be changed on a running device")
+    scope: Literal["interface", "saved-state", "instance", "backend"] = Field(
+        default="interface",
+        description="interface: the guest sees it; instance: belongs to one device (mac, addr); "
+        "backend: a resource of the host, never compared",
+    )
+    resolved_by_host: list[Value] = Field(
+        default_factory=list, description="values whose meaning each host decides for itself, such as auto"
+    )
+    description: Description = ""
+
+
+class ConstraintDocument(Shape):
+    """If every variable under `when` has a listed value, every one under `require` must have one."""
+
+    when: Condition
+    require: Condition
+    description: Description = ""
+
+
+class MigrationBlockDocument(Shape):
+    """A configuration in which the device cannot be migrated."""
+
+    when: Condition
+    description: Description = ""
+
+
+class SetDocument(Shape):
+    """What one release says about one device model."""
+
+    variables: dict[str, VariableDocument] = Field(
+        default_factory=dict, description="required; also accepted as `params`, the RFC's name"
+    )
+    params: dict[str, VariableDocument] = Field(default_factory=dict, description="`variables`, as the RFC calls them")
+    constraints: list[ConstraintDocument] = Field(default_factory=list)
+    migratable: bool = Field(default=True, description="false: the device cannot be migrated at all")
+    blocks_migration: list[MigrationBlockDocument] = Field(default_factory=list)
+
+
+class VariableSetDocument(SetDocument):
+    """One variable set and the release that it is added to."""
+
+    model: Name = Field(description="<vendor>/<path>", examples=["vendor-a.com/my-nic"])
+    implementation: Name = Field(description="<vendor>/<path>", examples=["vendor-a.com/my-nic-firmware"])
+    version: str = Field(examples=["2024.1"])
+
+
+class StoredSet(Shape):
+    """A published variable set, every default filled in."""
+
+    digest: str = Field(description=DIGEST)
+    model: str
+    variables: dict[str, VariableDocument]
+    constraints: list[ConstraintDocument]
+    migratable: bool
+    blocks_migration: list[MigrationBlockDocument]
+
+
+class ListedSet(StoredSet):
+    """A published variable set, and who has it."""
+
+    releases: list[str] = Field(description="the releases whose set this is")

@@ -1,0 +1,333 @@
+"""Publishing profiles, alone or with the release that lists them."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import sqlalchemy as sa
+
+from app.domain.canonical import canonical_json, digest
+from app.domain.document import FaultCode, Place
+from app.domain.model import Model
+from app.domain.name import ReleaseName, vendor_of
+from app.domain.problem import Problem
+from app.domain.profile import ProfileDocument, Values, Written, overlaid, typed
+from app.domain.value import shown
+from app.domain.variable_set import VariableSet
+from app.domain.verdict import problems_accepting
+from app.storage import lookup, schema
+from app.storage.outcome import NotAccepted, Outcome, UnknownVendorError
+
+# Where the release at hand does not accept an entry, this many others are asked, the newest first.
+MOST_RELEASES_ASKED = 200
+_PROBLEMS_SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedRelease:
+    """A release that profiles are held against, and its sets."""
+
+    name: ReleaseName
+    sets: Mapping[str, VariableSet]
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """What a profile states for one model; both are digests of canonical values."""
+
+    own: str
+    resolved: str
+
+
+@dataclass(slots=True)
+class _Standing:
+    """A profile as it is in the database before this publication."""
+
+    id: int
+    extends: str | None
+    description: str | None
+    entries: Mapping[str, tuple[str, str]]
+
+
+class ProfilePublication:
+    """Profiles published together; faults are reported first, then everything is stored."""
+
+    def __init__(
+        self, connection: sa.Connection, models: Mapping[str, Model], release: PublishedRelease | None
+    ) -> None:
+        """Hold profiles against models as they stand after this publication, and a release that is part of it."""
+        self._connection = connection
+        self._models = dict(models)
+        self._release = release
+        self._values: dict[str, Values] = {}
+        self._documents: dict[str, str] = {}
+        self._resolved: dict[str, dict[str, str]] = {}
+        self._new: dict[str, tuple[ProfileDocument, dict[str, _Entry]]] = {}
+        self._standing: dict[str, _Standing] = {}
+        self._typed: dict[tuple[str, str, str | None], _Entry] = {}
+        self._judged: dict[tuple[str, str, str | None, str], tuple[Problem, ...]] = {}
+        self._faulty: set[str] = set()
+        self._others: dict[str, list[PublishedRelease]] = {}
+
+    def check(self, profiles: Sequence[tuple[ProfileDocument, Place]]) -> None:
+        """Report the faults of profiles, which may extend one another in any order."""
+        unknown = {model for profile, _ in profiles for model in profile.values} - self._models.keys()
+        self._models.update(lookup.models(self._connection, unknown))
+        self._read_standing([profile.name for profile, _ in profiles])
+        documents = {profile.name: (profile, at) for profile, at in profiles}
+        self._read_resolved(
+            {profile.extends for profile, _ in profiles if profile.extends and profile.extends not in documents}
+        )
+        for name in _parents_first({name: profile.extends for name, (profile, _) in documents.items()}):
+            profile, at = documents[name]
+            faults_before = len(at.faults)
+            self._check_profile(profile, at)
+            if len(at.faults) > faults_before:
+                self._faulty.add(name)
+
+    def check_listed(self, listed: Sequence[tuple[str, Place]], outcome: Outcome) -> None:
+        """Report what the release does not accept of the profiles that it lists; a profile it accepts nothing of."""
+        if self._release is None:
+            return
+        self._read_resolved({name for name, _ in listed})
+        missing = {model for name, _ in listed for model in self._resolved.get(name, ())} - self._models.keys()
+        self._models.update(lookup.models(self._connection, missing))
+        wanted = {digest for name, _ in listed for digest in self._resolved.get(name, {}).values()}
+        self._read_values(wanted)
+        for name, at in listed:
+            if name in self._faulty:
+                continue
+            if name not in self._resolved:
+                at.fault(FaultCode.UNKNOWN_PROFILE, f"the registry has no profile {name}")
+                continue
+            refused = [
+                NotAccepted(name, model, problems)
+                for model, values_digest in sorted(self._resolved[name].items())
+                if (problems := self._problems(model, values_digest, self._release))
+            ]
+            if len(refused) == len(self._resolved[name]):
+                reasons = _shown([problem for each in refused for problem in each.problems])
+                at.fault(FaultCode.PROFILE_NOT_ACCEPTED, f"the release accepts no model of {name}: {reasons}")
+            outcome.not_accepted += refused
+
+    def store(self, outcome: Outcome) -> None:
+        """Store the profiles that were checked."""
+        self._store_values()
+        self._store_profiles(outcome)
+        profile_ids = lookup.ids(self._connection, schema.profile, self._new)
+        model_ids = lookup.ids(
+            self._connection, schema.model, {model for _, entries in self._new.values() for model in entries}
+        )
+        rows = [
+            {
+                "profile_id": profile_ids[name],
+                "model_id": model_ids[model],
+                "own_digest": entry.own,
+                "resolved_digest": entry.resolved,
+            }
+            for name, (_, entries) in self._new.items()
+            for model, entry in entries.items()
+        ]
+        if rows:
+            self._connection.execute(sa.insert(schema.profile_entry), rows)
+        outcome.added.profile_models += len(rows)
+
+    def _read_standing(self, names: Sequence[str]) -> None:
+        profile, parent = schema.profile, schema.profile.alias("parent")
+        rows = self._connection.execute(
+            sa.select(profile.c.id, profile.c.name, profile.c.description, parent.c.name.label("extends"))
+            .select_from(profile.outerjoin(parent, parent.c.id == profile.c.extends_id))
+            .where(profile.c.name.in_(names))
+        ).all()
+        for row in rows:
+            entries = lookup.profile_entries(self._connection, row.id)
+            self._standing[row.name] = _Standing(row.id, row.extends, row.description, entries)
+        self._read_resolved({row.name for row in rows})
+
+    def _read_resolved(self, names: set[str]) -> None:
+        profile_ids = lookup.ids(self._connection, schema.profile, names - self._resolved.keys())
+        resolved = lookup.resolved_entries(self._connection, profile_ids.values())
+        self._resolved.update({name: resolved[profile_id] for name, profile_id in profile_ids.items()})
+
+    def _read_values(self, digests: set[str]) -> None:
+        self._values.update(lookup.profile_values(self._connection, digests - self._values.keys()))
+
+    def _check_profile(self, profile: ProfileDocument, at: Place) -> None:
+        standing = self._standing.get(profile.name)
+        if standing and standing.extends != profile.extends:
+            stands = f"extends {standing.extends}" if standing.extends else "extends nothing"
+            (at / "extends").fault(FaultCode.ENTRY_CHANGED, f"{profile.name} is published and {stands}")
+        if standing and profile.description not in {None, standing.description}:
+            (at / "description").fault(FaultCode.ENTRY_CHANGED, "is not the description published")
+        inherited: Mapping[str, str] = {}
+        if profile.extends is not None:
+            if profile.extends not in self._resolved:
+                (at / "extends").fault(FaultCode.UNKNOWN_PROFILE, f"the registry has no profile {profile.extends}")
+                return
+            inherited = self._resolved[profile.extends]
+        new = {}
+        for model, written in profile.values.items():
+            here = at / "values" / model
+            entry = self._entry(model, written, inherited.get(model), here)
+            if entry is None:
+                continue
+            if standing and model in standing.entries:
+                self._check_unchanged(standing.entries[model][0], entry.own, here)
+            elif self._is_accepted(model, entry, here):
+                new[model] = entry
+        self._new[profile.name] = (profile, new)
+        above = {**inherited, **self._resolved.get(profile.name, {})}
+        self._resolved[profile.name] = {**above, **{model: entry.resolved for model, entry in new.items()}}
+
+    def _entry(
+        self, model: str, written: Mapping[str, Written | None], inherited: str | None, at: Place
+    ) -> _Entry | None:
+        """Return the entry that a profile states for a model, None where it has faults."""
+        if model not in self._models:
+            at.fault(FaultCode.UNKNOWN_MODEL, f"the registry has no device model {model}")
+            return None
+        key = (model, canonical_json(written), inherited)
+        if key not in self._typed:
+            faults_before = len(at.faults)
+            own = typed(written, self._models[model], at)
+            if len(at.faults) > faults_before:
+                return None
+            if inherited is not None:
+                self._read_values({inherited})
+            resolved = overlaid(self._values[inherited] if inherited is not None else {}, own)
+            self._typed[key] = _Entry(self._keep(own), self._keep(resolved))
+            self._values[self._typed[key].resolved] = resolved
+        return self._typed[key]
+
+    def _keep(self, values: Mapping[str, object]) -> str:
+        canonical = canonical_json(values)
+        key = digest(canonical)
+        self._documents[key] = canonical
+        return key
+
+    def _check_unchanged(self, standing: str, own: str, at: Place) -> None:
+        if standing == own:
+            return
+        self._read_values({standing})
+        before, after = self._values[standing], self._values_kept(own)
+        for variable in sorted(before.keys() | after.keys()):
+            if variable not in before:
+                message = f"is published without {variable}, which is {shown(after[variable])} here"
+            elif variable not in after:
+                message = f"is published with {variable} {shown(before[variable])}, which is not named here"
+            elif canonical_json(before[variable]) != canonical_json(after[variable]):
+                message = f"is published with {variable} {shown(before[variable])}, not {shown(after[variable])}"
+            else:
+                continue
+            at.fault(FaultCode.ENTRY_CHANGED, message)
+
+    def _values_kept(self, key: str) -> Values:
+        if key not in self._values:
+            self._values[key] = json.loads(self._documents[key])
+        return self._values[key]
+
+    def _is_accepted(self, model: str, entry: _Entry, at: Place) -> bool:
+        """Check that a published release, this one first, accepts the entry, and that each variable may be in one."""
+        reasons: list[tuple[PublishedRelease, tuple[Problem, ...]]] = []
+        for release in self._releases_implementing(model):
+            problems = self._problems(model, entry.resolved, release)
+            if not problems:
+                return self._is_shared(model, entry, release, at)
+            reasons.append((release, problems))
+        if reasons:
+            release, problems = reasons[0]
+            message = f"no published release accepts this; {release.name}: {_shown(problems)}"
+        else:
+            message = f"no published release implements {model}"
+        at.fault(FaultCode.PROFILE_NOT_ACCEPTED, message)
+        return False
+
+    def _is_shared(self, model: str, entry: _Entry, release: PublishedRelease, at: Place) -> bool:
+        """Check that no variable belongs to one device or one host, as the release that accepts the entry has it."""
+        variables = release.sets[model].variables
+        own = [
+            name
+            for name in self._values[entry.resolved]
+            if name in variables and (variables[name].is_instance or variables[name].is_backend)
+        ]
+        for name in own:
+            message = f"is {variables[name].scope.value}: it belongs to one device or host, never to a profile"
+            (at / name).fault(FaultCode.WRONG_SCOPE, message)
+        return not own
+
+    def _releases_implementing(self, model: str) -> Iterator[PublishedRelease]:
+        if self._release and model in self._release.sets:
+            yield self._release
+        if model not in self._others:
+            self._others[model] = list(self._read_others(model))
+        yield from self._others[model]
+
+    def _read_others(self, model: str) -> Iterator[PublishedRelease]:
+        """Iterate over the releases that implement a model, the newest first, equal sets of one vendor once."""
+        seen = set()
+        found = lookup.sets_of_model(self._connection, model)
+        for implementation, version, set_digest in islice(found, MOST_RELEASES_ASKED):
+            key = (vendor_of(implementation), set_digest)
+            if key not in seen:
+                seen.add(key)
+                sets = lookup.variable_sets(self._connection, [set_digest])
+                yield PublishedRelease(ReleaseName(implementation, version), {model: sets[set_digest]})
+
+    def _problems(self, model: str, values_digest: str, release: PublishedRelease) -> tuple[Problem, ...]:
+        own = release.sets.get(model)
+        key = (model, values_digest, own.digest if own else None, str(release.name))
+        if key not in self._judged:
+            values = self._values[values_digest]
+            found = problems_accepting("", values, self._models[model], str(release.name), own)
+            self._judged[key] = tuple(found)
+        return self._judged[key]
+
+    def _store_values(self) -> None:
+        wanted = {one for _, entries in self._new.values() for entry in entries.values() for one in (entry.own, entry.resolved)}
+        new = wanted - lookup.stored_digests(self._connection, schema.profile_values, wanted)
+        if new:
+            rows = [{"digest": key, "document": self._documents[key]} for key in sorted(new)]
+            self._connection.execute(sa.insert(schema.profile_values), rows)
+
+    def _store_profiles(self, outcome: Outcome) -> None:
+        vendors = {vendor_of(name) for name in self._new}
+        vendor_ids = lookup.ids(self._connection, schema.vendor, vendors)
+        for vendor in sorted(vendors - vendor_ids.keys()):
+            raise UnknownVendorError(vendor)
+        for name in _parents_first({name: profile.extends for name, (profile, _) in self._new.items()}):
+            if name in self._standing:
+                continue
+            profile, _ = self._new[name]
+            parents = lookup.ids(self._connection, schema.profile, [profile.extends] if profile.extends else [])
+            row = {
+                "name": name,
+                "vendor_id": vendor_ids[vendor_of(name)],
+                "extends_id": parents.get(profile.extends or ""),
+                "description": profile.description,
+            }
+            self._connection.execute(sa.insert(schema.profile), row)
+            outcome.added.profiles += 1
+
+
+def _parents_first(parents: Mapping[str, str | None]) -> list[str]:
+    """Return the names so that each comes after the one it extends; of a ring, in any order."""
+    ordered: dict[str, None] = {}
+
+    def place(name: str) -> None:
+        line = []
+        current: str | None = name
+        while current is not None and current in parents and current not in ordered and current not in line:
+            line.append(current)
+            current = parents[current]
+        ordered.update(dict.fromkeys(reversed(line)))
+
+    for name in parents:
+        place(name)
+    return list(ordered)
+
+
+def _shown(problems: Sequence[Problem]) -> str:
+    messages = [problem.message for problem in problems]
+    more = f" and {len(messages) - _PROBLEMS_SHOWN} more" if len(messages) > _PROBLEMS_SHOWN else ""
+    return "; ".join(messages[:_PROBLEMS_SHOWN]) + more

@@ -1,0 +1,254 @@
+"""Publishing: what is published never changes, more may be added; one transaction or nothing."""
+
+import json
+from collections.abc import Mapping, Sequence
+
+import sqlalchemy as sa
+
+from app.domain.canonical import canonical_json, digest
+from app.domain.document import FaultCode, Place
+from app.domain.model import Model, Statement
+from app.domain.name import ReleaseName, vendor_of
+from app.domain.profile import ProfileDocument
+from app.domain.release import ReleaseDocument
+from app.domain.variable_set import VariableSet
+from app.storage import lookup, schema
+from app.storage.outcome import Outcome, UnknownVendorError, refuse_faults
+from app.storage.profile_publication import ProfilePublication, PublishedRelease
+
+
+def publish_vendor(connection: sa.Connection, name: str, title: str | None, url: str | None) -> Outcome:
+    """Register a vendor; its title and URL may be added later, not changed.
+
+    Raises ConflictError.
+    """
+    at, outcome, vendor = Place(), Outcome(), schema.vendor
+    standing = connection.execute(sa.select(vendor).where(vendor.c.name == name)).first()
+    if standing is None:
+        connection.execute(sa.insert(vendor), {"name": name, "title": title, "url": url})
+        outcome.added.vendors = 1
+    else:
+        gained = {}
+        for field, before, after in (("title", standing.title, title), ("url", standing.url, url)):
+            if before is None and after is not None:
+                gained[field] = after
+            elif after is not None and before != after:
+                place = at / ("name" if field == "title" else field)
+                place.fault(FaultCode.ENTRY_CHANGED, f"is published as {before}")
+        refuse_faults(at)
+        if gained:
+            connection.execute(sa.update(vendor).where(vendor.c.id == standing.id), gained)
+            outcome.added.vendors = 1
+    return _finish(connection, outcome)
+
+
+def publish_profile(connection: sa.Connection, document: ProfileDocument, at: Place) -> Outcome:
+    """Publish a profile, or add models to it that it did not name.
+
+    Raises UnknownVendorError, ConflictError, InvalidDocumentError.
+    """
+    outcome = Outcome()
+    _vendor_id(connection, vendor_of(document.name))
+    publication = ProfilePublication(connection, {}, None)
+    publication.check([(document, at)])
+    refuse_faults(at)
+    publication.store(outcome)
+    return _finish(connection, outcome)
+
+
+def publish_release(connection: sa.Connection, name: ReleaseName, document: ReleaseDocument, at: Place) -> Outcome:
+    """Publish a release with the profiles that it lists, or add models and listed profiles to it.
+
+    Raises UnknownVendorError, ConflictError, InvalidDocumentError; all faults of the document are reported at once.
+    """
+    outcome = Outcome()
+    vendor_id = _vendor_id(connection, name.vendor)
+    release_id = lookup.release_id(connection, name.implementation, name.version)
+    if release_id is not None:
+        _check_description(connection, release_id, document, at)
+    standing = lookup.release_models(connection, release_id) if release_id is not None else {}
+    models = lookup.models(connection, document.sets)
+    stated = _check_sets(name, document.sets, standing, models, at)
+    after = {
+        model: models.get(model, Model(model, {})).with_statements(name.vendor, added)
+        for model, added in stated.items()
+    }
+    others = {model: set_digest for model, set_digest in standing.items() if model not in document.sets}
+    profiles = ProfilePublication(
+        connection, after, PublishedRelease(name, {**document.sets, **_sets_of(connection, document, others)})
+    )
+    listed = document.profiles or ()
+    places = [at / "profiles" / index for index in range(len(listed))]
+    profiles.check([(each, here) for each, here in zip(listed, places, strict=True) if isinstance(each, ProfileDocument)])
+    names = [each.name if isinstance(each, ProfileDocument) else each for each in listed]
+    profiles.check_listed(list(zip(names, places, strict=True)), outcome)
+    refuse_faults(at)
+
+    if release_id is None:
+        release_id = _store_release(connection, name, vendor_id, document, outcome)
+    _store_models(connection, vendor_id, document.sets.keys() - models.keys(), outcome)
+    model_ids = lookup.ids(connection, schema.model, document.sets)
+    _store_statements(connection, vendor_id, model_ids, models, stated, outcome)
+    new = {model: each for model, each in document.sets.items() if model not in standing}
+    _store_sets(connection, release_id, model_ids, new, outcome)
+    profiles.store(outcome)
+    if document.profiles is not None:
+        _store_list(connection, release_id, names, outcome)
+    if outcome.added:
+        _store_digest(connection, release_id, name)
+    return _finish(connection, outcome)
+
+
+def _finish(connection: sa.Connection, outcome: Outcome) -> Outcome:
+    if outcome.added:
+        connection.execute(sa.update(schema.revision).values(number=schema.revision.c.number + 1))
+    return outcome
+
+
+def _vendor_id(connection: sa.Connection, vendor: str) -> int:
+    vendor_id = lookup.ids(connection, schema.vendor, [vendor]).get(vendor)
+    if vendor_id is None:
+        raise UnknownVendorError(vendor)
+    return vendor_id
+
+
+def _check_description(connection: sa.Connection, release_id: int, document: ReleaseDocument, at: Place) -> None:
+    query = sa.select(schema.release.c.description).where(schema.release.c.id == release_id)
+    if document.description not in {None, connection.execute(query).scalar_one()}:
+        (at / "description").fault(FaultCode.ENTRY_CHANGED, "is not the description published")
+
+
+def _check_sets(
+    name: ReleaseName,
+    sets: Mapping[str, VariableSet],
+    standing: Mapping[str, str],
+    models: Mapping[str, Model],
+    at: Place,
+) -> dict[str, Mapping[str, Statement]]:
+    """Report what the sets would change; return what they state in addition, by model."""
+    stated = {}
+    for model_name, variable_set in sets.items():
+        here = at / "models" / model_name
+        model = models.get(model_name, Model(model_name, {}))
+        if model_name not in models and model.vendor != name.vendor:
+            message = f"only {model.vendor} can bring the model {model_name} into being"
+            here.fault(FaultCode.UNKNOWN_MODEL, message)
+        for each in model.contradictions(variable_set, name.vendor):
+            place = here / "variables" / each.variable / each.field
+            place.fault(FaultCode.VARIABLE_REDEFINED, each.message)
+        if standing.get(model_name, variable_set.digest) != variable_set.digest:
+            here.fault(FaultCode.ENTRY_CHANGED, f"is published with another content, {standing[model_name]}")
+        stated[model_name] = model.additions(variable_set, name.vendor)
+    return stated
+
+
+def _sets_of(
+    connection: sa.Connection, document: ReleaseDocument, digests: Mapping[str, str]
+) -> Mapping[str, VariableSet]:
+    """Return the release's sets that the document does not repeat, as far as its profiles need them."""
+    if not document.profiles:
+        return {}
+    sets = lookup.variable_sets(connection, digests.values())
+    return {model: sets[set_digest] for model, set_digest in digests.items()}
+
+
+def _store_release(
+    connection: sa.Connection, name: ReleaseName, vendor_id: int, document: ReleaseDocument, outcome: Outcome
+) -> int:
+    implementation = schema.implementation
+    found = lookup.ids(connection, implementation, [name.implementation])
+    if not found:
+        connection.execute(sa.insert(implementation), {"name": name.implementation, "vendor_id": vendor_id})
+        found = lookup.ids(connection, implementation, [name.implementation])
+    row = {
+        "implementation_id": found[name.implementation],
+        "version": name.version,
+        "description": document.description,
+    }
+    outcome.added.releases = 1
+    inserted = sa.insert(schema.release).values(row).returning(schema.release.c.id)
+    release_id: int = connection.execute(inserted).scalar_one()
+    return release_id
+
+
+def _store_models(connection: sa.Connection, vendor_id: int, names: set[str], outcome: Outcome) -> None:
+    if names:
+        rows = [{"name": name, "vendor_id": vendor_id} for name in sorted(names)]
+        connection.execute(sa.insert(schema.model), rows)
+    outcome.added.models = len(names)
+
+
+def _store_statements(
+    connection: sa.Connection,
+    vendor_id: int,
+    model_ids: Mapping[str, int],
+    models: Mapping[str, Model],
+    stated: Mapping[str, Mapping[str, Statement]],
+    outcome: Outcome,
+) -> None:
+    vendor = connection.execute(sa.select(schema.vendor.c.name).where(schema.vendor.c.id == vendor_id)).scalar_one()
+    variables, off_values = [], []
+    for model, statements in stated.items():
+        known = models[model].statements.get(vendor, {}) if model in models else {}
+        for variable, statement in statements.items():
+            key = {"model_id": model_ids[model], "vendor_id": vendor_id, "variable": variable}
+            if variable not in known:
+                variables.append({**key, "type": statement.type.value})
+            if statement.off_value is not None:
+                off_values.append({**key, "value": json.dumps(statement.off_value)})
+    if variables:
+        connection.execute(sa.insert(schema.statement), variables)
+    if off_values:
+        connection.execute(sa.insert(schema.off_value), off_values)
+    outcome.added.variables, outcome.added.off_values = len(variables), len(off_values)
+
+
+def _store_sets(
+    connection: sa.Connection,
+    release_id: int,
+    model_ids: Mapping[str, int],
+    sets: Mapping[str, VariableSet],
+    outcome: Outcome,
+) -> None:
+    by_digest = {each.digest: each for each in sets.values()}
+    new = by_digest.keys() - lookup.stored_digests(connection, schema.variable_set, by_digest)
+    if new:
+        rows = [
+            {"digest": key, "model_id": model_ids[by_digest[key].model], "document": by_digest[key].canonical}
+            for key in sorted(new)
+        ]
+        connection.execute(sa.insert(schema.variable_set), rows)
+    if sets:
+        links = [
+            {"release_id": release_id, "model_id": model_ids[model], "digest": each.digest}
+            for model, each in sets.items()
+        ]
+        connection.execute(sa.insert(schema.release_model), links)
+    outcome.added.release_models = len(sets)
+
+
+def _store_list(connection: sa.Connection, release_id: int, names: Sequence[str], outcome: Outcome) -> None:
+    standing = lookup.listed_profiles(connection, release_id)
+    if standing is None:
+        connection.execute(sa.insert(schema.profile_list), {"release_id": release_id})
+        outcome.added.profile_lists = 1
+    new = set(names) - (standing or frozenset())
+    profile_ids = lookup.ids(connection, schema.profile, new)
+    if new:
+        rows = [{"release_id": release_id, "profile_id": profile_ids[name]} for name in sorted(new)]
+        connection.execute(sa.insert(schema.release_profile), rows)
+    outcome.added.listed_profiles = len(new)
+
+
+def _store_digest(connection: sa.Connection, release_id: int, name: ReleaseName) -> None:
+    listed = lookup.listed_profiles(connection, release_id)
+    whole = {
+        "release": str(name),
+        "models": lookup.release_models(connection, release_id),
+        "profiles": None if listed is None else sorted(listed),
+    }
+    row = {"digest": digest(canonical_json(whole))}
+    table = schema.release_digest
+    updated = connection.execute(sa.update(table).where(table.c.release_id == release_id).values(row))
+    if updated.rowcount == 0:
+        connection.execute(sa.insert(table), {**row, "release_id": release_id})
