@@ -3,8 +3,8 @@
 from http import HTTPStatus
 from typing import Any
 
+import orjson
 from fastapi import Response
-from fastapi.responses import ORJSONResponse
 
 from app.api.wire.problem import ErrorShape, problem_document
 from app.storage.outcome import Outcome
@@ -51,4 +51,5 @@ def published(name: str, outcome: Outcome, *, dry_run: bool) -> Response:
             for each in outcome.not_accepted
         ],
     }
-    return ORJSONResponse(content, HTTPStatus.CREATED if outcome.added else HTTPStatus.OK)
+    status = HTTPStatus.CREATED if outcome.added else HTTPStatus.OK
+    return Response(orjson.dumps(content), status, media_type="application/json")

@@ -108,7 +108,7 @@ def releases(
     if (name := filters.get("implementation")) is not None:
         query = query.where(implementation.c.name == name)
     if (name := filters.get("model")) is not None:
-        having = sa.select(schema.release_model.c.release_id).join(schema.model).where(schema.model.c.name == name)
+        having = sa.select(schema.release_model.c.release_id).select_from(schema.release_model).join(schema.model).where(schema.model.c.name == name)
         query = query.where(release.c.id.in_(having))
     return _page(connection, query, [implementation.c.name, release.c.id], after, limit)
 
@@ -146,7 +146,7 @@ def profiles(
     if (name := filters.get("vendor")) is not None:
         query = query.join(schema.vendor, schema.vendor.c.id == profile.c.vendor_id).where(schema.vendor.c.name == name)
     if (name := filters.get("model")) is not None:
-        naming = sa.select(entry.c.profile_id.label("id")).join(schema.model).where(schema.model.c.name == name)
+        naming = sa.select(entry.c.profile_id.label("id")).select_from(entry).join(schema.model).where(schema.model.c.name == name)
         having = naming.cte("having_model", recursive=True)
         below = schema.profile.alias("below")
         having = having.union(sa.select(below.c.id).where(below.c.extends_id == having.c.id))
@@ -164,10 +164,10 @@ def variable_sets(
     table, held = schema.variable_set, schema.release_model
     query = sa.select(table.c.digest, table.c.document)
     if (name := filters.get("model")) is not None:
-        query = query.join(schema.model, schema.model.c.id == table.c.model_id).where(schema.model.c.name == name)
+        query = query.join(schema.model).where(schema.model.c.name == name)
     implementation, version = filters.get("implementation"), filters.get("version")
     if implementation is not None or version is not None:
-        having = sa.select(held.c.digest).join(schema.release).join(schema.implementation)
+        having = sa.select(held.c.digest).select_from(held).join(schema.release).join(schema.implementation)
         if implementation is not None:
             having = having.where(schema.implementation.c.name == implementation)
         if version is not None:

@@ -1,0 +1,110 @@
+"""The registry as the command line talks to it: over HTTP, like any vendor and any orchestrator."""
+
+from collections.abc import Iterator, Mapping
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+
+import httpx
+import orjson
+
+from app.settings import ClientSettings
+
+# Publishing a whole QEMU takes seconds; a busy database may take some more.
+_TIMEOUT_SECONDS = 300.0
+_PAGE = 1000
+_FAULTS_SHOWN = 20
+
+
+class RegistryError(Exception):
+    """The registry cannot be reached, or it refused; the message says why and what to do."""
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Registry:
+    """A registry at a URL, with the token to write with."""
+
+    def __init__(self, settings: ClientSettings, transport: httpx.BaseTransport | None = None) -> None:
+        self._url = settings.url
+        headers = {"Accept": "application/json"}
+        if settings.token is not None:
+            headers["Authorization"] = f"Bearer {settings.token.get_secret_value()}"
+        self._http = httpx.Client(
+            base_url=settings.url, headers=headers, timeout=_TIMEOUT_SECONDS, transport=transport
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._http.close()
+
+    def get(self, path: str, **parameters: str | int | bool) -> Any:  # noqa: ANN401  (JSON is anything)
+        """Return what is at a path; raises RegistryError."""
+        return self._request("GET", path, params=parameters)
+
+    def find(self, path: str, **parameters: str | int | bool) -> Any:  # noqa: ANN401  (JSON is anything)
+        """Return what is at a path, None if the registry has no such thing; raises RegistryError."""
+        try:
+            return self.get(path, **parameters)
+        except RegistryError as error:
+            if error.status == httpx.codes.NOT_FOUND:
+                return None
+            raise
+
+    def items(self, path: str, **parameters: str | int | bool) -> Iterator[Any]:
+        """Iterate over a list, page by page; raises RegistryError."""
+        cursor: dict[str, str] = {}
+        while True:
+            page = self.get(path, limit=_PAGE, **parameters, **cursor)
+            yield from page["items"]
+            if page["next"] is None:
+                return
+            cursor = {"cursor": page["next"]}
+
+    def put(self, path: str, document: Mapping[str, Any], *, dry_run: bool = False) -> Any:  # noqa: ANN401
+        """Publish a document; raises RegistryError."""
+        parameters = {"dry_run": "true"} if dry_run else {}
+        return self._request("PUT", path, content=orjson.dumps(document), params=parameters)
+
+    def post(self, path: str, document: Mapping[str, Any]) -> Any:  # noqa: ANN401  (JSON is anything)
+        """Ask a question; raises RegistryError."""
+        return self._request("POST", path, content=orjson.dumps(document))
+
+    def _request(self, method: str, path: str, **more: Any) -> Any:  # noqa: ANN401  (httpx's own arguments)
+        headers = {"Content-Type": "application/json"} if "content" in more else {}
+        try:
+            response = self._http.request(method, quote(path, safe="/@:"), headers=headers, **more)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            message = f"{self._url} cannot be reached: {error} (REGISTRY_URL says where the registry is)"
+            raise RegistryError(message) from error
+        if response.is_success:
+            return _json(response)
+        raise RegistryError(_reason(response), response.status_code)
+
+
+def _json(response: httpx.Response) -> Any:  # noqa: ANN401  (JSON is anything)
+    try:
+        return response.json()
+    except ValueError as error:
+        message = f"{response.url} did not answer JSON: is it a registry?"
+        raise RegistryError(message) from error
+
+
+def _reason(response: httpx.Response) -> str:
+    try:
+        problem = response.json()
+        lines = [f"{problem['detail']} ({response.status_code} {problem['code']})"]
+        faults = problem.get("faults", [])
+        lines += [f"  {fault.get('pointer', fault.get('parameter', ''))}: {fault['message']}" for fault in faults]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return f"{response.request.method} {response.url} answered {response.status_code}"
+    if response.status_code == httpx.codes.UNAUTHORIZED:
+        lines.append("  REGISTRY_TOKEN holds the token to write with")
+    more = len(lines) - 1 - _FAULTS_SHOWN
+    return "\n".join(lines[: _FAULTS_SHOWN + 1] + ([f"  … and {more} more"] if more > 0 else []))
