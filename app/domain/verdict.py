@@ -297,8 +297,8 @@ class _Check:
 
     def _report_source_value(self, name: str, value: Value, variable: Variable) -> None:
         message = (
-            f"{name} is {shown(value)}, which the source release {self.source.device.release} does not allow: "
-            f"it allows {variable.allowed.shown()}"
+            f"the device is said to have {name}={shown(value)}, "
+            f"but the source release {self.source.device.release} allows {variable.allowed.shown()}"
         )
         self.problem(ProblemCode.SOURCE_VALUE_INVALID, message, name, value, variable.allowed)
 
@@ -314,7 +314,7 @@ class _Check:
                 continue
             value = _read_as_or_keep(model.stated_types(name) if model else (), written)
             if not same(value, off.get(name)):
-                message = f"the source release {self.source.device.release} has no variable {name}, here {shown(value)}"
+                message = f"{name}={shown(value)} is given, but the source release {self.source.device.release} has no variable {name}"
                 self.problem(ProblemCode.UNKNOWN_VARIABLE, message, name, value)
 
     def _configure_without_release(self, model: Model, off: Mapping[str, Value]) -> Mapping[str, Value]:
@@ -338,8 +338,8 @@ class _Check:
         for name, value in in_effect.items():
             there = self.there.get(name)
             if there is None:
-                without = f"off is {shown(off[name])}" if name in off else "it has no off value"
-                message = f"{name} is {shown(value)} on the source ({without}), but {self.release} has no such variable"
+                only_off = f"only {shown(off[name])}, its off value, can go there" if name in off else "it has no off value"
+                message = f"the source has {name}={shown(value)}, but {self.release} has no variable {name}: {only_off}"
                 self.problem(ProblemCode.VARIABLE_NOT_SUPPORTED, message, name, value)
                 continue
             here = self.source.variables.get(name)
@@ -348,7 +348,7 @@ class _Check:
                 message = f"{name} is {of_type.value} on the source and {there.type.value} on {self.release}"
                 self.problem(ProblemCode.TYPE_MISMATCH, message, name, value)
             elif value not in there.allowed:
-                message = f"{name} is {shown(value)}, but {self.release} allows {there.allowed.shown()}"
+                message = f"the source has {name}={shown(value)}, but {self.release} allows {there.allowed.shown()}"
                 self.problem(ProblemCode.VALUE_NOT_ALLOWED, message, name, value, there.allowed)
             else:
                 self.completed[name] = value

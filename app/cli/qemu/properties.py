@@ -50,7 +50,7 @@ _INSTANCE_TEXTS = frozenset({"device_id"})
 # Names of what the host provides.
 _BACKEND = re.compile(
     r"audiodev|backend|bootargs|cdat|cert\d|chardev\d*|db|display|drive|evdev|fd|file|filter|frudatafile|fsdev|hidraw|"
-    r"host|host_ip|hostdevice|hostport|initrd|jsonfile|kernel|netdev|pcap|rootdir|sdrfile|sysfsdev|tls-\w+|tpmdev|"
+    r"host|host_ip|hostdevice|hostport|initrd|jsonfile|kernel|netdev|osk|pcap|rootdir|sdrfile|sysfsdev|tls-\w+|tpmdev|"
     r"vhostdev|vhostfd"
 )
 

@@ -1,0 +1,26 @@
+"""The command profile-registry and its subcommands."""
+
+import typer
+
+from app.cli import importing
+from app.cli.checking import check
+from app.cli.demonstration import demo
+from app.cli.service import migrate, serve
+
+app = typer.Typer(
+    name="profile-registry",
+    help="The registry of device profiles for VM live migration. "
+    "REGISTRY_URL and REGISTRY_TOKEN say which registry the client commands talk to.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.command()(serve)
+app.command()(migrate)
+app.command()(check)
+app.command()(demo)
+app.add_typer(importing.commands, name="import")
+
+
+def main() -> None:
+    """Run the command."""
+    app()

@@ -1,0 +1,101 @@
+"""profile-registry demo: the service with real sample data, answering a real question."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import httpx
+import orjson
+import typer
+from pydantic import SecretStr
+
+from app.cli.client import Registry, RegistryError
+from app.cli.output import fail, print_line, progress_bar
+from app.cli.qemu import publication
+from app.cli.qemu.capture import Capture
+from app.settings import ClientSettings, Settings
+
+_SAMPLE = Path(__file__).parent / "sample"
+_TOKEN = "demo-token"  # noqa: S105  (of a registry that listens on this machine alone)
+_START_SECONDS = 30
+_QUESTION = {
+    "devices": [
+        {
+            "id": "net0",
+            "model": "qemu.org/virtio-net-pci",
+            "release": "qemu.org/qemu-system-x86_64@10.0.13",
+            "profile": "qemu.org/pc-q35-7.2",
+            "values": {"guest_uso4": True},
+        }
+    ],
+    "destinations": [
+        {"id": "new-host", "releases": ["qemu.org/qemu-system-x86_64@10.0.13"]},
+        {"id": "old-host", "releases": ["qemu.org/qemu-system-x86_64@7.2.22"]},
+    ],
+}
+
+
+def demo(
+    port: Annotated[int, typer.Option(help="The port to listen on.", min=1, max=65535)] = 8000,
+    *,
+    once: Annotated[bool, typer.Option("--once", help="End after the question is answered.")] = False,
+) -> None:
+    """Serve the registry with a true sample: some devices of two QEMU releases; ask it a question, and go on serving.
+
+    Example:
+
+        profile-registry demo --port 8080
+    """
+    token = Settings().admin_token
+    secret = token.get_secret_value() if token else _TOKEN
+    url = f"http://127.0.0.1:{port}"
+    environment = {**os.environ, "REGISTRY_ADMIN_TOKEN": secret}
+    command = [sys.executable, "-m", "app.cli", "serve", "--port", str(port)]
+    server = subprocess.Popen(command, env=environment)
+    try:
+        _wait(server, url)
+        settings = ClientSettings(url=url, token=SecretStr(secret))
+        with Registry(settings) as registry:
+            _publish(registry)
+            _ask(registry, url)
+        if not once:
+            print_line(f"\nServing {url} (its API: {url}/docs), admin token {secret}. Ctrl-C ends it.")
+            server.wait()
+    except RegistryError as error:
+        fail(str(error))
+    except KeyboardInterrupt:
+        print_line("")
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def _wait(server: "subprocess.Popen[bytes]", url: str) -> None:
+    until = time.monotonic() + _START_SECONDS
+    while time.monotonic() < until and server.poll() is None:
+        try:
+            if httpx.get(f"{url}/readyz").is_success:
+                return
+        except httpx.HTTPError:
+            time.sleep(0.1)
+    fail(f"the service does not come up at {url}: is the port in use? Another one: --port")
+
+
+def _publish(registry: Registry) -> None:
+    for name in ("qemu-7.2.json.gz", "qemu-10.0.json.gz"):
+        capture = Capture.load(_SAMPLE / name)
+        with progress_bar() as progress:
+            release = publication.default_name(capture)
+            published = publication.publish(registry, capture, release, progress, dry_run=False)
+        print_line(f"published {release}: {published.models} models, {published.profiles} profiles")
+
+
+def _ask(registry: Registry, url: str) -> None:
+    question = orjson.dumps(_QUESTION).decode()
+    print_line("\nA network card with USO (new in QEMU 10.0) switched on: may it go to these hosts? To paste:\n")
+    print_line(f"curl -s {url}/compatibility -H 'Content-Type: application/json' -d '{question}'\n")
+    answer = registry.post("/compatibility", _QUESTION)
+    print_line(orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode())

@@ -1,0 +1,173 @@
+"""profile-registry import: publishes what vendors' tools and binaries say of their devices."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+
+from app.cli.client import Registry, RegistryError
+from app.cli.output import AsJson, fail, print_json, print_line, print_table, progress_bar
+from app.cli.qemu import publication
+from app.cli.qemu.capture import Capture, CaptureError
+from app.cli.qemu.live import take_capture
+from app.domain.name import InvalidNameError, ReleaseName
+from app.settings import ClientSettings
+
+commands = typer.Typer(help="Publish what a vendor's tool or a QEMU says of its devices.", no_args_is_help=True)
+
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and store nothing.")]
+_ADDED = {
+    "vendors": "vendors",
+    "releases": "releases",
+    "models": "device models that are new",
+    "release_models": "device models of the release",
+    "variables": "variables that are new",
+    "off_values": "off values",
+    "profiles": "profiles that are new",
+    "profile_models": "models of profiles",
+    "profile_lists": "lists of profiles",
+    "listed_profiles": "profiles on the list",
+}
+
+
+@commands.command("migration-info")
+def import_migration_info(
+    file: Annotated[str, typer.Argument(help="The document, - for standard input.")],
+    release: Annotated[str, typer.Option(help="The release that it describes, <implementation>@<version>.")],
+    *,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Publish a migration information JSON document (the RFC's, or a release as the registry takes it).
+
+    Example:
+
+        my-device-backend --print-migration-info-json | profile-registry import migration-info -
+        --release vendor-a.com/my-backend@2.1
+    """
+    _check_release(release)
+    try:
+        document = orjson.loads(sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes())
+    except (OSError, ValueError) as error:
+        fail(f"{file} cannot be read as JSON: {error}")
+    try:
+        with Registry(ClientSettings()) as registry:
+            answer = registry.put(f"/releases/{release}", document, dry_run=dry_run)
+    except RegistryError as error:
+        fail(str(error))
+    if as_json:
+        print_json(answer)
+        return
+    _print_added(release, answer["added"], dry_run=dry_run)
+    _print_not_accepted(answer["not_accepted"])
+
+
+@commands.command("qemu")
+def import_qemu(  # noqa: PLR0913  (each is an option of the command)
+    capture: Annotated[Path | None, typer.Option(help="A file that holds what a QEMU said of itself.")] = None,
+    binary: Annotated[Path | None, typer.Option(help="A QEMU binary, to be started and asked.")] = None,
+    release: Annotated[
+        str | None, typer.Option(help="The release to publish; else qemu.org/qemu-system-<target>@<version>.")
+    ] = None,
+    machine: Annotated[
+        list[str] | None, typer.Option(help="Only this machine type; may be repeated. None: all.")
+    ] = None,
+    device: Annotated[
+        list[str] | None, typer.Option(help="Only this device type; may be repeated. None: all.")
+    ] = None,
+    *,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Publish a QEMU: its device types as models, its machine types as profiles. Import older releases first.
+
+    Older first, because a property keeps the off value that the oldest release knows, and one that a newer release
+    lacks is kept as what it was last. A binary is asked for some minutes; all it needs is to be able to start.
+
+    Example:
+
+        profile-registry import qemu --binary /usr/bin/qemu-system-x86_64
+    """
+    if (capture is None) == (binary is None):
+        fail("import qemu takes either --capture FILE or --binary PATH")
+    try:
+        with progress_bar() as progress, Registry(ClientSettings()) as registry:
+            taken = (
+                Capture.load(capture).selected(machine or [], device or [])
+                if capture is not None
+                else take_capture(binary or Path(), machine or [], device or [], progress)
+            )
+            name = release or publication.default_name(taken)
+            _check_release(name)
+            published = publication.publish(registry, taken, name, progress, dry_run=dry_run)
+    except (RegistryError, CaptureError) as error:
+        fail(str(error))
+    if as_json:
+        print_json(_document(published))
+    else:
+        _print_published(published, dry_run=dry_run)
+
+
+def _check_release(release: str) -> None:
+    try:
+        ReleaseName.parse(release)
+    except InvalidNameError as error:
+        fail(f"--release {release}: {error}")
+
+
+def _document(published: publication.Published) -> dict[str, Any]:
+    return {
+        "release": published.release,
+        "models": published.models,
+        "variables": published.variables,
+        "profiles": published.profiles,
+        "added": published.added,
+        "not_accepted": published.not_accepted,
+        "finds": [
+            {
+                "device": find.device,
+                "variable": find.variable,
+                "published": find.published,
+                "found": find.found,
+                "where": find.where,
+            }
+            for find in published.finds
+        ],
+    }
+
+
+def _print_published(published: publication.Published, *, dry_run: bool) -> None:
+    print_line(
+        f"{published.release}: {published.models} device models, {published.variables} variables, "
+        f"{published.profiles} profiles"
+    )
+    _print_added(published.release, published.added, dry_run=dry_run)
+    _print_not_accepted(published.not_accepted)
+    if published.finds:
+        columns = ("variable", "published", "found here", "device types", "places")
+        rows = [(*map(str, each),) for each in publication.grouped(published.finds)]
+        print_table(columns, rows, "Published otherwise, and left as it is")
+
+
+def _print_added(release: str, added: Mapping[str, int], *, dry_run: bool) -> None:
+    rows = [(_ADDED.get(kind, kind), f"{count:,}") for kind, count in added.items() if count]
+    if not rows:
+        print_line(f"{release}: everything was there already, nothing was added")
+        return
+    print_table(("added" if not dry_run else "would be added", "number"), rows)
+
+
+def _print_not_accepted(not_accepted: Sequence[Mapping[str, Any]]) -> None:
+    reasons: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for each in not_accepted:
+        for problem in each["problems"]:
+            reasons.setdefault((problem["code"], problem.get("variable", "")), []).append(each)
+    rows = [
+        (code, variable, str(len({each["model"] for each in found})), str(len({each["profile"] for each in found})))
+        for (code, variable), found in sorted(reasons.items(), key=lambda pair: -len(pair[1]))
+    ]
+    if rows:
+        print_table(("problem", "variable", "models", "profiles"), rows, "Of its listed profiles, it does not accept")

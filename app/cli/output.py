@@ -1,0 +1,77 @@
+"""What the commands print: tables for people, JSON for programs, progress on standard error."""
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any, NoReturn
+
+import orjson
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+COULD_NOT_ASK = 2
+
+_console = Console()
+_errors = Console(stderr=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+def print_json(document: object) -> None:
+    """Print a document as JSON."""
+    sys.stdout.write(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode() + "\n")
+
+
+def print_line(text: str) -> None:
+    """Print a line as it stands."""
+    _console.print(Text(text), soft_wrap=True)
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]], title: str | None = None) -> None:
+    """Print a table that fits the terminal; names from the registry are never taken for markup."""
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
+    _console.print(table)
+
+
+def fail(message: str) -> NoReturn:
+    """Print why the command could not do its work, and end with status 2."""
+    _errors.print(Text(message, style="red"), soft_wrap=True)
+    raise typer.Exit(COULD_NOT_ASK)
+
+
+@contextmanager
+def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
+    """Show progress while the work goes on; yields what is to be told (what is done, how much of it, of how much)."""
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=_errors,
+        transient=True,
+        disable=not _errors.is_terminal,
+    )
+    with bar:
+        task = bar.add_task("starting", total=None)
+
+        def tell(what: str, done: int, total: int) -> None:
+            bar.update(task, description=what, completed=done, total=total)
+
+        yield tell
+
+
+def verdict(*, is_compatible: bool) -> Text:
+    """Return a verdict as a table shows it."""
+    return Text("compatible", style="green") if is_compatible else Text("incompatible", style="red")
+
+
+def reasons(problems: Sequence[Mapping[str, Any]]) -> str:
+    """Return problems as a table shows them, a line each."""
+    return "\n".join(f"{problem['code']}: {problem['message']}" for problem in problems)
