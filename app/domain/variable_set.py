@@ -68,6 +68,7 @@ class VariableSet:
 
         Faults are reported; what is returned then is not to be used.
         """
+        faults_before = len(at.faults)
         names = "params" if "params" in written and "variables" not in written else "variables"
         if "params" in written and "variables" in written:
             (at / "params").fault(FaultCode.DUPLICATE, "stands beside variables, of which it is the RFC's name")
@@ -88,7 +89,7 @@ class VariableSet:
         blocks = tuple(reader.blocks(written.get("blocks_migration", []), at / "blocks_migration"))
         migratable = (at / "migratable").flag(written["migratable"]) if "migratable" in written else True
         inits = {name: variable.init_value for name, variable in variables.items()}
-        for index, constraint in enumerate(constraints):
+        for index, constraint in enumerate(constraints if len(at.faults) == faults_before else ()):
             if any(constraint.broken_by(inits)):
                 here = at / "constraints" / index
                 here.fault(FaultCode.INIT_BREAKS_CONSTRAINT, "is not met by the init values")

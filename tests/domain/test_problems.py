@@ -1,0 +1,184 @@
+"""A case table per problem code: what the registry has, what is asked, what the verdict says."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+from app.domain.problem import RULES, ProblemCode
+from app.domain.verdict import Device, Policy
+from tests.domain.world import NIC, World, codes, device, variable
+
+QUEUES = variable("int", 4, 1, ["1-8"])
+FLAG = variable("bool", False, False)
+OLD, NEW = "vendor-a.com/fw@1", "vendor-a.com/fw@2"
+
+
+def world() -> World:
+    """Two releases: the newer one has `new`, and allows more queues."""
+    return (
+        World()
+        .publish(OLD, {NIC: {"queues": QUEUES}}, profiles=["vendor-a.com/p1"])
+        .publish(NEW, {NIC: {"queues": {**QUEUES, "allowed_values": ["1-16"]}, "new": FLAG}})
+        .profile("vendor-a.com/p1", {NIC: {"queues": 8}})
+        .profile("vendor-a.com/p2", {NIC: {"queues": 8}})
+    )
+
+
+@dataclass(frozen=True)
+class Case:
+    """A question, and the problems that it is to find; at: the destination."""
+
+    code: ProblemCode
+    found: list[tuple[str, str | None]]
+    asked: Device
+    at: str = NEW
+    build: Callable[[], World] = world
+    policy: Policy = Policy.PERMISSIVE
+
+
+def _with(at: str, **variables: object) -> Callable[[], World]:
+    """Return the world, in which a release has these variables alone."""
+    sets: dict[str, dict[str, object]] = {NIC: dict(variables)}
+
+    def build() -> World:
+        start = World().publish(OLD, {NIC: {"queues": QUEUES}})
+        return start.publish(at, sets)  # type: ignore[arg-type]
+
+    return build
+
+
+THREE = "vendor-a.com/fw@3"
+OTHER = "vendor-b.com/clone@1"
+CASES = [
+    Case(ProblemCode.UNKNOWN_MODEL, [("unknown-model", None)], Device(id="x", model="vendor-a.com/no", release=OLD)),
+    Case(ProblemCode.UNKNOWN_RELEASE, [("unknown-release", None)], device("vendor-a.com/fw@9")),
+    Case(ProblemCode.UNKNOWN_RELEASE, [("unknown-release", None)], device(OLD), at="vendor-a.com/fw@9"),
+    Case(ProblemCode.UNKNOWN_PROFILE, [("unknown-profile", None)], device(OLD, "vendor-a.com/p9")),
+    Case(ProblemCode.SOURCE_UNKNOWN, [("source-unknown", None)], device(queues=2)),
+    Case(
+        ProblemCode.PROFILE_NOT_FOR_MODEL,
+        [("profile-not-for-model", None)],
+        device(OLD, "vendor-a.com/p"),
+        build=lambda: world().profile("vendor-a.com/p", {"vendor-a.com/gpu": {}}),
+    ),
+    Case(ProblemCode.UNKNOWN_VARIABLE, [("unknown-variable", "new")], device(OLD, new=True)),
+    Case(ProblemCode.UNKNOWN_VARIABLE, [("unknown-variable", "nonsense")], device(OLD, nonsense=1)),
+    Case(ProblemCode.SOURCE_VALUE_INVALID, [("source-value-invalid", "queues")], device(OLD, queues=16)),
+    Case(
+        ProblemCode.SOURCE_VALUE_INVALID,
+        [("source-value-invalid", "queues"), ("value-not-allowed", "queues")],
+        device(OLD, queues="many"),
+    ),
+    Case(
+        ProblemCode.SOURCE_VALUE_INVALID,
+        [("source-value-invalid", "speed"), ("cannot-be-off", "speed")],
+        device(THREE, speed=None),
+        at=THREE,
+        build=_with(THREE, speed=variable("int", 10)),
+    ),
+    Case(
+        ProblemCode.SOURCE_VALUE_INVALID,
+        [("source-value-invalid", "queues"), ("constraint-violated", "queues")],
+        device(THREE, queues=1),
+        at=THREE,
+        build=_with(
+            THREE,
+            variables={"queues": QUEUES},
+            constraints=[{"when": {}, "require": {"queues": ["2-8"]}}],
+        ),
+    ),
+    Case(
+        ProblemCode.MODEL_NOT_SUPPORTED,
+        [("model-not-supported", None)],
+        device(OLD),
+        at=THREE,
+        build=lambda: world().publish(THREE, {"vendor-a.com/gpu": {}}),
+    ),
+    Case(
+        ProblemCode.MODEL_NOT_SUPPORTED,
+        [("model-not-supported", None)],
+        device(THREE),
+        build=lambda: world().publish(THREE, {"vendor-a.com/gpu": {}}),
+    ),
+    *[
+        Case(
+            ProblemCode.NOT_MIGRATABLE,
+            [("not-migratable", None)],
+            device(source),
+            at=there,
+            build=_with(THREE, variables={"queues": QUEUES}, migratable=False),
+        )
+        for source, there in ((OLD, THREE), (THREE, OLD))
+    ],
+    *[
+        Case(
+            ProblemCode.NOT_MIGRATABLE,
+            [("not-migratable", None)],
+            device(source, queues=8),
+            at=there,
+            build=_with(THREE, variables={"queues": QUEUES}, blocks_migration=[{"when": {"queues": [8]}}]),
+        )
+        for source, there in ((OLD, THREE), (THREE, OLD))
+    ],
+    Case(ProblemCode.VARIABLE_NOT_SUPPORTED, [("variable-not-supported", "new")], device(NEW, new=True), at=OLD),
+    Case(
+        ProblemCode.TYPE_MISMATCH,
+        [("type-mismatch", "theirs")],
+        device(OTHER, theirs=1),
+        at="vendor-c.com/clone@1",
+        build=lambda: (
+            world()
+            .publish(OTHER, {NIC: {"queues": QUEUES, "theirs": variable("int", 1)}})
+            .publish("vendor-c.com/clone@1", {NIC: {"queues": QUEUES, "theirs": variable("bool", True)}})
+        ),
+    ),
+    Case(ProblemCode.TYPE_MISMATCH, [("type-mismatch", "queues")], device(complete=True, queues="many")),
+    Case(ProblemCode.VALUE_NOT_ALLOWED, [("value-not-allowed", "queues")], device(NEW, queues=16), at=OLD),
+    Case(
+        ProblemCode.CANNOT_BE_OFF,
+        [("cannot-be-off", "queues")],
+        device(complete=True),
+        at=THREE,
+        build=_with(THREE, queues=variable("int", 4, allowed=["4-8"])),
+    ),
+    Case(
+        ProblemCode.CANNOT_BE_OFF,
+        [("cannot-be-off", "speed")],
+        device(OLD),
+        at=THREE,
+        build=_with(THREE, queues=QUEUES, speed=variable("int", 10)),
+    ),
+    Case(
+        ProblemCode.CONSTRAINT_VIOLATED,
+        [("constraint-violated", "queues")],
+        device(OLD, queues=2),
+        at=THREE,
+        build=_with(
+            THREE,
+            variables={"queues": QUEUES, "new": FLAG},
+            constraints=[{"when": {"new": [False]}, "require": {"queues": ["3-8"]}}],
+        ),
+    ),
+    Case(
+        ProblemCode.PROFILE_NOT_LISTED,
+        [("profile-not-listed", None)],
+        device(OLD, "vendor-a.com/p2"),
+        at=OLD,
+        policy=Policy.STRICT,
+    ),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.code.value)
+def test_a_problem_is_found(case: Case) -> None:
+    verdict = case.build().ask(case.asked, case.at, policy=case.policy)
+    assert codes(verdict) == case.found
+    assert not verdict.compatible
+    assert verdict.configuration is None
+
+
+@pytest.mark.parametrize("code", list(ProblemCode))
+def test_every_problem_code_has_a_rule_and_a_case(code: ProblemCode) -> None:
+    assert code in RULES
+    assert any(case.code is code for case in CASES)
