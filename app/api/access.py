@@ -13,7 +13,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from app.api.errors import ApiError
 from app.settings import Settings
 from app.storage import database
-from app.storage.catalog import Catalog, Standing
+from app.storage.catalog import Catalog
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +47,6 @@ def _reading(engine: Annotated[sa.Engine, Depends(_engine)]) -> Iterator[sa.Conn
         yield connection
 
 
-def _standing(catalog: Annotated[Catalog, Depends(_catalog)]) -> Standing:
-    return catalog.standing()
-
-
 async def _admin(
     settings: Annotated[Settings, Depends(_settings)],
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
@@ -79,4 +75,4 @@ def _writing(
 
 Reading = Annotated[sa.Connection, Depends(_reading, scope="function")]
 Writing = Annotated[WriteSession, Depends(_writing, scope="function")]
-Current = Annotated[Standing, Depends(_standing)]
+Registry = Annotated[Catalog, Depends(_catalog)]

@@ -1,13 +1,13 @@
 """Compatibility: the question, and its verdicts."""
 
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import orjson
 from fastapi import APIRouter, Body, Query, Response
 from fastapi.exceptions import RequestValidationError
 
-from app.api.access import Current
+from app.api.access import Registry
 from app.api.body import JsonRoute
 from app.api.publishing import BODY_ERRORS, INVALID
 from app.api.wire import compatibility as wire
@@ -22,17 +22,17 @@ router = APIRouter(route_class=JsonRoute, tags=["compatibility"])
 
 
 @router.post("/compatibility", response_model=wire.Answer, response_model_exclude_unset=True, responses=BODY_ERRORS)
-def post_compatibility(question: Annotated[wire.Question, Body()], current: Current) -> Response:
+def post_compatibility(question: Annotated[wire.Question, Body()], registry: Registry) -> Response:
     """Say for each VM and destination whether all its devices can be re-created there, why not, and with what settings.
 
     An incompatible device is an answer: the status is 200.
     """
-    return _answer(question, current)
+    return registry.ask(lambda current: _answer(question, current))
 
 
 @router.get("/compatibility", response_model=wire.Answer, response_model_exclude_unset=True, responses=INVALID)
 def get_compatibility(
-    current: Current,
+    registry: Registry,
     model: Annotated[str, Query(max_length=400, description="the device model")],
     profile: Annotated[str | None, Query(max_length=400, description="the profile that it was created with")] = None,
     source: Annotated[str | None, Query(max_length=400, description="the release that it runs on")] = None,
@@ -48,22 +48,32 @@ def get_compatibility(
     device = wire.Device.model_construct(
         id=None, model=model, profile=profile, release=source, values=dict(_values(value or [])), complete=False
     )
+    for index, release in enumerate(destination or []):
+        if release in (destination or [])[:index]:
+            _refuse_parameter("destination", index, f"names {release} again")
     destinations = [
         wire.Destination.model_construct(id=release, releases=[release], restrict={}) for release in destination or []
     ]
     question = wire.Question.model_construct(
         devices=[device], vms=None, destinations=destinations or None, policy=policy, detail=detail
     )
-    return _answer(question, current)
+    return registry.ask(lambda current: _answer(question, current))
 
 
 def _values(written: Sequence[str]) -> Iterator[tuple[str, str]]:
+    names: set[str] = set()
     for index, each in enumerate(written):
         name, equals, value = each.partition("=")
         if not equals:
-            error = {"type": "value_error", "loc": ("query", "value", index), "msg": "is not of the form name=value"}
-            raise RequestValidationError([error])
+            _refuse_parameter("value", index, "is not of the form name=value")
+        if name in names:
+            _refuse_parameter("value", index, f"gives {name} again")
+        names.add(name)
         yield name, value
+
+
+def _refuse_parameter(parameter: str, index: int, message: str) -> NoReturn:
+    raise RequestValidationError([{"type": "value_error", "loc": ("query", parameter, index), "msg": message}])
 
 
 def _answer(question: wire.Question, current: Standing) -> Response:

@@ -16,7 +16,7 @@ from app.api.wire.base import AsDocumented, Page
 from app.api.wire.release import Publication
 from app.api.wire.variable_set import ListedSet, StoredSet, VariableSetDocument
 from app.domain.document import Place
-from app.domain.release import ReleaseDocument, read_variable_set
+from app.domain.release import read_variable_set
 from app.storage import listing
 from app.storage.publication import publish_release
 
@@ -37,11 +37,7 @@ def post_variable_set(
     """Add a device model to a release, which comes into being with it where it is new."""
     at = Place()
     name, read = read_variable_set(document, at)
-    if name is None:
-        at.raise_faults()
-        raise AssertionError
-    # The faults of one set are answered as they stand in the request, not in the release that it becomes a part of.
-    outcome = publish_release(writing.connection, name, ReleaseDocument({read.model: read}), at)
+    outcome = publish_release(writing.connection, name, read, at)
     return published(str(name), outcome, dry_run=writing.dry_run)
 
 

@@ -13,6 +13,7 @@ from app.api.publishing import INVALID, NOT_FOUND, WRITE_ERRORS, published
 from app.api.wire.base import Page
 from app.api.wire.release import Publication
 from app.api.wire.vendor import StoredVendor, VendorDocument
+from app.domain.name import is_vendor
 from app.storage import listing
 from app.storage.publication import publish_vendor
 
@@ -45,7 +46,7 @@ def list_vendors(reading: Reading, at: paging.At) -> dict[str, Any]:
 @router.get("/vendors/{vendor}", response_model=StoredVendor, responses={**NOT_FOUND, **INVALID})
 def get_vendor(vendor: str, reading: Reading) -> dict[str, Any]:
     """Return a vendor."""
-    row = listing.vendor(reading, vendor)
+    row = listing.vendor(reading, vendor) if is_vendor(vendor) else None
     if row is None:
         raise unknown("vendor", vendor)
     return {"vendor": row.name, "name": row.title, "url": row.url}

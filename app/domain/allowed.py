@@ -2,7 +2,7 @@
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import gcd
 from typing import Self
@@ -11,6 +11,8 @@ from app.domain.document import FaultCode, Place
 from app.domain.value import INT_MAX, INT_MIN, InvalidValueError, Type, Value, read_int, shown
 
 _RANGE = re.compile(r"(-?(?:0x[0-9a-fA-F]+|[0-9]+))-(-?(?:0x[0-9a-fA-F]+|[0-9]+))")
+# Steps of more values than this stay steps, whatever range they touch.
+_MOST_SINGLED = 4096
 _STEP_KEYS = frozenset({"min", "max", "step"})
 
 
@@ -35,6 +37,15 @@ class Steps:
 
     def __contains__(self, number: int) -> bool:
         return self.min <= number <= self.max and (number - self.min) % self.step == 0
+
+    @property
+    def count(self) -> int:
+        """Return how many ints these are."""
+        return (self.max - self.min) // self.step + 1
+
+    def touches(self, ranges: "Sequence[Steps]") -> bool:
+        """Return whether some of these ints are in one of the ranges or next to it."""
+        return any(self.intersection(Steps(one.min - 1, one.max + 1)) is not None for one in ranges)
 
     def intersection(self, other: "Steps") -> "Steps | None":
         """Return the ints in both, by the Chinese remainder theorem, or None."""
@@ -105,12 +116,16 @@ class AllowedValues:
         return AllowedValues._of_ints(steps) if of_type is Type.INT else cls(of_type, frozenset(values))
 
     @classmethod
-    def _of_ints(cls, stated: Iterable[Steps]) -> Self:
-        ranges = _merged([each for each in stated if each.step == 1])
+    def _of_ints(cls, stated: Sequence[Steps]) -> Self:
+        ranges = [each for each in stated if each.step == 1]
         steps = _merged([each for each in stated if each.step != 1])
-        steps = [each for each in steps if not any(each.min >= one.min and each.max <= one.max for one in ranges)]
-        ranges = [one for one in ranges if one.min != one.max or not any(one.min in each for each in steps)]
-        return cls(Type.INT, ranges=tuple(ranges), steps=tuple(steps))
+        longer = [one for one in _merged(ranges) if one.min != one.max]
+        for each in [each for each in steps if each.count <= _MOST_SINGLED and each.touches(longer)]:
+            # Single values beside a range become a part of it.
+            steps.remove(each)
+            ranges += [Steps(number, number) for number in range(each.min, each.max + 1, each.step)]
+        kept = [one for one in _merged(ranges) if one.min != one.max or not any(one.min in each for each in steps)]
+        return cls(Type.INT, ranges=tuple(kept), steps=tuple(steps))
 
     @property
     def is_any(self) -> bool:

@@ -54,27 +54,27 @@ class Model:
         return tuple(types[:1] if variable in self.statements.get(self.vendor, {}) else dict.fromkeys(types))
 
     def off_values(self, *vendors: str) -> Mapping[str, Value]:
-        """Return the off values for a verdict between releases of these vendors.
+        """Return the off values between releases of these vendors, or for those of one.
 
-        The model's own vendor's statements hold for every set of the model. Of a variable that it does not have, the
-        vendors that have it must agree; where their statements differ or one is missing there is no off value.
+        What the model's own vendor states holds for every set of the model. Of a variable that it does not have, each
+        of these vendors must state the same; where one differs or states none there is no off value.
         """
-        others = frozenset(vendors) - {self.vendor}
-        if others not in self._off_values:
-            self._off_values[others] = dict(self._agreed_off_values(others))
-        return self._off_values[others]
+        sides = frozenset(vendors)
+        if sides not in self._off_values:
+            self._off_values[sides] = dict(self._agreed_off_values(sides))
+        return self._off_values[sides]
 
-    def _agreed_off_values(self, others: frozenset[str]) -> Iterator[tuple[str, Value]]:
+    def _agreed_off_values(self, sides: frozenset[str]) -> Iterator[tuple[str, Value]]:
         own = self.statements.get(self.vendor, {})
         for variable, statement in own.items():
             if statement.off_value is not None:
                 yield variable, statement.off_value
-        of_others = [self.statements[vendor] for vendor in sorted(others) if vendor in self.statements]
-        for variable in {variable for each in of_others for variable in each} - own.keys():
-            off_values = [each[variable].off_value for each in of_others if variable in each]
-            first = off_values[0]
-            if first is not None and all(same(first, off_value) for off_value in off_values):
-                yield variable, first
+        first, *others = [self.statements.get(vendor, {}) for vendor in sorted(sides)]
+        for variable in first.keys() - own.keys():
+            off_value = first[variable].off_value
+            agreed = all(variable in each and same(each[variable].off_value, off_value) for each in others)
+            if off_value is not None and agreed:
+                yield variable, off_value
 
     def additions(self, variable_set: VariableSet, vendor: str) -> Mapping[str, Statement]:
         """Return what a set that a vendor publishes states that was not stated: variables, and off values gained."""

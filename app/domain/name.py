@@ -29,7 +29,7 @@ def _refuse_invisible(text: str, what: str) -> None:
 
 def vendor_name(text: str) -> str:
     """Return text if it is a vendor: a DNS domain in lower case with at least one dot, at most 253 characters."""
-    if len(text) > 253 or not _VENDOR.fullmatch(text):
+    if not is_vendor(text):
         message = "a vendor is a DNS domain in lower case, such as vendor-a.com"
         raise InvalidNameError(message)
     return text
@@ -53,6 +53,11 @@ def name(text: str) -> str:
         raise InvalidNameError(message)
     vendor_name(components[0])
     return text
+
+
+def is_vendor(text: str) -> bool:
+    """Return whether text is a vendor."""
+    return len(text) <= 253 and _VENDOR.fullmatch(text) is not None
 
 
 def is_name(text: str) -> bool:

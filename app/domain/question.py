@@ -104,7 +104,10 @@ class _Host:
         return Answer(tuple(answers[place] for place in range(len(sources))))
 
     def _implementation_for(self, model: str) -> str | None:
-        return next((release.name.implementation for release in self._releases if model in release.sets), None)
+        """Return the first implementation, in the host's order, of which some release there has the model."""
+        having = {release.name.implementation for release in self._releases if model in release.sets}
+        ordered = (release.name.implementation for release in self._releases)
+        return next((implementation for implementation in ordered if implementation in having), None)
 
     def _judge(
         self, place: int, source: Source, release: Release, policy: Policy, verdicts: dict[tuple[int, str], Verdict]

@@ -26,10 +26,25 @@ class Release:
 
 
 @dataclass(frozen=True, slots=True)
+class SetPlace:
+    """Where a variable set and its variables stand in a document, and whether faults of it are reported already."""
+
+    at: Place
+    variables: Place
+    has_faults: bool
+
+    @classmethod
+    def of(cls, stated: Mapping[str, object], at: Place, *, has_faults: bool) -> "SetPlace":
+        """Return the place of a set that a JSON object states."""
+        return cls(at, at / ("variables" if "variables" in stated else "params"), has_faults)
+
+
+@dataclass(frozen=True, slots=True)
 class ReleaseDocument:
     """A release as a vendor publishes it; listed profiles are names, or documents published with it."""
 
     sets: Mapping[str, VariableSet]
+    places: Mapping[str, SetPlace]
     profiles: tuple[str | ProfileDocument, ...] | None = None
     description: str | None = None
 
@@ -38,12 +53,16 @@ class ReleaseDocument:
         """Return the release that a JSON object states, or the RFC's migration information, its faults reported."""
         fields = at.fields(written, required=frozenset({"models"}), optional=_FIELDS)
         read_state(fields, at)
-        sets = {}
+        sets, places = {}, {}
         for model, each, here in (at / "models").entries(fields.get("models", {})):
+            faults_before = len(at.faults)
             read_name(model, here)
-            sets[model] = VariableSet.read(model, here.fields(each, optional=variable_set.FIELDS), here)
+            stated = here.fields(each, optional=variable_set.FIELDS)
+            sets[model] = VariableSet.read(model, stated, here)
+            places[model] = SetPlace.of(stated, here, has_faults=len(at.faults) > faults_before)
         return cls(
             sets,
+            places,
             tuple(_read_listed(fields["profiles"], at / "profiles")) if "profiles" in fields else None,
             (at / "description").text(fields["description"]) if "description" in fields else None,
         )
@@ -60,22 +79,29 @@ def _read_listed(written: object, at: Place) -> list[str | ProfileDocument]:
     return list(listed.values())
 
 
-def read_variable_set(written: object, at: Place) -> tuple[ReleaseName | None, VariableSet]:
-    """Return one variable set and the release that it is added to, its faults reported."""
+def read_variable_set(written: object, at: Place) -> tuple[ReleaseName, ReleaseDocument]:
+    """Return one variable set as a document of the release that it is added to.
+
+    Raises InvalidDocumentError with all faults of the document if it does not say which release that is.
+    """
     fields = at.fields(written, required=_VARIABLE_SET_FIELDS, optional=variable_set.FIELDS)
-    texts = {}
-    for field in _VARIABLE_SET_FIELDS & fields.keys():
-        text = fields[field]
-        if not isinstance(text, str):
-            (at / field).fault(FaultCode.WRONG_TYPE, "is no string")
-        texts[field] = str(text)
-    model = read_name(texts["model"], at / "model") if "model" in texts else ""
-    implementation = read_name(texts["implementation"], at / "implementation") if "implementation" in texts else ""
-    release = None
-    if "version" in texts:
-        try:
-            release = ReleaseName(implementation, version(texts["version"]))
-        except InvalidNameError as error:
-            (at / "version").fault(FaultCode.INVALID_NAME, str(error))
+    model = read_name(fields["model"], at / "model") if "model" in fields else ""
+    implementation = read_name(fields["implementation"], at / "implementation") if "implementation" in fields else ""
+    its_version = _read_version(fields["version"], at / "version") if "version" in fields else ""
     stated = {field: value for field, value in fields.items() if field not in _VARIABLE_SET_FIELDS}
-    return release, VariableSet.read(model, stated, at)
+    read = VariableSet.read(model, stated, at)
+    if not (model and implementation and its_version):
+        at.raise_faults()
+    place = SetPlace.of(stated, at, has_faults=bool(at.faults))
+    return ReleaseName(implementation, its_version), ReleaseDocument({model: read}, {model: place})
+
+
+def _read_version(written: object, at: Place) -> str:
+    if not isinstance(written, str):
+        at.fault(FaultCode.WRONG_TYPE, "is no string")
+        return ""
+    try:
+        return version(written)
+    except InvalidNameError as error:
+        at.fault(FaultCode.INVALID_NAME, str(error))
+        return ""

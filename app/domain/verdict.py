@@ -227,7 +227,11 @@ class _Check:
         if not source.is_known:
             return
         off = model.off_values(*source.vendors, self.vendor)
-        values = self._configure_from_release(off) if source.set else self._configure_without_release(model, off)
+        if source.set:
+            # What the device is on its source does not depend on where it is asked to go.
+            values = self._configure_from_release(model.off_values(*source.vendors))
+        else:
+            values = self._configure_without_release(model, off)
         if source.set and any(matches(block.when, values) for block in source.set.blocks_migration):
             self.problem(ProblemCode.NOT_MIGRATABLE, f"{source.device.release} does not migrate this configuration")
         if self.set is None:
@@ -274,7 +278,7 @@ class _Check:
             elif (value := profile.get(name, off.get(name))) is None:
                 value = variable.init_value
             values[name] = value
-            if value not in variable.allowed and (name in given or not variable.is_backend):
+            if value not in variable.allowed and (name in given or self._is_compared(name)):
                 self._report_source_value(name, value, variable)
         self._report_unknown_variables(off)
         if self.source.set:
@@ -327,9 +331,7 @@ class _Check:
             else:
                 statement = model.statement_for(self.vendor, name)
                 value = _read_as_or_keep((statement.type,) if statement else model.stated_types(name), written)
-            if value is None:
-                self._report_no_off_value(name)
-            else:
+            if value is not None:
                 values[name] = value
         return values
 
@@ -351,9 +353,7 @@ class _Check:
                 message = f"the source has {name}={shown(value)}, but {self.release} allows {there.allowed.shown()}"
                 self.problem(ProblemCode.VALUE_NOT_ALLOWED, message, name, value, there.allowed)
             else:
-                self.completed[name] = value
-                if there.allowed.is_free_form or self._is_resolved_by_host(name, value):
-                    self.unchecked.append(name)
+                self._take(name, value, there)
 
     def _complete(self, in_effect: Mapping[str, Value], off: Mapping[str, Value]) -> None:
         """Step 5, and what is not compared: backend variables, and instance ones that are not given.
@@ -371,15 +371,15 @@ class _Check:
             elif there.is_instance and name not in given:
                 self.carry_over.append(name)
             elif (value_off := off.get(name)) is not None and value_off in there.allowed:
-                self.completed[name] = value_off
-                if self._is_resolved_by_host(name, value_off):
-                    self.unchecked.append(name)
+                self._take(name, value_off, there)
             else:
                 self._report_cannot_be_off(name, there, value_off)
 
-    def _is_resolved_by_host(self, name: str, value: Value) -> bool:
-        sides = (self.source.variables.get(name), self.there.get(name))
-        return any(side is not None and value in side.resolved_by_host for side in sides)
+    def _take(self, name: str, value: Value, there: Variable) -> None:
+        self.completed[name] = value
+        sides = (self.source.variables.get(name), there)
+        if there.allowed.is_free_form or any(side is not None and value in side.resolved_by_host for side in sides):
+            self.unchecked.append(name)
 
     def _report_cannot_be_off(self, name: str, there: Variable, value_off: Value | None) -> None:
         if value_off is None:

@@ -1,6 +1,7 @@
 """The registry as verdicts see it: looked up once, kept while nothing is added; content is kept by digest for ever."""
 
 import time
+from contextlib import contextmanager
 from collections.abc import Callable, Iterator, Mapping
 from threading import Lock
 from typing import Generic, TypeVar
@@ -16,9 +17,16 @@ from app.storage import database, lookup, schema
 
 # What another process publishes is seen at most this much later (the promise is one second).
 FRESH_SECONDS = 0.5
+# A question is asked again when something was published meanwhile; under a flood of publications it gives up.
+_MOST_TRIES = 20
 
 Content = TypeVar("Content")
 Found = TypeVar("Found")
+Answer = TypeVar("Answer")
+
+
+class OutdatedError(Exception):
+    """The registry has gone on while a question was asked: it is to be asked again."""
 
 
 class _ByDigest(Generic[Content]):
@@ -79,6 +87,15 @@ class Catalog:
                 self._checked = now
             return self._standing
 
+    def ask(self, question: Callable[["Standing"], Answer]) -> Answer:
+        """Return the answer to a question that sees one revision of the registry throughout."""
+        for _ in range(_MOST_TRIES):
+            try:
+                return question(self.standing())
+            except OutdatedError:
+                self.outdate()
+        raise sa.exc.TimeoutError
+
     def outdate(self) -> None:
         """Look again at the next question: this process has added something."""
         self._checked = float("-inf")
@@ -116,11 +133,19 @@ class Standing:
         """Return what is kept or read; what is not there is not kept, so that no question can fill the memory."""
         found = kept.get(name)
         if found is None:
-            with database.reading(self._engine) as connection:
+            with self._reading() as connection:
                 found = read(connection)
             if found is not None:
                 kept[name] = found
         return found
+
+    @contextmanager
+    def _reading(self) -> Iterator[sa.Connection]:
+        """Yield a connection that sees this revision; raises OutdatedError if the registry has gone on since."""
+        with database.reading(self._engine) as connection:
+            if database.revision(connection) != self.revision:
+                raise OutdatedError
+            yield connection
 
     def _read_release(self, connection: sa.Connection, text: str) -> Release | None:
         name = ReleaseName.parse(text)
@@ -145,5 +170,5 @@ class Standing:
 
     def releases_implementing(self, models: list[str]) -> list[str]:
         """Return the releases that implement one of the models, in the order published."""
-        with database.reading(self._engine) as connection:
+        with self._reading() as connection:
             return [str(ReleaseName(*found)) for found in lookup.implementing(connection, models)]

@@ -20,7 +20,8 @@ _BATCH = 10_000
 
 
 def _batches(keys: Iterable[Key]) -> Iterator[list[Key]]:
-    ordered = list(dict.fromkeys(keys))
+    # A name with a NUL character can be in no database, and PostgreSQL refuses to be asked for it.
+    ordered = [key for key in dict.fromkeys(keys) if not isinstance(key, str) or "\0" not in key]
     for start in range(0, len(ordered), _BATCH):
         yield ordered[start : start + _BATCH]
 
@@ -129,7 +130,7 @@ def implementing(connection: sa.Connection, models: Iterable[str]) -> list[tuple
         .join(schema.release)
         .join(schema.implementation)
         .join(schema.model, schema.model.c.id == schema.release_model.c.model_id)
-        .where(schema.model.c.name.in_(list(models)))
+        .where(schema.model.c.name.in_([each for batch in _batches(models) for each in batch]))
         .order_by(schema.release.c.id)
     )
     return [(row.name, row.version) for row in connection.execute(query)]

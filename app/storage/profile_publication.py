@@ -1,9 +1,8 @@
 """Publishing profiles, alone or with the release that lists them."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 import sqlalchemy as sa
 
@@ -19,8 +18,6 @@ from app.domain.verdict import problems_accepting
 from app.storage import lookup, schema
 from app.storage.outcome import NotAccepted, Outcome, UnknownVendorError
 
-# Where the release at hand does not accept an entry, this many others are asked, the newest first.
-MOST_RELEASES_ASKED = 200
 _PROBLEMS_SHOWN = 3
 
 
@@ -54,12 +51,20 @@ class ProfilePublication:
     """Profiles published together; faults are reported first, then everything is stored."""
 
     def __init__(
-        self, connection: sa.Connection, models: Mapping[str, Model], release: PublishedRelease | None
+        self,
+        connection: sa.Connection,
+        models: Mapping[str, Model],
+        release: PublishedRelease | None,
+        unsure: Collection[str] = (),
     ) -> None:
-        """Hold profiles against models as they stand after this publication, and a release that is part of it."""
+        """Hold profiles against models as they stand after this publication, and a release that is part of it.
+
+        unsure: models whose sets have faults, so that nothing can be said of values for them.
+        """
         self._connection = connection
         self._models = dict(models)
         self._release = release
+        self._unsure = unsure
         self._values: dict[str, Values] = {}
         self._documents: dict[str, str] = {}
         self._resolved: dict[str, dict[str, str]] = {}
@@ -68,7 +73,8 @@ class ProfilePublication:
         self._typed: dict[tuple[str, str, str | None], _Entry] = {}
         self._judged: dict[tuple[str, str, str | None, str], tuple[Problem, ...]] = {}
         self._faulty: set[str] = set()
-        self._others: dict[str, list[PublishedRelease]] = {}
+        self._others: dict[str, list[tuple[str, str, str]]] = {}
+        self._sets: dict[str, VariableSet] = {}
 
     def check(self, profiles: Sequence[tuple[ProfileDocument, Place]]) -> None:
         """Report the faults of profiles, which may extend one another in any order."""
@@ -86,8 +92,13 @@ class ProfilePublication:
             if len(at.faults) > faults_before:
                 self._faulty.add(name)
 
-    def check_listed(self, listed: Sequence[tuple[str, Place]], outcome: Outcome) -> None:
-        """Report what the release does not accept of the profiles that it lists; a profile it accepts nothing of."""
+    def check_listed(
+        self, listed: Sequence[tuple[str, Place]], on_list: frozenset[str], outcome: Outcome
+    ) -> None:
+        """Report what the release does not accept of the profiles that it lists; one it accepts nothing of is a fault.
+
+        on_list: those that are on the list already, and stay there.
+        """
         if self._release is None:
             return
         self._read_resolved({name for name, _ in listed})
@@ -101,12 +112,14 @@ class ProfilePublication:
             if name not in self._resolved:
                 at.fault(FaultCode.UNKNOWN_PROFILE, f"the registry has no profile {name}")
                 continue
+            if self._unsure:
+                continue
             refused = [
                 NotAccepted(name, model, problems)
                 for model, values_digest in sorted(self._resolved[name].items())
                 if (problems := self._problems(model, values_digest, self._release))
             ]
-            if len(refused) == len(self._resolved[name]):
+            if len(refused) == len(self._resolved[name]) and name not in on_list:
                 reasons = _shown([problem for each in refused for problem in each.problems])
                 at.fault(FaultCode.PROFILE_NOT_ACCEPTED, f"the release accepts no model of {name}: {reasons}")
             outcome.not_accepted += refused
@@ -164,21 +177,29 @@ class ProfilePublication:
         if profile.extends is not None:
             if profile.extends not in self._resolved:
                 (at / "extends").fault(FaultCode.UNKNOWN_PROFILE, f"the registry has no profile {profile.extends}")
-                return
-            inherited = self._resolved[profile.extends]
+            inherited = self._resolved.get(profile.extends, {})
         new = {}
         for model, written in profile.values.items():
             here = at / "values" / model
+            if model in self._unsure or (standing and self._is_as_published(standing.entries.get(model), written)):
+                continue
             entry = self._entry(model, written, inherited.get(model), here)
             if entry is None:
                 continue
             if standing and model in standing.entries:
                 self._check_unchanged(standing.entries[model][0], entry.own, here)
-            elif self._is_accepted(model, entry, here):
-                new[model] = entry
+            elif standing and self._resolved[profile.name].get(model, entry.resolved) != entry.resolved:
+                here.fault(FaultCode.ENTRY_CHANGED, f"is published with the values of {profile.extends}")
+            elif profile.extends in self._resolved or profile.extends is None:
+                if self._is_accepted(model, entry, here):
+                    new[model] = entry
         self._new[profile.name] = (profile, new)
         above = {**inherited, **self._resolved.get(profile.name, {})}
         self._resolved[profile.name] = {**above, **{model: entry.resolved for model, entry in new.items()}}
+
+    def _is_as_published(self, entry: tuple[str, str] | None, written: Mapping[str, Written | None]) -> bool:
+        """Return whether an entry is published just as it is written; what was stated since does not matter then."""
+        return entry is not None and entry[0] == digest(canonical_json(written))
 
     def _entry(
         self, model: str, written: Mapping[str, Written | None], inherited: str | None, at: Place
@@ -233,7 +254,7 @@ class ProfilePublication:
         for release in self._releases_implementing(model):
             problems = self._problems(model, entry.resolved, release)
             if not problems:
-                return self._is_shared(model, entry, release, at)
+                return self._is_shared(model, entry, at)
             reasons.append((release, problems))
         if reasons:
             release, problems = reasons[0]
@@ -243,36 +264,34 @@ class ProfilePublication:
         at.fault(FaultCode.PROFILE_NOT_ACCEPTED, message)
         return False
 
-    def _is_shared(self, model: str, entry: _Entry, release: PublishedRelease, at: Place) -> bool:
-        """Check that no variable belongs to one device or one host, as the release that accepts the entry has it."""
-        variables = release.sets[model].variables
-        own = [
-            name
-            for name in self._values[entry.resolved]
-            if name in variables and (variables[name].is_instance or variables[name].is_backend)
-        ]
+    def _is_shared(self, model: str, entry: _Entry, at: Place) -> bool:
+        """Check that no variable belongs to one device, as every set has it that has it at all."""
+        own = []
+        for name in self._values[entry.resolved]:
+            is_instance = (
+                release.sets[model].variables[name].is_instance
+                for release in self._releases_implementing(model)
+                if name in release.sets[model].variables
+            )
+            if next(is_instance, False) and all(is_instance):
+                own.append(name)
         for name in own:
-            message = f"is {variables[name].scope.value}: it belongs to one device or host, never to a profile"
-            (at / name).fault(FaultCode.WRONG_SCOPE, message)
+            (at / name).fault(FaultCode.WRONG_SCOPE, "is an instance variable: it belongs to one device, never to a profile")
         return not own
 
     def _releases_implementing(self, model: str) -> Iterator[PublishedRelease]:
+        """Iterate over the releases that implement a model: this one, then the newest first; equal sets once."""
         if self._release and model in self._release.sets:
             yield self._release
         if model not in self._others:
-            self._others[model] = list(self._read_others(model))
-        yield from self._others[model]
-
-    def _read_others(self, model: str) -> Iterator[PublishedRelease]:
-        """Iterate over the releases that implement a model, the newest first, equal sets of one vendor once."""
-        seen = set()
-        found = lookup.sets_of_model(self._connection, model)
-        for implementation, version, set_digest in islice(found, MOST_RELEASES_ASKED):
-            key = (vendor_of(implementation), set_digest)
-            if key not in seen:
-                seen.add(key)
-                sets = lookup.variable_sets(self._connection, [set_digest])
-                yield PublishedRelease(ReleaseName(implementation, version), {model: sets[set_digest]})
+            # Equal sets of one vendor accept the same.
+            found = lookup.sets_of_model(self._connection, model)
+            by_set = {(vendor_of(each[0]), each[2]): each for each in reversed(list(found))}
+            self._others[model] = list(reversed(by_set.values()))
+        for implementation, version, set_digest in self._others[model]:
+            if set_digest not in self._sets:
+                self._sets.update(lookup.variable_sets(self._connection, [set_digest]))
+            yield PublishedRelease(ReleaseName(implementation, version), {model: self._sets[set_digest]})
 
     def _problems(self, model: str, values_digest: str, release: PublishedRelease) -> tuple[Problem, ...]:
         own = release.sets.get(model)

@@ -68,25 +68,28 @@ def publish_release(connection: sa.Connection, name: ReleaseName, document: Rele
         _check_description(connection, release_id, document, at)
     standing = lookup.release_models(connection, release_id) if release_id is not None else {}
     models = lookup.models(connection, document.sets)
-    stated = _check_sets(name, document.sets, standing, models, at)
+    stated = _check_sets(name, document, standing, models)
     after = {
         model: models.get(model, Model(model, {})).with_statements(name.vendor, added)
         for model, added in stated.items()
     }
     others = {model: set_digest for model, set_digest in standing.items() if model not in document.sets}
+    # What is wrong with the sets would only be told again, as profiles that they do not accept.
+    unsure = document.sets.keys() if at.faults else frozenset[str]()
     profiles = ProfilePublication(
-        connection, after, PublishedRelease(name, {**document.sets, **_sets_of(connection, document, others)})
+        connection, after, PublishedRelease(name, {**document.sets, **_sets_of(connection, document, others)}), unsure
     )
     listed = document.profiles or ()
     places = [at / "profiles" / index for index in range(len(listed))]
     profiles.check([(each, here) for each, here in zip(listed, places, strict=True) if isinstance(each, ProfileDocument)])
     names = [each.name if isinstance(each, ProfileDocument) else each for each in listed]
-    profiles.check_listed(list(zip(names, places, strict=True)), outcome)
+    on_list = lookup.listed_profiles(connection, release_id) if release_id is not None else None
+    profiles.check_listed(list(zip(names, places, strict=True)), on_list or frozenset(), outcome)
     refuse_faults(at)
 
     if release_id is None:
         release_id = _store_release(connection, name, vendor_id, document, outcome)
-    _store_models(connection, vendor_id, document.sets.keys() - models.keys(), outcome)
+    _store_models(connection, vendor_id, set(document.sets.keys() - models.keys()), outcome)
     model_ids = lookup.ids(connection, schema.model, document.sets)
     _store_statements(connection, vendor_id, model_ids, models, stated, outcome)
     new = {model: each for model, each in document.sets.items() if model not in standing}
@@ -119,26 +122,24 @@ def _check_description(connection: sa.Connection, release_id: int, document: Rel
 
 
 def _check_sets(
-    name: ReleaseName,
-    sets: Mapping[str, VariableSet],
-    standing: Mapping[str, str],
-    models: Mapping[str, Model],
-    at: Place,
+    name: ReleaseName, document: ReleaseDocument, standing: Mapping[str, str], models: Mapping[str, Model]
 ) -> dict[str, Mapping[str, Statement]]:
     """Report what the sets would change; return what they state in addition, by model."""
     stated = {}
-    for model_name, variable_set in sets.items():
-        here = at / "models" / model_name
+    for model_name, variable_set in document.sets.items():
+        place = document.places[model_name]
         model = models.get(model_name, Model(model_name, {}))
         if model_name not in models and model.vendor != name.vendor:
             message = f"only {model.vendor} can bring the model {model_name} into being"
-            here.fault(FaultCode.UNKNOWN_MODEL, message)
-        for each in model.contradictions(variable_set, name.vendor):
-            place = here / "variables" / each.variable / each.field
-            place.fault(FaultCode.VARIABLE_REDEFINED, each.message)
-        if standing.get(model_name, variable_set.digest) != variable_set.digest:
-            here.fault(FaultCode.ENTRY_CHANGED, f"is published with another content, {standing[model_name]}")
+            place.at.fault(FaultCode.UNKNOWN_MODEL, message)
         stated[model_name] = model.additions(variable_set, name.vendor)
+        if place.has_faults or standing.get(model_name) == variable_set.digest:
+            continue
+        for each in model.contradictions(variable_set, name.vendor):
+            here = place.variables / each.variable / each.field
+            here.fault(FaultCode.VARIABLE_REDEFINED, each.message)
+        if model_name in standing:
+            place.at.fault(FaultCode.ENTRY_CHANGED, f"is published with another content, {standing[model_name]}")
     return stated
 
 

@@ -11,7 +11,7 @@ from app.domain.question import Destination
 from app.domain.verdict import Device, Policy
 from tests.domain.world import NIC, World, codes
 
-settings.register_profile("laws", max_examples=300, deadline=None)
+settings.register_profile("laws", max_examples=100, deadline=None)
 settings.load_profile("laws")
 
 NAMES = ("a", "b", "c", "d")
@@ -144,7 +144,8 @@ def test_a_variable_that_one_side_lacks_never_changes_a_verdict_while_it_is_off(
         own = world_profile(world)
         more.profile(PROFILE, {NIC: own})
         after = more.ask(device, release)
-        if device.release == release:
+        if device.release == release or not release.startswith("vendor-a.com/"):
+            # The source then has it, too; and what another vendor states is not off for the model's own.
             continue
         assert codes(after) == codes(before)
         if before.configuration is not None:

@@ -43,7 +43,7 @@ def _with(at: str, **variables: object) -> Callable[[], World]:
 
     def build() -> World:
         start = World().publish(OLD, {NIC: {"queues": QUEUES}})
-        return start.publish(at, sets)  # type: ignore[arg-type]
+        return start.publish(at, sets)
 
     return build
 

@@ -70,6 +70,7 @@ def _ints(*written: object) -> AllowedValues:
         ([{"min": 0, "max": 8, "step": 2}, 4], [{"min": 0, "max": 8, "step": 2}]),
         ([{"min": 0, "max": 4, "step": 2}, {"min": 6, "max": 8, "step": 2}], [{"min": 0, "max": 8, "step": 2}]),
         ([{"min": 2, "max": 8, "step": 2}, "0-10"], ["0-10"]),
+        (["1-9", {"min": 1, "max": 10, "step": 3}], ["1-10"]),
         (["0x10"], [16]),
     ],
 )

@@ -2,13 +2,22 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from app.api.wire.base import Name, Shape, Value
 from app.api.wire.problem import Allowed
 from app.domain.document import MAX_DESCRIPTION
 
-Description = Annotated[str, Field(max_length=MAX_DESCRIPTION)]
+
+
+def _without_controls(text: str) -> str:
+    if any(character < " " and character not in "\n\t" for character in text):
+        message = "has control characters"
+        raise ValueError(message)
+    return text
+
+
+Description = Annotated[str, Field(max_length=MAX_DESCRIPTION), AfterValidator(_without_controls)]
 Condition = dict[str, list[Allowed]]
 DIGEST = "sha256 of the canonical JSON of this object without `digest` and `releases`"
 

