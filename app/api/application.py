@@ -31,7 +31,6 @@ def create_app(settings: Settings) -> FastAPI:
         version="0.1.0",
         description=_DESCRIPTION,
         lifespan=lifespan,
-        max_body_size=settings.max_body_bytes,
         strict_content_type=False,
         redoc_url=None,
         separate_input_output_schemas=False,

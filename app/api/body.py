@@ -59,8 +59,27 @@ def _refuse_constant(constant: str) -> NoReturn:
     raise ValueError(message)
 
 
+def _too_large(limit: int) -> NoReturn:
+    message = f"the body is larger than the limit of {limit:,} bytes"
+    raise ApiError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-large", message)
+
+
 class _JsonRequest(Request):
-    """A request whose body is strict JSON."""
+    """A request whose body is strict JSON, no larger than the limit."""
+
+    async def body(self) -> bytes:
+        if not hasattr(self, "_body"):
+            limit: int = self.app.state.settings.max_body_bytes
+            announced = self.headers.get("content-length", "")
+            if announced.isdecimal() and int(announced) > limit:
+                _too_large(limit)
+            body = bytearray()
+            async for chunk in self.stream():
+                body += chunk
+                if len(body) > limit:
+                    _too_large(limit)
+            self._body = bytes(body)
+        return self._body
 
     async def json(self) -> Any:  # noqa: ANN401  (JSON is anything)
         body = await self.body()

@@ -66,8 +66,7 @@ async def _api_error(_request: Request, error: Exception) -> Response:
 async def _invalid_request(_request: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         raise error
-    faults = [_fault_of(each) for each in error.errors()]
-    return invalid(faults)
+    return invalid(_merged([_fault_of(each) for each in error.errors()]))
 
 
 def invalid(faults: Sequence[Mapping[str, str]]) -> JSONResponse:
@@ -95,6 +94,19 @@ def _fault_of(error: Mapping[str, Any]) -> Mapping[str, str]:
     # The names of a union's members are pydantic's, not the document's.
     steps = [str(step).replace("~", "~0").replace("/", "~1") for step in path if step not in _UNION_MEMBERS]
     return {"pointer": "".join(f"/{step}" for step in steps), **fault}
+
+
+def _merged(faults: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]]:
+    """Return one fault for each place: of a union, each member told one of its own."""
+    places: dict[str, list[Mapping[str, str]]] = {}
+    for fault in faults:
+        places.setdefault(fault.get("pointer", fault.get("parameter", "")), []).append(fault)
+    return [_of_union(told) if len(told) > 1 else told[0] for told in places.values()]
+
+
+def _of_union(told: Sequence[Mapping[str, str]]) -> Mapping[str, str]:
+    beyond_type = [fault for fault in told if fault["code"] != FaultCode.WRONG_TYPE]
+    return beyond_type[0] if beyond_type else {**told[0], "message": "is of none of the types that it may be"}
 
 
 _UNION_MEMBERS = frozenset({"bool", "int", "str", "constrained-int", "constrained-str", "none"})

@@ -1,0 +1,186 @@
+"""An orchestrator asks: whether, where, and with which settings."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from app.api.wire.compatibility import Answer
+from tests.api.stories import FEATURE, FIRMWARE, NIC, QUEUES, problem, publish, vendor
+
+OLD, NEW = f"{FIRMWARE}@1", f"{FIRMWARE}@2"
+P = "vendor-a.com/nic-1"
+
+
+@pytest.fixture
+def asked(registry: TestClient) -> Iterator[TestClient]:
+    """Yield a registry with two releases; the newer one has `feature`."""
+    vendor(registry)
+    profiles = [{"name": P, "values": {NIC: {"num-queues": 8}}}]
+    publish(registry, OLD, {"num-queues": QUEUES}, profiles=profiles)
+    publish(registry, NEW, {"num-queues": QUEUES, "feature": FEATURE}, profiles=[P])
+    yield registry
+
+
+def ask(registry: TestClient, **question: Any) -> list[Any]:
+    """Return the results of a question, which are of the documented shape."""
+    response = registry.post("/compatibility", json=question)
+    assert response.status_code == 200, response.text
+    Answer.model_validate_json(response.content)
+    results: list[Any] = response.json()["results"]
+    return results
+
+
+def nic(**more: Any) -> dict[str, Any]:
+    return {"model": NIC, **more}
+
+
+def host(name: str, *releases: str, **more: Any) -> dict[str, Any]:
+    return {"id": name, "releases": list(releases), **more}
+
+
+def test_the_answer_is_complete(asked: TestClient) -> None:
+    device = nic(id="net0", release=OLD, profile=P)
+    assert ask(asked, devices=[device], destinations=[host("host-17", NEW)], policy="strict", detail="full") == [
+        {
+            "destination": "host-17",
+            "compatible": True,
+            "devices": [
+                {
+                    "id": "net0",
+                    "compatible": True,
+                    "release": NEW,
+                    "problems": [],
+                    "warnings": [],
+                    "configuration": {"num-queues": 8, "feature": False},
+                    "carry_over": [],
+                    "unchecked": [],
+                }
+            ],
+        }
+    ]
+
+
+def test_a_refusal_names_the_variable_its_value_and_why(asked: TestClient) -> None:
+    (result,) = ask(asked, devices=[nic(release=NEW, profile=P, values={"feature": "on"})], destinations=[host("old", OLD)], detail="full")
+    device = result["devices"][0]
+    assert (result["compatible"], device["compatible"], device["configuration"]) == (False, False, None)
+    (found,) = device["problems"]
+    assert (found["code"], found["variable"], found["value"]) == ("variable-not-supported", "feature", True)
+    assert f"{OLD} has no variable feature" in found["message"]
+    (narrow,) = ask(asked, devices=[nic(release=OLD)], destinations=[host("h", OLD, restrict={NIC: {"num-queues": ["1-2", {"min": 6, "max": 8, "step": 2}]}})])
+    assert narrow["devices"][0]["problems"][0]["allowed"] == [1, 2, 6, 8]
+
+
+def test_details(asked: TestClient) -> None:
+    question = {"devices": [nic(release=OLD)], "destinations": [host("a", OLD), host("b", "vendor-a.com/none@1")]}
+    assert ask(asked, **question, detail="verdict") == [
+        {"destination": "a", "compatible": True},
+        {"destination": "b", "compatible": False},
+    ]
+    problems = ask(asked, **question)
+    assert [result["devices"][0]["compatible"] for result in problems] == [True, False]
+    assert "configuration" not in problems[0]["devices"][0]
+
+
+def test_without_destinations_every_release_that_has_the_model_is_one(asked: TestClient) -> None:
+    publish(asked, "vendor-a.com/gpu-fw@1", {}, model="vendor-a.com/gpu")
+    assert [result["destination"] for result in ask(asked, devices=[nic(profile=P)])] == [OLD, NEW]
+
+
+def test_results_come_in_the_order_asked(asked: TestClient) -> None:
+    hosts = [host(str(number), *([NEW, OLD] if number % 2 else [OLD])) for number in range(20, 0, -1)]
+    devices = [nic(id=name, release=OLD) for name in "zya"]
+    results = ask(asked, devices=devices, destinations=hosts)
+    assert [result["destination"] for result in results] == [each["id"] for each in hosts]
+    assert all([device["id"] for device in result["devices"]] == ["z", "y", "a"] for result in results)
+    assert [result["devices"][0]["release"] for result in results] == [each["releases"][0] for each in hosts]
+
+
+def test_several_vms_and_their_defaults(asked: TestClient) -> None:
+    vms = [
+        {"id": "db", "release": NEW, "profile": P, "devices": [nic(), nic(release=OLD, values={"num-queues": 2})]},
+        {"devices": [nic(release=NEW, values={"feature": True})]},
+    ]
+    results = ask(asked, vms=vms, destinations=[host("a", OLD), host("b", NEW)], detail="full")
+    assert [(result["vm"], result["destination"], result["compatible"]) for result in results] == [
+        ("db", "a", True),
+        ("db", "b", True),
+        ("1", "a", False),
+        ("1", "b", True),
+    ]
+    assert [device["configuration"]["num-queues"] for device in results[0]["devices"]] == [8, 2]
+
+
+def test_strict_wants_the_profile_on_the_list(asked: TestClient) -> None:
+    asked.post("/profiles", json={"name": "vendor-a.com/other", "values": {NIC: {}}})
+    device = nic(release=OLD, profile="vendor-a.com/other")
+    (strict,) = ask(asked, devices=[device], destinations=[host("a", NEW)])
+    assert [each["code"] for each in strict["devices"][0]["problems"]] == ["profile-not-listed"]
+    (permissive,) = ask(asked, devices=[device], destinations=[host("a", NEW)], policy="permissive")
+    assert permissive["compatible"]
+
+
+def test_the_short_question(asked: TestClient) -> None:
+    parameters = {"model": NIC, "profile": P, "source": OLD, "destination": [NEW, OLD], "value": ["num-queues=0x2"]}
+    short = asked.get("/compatibility", params={**parameters, "detail": "full"}).json()
+    long = ask(
+        asked,
+        devices=[nic(profile=P, release=OLD, values={"num-queues": "0x2"})],
+        destinations=[host(NEW, NEW), host(OLD, OLD)],
+        detail="full",
+    )
+    assert short == {"results": long}
+    assert problem(asked.get("/compatibility"), 422, "invalid") == [("model", "missing-field")]
+    odd = {"model": NIC, "value": ["a", "b=1", "b=2"]}
+    assert problem(asked.get("/compatibility", params=odd), 422, "invalid") == [("value.0", "invalid-value")]
+
+
+def test_what_was_published_is_known_at_once(asked: TestClient) -> None:
+    later = f"{FIRMWARE}@3"
+    question = {"devices": [nic(profile=P)], "destinations": [host("a", later)]}
+    assert not ask(asked, **question)[0]["compatible"]
+    publish(asked, later, {"num-queues": QUEUES, "newer": FEATURE}, profiles=[P])
+    assert ask(asked, **question)[0]["compatible"]
+
+
+@pytest.mark.parametrize(
+    ("question", "faults"),
+    [
+        ({}, [("", "missing-field")]),
+        ({"devices": []}, [("/devices", "limit-exceeded")]),
+        ({"devices": [nic()], "vms": [{"devices": [nic()]}]}, [("", "missing-field")]),
+        ({"devices": [nic()] * 1001}, [("/devices", "limit-exceeded")]),
+        ({"devices": [nic()], "destinations": []}, [("/destinations", "limit-exceeded")]),
+        ({"devices": [nic()], "destinations": [{"releases": []}]}, [("/destinations/0/releases", "limit-exceeded")]),
+        ({"devices": [nic()], "destinations": [host(str(n), OLD) for n in range(10_001)]}, [("/destinations", "limit-exceeded")]),
+        ({"devices": [nic()] * 1000, "destinations": [host(str(n), OLD) for n in range(1001)]}, [("", "limit-exceeded")]),
+        ({"devices": [nic()] * 51, "destinations": [host(str(n), OLD) for n in range(1000)], "detail": "full"}, [("", "limit-exceeded")]),
+        ({"devices": [nic(id="a"), nic(id="a")]}, [("/devices/1/id", "duplicate")]),
+        ({"devices": [nic(values={"a": 1.5, "b": 2**64, "c": [1]})], "x": 1}, [("/devices/0/values/a", "wrong-type"), ("/devices/0/values/b", "invalid-value"), ("/devices/0/values/c", "wrong-type"), ("/x", "unknown-field")]),
+        ({"devices": [nic(complete="yes")], "policy": "lax"}, [("/devices/0/complete", "wrong-type"), ("/policy", "invalid-value")]),
+    ],
+)
+def test_bad_questions(asked: TestClient, question: dict[str, Any], faults: list[tuple[str, str]]) -> None:
+    assert problem(asked.post("/compatibility", json=question), 422, "invalid") == faults
+
+
+def test_names_that_no_registry_can_have_are_just_unknown(asked: TestClient) -> None:
+    devices = [{"model": name, "release": name, "profile": name} for name in ("x\0", "", "a@b", "ä" * 300) if name]
+    for result in ask(asked, devices=devices, destinations=[host("a", "x\0", "y")]):
+        for device in result["devices"]:
+            found = {each["code"] for each in device["problems"]}
+            assert found == {"unknown-model", "unknown-release", "unknown-profile"}
+    assert ask(asked, devices=devices) == []
+
+
+def test_the_most_that_may_be_asked_is_answered(asked: TestClient) -> None:
+    question = {
+        "devices": [nic(release=OLD, values={"num-queues": number % 9}) for number in range(100)],
+        "destinations": [host(str(n), NEW) for n in range(10_000)],
+        "detail": "verdict",
+    }
+    assert len(json.dumps(question)) > 100_000
+    assert [result["compatible"] for result in ask(asked, **question)] == [False] * 10_000

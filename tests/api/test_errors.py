@@ -1,0 +1,147 @@
+"""Bad input gets a clear 4xx and stores nothing; no request gets a 5xx but 503."""
+
+import pytest
+import sqlalchemy as sa
+from fastapi.testclient import TestClient
+
+from tests.api.stories import problem, vendor
+from tests.conftest import AUTHORIZATION, make_app
+
+_MALFORMED = {
+    "no JSON": b"{",
+    "two documents": b"{} {}",
+    "duplicate names": b'{"models": {}, "models": {}}',
+    "NaN": b'{"models": NaN}',
+    "Infinity": b'{"models": -Infinity}',
+    "nested too deeply": b'{"models":' + b"[" * 200_000 + b"]" * 200_000 + b"}",
+    "a lone surrogate": b'{"description": "\\ud800", "models": {}}',
+    "a lone surrogate as a name": b'{"models": {"\\udc00": {}}}',
+    "no UTF-8": b'{"models": "\xff"}',
+    "a number of 5,000 digits": b'{"models": ' + b"9" * 5000 + b"}",
+}
+
+
+@pytest.mark.parametrize("body", _MALFORMED.values(), ids=_MALFORMED.keys())
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("PUT", "/releases/vendor-a.com/fw@1"),
+        ("POST", "/variable-sets"),
+        ("POST", "/profiles"),
+        ("POST", "/compatibility"),
+        ("PUT", "/vendors/vendor-b.com"),
+    ],
+)
+def test_malformed_bodies(registry: TestClient, method: str, path: str, body: bytes) -> None:
+    vendor(registry)
+    response = registry.request(method, path, content=body, headers={"Content-Type": "application/json"})
+    problem(response, 400, "malformed-json")
+    assert registry.get("/releases").json()["items"] == []
+
+
+@pytest.mark.parametrize("body", ["[]", "null", "1", '"x"', "true", "1e999", "{}"])
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("PUT", "/releases/vendor-a.com/fw@1"), ("POST", "/variable-sets"), ("POST", "/profiles"), ("POST", "/compatibility")],
+)
+def test_json_that_is_no_document(registry: TestClient, method: str, path: str, body: str) -> None:
+    vendor(registry)
+    response = registry.request(method, path, content=body, headers={"Content-Type": "application/json"})
+    assert problem(response, 422, "invalid")
+
+
+def test_numbers_beyond_64_bits(registry: TestClient) -> None:
+    vendor(registry)
+    variables = {"a": {"type": "int", "init_value": 2**64}, "b": {"type": "int", "init_value": 0, "allowed_values": [0, -(2**63) - 1, 1e308]}}
+    document = {"models": {"vendor-a.com/nic": {"variables": variables}}}
+    assert problem(registry.put("/releases/vendor-a.com/fw@1", json=document), 422, "invalid") == [
+        ("/models/vendor-a.com~1nic/variables/a/init_value", "invalid-value"),
+        ("/models/vendor-a.com~1nic/variables/b/allowed_values/1", "invalid-value"),
+        ("/models/vendor-a.com~1nic/variables/b/allowed_values/2", "invalid-value"),
+    ]
+
+
+def test_control_characters_and_nul(registry: TestClient) -> None:
+    vendor(registry)
+    assert problem(registry.put("/vendors/b.org", json={"name": "a\0b", "url": "\x1b"}), 422, "invalid") == [
+        ("/name", "invalid-value"),
+        ("/url", "invalid-value"),
+    ]
+    document = {"models": {"vendor-a.com/x\0": {"variables": {"a\0": {"type": "str", "init_value": "\0"}}}}, "description": "\0"}
+    assert len(problem(registry.put("/releases/vendor-a.com/fw@1", json=document), 422, "invalid")) == 4
+    profile = {"name": "vendor-a.com/p", "extends": "vendor-a.com/\0", "values": {"x/m\0": {}}}
+    assert len(problem(registry.post("/profiles", json=profile), 422, "invalid")) >= 2
+    for path in ("vendors", "models", "profiles", "releases", "variable-sets"):
+        assert registry.get(f"/{path}/vendor-a.com%2Fx%00").status_code == 404
+    for parameter in ("q", "vendor"):
+        assert problem(registry.get("/models", params={parameter: "\0"}), 422, "invalid")
+
+
+def test_a_body_larger_than_the_limit(database_url: str) -> None:
+    with TestClient(make_app(database_url, max_body_bytes=2048), headers=AUTHORIZATION) as registry:
+        vendor(registry)
+        document = {"models": {}, "description": "x" * 3000}
+        problem(registry.put("/releases/vendor-a.com/fw@1", json=document), 413, "too-large")
+        chunks = (b" " * 500 for _ in range(10))
+        headers = {"Content-Type": "application/json"}
+        problem(registry.put("/releases/vendor-a.com/fw@1", content=chunks, headers=headers), 413, "too-large")
+
+
+def test_other_errors_have_the_same_shape(registry: TestClient) -> None:
+    problem(registry.get("/nothing/here"), 404, "not-found")
+    problem(registry.delete("/vendors"), 405, "method-not-allowed")
+    problem(registry.post("/profiles", content=b"<x/>", headers={"Content-Type": "text/xml"}), 415, "unsupported-media-type")
+    problem(registry.get("/models/vendor-a.com/none"), 404, "unknown-model")
+    problem(registry.get("/profiles/vendor-a.com/none"), 404, "unknown-profile")
+    problem(registry.get("/releases/vendor-a.com/none@1"), 404, "unknown-release")
+    problem(registry.get("/releases/none"), 404, "unknown-release")
+    problem(registry.get("/vendors/none.com"), 404, "unknown-vendor")
+    problem(registry.get("/variable-sets/sha256:0"), 404, "unknown-variable-set")
+
+
+@pytest.mark.parametrize(
+    ("path", "place"),
+    [
+        ("/vendors/NoDomain", "vendor"),
+        ("/releases/vendor-a.com/fw", "release"),
+        ("/releases/vendor-a.com/f w@1", "release"),
+        ("/profiles/vendor-a.com", "name"),
+    ],
+)
+def test_names_that_cannot_be_published(registry: TestClient, path: str, place: str) -> None:
+    vendor(registry)
+    response = registry.put(path, json={"models": {}} if "releases" in path else {"values": {}} if "profiles" in path else {})
+    assert problem(response, 422, "invalid") == [(place, "invalid-value")]
+
+
+def test_names_in_a_set_that_cannot_be_published(registry: TestClient) -> None:
+    vendor(registry)
+    document = {"model": 1, "implementation": "noslash", "version": "a b", "variables": {"q": {}}}
+    assert sorted(problem(registry.post("/variable-sets", json=document), 422, "invalid")) == [
+        ("/implementation", "invalid-name"),
+        ("/model", "wrong-type"),
+        ("/variables/q", "missing-field"),
+        ("/variables/q", "missing-field"),
+        ("/version", "invalid-name"),
+    ]
+
+
+def test_a_database_that_is_away_is_503(registry: TestClient, engine: sa.Engine) -> None:
+    assert registry.get("/readyz").json() == {"status": "ok"}
+    assert registry.get("/healthz").json() == {"status": "ok"}
+    away = "sqlite:////proc/none/registry.db" if engine.dialect.name == "sqlite" else "postgresql://u@127.0.0.1:1/none"
+    try:
+        app = make_app(away)
+    except OSError:
+        app = make_app("postgresql://u@127.0.0.1:1/none")
+    with TestClient(app, headers=AUTHORIZATION) as cut_off:
+        for path in ("/readyz", "/vendors", "/compatibility?model=vendor-a.com/nic"):
+            response = cut_off.get(path)
+            problem(response, 503, "unavailable")
+            assert response.headers["retry-after"]
+        problem(cut_off.put("/vendors/vendor-a.com", json={}), 503, "unavailable")
+
+
+def test_a_database_that_is_not_migrated_is_not_ready(tmp_path: object) -> None:
+    with TestClient(make_app(f"sqlite:///{tmp_path}/empty.db")) as empty:
+        problem(empty.get("/readyz"), 503, "unavailable")

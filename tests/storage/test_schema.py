@@ -1,0 +1,135 @@
+"""The database itself keeps what is published."""
+
+import threading
+from collections.abc import Callable
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+
+from app.domain.document import Place
+from app.domain.name import ReleaseName
+from app.domain.release import ReleaseDocument
+from app.storage import database, schema
+from app.storage.outcome import Outcome
+from app.storage.publication import publish_release, publish_vendor
+
+NIC = "vendor-a.com/nic"
+
+
+def publish(connection: sa.Connection, version: str = "1", init: int = 4) -> Outcome:
+    """Publish a release with a profile."""
+    publish_vendor(connection, "vendor-a.com", None, None)
+    at = Place()
+    queues = {"type": "int", "init_value": init, "off_value": 1}
+    document = {
+        "models": {NIC: {"variables": {"queues": queues}}},
+        "profiles": [{"name": "vendor-a.com/p", "values": {NIC: {"queues": 8}}}],
+    }
+    read = ReleaseDocument.read(document, at)
+    return publish_release(connection, ReleaseName("vendor-a.com/fw", version), read, at)
+
+
+def test_the_migrations_make_the_schema(engine: sa.Engine) -> None:
+    with database.reading(engine) as connection:
+        assert database.is_migrated(connection)
+        assert compare_metadata(MigrationContext.configure(connection), schema.metadata) == []
+
+
+def test_migrating_again_changes_nothing(engine: sa.Engine) -> None:
+    database.migrate(engine)
+    with database.reading(engine) as connection:
+        assert database.is_migrated(connection)
+
+
+_MAY_CHANGE = {schema.revision, schema.release_digest}
+
+
+@pytest.mark.parametrize("table", [table for table in schema.metadata.sorted_tables if table not in _MAY_CHANGE])
+def test_what_is_published_cannot_be_changed_or_deleted(engine: sa.Engine, table: sa.Table) -> None:
+    with database.writing(engine) as connection:
+        publish(connection)
+    with database.reading(engine) as connection:
+        before = connection.execute(sa.select(table)).all()
+    assert before
+    column = table.c.name if table is schema.vendor else next(iter(table.c))
+    changes: list[sa.Executable] = [sa.delete(table), sa.update(table).values({column.name: column})]
+    for change in changes:
+        with pytest.raises(sa.exc.IntegrityError, match="never changes"), database.writing(engine) as connection:
+            connection.execute(change)
+    with database.reading(engine) as connection:
+        assert connection.execute(sa.select(table)).all() == before
+
+
+@pytest.mark.parametrize("table", [schema.release, schema.release_model, schema.profile, schema.profile_entry, schema.variable_set, schema.off_value, schema.statement])
+def test_an_entry_cannot_stand_twice(engine: sa.Engine, table: sa.Table) -> None:
+    with database.writing(engine) as connection:
+        publish(connection)
+        row = dict(connection.execute(sa.select(table)).mappings().one())
+    row.pop("id", None)
+    with pytest.raises(sa.exc.IntegrityError), database.writing(engine) as connection:
+        connection.execute(sa.insert(table), row)
+
+
+def test_a_set_is_stored_once_for_each_digest(engine: sa.Engine) -> None:
+    with database.writing(engine) as connection:
+        for version in ("1", "2", "3"):
+            publish(connection, version)
+    with database.reading(engine) as connection:
+        count = sa.select(sa.func.count())
+        assert connection.execute(count.select_from(schema.variable_set)).scalar_one() == 1
+        assert connection.execute(count.select_from(schema.release_model)).scalar_one() == 3
+        assert connection.execute(count.select_from(schema.profile_values)).scalar_one() == 1
+
+
+def test_an_error_or_a_dry_run_leaves_nothing(engine: sa.Engine) -> None:
+    with database.writing(engine, dry_run=True) as connection:
+        assert publish(connection).added
+    with pytest.raises(ZeroDivisionError), database.writing(engine) as connection:
+        publish(connection)
+        raise ZeroDivisionError
+    with database.reading(engine) as connection:
+        assert connection.execute(sa.select(schema.vendor)).all() == []
+        assert database.revision(connection) == 0
+
+
+def test_every_addition_is_counted_and_nothing_else(engine: sa.Engine) -> None:
+    revisions = []
+    for version in ("1", "1", "2"):
+        with database.writing(engine) as connection:
+            publish(connection, version)
+        with database.reading(engine) as connection:
+            revisions.append(database.revision(connection))
+    assert revisions == [2, 2, 3]
+
+
+def test_writers_at_once_publish_one_after_the_other(engine: sa.Engine) -> None:
+    outcomes: list[bool] = []
+
+    def write(init: int) -> None:
+        try:
+            with database.writing(engine) as connection:
+                added = bool(publish(connection, "1", init).added)
+            outcomes.append(added)
+        except ValueError:
+            outcomes.append(False)
+
+    _at_once([lambda init=init: write(init) for init in (1, 2, 3, 4)])  # type: ignore[misc]
+    assert sorted(outcomes) == [False, False, False, True]
+    with database.reading(engine) as connection:
+        assert len(connection.execute(sa.select(schema.release_model)).all()) == 1
+
+
+def _at_once(work: list[Callable[[], None]]) -> None:
+    threads = [threading.Thread(target=each) for each in work]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+@pytest.mark.parametrize("url", ["mysql://x/y", "nonsense", "sqlite://", "postgresql+asyncpg://x/y"])
+def test_other_databases_are_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="sqlite:///<path> or postgresql"):
+        database.create_engine(url)
