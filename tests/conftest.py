@@ -4,6 +4,7 @@ import os
 import shutil
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -64,10 +65,18 @@ def _administer(url: sa.URL, statement: str) -> None:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """Yield the URL of a fresh, migrated database of each kind."""
-    if request.param == "sqlite":
-        path = tmp_path / "registry.db"
+    with fresh_database(request.param, request) as url:
+        yield url
+
+
+@contextmanager
+def fresh_database(kind: str, request: pytest.FixtureRequest) -> Iterator[str]:
+    """Yield the URL of a fresh, migrated database."""
+    if kind == "sqlite":
+        folders: pytest.TempPathFactory = request.getfixturevalue("tmp_path_factory")
+        path = folders.mktemp("registry") / "registry.db"
         shutil.copy(request.getfixturevalue("migrated_sqlite"), path)
         yield f"sqlite:///{path}"
         return

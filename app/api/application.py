@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 
 from app.api import compatibility, errors, health, models, profiles, releases, variable_sets, vendors
 from app.settings import Settings
@@ -26,7 +27,7 @@ def create_app(settings: Settings) -> FastAPI:
         yield
         engine.dispose()
 
-    app = FastAPI(
+    app = FastAPIOffline(
         title="Device-profile registry",
         version="0.1.0",
         description=_DESCRIPTION,

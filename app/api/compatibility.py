@@ -7,6 +7,7 @@ import orjson
 from fastapi import APIRouter, Body, Query, Response
 from fastapi.exceptions import RequestValidationError
 
+from app.api import examples
 from app.api.access import Registry
 from app.api.body import JsonRoute
 from app.api.publishing import BODY_ERRORS, INVALID
@@ -22,7 +23,12 @@ router = APIRouter(route_class=JsonRoute, tags=["compatibility"])
 
 
 @router.post("/compatibility", response_model=wire.Answer, response_model_exclude_unset=True, responses=BODY_ERRORS)
-def post_compatibility(question: Annotated[wire.Question, Body()], registry: Registry) -> Response:
+def post_compatibility(
+    question: Annotated[
+        wire.Question, Body(openapi_examples=examples.example("may this device go there?", examples.QUESTION))
+    ],
+    registry: Registry,
+) -> Response:
     """Say for each VM and destination whether all its devices can be re-created there, why not, and with what settings.
 
     An incompatible device is an answer: the status is 200.

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Query, Response
 
-from app.api import paging
+from app.api import examples, paging
 from app.api.access import Reading, Writing
 from app.api.body import JsonRoute
 from app.api.errors import unknown
@@ -27,7 +27,14 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
 
 
 @router.post("/profiles", status_code=201, response_model=Publication, responses=_RESPONSES)
-def post_profile(document: Annotated[object, AsDocumented(ProfileDocument), Body()], writing: Writing) -> Response:
+def post_profile(
+    document: Annotated[
+        object,
+        AsDocumented(ProfileDocument),
+        Body(openapi_examples=examples.example("a profile that extends another", examples.PROFILE)),
+    ],
+    writing: Writing,
+) -> Response:
     """Publish a profile, or add models to it that it did not name.
 
     For each model at least one published release must accept its values.
@@ -37,7 +44,13 @@ def post_profile(document: Annotated[object, AsDocumented(ProfileDocument), Body
 
 @router.put("/profiles/{name:path}", status_code=201, response_model=Publication, responses=_RESPONSES)
 def put_profile(
-    name: NewProfile, document: Annotated[object, AsDocumented(NamedProfileDocument), Body()], writing: Writing
+    name: NewProfile,
+    document: Annotated[
+        object,
+        AsDocumented(NamedProfileDocument),
+        Body(openapi_examples=examples.example("a profile that takes a variable out", examples.NAMED_PROFILE)),
+    ],
+    writing: Writing,
 ) -> Response:
     """Publish the profile of this name, or add models to it that it did not name.
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Response
 
-from app.api import paging
+from app.api import examples, paging
 from app.api.access import Reading, Writing
 from app.api.body import JsonRoute
 from app.api.errors import unknown
@@ -28,7 +28,13 @@ router = APIRouter(route_class=JsonRoute, tags=["releases"])
     responses={200: {"model": Publication, "description": "nothing was added"}, **WRITE_ERRORS},
 )
 def put_release(
-    release: NewRelease, document: Annotated[object, AsDocumented(ReleaseDocument), Body()], writing: Writing
+    release: NewRelease,
+    document: Annotated[
+        object,
+        AsDocumented(ReleaseDocument),
+        Body(openapi_examples=examples.example("a release with a profile", examples.RELEASE)),
+    ],
+    writing: Writing,
 ) -> Response:
     """Publish a release with the profiles that it supports, in one transaction; or add models and listed profiles.
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Response
 
-from app.api import paging
+from app.api import examples, paging
 from app.api.access import Reading, Writing
 from app.api.body import JsonRoute
 from app.api.errors import unknown
@@ -32,7 +32,12 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
     responses={200: {"model": Publication, "description": "nothing was added"}, **WRITE_ERRORS},
 )
 def post_variable_set(
-    document: Annotated[object, AsDocumented(VariableSetDocument), Body()], writing: Writing
+    document: Annotated[
+        object,
+        AsDocumented(VariableSetDocument),
+        Body(openapi_examples=examples.example("another model of the release", examples.VARIABLE_SET)),
+    ],
+    writing: Writing,
 ) -> Response:
     """Add a device model to a release, which comes into being with it where it is new."""
     at = Place()

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Response
 
-from app.api import paging
+from app.api import examples, paging
 from app.api.access import Reading, Writing
 from app.api.body import JsonRoute
 from app.api.errors import unknown
@@ -26,7 +26,11 @@ router = APIRouter(route_class=JsonRoute, tags=["vendors"])
     response_model=Publication,
     responses={200: {"model": Publication, "description": "nothing was added"}, **WRITE_ERRORS},
 )
-def put_vendor(vendor: NewVendor, document: Annotated[VendorDocument, Body()], writing: Writing) -> Response:
+def put_vendor(
+    vendor: NewVendor,
+    document: Annotated[VendorDocument, Body(openapi_examples=examples.example("a vendor", examples.VENDOR))],
+    writing: Writing,
+) -> Response:
     """Register a vendor, who then owns all names that begin with it.
 
     201 if it is new or gained a name or URL, 200 if nothing changed; a name or URL once given stays.

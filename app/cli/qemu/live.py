@@ -4,12 +4,12 @@ import asyncio
 import re
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from qemu.qmp import ExecuteError, QMPClient, QMPError
+from qemu.qmp import ConnectError, ExecuteError, QMPClient, QMPError
 
 from app.cli.qemu.capture import Capture, CaptureError
 from app.cli.qemu.properties import kind_of, scope_of
@@ -17,7 +17,7 @@ from app.cli.qemu.properties import kind_of, scope_of
 Progress = Callable[[str, int, int], None]
 
 _START_SECONDS = 30
-_LOOK_SECONDS = 0.1
+_LOOK_SECONDS = 0.02
 _AT_ONCE = 4
 # A PCI bus has 32 slots, of which the board itself takes a few.
 _DEVICES_AT_ONCE = 24
@@ -182,34 +182,35 @@ async def _started(binary: Path, *arguments: str) -> AsyncIterator[QMPClient]:
     """Start the binary and yield its QMP connection; raises QMPError if it does not come up."""
     with TemporaryDirectory(prefix="qmp-") as folder:
         socket, errors = Path(folder) / "qmp.sock", Path(folder) / "errors"
-        qmp = QMPClient("profile-registry")
-        await qmp.start_server(str(socket))
-        command = [str(binary), *_WITHOUT_GUEST, "-monitor", "none", "-qmp", f"unix:{socket}", *arguments]
+        command = [str(binary), *_WITHOUT_GUEST, "-monitor", "none", "-qmp", f"unix:{socket},server=on,wait=off"]
         with errors.open("wb") as stderr:
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr)
-        accepted = asyncio.ensure_future(qmp.accept())
+            process = subprocess.Popen(
+                [*command, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr
+            )
+        qmp = QMPClient("profile-registry")
         try:
-            await _wait_for(accepted, process)
-            if not accepted.done():
-                accepted.cancel()
+            if not await _connect(qmp, socket, process):
                 said = errors.read_text(errors="replace").strip()[-500:]
                 message = f"{binary.name} {' '.join(arguments[:2])} does not start: {said or 'it does not answer'}"
                 raise QMPError(message)
-            await accepted
             yield qmp
+            await qmp.disconnect()
         finally:
             process.kill()
             process.wait()
-            await asyncio.gather(accepted, return_exceptions=True)
-            await asyncio.gather(qmp.disconnect(), return_exceptions=True)
 
 
-async def _wait_for(accepted: "asyncio.Future[None]", process: "subprocess.Popen[bytes]") -> None:
-    """Wait until the binary has connected, has ended, or takes too long."""
+async def _connect(qmp: QMPClient, socket: Path, process: "subprocess.Popen[bytes]") -> bool:
+    """Wait until the binary answers; return False if it has ended or takes too long."""
     for _ in range(int(_START_SECONDS / _LOOK_SECONDS)):
-        done, _ = await asyncio.wait({accepted}, timeout=_LOOK_SECONDS)
-        if done or process.poll() is not None:
-            return
+        if socket.exists():
+            with suppress(ConnectError):
+                await qmp.connect(str(socket))
+                return True
+        if process.poll() is not None:
+            return False
+        await asyncio.sleep(_LOOK_SECONDS)
+    return False
 
 
 def _batches(devices: Sequence[str], size: int) -> Iterable[Sequence[str]]:

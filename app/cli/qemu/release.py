@@ -71,7 +71,7 @@ class QemuRelease:
     def __init__(self, capture: Capture, known: Known) -> None:
         self._capture = capture
         self._known = known
-        self._kinds = {
+        self.kinds = {
             device: {
                 name: kind
                 for name, told in capture.properties[device].items()
@@ -111,9 +111,9 @@ class QemuRelease:
     def _variables(self, device: str) -> Iterator[tuple[str, _Variable]]:
         stated = self._known.statements.get(qualified(device), {})
         machines = self._capture.versioned_machines
-        for name, kind in self._kinds[device].items():
+        for name, kind in self.kinds[device].items():
             scope = scope_of(name, kind)
-            values = [] if scope != "interface" else [self._value(machine, device, name) for machine in machines]
+            values = [] if scope != "interface" else [self.value(machine, device, name) for machine in machines]
             known = [value for value in values if value is not None and kind.allows(value)]
             off = stated.get(name, {}).get("off_value", known[0] if known else None)
             # The newest machine types sort last; what they make of a device is what a new one is.
@@ -128,7 +128,7 @@ class QemuRelease:
         stated = self._known.statements.get(qualified(device), {})
         earlier = self._known.earlier.get(qualified(device), {}).get("variables", {})
         for name, variable in earlier.items():
-            if name in self._kinds[device]:
+            if name in self.kinds[device]:
                 continue
             init = variable["init_value"]
             off = stated.get(name, {}).get("off_value")
@@ -136,13 +136,13 @@ class QemuRelease:
             yield name, _Variable(Kind(variable["type"]), variable["scope"], init, off if is_off else None, constant=True)
 
     def _default(self, device: str, name: str) -> Value:
-        kind = self._kinds[device][name]
+        kind = self.kinds[device][name]
         value = kind.value(self._capture.properties[device][name].default)
         return value if kind.allows(value) else kind.empty
 
-    def _value(self, machine: MachineType, device: str, name: str) -> Value | None:
+    def value(self, machine: MachineType, device: str, name: str) -> Value | None:
         """Return the value under a machine type: as read live, else as the compat properties make it, if QEMU tells."""
-        kind = self._kinds[device][name]
+        kind = self.kinds[device][name]
         live = self._capture.live(machine.name, device, name)
         if live is not None:
             return kind.value(live)
@@ -162,7 +162,7 @@ class QemuRelease:
             return value
         allowed = AllowedValues.read(Type(earlier["type"]), earlier["allowed_values"], Place())
         usable: Value = earlier["init_value"]
-        return value if value in allowed or not self._kinds[device][name].allows(usable) else usable
+        return value if value in allowed or not self.kinds[device][name].allows(usable) else usable
 
     def _compatible(self, machine: MachineType, device: str) -> Mapping[str, str]:
         key = (machine.name, device)
@@ -213,7 +213,7 @@ class QemuRelease:
         for name, variable in self.variables[device].items():
             if variable.scope != "interface":
                 continue
-            value = variable.init if variable.constant else self._value(machine, device, name)
+            value = variable.init if variable.constant else self.value(machine, device, name)
             if value is None or not (variable.constant or variable.kind.allows(value)):
                 continue
             off = stated.get(name, {}).get("off_value", variable.off)

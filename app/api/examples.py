@@ -1,0 +1,65 @@
+"""The examples of the documentation: one after the other they can be sent as they are."""
+
+from typing import Any
+
+NIC = "vendor-a.com/my-nic"
+FIRMWARE = "vendor-a.com/my-nic-firmware"
+
+VENDOR = {"name": "Vendor A", "url": "https://vendor-a.com"}
+RELEASE = {
+    "description": "the firmware as it is shipped since May 2024",
+    "models": {
+        NIC: {
+            "variables": {
+                "num-queues": {
+                    "type": "int",
+                    "init_value": 4,
+                    "off_value": 1,
+                    "allowed_values": [1, "2-8"],
+                    "description": "queue pairs that the guest sees",
+                },
+                "new-feature": {"type": "bool", "init_value": True, "off_value": False},
+                "mac": {"type": "str", "init_value": "", "scope": "instance"},
+            },
+            "constraints": [
+                {
+                    "when": {"new-feature": [True]},
+                    "require": {"num-queues": ["3-8"]},
+                    "description": "the new feature takes a queue of its own",
+                }
+            ],
+        }
+    },
+    "profiles": [{"name": "vendor-a.com/my-nic-2023", "values": {NIC: {"num-queues": 4}}}],
+}
+VARIABLE_SET = {
+    "model": "vendor-a.com/my-gpu",
+    "implementation": FIRMWARE,
+    "version": "2024.1",
+    "variables": {"memory-gb": {"type": "int", "init_value": 4, "settable": False}},
+}
+PROFILE = {
+    "name": "vendor-a.com/my-nic-2024",
+    "extends": "vendor-a.com/my-nic-2023",
+    "values": {NIC: {"num-queues": 8, "new-feature": True}},
+}
+NAMED_PROFILE = {"extends": "vendor-a.com/my-nic-2024", "values": {NIC: {"new-feature": None}}}
+QUESTION = {
+    "devices": [
+        {
+            "id": "net0",
+            "model": NIC,
+            "release": f"{FIRMWARE}@2024.1",
+            "profile": "vendor-a.com/my-nic-2023",
+            "values": {"mac": "52:54:00:12:34:56"},
+        }
+    ],
+    "destinations": [{"id": "host-17", "releases": [f"{FIRMWARE}@2024.1"]}],
+    "policy": "strict",
+    "detail": "full",
+}
+
+
+def example(summary: str, value: Any) -> dict[str, Any]:  # noqa: ANN401  (JSON is anything)
+    """Return an example as OpenAPI wants it, to be one of `openapi_examples`."""
+    return {"example": {"summary": summary, "value": value}}

@@ -1,0 +1,99 @@
+"""The OpenAPI document is true: fuzzed, with its errors listed and its examples real."""
+
+import re
+import tempfile
+from typing import Any
+
+import pytest
+import schemathesis
+from fastapi.testclient import TestClient
+from hypothesis import HealthCheck, given, settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from tests.api.stories import FEATURE, NIC, QUEUES, publish, vendor
+from tests.conftest import AUTHORIZATION, make_app
+
+_CHECKS = [not_a_server_error, content_type_conformance, response_schema_conformance, status_code_conformance]
+
+
+def _document() -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        return make_app(f"sqlite:///{folder}/none.db").openapi()
+
+
+_OPERATIONS = [(path, method) for path, operations in _document()["paths"].items() for method in operations]
+
+
+@pytest.fixture
+def documented(database_url: str) -> Any:
+    """Return the OpenAPI document of a service that has something in it, loaded by schemathesis."""
+    app = make_app(database_url)
+    with TestClient(app, headers=AUTHORIZATION) as registry:
+        vendor(registry)
+        profiles = [{"name": "vendor-a.com/p", "values": {NIC: {"num-queues": 8}}}]
+        publish(registry, "vendor-a.com/fw@1", {"num-queues": QUEUES, "feature": FEATURE}, profiles=profiles)
+    return schemathesis.openapi.from_asgi("/openapi.json", app)
+
+
+@pytest.mark.parametrize(("path", "method"), _OPERATIONS)
+def test_any_request_gets_a_documented_answer(documented: Any, path: str, method: str) -> None:
+    operation = documented[path][method]
+
+    @given(case=operation.as_strategy())
+    @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck), database=None, derandomize=True)
+    def fuzz(case: Any) -> None:
+        case.call_and_validate(headers=AUTHORIZATION, checks=_CHECKS)
+
+    fuzz()
+
+
+def test_every_operation_is_described() -> None:
+    for path, operations in _document()["paths"].items():
+        for method, operation in operations.items():
+            assert operation["summary"], (method, path)
+            assert operation["description"], (method, path)
+
+
+@pytest.mark.parametrize("shape", ["Device", "VariableDocument", "Destination", "Question", "StoredRelease", "Problem"])
+def test_every_field_that_needs_words_has_them(shape: str) -> None:
+    schema = _document()["components"]["schemas"][shape]
+    assert schema["description"]
+
+
+_ORDER = [
+    ("/vendors/{vendor}", "/vendors/vendor-a.com"),
+    ("/releases/{release}", "/releases/vendor-a.com/my-nic-firmware@2024.1"),
+    ("/variable-sets", "/variable-sets"),
+    ("/profiles", "/profiles"),
+    ("/profiles/{name}", "/profiles/vendor-a.com/my-nic-2025"),
+    ("/compatibility", "/compatibility"),
+]
+
+
+def test_the_examples_are_true(registry: TestClient) -> None:
+    """The examples, sent as they are and in this order, do what they say."""
+    document = _document()["paths"]
+    described = {path for path, operations in document.items() if any("requestBody" in each for each in operations.values())}
+    assert described == {path for path, _ in _ORDER}
+    for path, address in _ORDER:
+        (method, operation), *_ = [each for each in document[path].items() if "requestBody" in each[1]]
+        for each in operation["requestBody"]["content"]["application/json"]["examples"].values():
+            response = registry.request(method, address, json=each["value"])
+            assert response.status_code == (200 if path == "/compatibility" else 201), (path, response.text)
+    (result,) = response.json()["results"]
+    assert result["devices"][0]["configuration"] == {"num-queues": 4, "new-feature": False, "mac": "52:54:00:12:34:56"}
+
+
+def test_the_docs_make_no_request_to_any_other_host(registry: TestClient) -> None:
+    page = registry.get("/docs")
+    assert page.status_code == 200
+    addresses = re.findall(r"""(?:src|href|url)\s*[=:]\s*["']([^"']+)["']""", page.text)
+    assert len(addresses) >= 3
+    for address in addresses:
+        assert address.startswith("/"), address
+        assert registry.get(address).status_code == 200

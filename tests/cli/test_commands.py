@@ -1,0 +1,126 @@
+"""The commands, as a person and as a program use them."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from app.cli.command import app
+from tests.cli.conftest import Run
+
+RELEASE = "vendor-a.com/fw@1"
+NIC = "vendor-a.com/nic"
+INFORMATION = json.dumps(
+    {"models": {NIC: {"params": {"queues": {"type": "int", "init_value": 4, "off_value": 1, "allowed_values": ["1-8"]}}}}}
+)
+
+
+@pytest.fixture
+def published(run: Run, api: "object") -> Run:
+    """Return the command, with a release published."""
+    from app.cli.client import Registry  # noqa: PLC0415
+
+    assert isinstance(api, Registry)
+    api.put("/vendors/vendor-a.com", {})
+    assert run("import", "migration-info", "-", "--release", RELEASE, stdin=INFORMATION).exit_code == 0
+    return run
+
+
+def test_migration_information_is_imported(published: Run, tmp_path: Path) -> None:
+    file = tmp_path / "info.json"
+    file.write_text(INFORMATION)
+    again = published("import", "migration-info", str(file), "--release", RELEASE)
+    assert again.exit_code == 0
+    assert "nothing was added" in again.stdout
+    dry = published("import", "migration-info", str(file), "--release", "vendor-a.com/fw@2", "--dry-run", "--json")
+    assert json.loads(dry.stdout)["added"]["releases"] == 1
+    assert published("check", "--model", NIC, "--source", "vendor-a.com/fw@2").exit_code == 1
+
+
+def test_what_cannot_be_imported(run: Run, tmp_path: Path) -> None:
+    unknown = run("import", "migration-info", "-", "--release", RELEASE, stdin=INFORMATION)
+    assert (unknown.exit_code, "not registered" in unknown.stderr) == (2, True)
+    for arguments, why in (
+        (("migration-info", str(tmp_path / "none"), "--release", RELEASE), "cannot be read"),
+        (("migration-info", "-", "--release", "nonsense"), "a release is"),
+        (("qemu",), "either --capture FILE or --binary PATH"),
+        (("qemu", "--capture", str(tmp_path / "none")), "cannot be read as a capture"),
+        (("qemu", "--binary", "/bin/false"), "cannot be asked"),
+        (("qemu", "--binary", str(tmp_path / "none")), "cannot be asked"),
+    ):
+        refused = run("import", *arguments, stdin="{")
+        assert refused.exit_code == 2, arguments
+        assert why in refused.stderr, arguments
+
+
+def test_check_tells_people_and_programs(published: Run) -> None:
+    question = ("check", "--model", NIC, "--source", RELEASE, "--destination", RELEASE)
+    good = published(*question)
+    assert (good.exit_code, "compatible" in good.stdout) == (0, True)
+    bad = published(*question, "--value", "queues=9")
+    assert bad.exit_code == 1
+    assert "source-value-invalid" in bad.stdout
+    told = published(*question, "--value", "queues=9", "--json")
+    assert told.exit_code == 1
+    assert json.loads(told.stdout)["results"][0]["compatible"] is False
+
+
+def test_check_reads_a_whole_question(published: Run, tmp_path: Path) -> None:
+    question = {"vms": [{"id": "db", "devices": [{"model": NIC, "release": RELEASE}]}]}
+    file = tmp_path / "question.json"
+    file.write_text(json.dumps(question))
+    assert published("check", str(file)).exit_code == 0
+    assert "db →" in published("check", "-", stdin=json.dumps(question)).stdout
+    assert published("check", "-", stdin=json.dumps({**question, "detail": "verdict"})).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("--model", NIC, "file"),
+        ("--model", NIC, "--value", "queues"),
+        ("--model", "vendor-a.com/none"),
+        ("--model", NIC, "--policy", "lax"),
+        ("no-such-file",),
+        ("--nonsense",),
+    ],
+)
+def test_check_that_could_not_ask(published: Run, arguments: tuple[str, ...]) -> None:
+    assert published("check", *arguments).exit_code == 2
+
+
+def test_a_registry_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REGISTRY_URL", "http://127.0.0.1:1")
+    away = CliRunner().invoke(app, ["check", "--model", NIC])
+    assert away.exit_code == 2
+    assert "REGISTRY_URL" in away.stderr
+
+
+def test_a_wrong_token(published: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REGISTRY_TOKEN", "wrong")
+    refused = published("import", "migration-info", "-", "--release", "vendor-a.com/fw@2", stdin=INFORMATION)
+    assert refused.exit_code == 2
+    assert "REGISTRY_TOKEN" in refused.stderr
+
+
+def test_migrate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REGISTRY_DATABASE_URL", f"sqlite:///{tmp_path}/new/registry.db")
+    for _ in range(2):
+        done = CliRunner().invoke(app, ["migrate"])
+        assert (done.exit_code, "up to date" in done.stdout) == (0, True)
+    for url, why in (("mysql://x", "sqlite:///<path>"), ("postgresql://u@127.0.0.1:1/x", "cannot be reached")):
+        monkeypatch.setenv("REGISTRY_DATABASE_URL", url)
+        refused = CliRunner().invoke(app, ["migrate"])
+        assert (refused.exit_code, why in refused.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "command", [("serve",), ("migrate",), ("check",), ("demo",), ("import", "qemu"), ("import", "migration-info")]
+)
+def test_every_command_shows_help_with_an_example(command: tuple[str, ...]) -> None:
+    shown = CliRunner().invoke(app, [*command, "--help"])
+    assert shown.exit_code == 0
+    assert "Example" in shown.stdout
+    assert f"profile-registry {' '.join(command)}" in " ".join(shown.stdout.split())

@@ -1,0 +1,202 @@
+"""Two real QEMU releases, imported through the running service, and asked about."""
+
+from collections.abc import Iterator
+from itertools import product
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from app.cli.client import Registry
+from app.cli.qemu import publication
+from app.cli.qemu.capture import Capture, CaptureError
+from app.cli.qemu.properties import is_unset_marker
+from app.cli.qemu.publication import Published
+from app.cli.qemu.release import Known, QemuRelease
+from tests.cli.conftest import DATA, RELEASE, talking_to
+from tests.conftest import fresh_database, make_app
+
+OLD, NEW = RELEASE["7.2"], RELEASE["10.0"]
+
+
+def capture(version: str) -> Capture:
+    return Capture.load(DATA / f"qemu-{version}.json.gz")
+
+
+def publish(api: Registry, version: str) -> Published:
+    taken = capture(version)
+    return publication.publish(api, taken, RELEASE[version], lambda *_: None, dry_run=False)
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def qemu(request: pytest.FixtureRequest) -> Iterator[Registry]:
+    """Yield a registry with both releases, the older one imported first; its tests only read."""
+    with fresh_database(request.param, request) as url, TestClient(make_app(url)) as service, talking_to(service) as api:
+        publish(api, "7.2")
+        publish(api, "10.0")
+        yield api
+
+
+def ask(api: Registry, devices: list[dict[str, Any]], destination: str, **more: Any) -> list[Any]:
+    question = {"devices": devices, "destinations": [{"releases": [destination]}], "detail": "full", **more}
+    answered: list[Any] = api.post("/compatibility", question)["results"][0]["devices"]
+    return answered
+
+
+def test_both_captures_are_imported_and_again_nothing_is_added(api: Registry) -> None:
+    first = publish(api, "7.2")
+    assert (first.models, first.profiles, first.finds, first.not_accepted) == (314, 55, [], [])
+    second = publish(api, "10.0")
+    assert (second.models, second.profiles) == (341, 64)
+    grouped = {(variable, was, now) for variable, was, now, *_ in publication.grouped(second.finds)}
+    assert grouped == {
+        ("rombar", "1", "-1"),
+        ("streams", "false", "true"),
+        ("events", "3", "7"),
+        # Under pc-q35-6.1 alone the hotplug switch was turned; it was renamed and inverted since.
+        ("x-native-hotplug", "false", "true"),
+        ("x-do-not-expose-native-hotplug-cap", "false", "true"),
+    }
+    refused = {(problem["code"], problem.get("variable")) for each in second.not_accepted for problem in each["problems"]}
+    assert refused == {("model-not-supported", None), ("value-not-allowed", "x-native-hotplug")}
+    for version in ("7.2", "10.0"):
+        assert not any(publish(api, version).added.values())
+
+
+# The few real exceptions between 7.2 and 10.0, each with its reason.
+GONE = {"qxl": "removed from the build", "qxl-vga": "removed from the build"}
+NEW_IN_10 = {"igb", "uefi-vars-x64", "ufs", "virtio-multitouch-pci"}
+RENAMED_SWITCH = {"cxl-downstream", "cxl-rp", "ioh3420", "pcie-root-port", "xio3130-downstream"}
+
+
+def test_devices_move_between_the_releases_under_every_machine_type_that_both_have(qemu: Registry) -> None:
+    taken = {OLD: capture("7.2"), NEW: capture("10.0")}
+    machines = taken[OLD].effective.keys() & taken[NEW].effective.keys()
+    assert len(machines) == 47
+    asked = 0
+    refused: dict[tuple[str, str], set[tuple[str, str, str, str | None]]] = {}
+    for (source, destination), machine in product(((OLD, NEW), (NEW, OLD)), sorted(machines)):
+        devices = [
+            {"id": device, "model": f"qemu.org/{device}", "release": source, "profile": f"qemu.org/{machine}"}
+            for device in taken[source].effective[machine]
+        ]
+        asked += len(devices)
+        for answer in ask(qemu, devices, destination):
+            for problem in answer["problems"]:
+                found = (answer["id"], machine, problem["code"], problem.get("variable"))
+                refused.setdefault((source, destination), set()).add(found)
+    assert asked > 10_000
+    assert refused[OLD, NEW] == {
+        *product(GONE, machines, ["model-not-supported"], [None]),
+        *product(RENAMED_SWITCH, ["pc-q35-6.1"], ["value-not-allowed"], ["x-native-hotplug"]),
+    }
+    assert {each for each in refused[NEW, OLD] if each[0] not in NEW_IN_10} == {
+        # 10.0 cannot be what 7.2 was under this machine type.
+        *product(RENAMED_SWITCH, ["pc-q35-6.1"], ["source-value-invalid"], ["x-native-hotplug"]),
+    }
+
+
+@pytest.mark.parametrize("device", ["virtio-blk-pci", "scsi-hd", "vhost-vsock-pci", "usb-storage"])
+def test_devices_that_do_not_start_alone_move_too(qemu: Registry, device: str) -> None:
+    profile = "qemu.org/pc-q35-7.2"
+    for source, destination in ((OLD, NEW), (NEW, OLD)):
+        asked = {"model": f"qemu.org/{device}", "release": source, "profile": profile}
+        (answer,) = ask(qemu, [asked], destination)
+        assert answer["compatible"], answer["problems"]
+
+
+def test_a_network_card_goes_to_the_newer_release_with_its_complete_configuration(qemu: Registry) -> None:
+    card = {"model": "qemu.org/virtio-net-pci", "release": OLD, "profile": "qemu.org/pc-q35-7.2", "values": {"mq": "on"}}
+    (answer,) = ask(qemu, [card], NEW, policy="strict")
+    assert answer["compatible"]
+    assert answer["warnings"] == []
+    configuration = answer["configuration"]
+    variables = qemu.get("/variable-sets", model="qemu.org/virtio-net-pci", version="10.0.13")["items"][0]["variables"]
+    instance = {name for name, variable in variables.items() if variable["scope"] == "instance"}
+    assert configuration.keys() | set(answer["carry_over"]) == variables.keys()
+    assert set(answer["carry_over"]) == instance
+    assert (configuration["mq"], configuration["guest_uso4"], configuration["x-pcie-ext-tag"]) == (True, False, False)
+
+
+def test_what_only_the_newer_release_has_does_not_go_back_while_it_is_on(qemu: Registry) -> None:
+    card: dict[str, Any] = {"model": "qemu.org/virtio-net-pci", "release": NEW, "profile": "qemu.org/pc-q35-7.2"}
+    (off,) = ask(qemu, [card], OLD)
+    assert off["compatible"]
+    (on,) = ask(qemu, [{**card, "values": {"guest_uso4": "on"}}], OLD)
+    (problem,) = on["problems"]
+    assert (problem["code"], problem["variable"], problem["value"]) == ("variable-not-supported", "guest_uso4", True)
+
+
+def test_a_release_without_the_machine_type_refuses_it_under_strict(qemu: Registry) -> None:
+    card = {"model": "qemu.org/virtio-net-pci", "release": OLD, "profile": "qemu.org/pc-i440fx-2.3"}
+    (strict,) = ask(qemu, [card], NEW)
+    assert [problem["code"] for problem in strict["problems"]] == ["profile-not-listed"]
+    (permissive,) = ask(qemu, [card], NEW, policy="permissive")
+    assert permissive["compatible"]
+
+
+def test_a_property_that_was_dropped_is_kept_as_what_it_was_last(qemu: Registry) -> None:
+    for device, name in (("e1000", "mitigation"), ("pcie-root-port", "x-native-hotplug")):
+        (kept,) = qemu.get("/variable-sets", model=f"qemu.org/{device}", version="10.0.13")["items"]
+        variable = kept["variables"][name]
+        assert (variable["settable"], variable["init_value"], variable["allowed_values"]) == (False, True, [True])
+
+
+def test_models_are_device_types_and_no_cpus_and_wiring_is_left_out(qemu: Registry) -> None:
+    models = {item["model"] for item in qemu.items("/models", vendor="qemu.org")}
+    assert not any(model.endswith("-cpu") for model in models)
+    card = qemu.get("/models/qemu.org/virtio-net-pci")["variables"]
+    assert card["addr"] == {"type": "str"}
+    assert card["rombar"]["off_value"] == 1
+    assert not {"id", "bus", "virtio-backend", "ebpf-rss-fds"} & card.keys()
+
+
+def test_live_values_and_compat_properties_agree_but_for_unset_markers() -> None:
+    taken = capture("10.0")
+    told = QemuRelease(
+        Capture(taken.version, taken.machines, taken.types, taken.properties), Known()
+    )
+    machines = {machine.name: machine for machine in taken.machines}
+    differing: set[tuple[str, str]] = set()
+    compared = 0
+    for name, devices in taken.effective.items():
+        for device, values in devices.items():
+            for variable, live in values.items():
+                kind = told.kinds[device].get(variable)
+                if kind is None or live is None or told.variables[device][variable].scope != "interface":
+                    continue
+                compared += 1
+                value = told.value(machines[name], device, variable)
+                if value != kind.value(live) and not (value is not None and is_unset_marker(variable, value)):
+                    differing.add((device, variable))
+    assert compared > 100_000
+    modern = {"virtio-gpu-pci", "virtio-iommu-pci", "virtio-keyboard-pci", "virtio-mouse-pci", "virtio-multitouch-pci", "virtio-tablet-pci", "virtio-vga"}
+    assert differing == {
+        # A virtual function's card says of itself that it has more than one function.
+        ("igb", "multifunction"),
+        # These devices exist as modern ones alone, whatever an old machine type asks of all virtio devices.
+        *product(modern, ["disable-legacy", "disable-modern"]),
+        # pc-q35-6.1 turned these in the code of the machine, not by compat properties.
+        *product(RENAMED_SWITCH, ["x-do-not-expose-native-hotplug-cap"]),
+    }
+
+
+def test_a_profile_holds_only_what_is_not_off(qemu: Registry) -> None:
+    off = {name: each.get("off_value") for name, each in qemu.get("/models/qemu.org/e1000")["variables"].items()}
+    for machine in ("pc-q35-7.2", "pc-i440fx-10.0"):
+        values = qemu.get(f"/profiles/qemu.org/{machine}", resolved=True)["values"]["qemu.org/e1000"]
+        assert values
+        assert all(off[name] is None or value != off[name] for name, value in values.items())
+
+
+def test_a_part_of_a_capture_can_be_imported_and_the_rest_later(api: Registry) -> None:
+    part = capture("10.0").selected(["pc-q35-10.0", "pc-q35-2.4"], ["e1000", "virtio-net-pci"])
+    api.put("/vendors/qemu.org", {})
+    assert publication.publish(api, part, NEW, lambda *_: None, dry_run=True).added["releases"] == 1
+    assert api.find(f"/releases/{NEW}") is None
+    some = publication.publish(api, part, NEW, lambda *_: None, dry_run=False)
+    assert (some.models, some.profiles, some.added["profile_models"]) == (2, 2, 4)
+    rest = publish(api, "10.0")
+    assert (rest.added["release_models"], rest.added["profiles"]) == (339, 62)
+    with pytest.raises(CaptureError, match="no machine type nonsense"):
+        capture("10.0").selected(["nonsense"], [])
