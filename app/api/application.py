@@ -13,8 +13,8 @@ from app.storage.database import create_engine
 
 _DESCRIPTION = """
 The registry of device profiles for VM live migration. Device vendors publish their devices' variables and profiles;
-orchestrators ask **POST /compatibility** before they schedule a migration, and get a verdict that is explained, with the
-complete configuration for the destination. *Unknown never means compatible.*
+orchestrators ask **POST /compatibility** before they schedule a migration, and get a verdict that is explained, with
+the complete configuration for the destination. *Unknown never means compatible.*
 """
 
 

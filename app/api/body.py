@@ -17,7 +17,7 @@ _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _JSON = re.compile(r"application/(?:[\w.+-]+\+)?json")
 
 
-def parse(body: bytes) -> Any:  # noqa: ANN401  (JSON is anything)
+def parse(body: bytes) -> Any:
     """Return what strict JSON says: UTF-8, no duplicate names, no NaN, no lone surrogates.
 
     Raises ApiError, code malformed-json.
@@ -81,7 +81,7 @@ class _JsonRequest(Request):
             self._body = bytes(body)
         return self._body
 
-    async def json(self) -> Any:  # noqa: ANN401  (JSON is anything)
+    async def json(self) -> Any:
         body = await self.body()
         return parse(body) if len(body) <= _PARSED_ON_THE_LOOP else await to_thread.run_sync(parse, body)
 

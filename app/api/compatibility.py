@@ -21,7 +21,6 @@ from app.storage.catalog import Standing
 router = APIRouter(route_class=JsonRoute, tags=["compatibility"])
 
 
-
 @router.post("/compatibility", response_model=wire.Answer, response_model_exclude_unset=True, responses=BODY_ERRORS)
 def post_compatibility(
     question: Annotated[
@@ -37,7 +36,7 @@ def post_compatibility(
 
 
 @router.get("/compatibility", response_model=wire.Answer, response_model_exclude_unset=True, responses=INVALID)
-def get_compatibility(
+def get_compatibility(  # noqa: PLR0913, PLR0917 (the question's own parameters)
     registry: Registry,
     model: Annotated[str, Query(max_length=400, description="the device model")],
     profile: Annotated[str | None, Query(max_length=400, description="the profile that it was created with")] = None,

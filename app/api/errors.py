@@ -24,9 +24,7 @@ _CODES = {
 class ApiError(HTTPException):
     """An error of a request, with its stable code."""
 
-    def __init__(
-        self, status: HTTPStatus, code: str, detail: str, headers: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, status: HTTPStatus, code: str, detail: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(status, detail, dict(headers or {}))
         self.code = code
 
@@ -147,7 +145,7 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(sa.exc.TimeoutError, _unavailable)
 
 
-def unknown(kind: str, name: str) -> ApiError:
+def unknown(name: str, kind: str) -> ApiError:
     """Return the error for something that is not in the registry; its code is `unknown-<kind>`."""
     code = f"unknown-{kind.replace(' ', '-')}"
     return ApiError(HTTPStatus.NOT_FOUND, code, f"the registry has no {kind} {name}")

@@ -60,6 +60,6 @@ QUESTION = {
 }
 
 
-def example(summary: str, value: Any) -> dict[str, Any]:  # noqa: ANN401  (JSON is anything)
+def example(summary: str, value: Any) -> dict[str, Any]:
     """Return an example as OpenAPI wants it, to be one of `openapi_examples`."""
     return {"example": {"summary": summary, "value": value}}

@@ -42,7 +42,7 @@ def get_model(model: str, reading: Reading) -> dict[str, Any]:
     """Return a device model with the releases that implement it and its variables with type and off value."""
     found = lookup.models(reading, [model]).get(model) if is_name(model) else None
     if found is None:
-        raise unknown("model", model)
+        raise unknown(model, "model")
     own = found.statements.get(found.vendor, {})
     others = {
         vendor: _stated({name: each for name, each in statements.items() if name not in own})

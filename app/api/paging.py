@@ -33,8 +33,10 @@ def _decoded(cursor: str) -> Key:
         is_key = isinstance(key, list) and tuple(map(type, key)) in _SHAPES.values()
     except (ValueError, RecursionError):
         is_key = False
-    if not is_key or any(isinstance(each, str) and "\0" in each for each in key) or any(
-        isinstance(each, int) and abs(each) >= 2**31 for each in key
+    if (
+        not is_key
+        or any(isinstance(each, str) and "\0" in each for each in key)
+        or any(isinstance(each, int) and abs(each) >= 2**31 for each in key)
     ):
         error = {"type": "value_error", "loc": ("query", "cursor"), "msg": "is no cursor of this registry"}
         raise RequestValidationError([error])

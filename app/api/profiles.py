@@ -70,7 +70,11 @@ def _publish(document: object, name: str | None, writing: Writing) -> Response:
 
 @router.get("/profiles", response_model=Page[ListedProfile], responses=INVALID)
 def list_profiles(
-    reading: Reading, at: paging.At, vendor: Filter = None, model: Filter = None, state: StateFilter = None
+    reading: Reading,
+    at: paging.At,
+    vendor: Filter = None,
+    model: Filter = None,
+    state: StateFilter = None,  # noqa: ARG001 (all that is published is in that state)
 ) -> dict[str, Any]:
     """List the profiles by name; with `model` those that name it, or inherit it."""
     page = listing.profiles(reading, {"vendor": vendor, "model": model}, at.after, at.limit)
@@ -88,7 +92,7 @@ def get_profile(
     """Return a profile, its own values or all that hold."""
     found = listing.profile(reading, name) if is_name(name) else None
     if found is None:
-        raise unknown("profile", name)
+        raise unknown(name, "profile")
     if resolved:
         digests = lookup.resolved_entries(reading, [found.id])[found.id]
     else:

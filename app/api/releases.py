@@ -50,7 +50,11 @@ def put_release(
 
 @router.get("/releases", response_model=Page[ListedRelease], responses=INVALID)
 def list_releases(
-    reading: Reading, at: paging.At, implementation: Filter = None, model: Filter = None, state: StateFilter = None
+    reading: Reading,
+    at: paging.At,
+    implementation: Filter = None,
+    model: Filter = None,
+    state: StateFilter = None,  # noqa: ARG001 (all that is published is in that state)
 ) -> dict[str, Any]:
     """List the releases by implementation, then in the order published."""
     page = listing.releases(reading, {"implementation": implementation, "model": model}, at.after, at.limit)
@@ -73,7 +77,7 @@ def get_release(release: str, reading: Reading) -> dict[str, Any]:
     """Return a release: its models with the digests of their variable sets, and the profiles on its list."""
     found = listing.release(reading, ReleaseName.parse(release)) if is_release_name(release) else None
     if found is None:
-        raise unknown("release", release)
+        raise unknown(release, "release")
     listed = lookup.listed_profiles(reading, found.id)
     return {
         "release": release,

@@ -59,9 +59,7 @@ def list_variable_sets(
     filters = {"model": model, "implementation": implementation, "version": version, "variable": variable}
     page = listing.variable_sets(reading, filters, at.after, at.limit)
     releases = listing.releases_with_sets(reading, [row.digest for row in page.rows])
-    items = [
-        {"digest": row.digest, "releases": releases[row.digest], **json.loads(row.document)} for row in page.rows
-    ]
+    items = [{"digest": row.digest, "releases": releases[row.digest], **json.loads(row.document)} for row in page.rows]
     return paging.answer(page, items)
 
 
@@ -70,7 +68,7 @@ def get_variable_set(digest: str, reading: Reading) -> Response:
     """Return a variable set; what a digest names never changes."""
     document = listing.variable_set(reading, digest) if _DIGEST.fullmatch(digest) else None
     if document is None:
-        raise unknown("variable set", digest)
+        raise unknown(digest, "variable set")
     content = f'{{"digest":"{digest}",{document[1:]}'
     headers = {"Cache-Control": "public, max-age=31536000, immutable", "ETag": f'"{digest}"'}
     return Response(content, media_type="application/json", headers=headers)

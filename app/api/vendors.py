@@ -52,5 +52,5 @@ def get_vendor(vendor: str, reading: Reading) -> dict[str, Any]:
     """Return a vendor."""
     row = listing.vendor(reading, vendor) if is_vendor(vendor) else None
     if row is None:
-        raise unknown("vendor", vendor)
+        raise unknown(vendor, "vendor")
     return {"vendor": row.name, "name": row.title, "url": row.url}

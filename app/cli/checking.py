@@ -1,4 +1,4 @@
-"""profile-registry check: may these devices go there?"""
+"""profile-registry check: asks whether devices may go elsewhere."""
 
 import sys
 from pathlib import Path
@@ -14,7 +14,7 @@ from app.settings import ClientSettings
 _INCOMPATIBLE = 1
 
 
-def check(
+def check(  # noqa: PLR0913, PLR0917 (each is an option of the command)
     question: Annotated[
         str | None,
         typer.Argument(help="A file with the body of POST /compatibility, - for standard input.", show_default=False),
@@ -44,7 +44,9 @@ def check(
     """
     if (question is None) == (model is None):
         fail("check asks of one device, --model …, or of a question in a file: profile-registry check --help")
-    document = _read(question) if question is not None else _short(model, source, profile, value or [], destination, policy)
+    document = (
+        _read(question) if question is not None else _short(model, source, profile, value or [], destination, policy)
+    )
     try:
         with Registry(ClientSettings()) as registry:
             answer = registry.post("/compatibility", document)
@@ -57,7 +59,7 @@ def check(
     _end(answer)
 
 
-def _read(question: str) -> Any:  # noqa: ANN401  (JSON is anything)
+def _read(question: str) -> Any:
     try:
         return orjson.loads(sys.stdin.buffer.read() if question == "-" else Path(question).read_bytes())
     except (OSError, ValueError) as error:
@@ -84,7 +86,7 @@ def _short(
     return question
 
 
-def _print(answer: Any) -> None:  # noqa: ANN401  (JSON is anything)
+def _print(answer: Any) -> None:
     rows = []
     for result in answer["results"]:
         where = f"{result['vm']} → {result['destination']}" if "vm" in result else result["destination"]
@@ -99,7 +101,7 @@ def _print(answer: Any) -> None:  # noqa: ANN401  (JSON is anything)
     print_table(("destination", "device", "verdict", "why"), rows)
 
 
-def _end(answer: Any) -> NoReturn:  # noqa: ANN401  (JSON is anything)
+def _end(answer: Any) -> NoReturn:
     results = answer["results"]
     if not results:
         fail("the registry has no release that implements the model: there is no destination to ask about")

@@ -32,9 +32,7 @@ class Registry:
         headers = {"Accept": "application/json"}
         if settings.token is not None:
             headers["Authorization"] = f"Bearer {settings.token.get_secret_value()}"
-        self._http = httpx.Client(
-            base_url=settings.url, headers=headers, timeout=_TIMEOUT_SECONDS, transport=transport
-        )
+        self._http = httpx.Client(base_url=settings.url, headers=headers, timeout=_TIMEOUT_SECONDS, transport=transport)
 
     def __enter__(self) -> Self:
         return self
@@ -44,11 +42,11 @@ class Registry:
     ) -> None:
         self._http.close()
 
-    def get(self, path: str, **parameters: str | int | bool) -> Any:  # noqa: ANN401  (JSON is anything)
+    def get(self, path: str, **parameters: str | int | bool) -> Any:
         """Return what is at a path; raises RegistryError."""
         return self._request("GET", path, params=parameters)
 
-    def find(self, path: str, **parameters: str | int | bool) -> Any:  # noqa: ANN401  (JSON is anything)
+    def find(self, path: str, **parameters: str | int | bool) -> Any:
         """Return what is at a path, None if the registry has no such thing; raises RegistryError."""
         try:
             return self.get(path, **parameters)
@@ -67,16 +65,16 @@ class Registry:
                 return
             cursor = {"cursor": page["next"]}
 
-    def put(self, path: str, document: Mapping[str, Any], *, dry_run: bool = False) -> Any:  # noqa: ANN401
+    def put(self, path: str, document: Mapping[str, Any], *, dry_run: bool = False) -> Any:
         """Publish a document; raises RegistryError."""
         parameters = {"dry_run": "true"} if dry_run else {}
         return self._request("PUT", path, content=orjson.dumps(document), params=parameters)
 
-    def post(self, path: str, document: Mapping[str, Any]) -> Any:  # noqa: ANN401  (JSON is anything)
+    def post(self, path: str, document: Mapping[str, Any]) -> Any:
         """Ask a question; raises RegistryError."""
         return self._request("POST", path, content=orjson.dumps(document))
 
-    def _request(self, method: str, path: str, **more: Any) -> Any:  # noqa: ANN401  (httpx's own arguments)
+    def _request(self, method: str, path: str, **more: Any) -> Any:
         headers = {"Content-Type": "application/json"} if "content" in more else {}
         try:
             response = self._http.request(method, quote(path, safe="/@:"), headers=headers, **more)
@@ -88,7 +86,7 @@ class Registry:
         raise RegistryError(_reason(response), response.status_code)
 
 
-def _json(response: httpx.Response) -> Any:  # noqa: ANN401  (JSON is anything)
+def _json(response: httpx.Response) -> Any:
     try:
         return response.json()
     except ValueError as error:

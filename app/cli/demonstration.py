@@ -19,7 +19,7 @@ from app.cli.qemu.capture import Capture
 from app.settings import ClientSettings, Settings
 
 _SAMPLE = Path(__file__).parent / "sample"
-_TOKEN = "demo-token"  # noqa: S105  (of a registry that listens on this machine alone)
+_TOKEN = "demo-token"
 _START_SECONDS = 30
 _QUESTION = {
     "devices": [

@@ -66,7 +66,7 @@ def import_migration_info(
 
 
 @commands.command("qemu")
-def import_qemu(  # noqa: PLR0913  (each is an option of the command)
+def import_qemu(  # noqa: PLR0913 (each is an option of the command)
     capture: Annotated[Path | None, typer.Option(help="A file that holds what a QEMU said of itself.")] = None,
     binary: Annotated[Path | None, typer.Option(help="A QEMU binary, to be started and asked.")] = None,
     release: Annotated[
@@ -75,9 +75,7 @@ def import_qemu(  # noqa: PLR0913  (each is an option of the command)
     machine: Annotated[
         list[str] | None, typer.Option(help="Only this machine type; may be repeated. None: all.")
     ] = None,
-    device: Annotated[
-        list[str] | None, typer.Option(help="Only this device type; may be repeated. None: all.")
-    ] = None,
+    device: Annotated[list[str] | None, typer.Option(help="Only this device type; may be repeated. None: all.")] = None,
     *,
     dry_run: DryRun = False,
     as_json: AsJson = False,

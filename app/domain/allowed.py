@@ -13,6 +13,7 @@ from app.domain.value import INT_MAX, INT_MIN, InvalidValueError, Type, Value, r
 _RANGE = re.compile(r"(-?(?:0x[0-9a-fA-F]+|[0-9]+))-(-?(?:0x[0-9a-fA-F]+|[0-9]+))")
 # Steps of more values than this stay steps, whatever range they touch.
 _MOST_SINGLED = 4096
+_MOST_SHOWN = 20
 _STEP_KEYS = frozenset({"min", "max", "step"})
 
 
@@ -150,13 +151,14 @@ class AllowedValues:
     def intersection(self, other: "AllowedValues") -> "AllowedValues":
         """Return the values in both, which are of one type."""
         if self.type is Type.INT:
-            pairs = ((one, two) for one in self._all_steps() for two in other._all_steps())
+            pairs = ((one, two) for one in self.all_steps() for two in other.all_steps())
             return AllowedValues._of_ints([both for one, two in pairs if (both := one.intersection(two)) is not None])
         if self.values is None or other.values is None:
             return other if self.values is None else self
         return AllowedValues(self.type, self.values & other.values)
 
-    def _all_steps(self) -> tuple[Steps, ...]:
+    def all_steps(self) -> tuple[Steps, ...]:
+        """Return the ints as ranges and steps."""
         return self.ranges + self.steps
 
     def document(self) -> list[object] | None:
@@ -164,7 +166,7 @@ class AllowedValues:
         if self.is_any:
             return None
         if self.type is Type.INT:
-            return [part for each in sorted(self._all_steps()) for part in each.document()]
+            return [part for each in sorted(self.all_steps()) for part in each.document()]
         return list[object](sorted(self.values or ()))
 
     def shown(self) -> str:
@@ -177,7 +179,11 @@ class AllowedValues:
             for each in listed
             if isinstance(each, dict | bool | int | str)
         ]
-        return ", ".join(parts[:20]) + (f" and {len(parts) - 20} more" if len(parts) > 20 else "") or "nothing"
+        return (
+            ", ".join(parts[:_MOST_SHOWN])
+            + (f" and {len(parts) - _MOST_SHOWN} more" if len(parts) > _MOST_SHOWN else "")
+            or "nothing"
+        )
 
 
 def _read_steps(written: object) -> Steps:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Self
 
 MAX_NAME = 255
+MAX_VENDOR = 253
 MAX_VARIABLE_NAME = 128
 # White space, controls, unassigned-by-design and invisible formatting characters never belong in a name.
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp", "Zs"})
@@ -48,7 +49,7 @@ def name(text: str) -> str:
         message = "a name is in Unicode normalization form NFC"
         raise InvalidNameError(message)
     components = text.split("/")
-    if len(components) < 2 or any(component in {"", ".", ".."} for component in components):
+    if len(components) == 1 or any(component in {"", ".", ".."} for component in components):
         message = "a name is <vendor>/<path>, no component of it empty, '.' or '..'"
         raise InvalidNameError(message)
     vendor_name(components[0])
@@ -57,7 +58,7 @@ def name(text: str) -> str:
 
 def is_vendor(text: str) -> bool:
     """Return whether text is a vendor."""
-    return len(text) <= 253 and _VENDOR.fullmatch(text) is not None
+    return len(text) <= MAX_VENDOR and _VENDOR.fullmatch(text) is not None
 
 
 def is_name(text: str) -> bool:

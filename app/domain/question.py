@@ -1,4 +1,4 @@
-"""The whole question: may the devices of a VM go to these destinations, and which release serves them there?"""
+"""The whole question: whether the devices of a VM may go to these destinations, and which release serves them."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field

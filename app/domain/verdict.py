@@ -1,6 +1,6 @@
-"""The verdict: can this device, as it is on the source, be re-created on that destination release?"""
+"""The verdict: whether a device, as it is on the source, can be re-created on a destination release."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
@@ -273,9 +273,7 @@ class _Check:
                     continue
             elif variable.is_instance:
                 continue
-            elif profile is None:
-                value = variable.init_value
-            elif (value := profile.get(name, off.get(name))) is None:
+            elif profile is None or (value := profile.get(name, off.get(name))) is None:
                 value = variable.init_value
             values[name] = value
             if value not in variable.allowed and (name in given or self._is_compared(name)):
@@ -318,7 +316,8 @@ class _Check:
                 continue
             value = _read_as_or_keep(model.stated_types(name) if model else (), written)
             if not same(value, off.get(name)):
-                message = f"{name}={shown(value)} is given, but the source release {self.source.device.release} has no variable {name}"
+                release = self.source.device.release
+                message = f"{name}={shown(value)} is given, but the source release {release} has no variable {name}"
                 self.problem(ProblemCode.UNKNOWN_VARIABLE, message, name, value)
 
     def _configure_without_release(self, model: Model, off: Mapping[str, Value]) -> Mapping[str, Value]:
@@ -340,8 +339,8 @@ class _Check:
         for name, value in in_effect.items():
             there = self.there.get(name)
             if there is None:
-                only_off = f"only {shown(off[name])}, its off value, can go there" if name in off else "it has no off value"
-                message = f"the source has {name}={shown(value)}, but {self.release} has no variable {name}: {only_off}"
+                goes = f"only its off value, {shown(off[name])}, can" if name in off else "it has no off value"
+                message = f"the source has {name}={shown(value)}, but {self.release} has no variable {name}: {goes}"
                 self.problem(ProblemCode.VARIABLE_NOT_SUPPORTED, message, name, value)
                 continue
             here = self.source.variables.get(name)

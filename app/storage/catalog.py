@@ -1,8 +1,8 @@
 """The registry as verdicts see it: looked up once, kept while nothing is added; content is kept by digest for ever."""
 
 import time
-from contextlib import contextmanager
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from threading import Lock
 from typing import Generic, TypeVar
 

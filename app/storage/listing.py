@@ -22,7 +22,11 @@ class Page:
 
 
 def _page(
-    connection: sa.Connection, query: sa.Select[*tuple[Any, ...]], keys: Sequence[sa.ColumnElement[Any]], after: Key | None, limit: int
+    connection: sa.Connection,
+    query: sa.Select[*tuple[Any, ...]],
+    keys: Sequence[sa.ColumnElement[Any]],
+    after: Key | None,
+    limit: int,
 ) -> Page:
     """Return up to limit rows of a query whose rows the keys identify and order; the first columns are the keys."""
     if after is not None:
@@ -80,9 +84,7 @@ def variable_set(connection: sa.Connection, digest: str) -> str | None:
     return connection.execute(sa.select(table.c.document).where(table.c.digest == digest)).scalar_one_or_none()
 
 
-def releases(
-    connection: sa.Connection, filters: Mapping[str, str | None], after: Key | None, limit: int
-) -> Page:
+def releases(connection: sa.Connection, filters: Mapping[str, str | None], after: Key | None, limit: int) -> Page:
     """Return releases by implementation, then in the order published; filters: implementation, model.
 
     Columns: implementation, id, version, digest, model_count, profile_count (None: no list).
@@ -108,14 +110,17 @@ def releases(
     if (name := filters.get("implementation")) is not None:
         query = query.where(implementation.c.name == name)
     if (name := filters.get("model")) is not None:
-        having = sa.select(schema.release_model.c.release_id).select_from(schema.release_model).join(schema.model).where(schema.model.c.name == name)
+        having = (
+            sa.select(schema.release_model.c.release_id)
+            .select_from(schema.release_model)
+            .join(schema.model)
+            .where(schema.model.c.name == name)
+        )
         query = query.where(release.c.id.in_(having))
     return _page(connection, query, [implementation.c.name, release.c.id], after, limit)
 
 
-def models(
-    connection: sa.Connection, filters: Mapping[str, str | None], after: Key | None, limit: int
-) -> Page:
+def models(connection: sa.Connection, filters: Mapping[str, str | None], after: Key | None, limit: int) -> Page:
     """Return device models by name; filters: vendor, q (a part of the name, in any case).
 
     Columns: name, vendor, release_count.
@@ -131,9 +136,7 @@ def models(
     return _page(connection, query, [model.c.name], after, limit)
 
 
-def profiles(
-    connection: sa.Connection, filters: Mapping[str, str | None], after: Key | None, limit: int
-) -> Page:
+def profiles(connection: sa.Connection, filters: Mapping[str, str | None], after: Key | None, limit: int) -> Page:
     """Return profiles by name; filters: vendor, model (that it names or inherits).
 
     Columns: name, extends, model_count.
@@ -146,7 +149,12 @@ def profiles(
     if (name := filters.get("vendor")) is not None:
         query = query.join(schema.vendor, schema.vendor.c.id == profile.c.vendor_id).where(schema.vendor.c.name == name)
     if (name := filters.get("model")) is not None:
-        naming = sa.select(entry.c.profile_id.label("id")).select_from(entry).join(schema.model).where(schema.model.c.name == name)
+        naming = (
+            sa.select(entry.c.profile_id.label("id"))
+            .select_from(entry)
+            .join(schema.model)
+            .where(schema.model.c.name == name)
+        )
         having = naming.cte("having_model", recursive=True)
         below = schema.profile.alias("below")
         having = having.union(sa.select(below.c.id).where(below.c.extends_id == having.c.id))
@@ -154,9 +162,7 @@ def profiles(
     return _page(connection, query, [profile.c.name], after, limit)
 
 
-def variable_sets(
-    connection: sa.Connection, filters: Mapping[str, str | None], after: Key | None, limit: int
-) -> Page:
+def variable_sets(connection: sa.Connection, filters: Mapping[str, str | None], after: Key | None, limit: int) -> Page:
     """Return variable sets by digest; filters: model, implementation, version, variable.
 
     Columns: digest, document.

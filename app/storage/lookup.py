@@ -40,7 +40,9 @@ def models(connection: sa.Connection, names: Iterable[str]) -> dict[str, Model]:
     stated: dict[str, dict[str, dict[str, Statement]]] = {}
     statement, off_value, model, vendor = schema.statement, schema.off_value, schema.model, schema.vendor
     for batch in _batches(names):
-        stated.update((row.name, {}) for row in connection.execute(sa.select(model.c.name).where(model.c.name.in_(batch))))
+        stated.update(
+            (row.name, {}) for row in connection.execute(sa.select(model.c.name).where(model.c.name.in_(batch)))
+        )
         rows = connection.execute(
             sa.select(
                 model.c.name,
@@ -95,7 +97,7 @@ def release_models(connection: sa.Connection, release_id: int) -> dict[str, str]
         .join_from(schema.release_model, schema.model)
         .where(schema.release_model.c.release_id == release_id)
     )
-    return {name: digest for name, digest in rows}
+    return {row.name: row.digest for row in rows}
 
 
 def listed_profiles(connection: sa.Connection, release_id: int) -> frozenset[str] | None:
@@ -177,8 +179,6 @@ def resolved_entries(connection: sa.Connection, profile_ids: Iterable[int]) -> d
         for below, name, digest in rows:
             found[below][name] = digest
     return found
-
-
 
 
 def sets_of_model(connection: sa.Connection, name: str) -> Iterator[tuple[str, str, str]]:

@@ -92,9 +92,7 @@ class ProfilePublication:
             if len(at.faults) > faults_before:
                 self._faulty.add(name)
 
-    def check_listed(
-        self, listed: Sequence[tuple[str, Place]], on_list: frozenset[str], outcome: Outcome
-    ) -> None:
+    def check_listed(self, listed: Sequence[tuple[str, Place]], on_list: frozenset[str], outcome: Outcome) -> None:
         """Report what the release does not accept of the profiles that it lists; one it accepts nothing of is a fault.
 
         on_list: those that are on the list already, and stay there.
@@ -180,22 +178,37 @@ class ProfilePublication:
             inherited = self._resolved.get(profile.extends, {})
         new = {}
         for model, written in profile.values.items():
-            here = at / "values" / model
-            if model in self._unsure or (standing and self._is_as_published(standing.entries.get(model), written)):
-                continue
-            entry = self._entry(model, written, inherited.get(model), here)
-            if entry is None:
-                continue
-            if standing and model in standing.entries:
-                self._check_unchanged(standing.entries[model][0], entry.own, here)
-            elif standing and self._resolved[profile.name].get(model, entry.resolved) != entry.resolved:
-                here.fault(FaultCode.ENTRY_CHANGED, f"is published with the values of {profile.extends}")
-            elif profile.extends in self._resolved or profile.extends is None:
-                if self._is_accepted(model, entry, here):
-                    new[model] = entry
+            entry = self._new_entry(profile, model, written, inherited.get(model), at / "values" / model)
+            if entry is not None:
+                new[model] = entry
         self._new[profile.name] = (profile, new)
         above = {**inherited, **self._resolved.get(profile.name, {})}
         self._resolved[profile.name] = {**above, **{model: entry.resolved for model, entry in new.items()}}
+
+    def _new_entry(
+        self,
+        profile: ProfileDocument,
+        model: str,
+        written: Mapping[str, Written | None],
+        inherited: str | None,
+        at: Place,
+    ) -> _Entry | None:
+        """Return the entry that a profile gains for a model; None if it stands already, or has faults."""
+        standing = self._standing.get(profile.name)
+        published = standing.entries.get(model) if standing else None
+        if model in self._unsure or self._is_as_published(published, written):
+            return None
+        entry = self._entry(model, written, inherited, at)
+        if entry is None:
+            return None
+        if published:
+            self._check_unchanged(published[0], entry.own, at)
+            return None
+        if standing and self._resolved[profile.name].get(model, entry.resolved) != entry.resolved:
+            at.fault(FaultCode.ENTRY_CHANGED, f"is published with the values of {profile.extends}")
+            return None
+        can_be_judged = profile.extends is None or profile.extends in self._resolved
+        return entry if can_be_judged and self._is_accepted(model, entry, at) else None
 
     def _is_as_published(self, entry: tuple[str, str] | None, written: Mapping[str, Written | None]) -> bool:
         """Return whether an entry is published just as it is written; what was stated since does not matter then."""
@@ -276,7 +289,9 @@ class ProfilePublication:
             if next(is_instance, False) and all(is_instance):
                 own.append(name)
         for name in own:
-            (at / name).fault(FaultCode.WRONG_SCOPE, "is an instance variable: it belongs to one device, never to a profile")
+            (at / name).fault(
+                FaultCode.WRONG_SCOPE, "is an instance variable: it belongs to one device, never to a profile"
+            )
         return not own
 
     def _releases_implementing(self, model: str) -> Iterator[PublishedRelease]:
@@ -303,7 +318,12 @@ class ProfilePublication:
         return self._judged[key]
 
     def _store_values(self) -> None:
-        wanted = {one for _, entries in self._new.values() for entry in entries.values() for one in (entry.own, entry.resolved)}
+        wanted = {
+            one
+            for _, entries in self._new.values()
+            for entry in entries.values()
+            for one in (entry.own, entry.resolved)
+        }
         new = wanted - lookup.stored_digests(self._connection, schema.profile_values, wanted)
         if new:
             rows = [{"digest": key, "document": self._documents[key]} for key in sorted(new)]

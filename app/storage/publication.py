@@ -81,7 +81,9 @@ def publish_release(connection: sa.Connection, name: ReleaseName, document: Rele
     )
     listed = document.profiles or ()
     places = [at / "profiles" / index for index in range(len(listed))]
-    profiles.check([(each, here) for each, here in zip(listed, places, strict=True) if isinstance(each, ProfileDocument)])
+    profiles.check(
+        [(each, here) for each, here in zip(listed, places, strict=True) if isinstance(each, ProfileDocument)]
+    )
     names = [each.name if isinstance(each, ProfileDocument) else each for each in listed]
     on_list = lookup.listed_profiles(connection, release_id) if release_id is not None else None
     profiles.check_listed(list(zip(names, places, strict=True)), on_list or frozenset(), outcome)

@@ -199,7 +199,7 @@ def upgrade() -> None:
 
 
 def _refuse(table: str, event: str) -> None:
-    create = f"CREATE TRIGGER {table}_refuses_{event.split()[0].lower()} BEFORE {event} ON {table}"
+    create = f"CREATE TRIGGER {table}_refuses_{event.split(maxsplit=1)[0].lower()} BEFORE {event} ON {table}"
     if op.get_bind().dialect.name == "postgresql":
         op.execute(f"{create} FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()")
     else:

@@ -1,7 +1,6 @@
 """An orchestrator asks: whether, where, and with which settings."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,13 +14,13 @@ P = "vendor-a.com/nic-1"
 
 
 @pytest.fixture
-def asked(registry: TestClient) -> Iterator[TestClient]:
-    """Yield a registry with two releases; the newer one has `feature`."""
+def asked(registry: TestClient) -> TestClient:
+    """Return a registry with two releases; the newer one has `feature`."""
     vendor(registry)
     profiles = [{"name": P, "values": {NIC: {"num-queues": 8}}}]
     publish(registry, OLD, {"num-queues": QUEUES}, profiles=profiles)
     publish(registry, NEW, {"num-queues": QUEUES, "feature": FEATURE}, profiles=[P])
-    yield registry
+    return registry
 
 
 def ask(registry: TestClient, **question: Any) -> list[Any]:
@@ -64,13 +63,22 @@ def test_the_answer_is_complete(asked: TestClient) -> None:
 
 
 def test_a_refusal_names_the_variable_its_value_and_why(asked: TestClient) -> None:
-    (result,) = ask(asked, devices=[nic(release=NEW, profile=P, values={"feature": "on"})], destinations=[host("old", OLD)], detail="full")
+    (result,) = ask(
+        asked,
+        devices=[nic(release=NEW, profile=P, values={"feature": "on"})],
+        destinations=[host("old", OLD)],
+        detail="full",
+    )
     device = result["devices"][0]
     assert (result["compatible"], device["compatible"], device["configuration"]) == (False, False, None)
     (found,) = device["problems"]
     assert (found["code"], found["variable"], found["value"]) == ("variable-not-supported", "feature", True)
     assert f"{OLD} has no variable feature" in found["message"]
-    (narrow,) = ask(asked, devices=[nic(release=OLD)], destinations=[host("h", OLD, restrict={NIC: {"num-queues": ["1-2", {"min": 6, "max": 8, "step": 2}]}})])
+    (narrow,) = ask(
+        asked,
+        devices=[nic(release=OLD)],
+        destinations=[host("h", OLD, restrict={NIC: {"num-queues": ["1-2", {"min": 6, "max": 8, "step": 2}]}})],
+    )
     assert narrow["devices"][0]["problems"][0]["allowed"] == [1, 2, 6, 8]
 
 
@@ -155,12 +163,32 @@ def test_what_was_published_is_known_at_once(asked: TestClient) -> None:
         ({"devices": [nic()] * 1001}, [("/devices", "limit-exceeded")]),
         ({"devices": [nic()], "destinations": []}, [("/destinations", "limit-exceeded")]),
         ({"devices": [nic()], "destinations": [{"releases": []}]}, [("/destinations/0/releases", "limit-exceeded")]),
-        ({"devices": [nic()], "destinations": [host(str(n), OLD) for n in range(10_001)]}, [("/destinations", "limit-exceeded")]),
-        ({"devices": [nic()] * 1000, "destinations": [host(str(n), OLD) for n in range(1001)]}, [("", "limit-exceeded")]),
-        ({"devices": [nic()] * 51, "destinations": [host(str(n), OLD) for n in range(1000)], "detail": "full"}, [("", "limit-exceeded")]),
+        (
+            {"devices": [nic()], "destinations": [host(str(n), OLD) for n in range(10_001)]},
+            [("/destinations", "limit-exceeded")],
+        ),
+        (
+            {"devices": [nic()] * 1000, "destinations": [host(str(n), OLD) for n in range(1001)]},
+            [("", "limit-exceeded")],
+        ),
+        (
+            {"devices": [nic()] * 51, "destinations": [host(str(n), OLD) for n in range(1000)], "detail": "full"},
+            [("", "limit-exceeded")],
+        ),
         ({"devices": [nic(id="a"), nic(id="a")]}, [("/devices/1/id", "duplicate")]),
-        ({"devices": [nic(values={"a": 1.5, "b": 2**64, "c": [1]})], "x": 1}, [("/devices/0/values/a", "wrong-type"), ("/devices/0/values/b", "invalid-value"), ("/devices/0/values/c", "wrong-type"), ("/x", "unknown-field")]),
-        ({"devices": [nic(complete="yes")], "policy": "lax"}, [("/devices/0/complete", "wrong-type"), ("/policy", "invalid-value")]),
+        (
+            {"devices": [nic(values={"a": 1.5, "b": 2**64, "c": [1]})], "x": 1},
+            [
+                ("/devices/0/values/a", "wrong-type"),
+                ("/devices/0/values/b", "invalid-value"),
+                ("/devices/0/values/c", "wrong-type"),
+                ("/x", "unknown-field"),
+            ],
+        ),
+        (
+            {"devices": [nic(complete="yes")], "policy": "lax"},
+            [("/devices/0/complete", "wrong-type"), ("/policy", "invalid-value")],
+        ),
     ],
 )
 def test_bad_questions(asked: TestClient, question: dict[str, Any], faults: list[tuple[str, str]]) -> None:

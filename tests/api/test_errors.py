@@ -42,7 +42,12 @@ def test_malformed_bodies(registry: TestClient, method: str, path: str, body: by
 @pytest.mark.parametrize("body", ["[]", "null", "1", '"x"', "true", "1e999", "{}"])
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("PUT", "/releases/vendor-a.com/fw@1"), ("POST", "/variable-sets"), ("POST", "/profiles"), ("POST", "/compatibility")],
+    [
+        ("PUT", "/releases/vendor-a.com/fw@1"),
+        ("POST", "/variable-sets"),
+        ("POST", "/profiles"),
+        ("POST", "/compatibility"),
+    ],
 )
 def test_json_that_is_no_document(registry: TestClient, method: str, path: str, body: str) -> None:
     vendor(registry)
@@ -52,7 +57,10 @@ def test_json_that_is_no_document(registry: TestClient, method: str, path: str, 
 
 def test_numbers_beyond_64_bits(registry: TestClient) -> None:
     vendor(registry)
-    variables = {"a": {"type": "int", "init_value": 2**64}, "b": {"type": "int", "init_value": 0, "allowed_values": [0, -(2**63) - 1, 1e308]}}
+    variables = {
+        "a": {"type": "int", "init_value": 2**64},
+        "b": {"type": "int", "init_value": 0, "allowed_values": [0, -(2**63) - 1, 1e308]},
+    }
     document = {"models": {"vendor-a.com/nic": {"variables": variables}}}
     assert problem(registry.put("/releases/vendor-a.com/fw@1", json=document), 422, "invalid") == [
         ("/models/vendor-a.com~1nic/variables/a/init_value", "invalid-value"),
@@ -67,7 +75,10 @@ def test_control_characters_and_nul(registry: TestClient) -> None:
         ("/name", "invalid-value"),
         ("/url", "invalid-value"),
     ]
-    document = {"models": {"vendor-a.com/x\0": {"variables": {"a\0": {"type": "str", "init_value": "\0"}}}}, "description": "\0"}
+    document = {
+        "models": {"vendor-a.com/x\0": {"variables": {"a\0": {"type": "str", "init_value": "\0"}}}},
+        "description": "\0",
+    }
     assert len(problem(registry.put("/releases/vendor-a.com/fw@1", json=document), 422, "invalid")) == 4
     profile = {"name": "vendor-a.com/p", "extends": "vendor-a.com/\0", "values": {"x/m\0": {}}}
     assert len(problem(registry.post("/profiles", json=profile), 422, "invalid")) >= 2
@@ -90,7 +101,9 @@ def test_a_body_larger_than_the_limit(database_url: str) -> None:
 def test_other_errors_have_the_same_shape(registry: TestClient) -> None:
     problem(registry.get("/nothing/here"), 404, "not-found")
     problem(registry.delete("/vendors"), 405, "method-not-allowed")
-    problem(registry.post("/profiles", content=b"<x/>", headers={"Content-Type": "text/xml"}), 415, "unsupported-media-type")
+    problem(
+        registry.post("/profiles", content=b"<x/>", headers={"Content-Type": "text/xml"}), 415, "unsupported-media-type"
+    )
     problem(registry.get("/models/vendor-a.com/none"), 404, "unknown-model")
     problem(registry.get("/profiles/vendor-a.com/none"), 404, "unknown-profile")
     problem(registry.get("/releases/vendor-a.com/none@1"), 404, "unknown-release")
@@ -110,7 +123,9 @@ def test_other_errors_have_the_same_shape(registry: TestClient) -> None:
 )
 def test_names_that_cannot_be_published(registry: TestClient, path: str, place: str) -> None:
     vendor(registry)
-    response = registry.put(path, json={"models": {}} if "releases" in path else {"values": {}} if "profiles" in path else {})
+    response = registry.put(
+        path, json={"models": {}} if "releases" in path else {"values": {}} if "profiles" in path else {}
+    )
     assert problem(response, 422, "invalid") == [(place, "invalid-value")]
 
 

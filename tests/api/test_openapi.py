@@ -78,7 +78,9 @@ _ORDER = [
 def test_the_examples_are_true(registry: TestClient) -> None:
     """The examples, sent as they are and in this order, do what they say."""
     document = _document()["paths"]
-    described = {path for path, operations in document.items() if any("requestBody" in each for each in operations.values())}
+    described = {
+        path for path, operations in document.items() if any("requestBody" in each for each in operations.values())
+    }
     assert described == {path for path, _ in _ORDER}
     for path, address in _ORDER:
         (method, operation), *_ = [each for each in document[path].items() if "requestBody" in each[1]]

@@ -95,9 +95,7 @@ def test_a_release_may_gain_models_and_profiles(registry: TestClient) -> None:
 def test_what_is_published_never_changes(registry: TestClient) -> None:
     vendor(registry)
     publish(registry, RELEASE, {"num-queues": QUEUES}, description="first")
-    changed = publish(
-        registry, RELEASE, {"num-queues": {**QUEUES, "allowed_values": ["1-9"]}}, description="second"
-    )
+    changed = publish(registry, RELEASE, {"num-queues": {**QUEUES, "allowed_values": ["1-9"]}}, description="second")
     assert sorted(problem(changed, 409, "entry-changed")) == [
         ("/description", "entry-changed"),
         ("/models/vendor-a.com~1my-nic", "entry-changed"),
@@ -211,7 +209,10 @@ def test_a_dry_run_answers_what_would_happen_and_stores_nothing(registry: TestCl
     assert len(registry.get("/releases").json()["items"]) == int(again)
     real = registry.put(f"/releases/{RELEASE}", json=document)
     assert (real.status_code, real.json()["added"]) == (dry.status_code, dry.json()["added"])
-    for path, body in (("/profiles", {"name": "vendor-a.com/p", "values": {}}), ("/variable-sets", {"model": "vendor-a.com/x", "implementation": FIRMWARE, "version": "7", "variables": {}})):
+    for path, body in (
+        ("/profiles", {"name": "vendor-a.com/p", "values": {}}),
+        ("/variable-sets", {"model": "vendor-a.com/x", "implementation": FIRMWARE, "version": "7", "variables": {}}),
+    ):
         assert registry.post(path, params={"dry_run": True}, json=body).status_code == 201
         assert registry.post(path, json=body).status_code == 201
     assert registry.put("/vendors/b.org", params={"dry_run": True}, json={}).status_code == 201
@@ -223,7 +224,10 @@ def test_the_answer_says_what_the_release_does_not_accept(registry: TestClient) 
     models = {NIC: {"variables": {"num-queues": QUEUES}}, "vendor-a.com/gpu": {"variables": {}}}
     profile = {"name": P, "values": {NIC: {"num-queues": 8}, "vendor-a.com/gpu": {}}}
     registry.put(f"/releases/{RELEASE}", json={"models": models, "profiles": [profile]})
-    small = {NIC: {"variables": {"num-queues": {**QUEUES, "allowed_values": ["1-4"]}}}, "vendor-a.com/gpu": {"variables": {}}}
+    small = {
+        NIC: {"variables": {"num-queues": {**QUEUES, "allowed_values": ["1-4"]}}},
+        "vendor-a.com/gpu": {"variables": {}},
+    }
     answer = registry.put(f"/releases/{FIRMWARE}@2", json={"models": small, "profiles": [P]})
     assert answer.status_code == 201
     refused = answer.json()["not_accepted"]

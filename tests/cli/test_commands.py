@@ -6,22 +6,24 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from app.cli.client import Registry
 from app.cli.command import app
 from tests.cli.conftest import Run
 
 RELEASE = "vendor-a.com/fw@1"
 NIC = "vendor-a.com/nic"
 INFORMATION = json.dumps(
-    {"models": {NIC: {"params": {"queues": {"type": "int", "init_value": 4, "off_value": 1, "allowed_values": ["1-8"]}}}}}
+    {
+        "models": {
+            NIC: {"params": {"queues": {"type": "int", "init_value": 4, "off_value": 1, "allowed_values": ["1-8"]}}}
+        }
+    }
 )
 
 
 @pytest.fixture
-def published(run: Run, api: "object") -> Run:
+def published(run: Run, api: Registry) -> Run:
     """Return the command, with a release published."""
-    from app.cli.client import Registry  # noqa: PLC0415
-
-    assert isinstance(api, Registry)
     api.put("/vendors/vendor-a.com", {})
     assert run("import", "migration-info", "-", "--release", RELEASE, stdin=INFORMATION).exit_code == 0
     return run

@@ -31,7 +31,11 @@ def publish(api: Registry, version: str) -> Published:
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def qemu(request: pytest.FixtureRequest) -> Iterator[Registry]:
     """Yield a registry with both releases, the older one imported first; its tests only read."""
-    with fresh_database(request.param, request) as url, TestClient(make_app(url)) as service, talking_to(service) as api:
+    with (
+        fresh_database(request.param, request) as url,
+        TestClient(make_app(url)) as service,
+        talking_to(service) as api,
+    ):
         publish(api, "7.2")
         publish(api, "10.0")
         yield api
@@ -57,7 +61,9 @@ def test_both_captures_are_imported_and_again_nothing_is_added(api: Registry) ->
         ("x-native-hotplug", "false", "true"),
         ("x-do-not-expose-native-hotplug-cap", "false", "true"),
     }
-    refused = {(problem["code"], problem.get("variable")) for each in second.not_accepted for problem in each["problems"]}
+    refused = {
+        (problem["code"], problem.get("variable")) for each in second.not_accepted for problem in each["problems"]
+    }
     assert refused == {("model-not-supported", None), ("value-not-allowed", "x-native-hotplug")}
     for version in ("7.2", "10.0"):
         assert not any(publish(api, version).added.values())
@@ -106,7 +112,12 @@ def test_devices_that_do_not_start_alone_move_too(qemu: Registry, device: str) -
 
 
 def test_a_network_card_goes_to_the_newer_release_with_its_complete_configuration(qemu: Registry) -> None:
-    card = {"model": "qemu.org/virtio-net-pci", "release": OLD, "profile": "qemu.org/pc-q35-7.2", "values": {"mq": "on"}}
+    card = {
+        "model": "qemu.org/virtio-net-pci",
+        "release": OLD,
+        "profile": "qemu.org/pc-q35-7.2",
+        "values": {"mq": "on"},
+    }
     (answer,) = ask(qemu, [card], NEW, policy="strict")
     assert answer["compatible"]
     assert answer["warnings"] == []
@@ -153,9 +164,7 @@ def test_models_are_device_types_and_no_cpus_and_wiring_is_left_out(qemu: Regist
 
 def test_live_values_and_compat_properties_agree_but_for_unset_markers() -> None:
     taken = capture("10.0")
-    told = QemuRelease(
-        Capture(taken.version, taken.machines, taken.types, taken.properties), Known()
-    )
+    told = QemuRelease(Capture(taken.version, taken.machines, taken.types, taken.properties), Known())
     machines = {machine.name: machine for machine in taken.machines}
     differing: set[tuple[str, str]] = set()
     compared = 0
@@ -170,7 +179,15 @@ def test_live_values_and_compat_properties_agree_but_for_unset_markers() -> None
                 if value != kind.value(live) and not (value is not None and is_unset_marker(variable, value)):
                     differing.add((device, variable))
     assert compared > 100_000
-    modern = {"virtio-gpu-pci", "virtio-iommu-pci", "virtio-keyboard-pci", "virtio-mouse-pci", "virtio-multitouch-pci", "virtio-tablet-pci", "virtio-vga"}
+    modern = {
+        "virtio-gpu-pci",
+        "virtio-iommu-pci",
+        "virtio-keyboard-pci",
+        "virtio-mouse-pci",
+        "virtio-multitouch-pci",
+        "virtio-tablet-pci",
+        "virtio-vga",
+    }
     assert differing == {
         # A virtual function's card says of itself that it has more than one function.
         ("igb", "multifunction"),

@@ -110,7 +110,11 @@ def test_a_device_that_its_own_release_accepts_is_compatible_with_it(
 ) -> None:
     world, releases = published
     for release, document in releases:
-        if document.get("migratable", True) and not document.get("blocks_migration") and not document.get("constraints"):
+        if (
+            document.get("migratable", True)
+            and not document.get("blocks_migration")
+            and not document.get("constraints")
+        ):
             asked = Device(id="nic", model=NIC, release=release, profile=device.profile, values=device.values)
             verdict = world.ask(asked, release)
             own = {"source-value-invalid", "unknown-variable"}
@@ -175,7 +179,11 @@ def test_adding_an_allowed_value_to_a_destination_never_makes_a_verdict_worse(
             changed = {**stated, "variables": {**stated["variables"], name: wider}} if each == release else stated
             _try_publish(more, each, changed)
         more.profile(PROFILE, {NIC: world_profile(world)})
-        if world.ask(device, release).compatible and not document.get("constraints") and not document.get("blocks_migration"):
+        if (
+            world.ask(device, release).compatible
+            and not document.get("constraints")
+            and not document.get("blocks_migration")
+        ):
             assert more.ask(device, release).compatible
 
 
@@ -211,5 +219,3 @@ def test_several_destinations_are_judged_as_one_by_one(
     question = world.question(asked, Policy.STRICT)
     for host in [*hosts, *reversed(hosts)]:
         assert question.at(host) == world.answer(asked, host, Policy.STRICT)
-
-

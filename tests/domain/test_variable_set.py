@@ -42,7 +42,10 @@ FLAG = variable("bool", False, False)
         ({"variables": {"q": {**QUEUES, "scope": "guest"}}}, [("/variables/q/scope", "invalid-value")]),
         (
             {"variables": {"q": {**QUEUES, "allowed_values": []}}},
-            [("/variables/q/init_value", "init-value-not-allowed"), ("/variables/q/off_value", "off-value-not-allowed")],
+            [
+                ("/variables/q/init_value", "init-value-not-allowed"),
+                ("/variables/q/off_value", "off-value-not-allowed"),
+            ],
         ),
         ({"variables": {}, "constraints": [{"when": {}}]}, [("/constraints/0", "missing-field")]),
         (
@@ -115,7 +118,21 @@ def test_equal_content_has_one_digest_however_it_is_written() -> None:
     assert one.digest != read({"variables": {"q": QUEUES, "f": FLAG}})[0].digest
 
 
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["variables", "type", "init_value", "allowed_values", "when", "require", "constraints", "q"]), inner), max_leaves=20))
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+        lambda inner: (
+            st.lists(inner)
+            | st.dictionaries(
+                st.sampled_from(
+                    ["variables", "type", "init_value", "allowed_values", "when", "require", "constraints", "q"]
+                ),
+                inner,
+            )
+        ),
+        max_leaves=20,
+    )
+)
 def test_any_json_is_read_or_has_faults(document: Any) -> None:
     at = Place()
     VariableSet.read(NIC, at.fields(document, optional=frozenset({"variables", "constraints"})), at)

@@ -50,8 +50,10 @@ def test_under_a_profile_a_variable_without_off_value_keeps_its_init_value() -> 
 
 def test_backend_variables_are_never_compared() -> None:
     netdev = variable("str", "none", allowed=["none", "tap"], scope="backend")
-    hosts = World().publish(OLD, {NIC: {"netdev": netdev}}).publish(
-        NEW, {NIC: {"netdev": {**netdev, "allowed_values": ["none", "vhost"], "init_value": "vhost"}}}
+    hosts = (
+        World()
+        .publish(OLD, {NIC: {"netdev": netdev}})
+        .publish(NEW, {NIC: {"netdev": {**netdev, "allowed_values": ["none", "vhost"], "init_value": "vhost"}}})
     )
     assert hosts.ask(device(OLD, netdev="tap"), NEW).configuration == {"netdev": "vhost"}
     assert hosts.ask(device(OLD, netdev="none"), NEW).configuration == {"netdev": "none"}
@@ -61,15 +63,21 @@ def test_backend_variables_are_never_compared() -> None:
 
 def test_a_variable_that_only_one_side_calls_backend_is_compared() -> None:
     mode = variable("str", "a", allowed=["a", "b"])
-    mixed = World().publish(OLD, {NIC: {"mode": {**mode, "scope": "backend"}}}).publish(
-        NEW, {NIC: {"mode": {**mode, "allowed_values": ["a"]}}}
+    mixed = (
+        World()
+        .publish(OLD, {NIC: {"mode": {**mode, "scope": "backend"}}})
+        .publish(NEW, {NIC: {"mode": {**mode, "allowed_values": ["a"]}}})
     )
     assert codes(mixed.ask(device(OLD, mode="b"), NEW)) == [("value-not-allowed", "mode")]
 
 
 def test_instance_variables_are_checked_where_given_and_else_carried_over() -> None:
     mac = variable("str", "", scope="instance")
-    cards = World().publish(OLD, {NIC: {"mac": mac}}).publish(NEW, {NIC: {"mac": mac, "slot": variable("int", 0, scope="instance")}})
+    cards = (
+        World()
+        .publish(OLD, {NIC: {"mac": mac}})
+        .publish(NEW, {NIC: {"mac": mac, "slot": variable("int", 0, scope="instance")}})
+    )
     carried = cards.ask(device(OLD), NEW)
     assert (carried.configuration, carried.carry_over) == ({}, ("mac", "slot"))
     given = cards.ask(device(OLD, mac="52:54:00:12:34:56"), NEW)
@@ -119,8 +127,10 @@ def test_what_other_vendors_state_counts_for_their_own_sets_alone() -> None:
 
 
 def test_an_unsettable_variable_must_be_what_it_is() -> None:
-    fixed = World().publish(OLD, {NIC: {"queues": QUEUES}}).publish(
-        NEW, {NIC: {"queues": variable("int", 4, settable=False)}}
+    fixed = (
+        World()
+        .publish(OLD, {NIC: {"queues": QUEUES}})
+        .publish(NEW, {NIC: {"queues": variable("int", 4, settable=False)}})
     )
     assert fixed.ask(device(OLD), NEW).configuration == {"queues": 4}
     assert codes(fixed.ask(device(OLD, queues=2), NEW)) == [("value-not-allowed", "queues")]
@@ -137,8 +147,10 @@ def test_strict_says_when_only_variables_were_compared() -> None:
 
 
 def test_all_problems_are_collected() -> None:
-    low = World().publish(NEW, {NIC: {"a": FLAG, "b": QUEUES, "c": QUEUES}}).publish(
-        OLD, {NIC: {"b": variable("int", 1, 1, [1]), "d": variable("int", 1)}}
+    low = (
+        World()
+        .publish(NEW, {NIC: {"a": FLAG, "b": QUEUES, "c": QUEUES}})
+        .publish(OLD, {NIC: {"b": variable("int", 1, 1, [1]), "d": variable("int", 1)}})
     )
     assert codes(low.ask(device(NEW), OLD)) == [
         ("variable-not-supported", "a"),

@@ -14,7 +14,9 @@ from app.domain.verdict import Device, Policy, Verdict
 NIC = "vendor-a.com/nic"
 
 
-def variable(kind: str, init: Any, off: Any = None, allowed: Sequence[Any] | None = None, **more: Any) -> dict[str, Any]:
+def variable(
+    kind: str, init: Any, off: Any = None, allowed: Sequence[Any] | None = None, **more: Any
+) -> dict[str, Any]:
     """Return a variable's document."""
     document = {"type": kind, "init_value": init, **more}
     if off is not None:
@@ -37,9 +39,7 @@ class World:
     ) -> "World":
         """Publish a release: per model its set's document, or just its variables."""
         at = Place()
-        documents = {
-            model: each if "variables" in each else {"variables": each} for model, each in models.items()
-        }
+        documents = {model: each if "variables" in each else {"variables": each} for model, each in models.items()}
         read = ReleaseDocument.read({"models": documents}, at)
         at.raise_faults()
         name = ReleaseName.parse(release)

@@ -1,7 +1,5 @@
 """The registry as verdicts see it is current, and one throughout a question."""
 
-from collections.abc import Iterator
-
 import pytest
 import sqlalchemy as sa
 
@@ -11,11 +9,11 @@ from tests.storage.test_schema import NIC, publish
 
 
 @pytest.fixture
-def filled(engine: sa.Engine) -> Iterator[Catalog]:
-    """Yield a catalog of a registry with one release."""
+def filled(engine: sa.Engine) -> Catalog:
+    """Return a catalog of a registry with one release."""
     with database.writing(engine) as connection:
         publish(connection)
-    yield Catalog(engine)
+    return Catalog(engine)
 
 
 def test_what_another_process_publishes_is_seen_within_a_second(

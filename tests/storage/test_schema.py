@@ -62,7 +62,18 @@ def test_what_is_published_cannot_be_changed_or_deleted(engine: sa.Engine, table
         assert connection.execute(sa.select(table)).all() == before
 
 
-@pytest.mark.parametrize("table", [schema.release, schema.release_model, schema.profile, schema.profile_entry, schema.variable_set, schema.off_value, schema.statement])
+@pytest.mark.parametrize(
+    "table",
+    [
+        schema.release,
+        schema.release_model,
+        schema.profile,
+        schema.profile_entry,
+        schema.variable_set,
+        schema.off_value,
+        schema.statement,
+    ],
+)
 def test_an_entry_cannot_stand_twice(engine: sa.Engine, table: sa.Table) -> None:
     with database.writing(engine) as connection:
         publish(connection)
@@ -83,12 +94,17 @@ def test_a_set_is_stored_once_for_each_digest(engine: sa.Engine) -> None:
         assert connection.execute(count.select_from(schema.profile_values)).scalar_one() == 1
 
 
+def _publish_and_fail(engine: sa.Engine) -> None:
+    with database.writing(engine) as connection:
+        publish(connection)
+        raise ZeroDivisionError
+
+
 def test_an_error_or_a_dry_run_leaves_nothing(engine: sa.Engine) -> None:
     with database.writing(engine, dry_run=True) as connection:
         assert publish(connection).added
-    with pytest.raises(ZeroDivisionError), database.writing(engine) as connection:
-        publish(connection)
-        raise ZeroDivisionError
+    with pytest.raises(ZeroDivisionError):
+        _publish_and_fail(engine)
     with database.reading(engine) as connection:
         assert connection.execute(sa.select(schema.vendor)).all() == []
         assert database.revision(connection) == 0

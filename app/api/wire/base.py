@@ -43,5 +43,3 @@ class AsDocumented:
     def __get_pydantic_json_schema__(self, _schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         """Return the schema of the shape."""
         return handler(self._shape.__pydantic_core_schema__)
-
-

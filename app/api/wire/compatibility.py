@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import Field
 
 from app.api.wire.base import Name, Shape, Value
-from app.api.wire.problem import Allowed, Problem, Warning
+from app.api.wire.problem import Allowed, Problem, VerdictWarning
 from app.domain.verdict import Policy
 
 MAX_DEVICES = 1_000
@@ -72,7 +72,7 @@ class Question(Shape):
     policy: Annotated[Policy, Field(strict=False)] = Policy.STRICT
     detail: Annotated[Detail, Field(strict=False)] = Field(
         default=Detail.PROBLEMS,
-        description="verdict: yes or no; problems: and why; full: and the configuration to apply (at most 50,000 pairs)",
+        description="verdict: yes or no; problems: and why; full: and the configuration to apply, at most 50,000 pairs",
     )
 
 
@@ -83,7 +83,7 @@ class DeviceAnswer(Shape):
     compatible: bool
     release: str = Field(description="the release that serves it there, or whose problems these are")
     problems: list[Problem]
-    warnings: list[Warning]
+    warnings: list[VerdictWarning]
     configuration: dict[str, Value] | None = Field(
         default=None, description="the value of every variable, to be applied; null if incompatible; only with full"
     )

@@ -32,7 +32,7 @@ class Problem(Shape):
     )
 
 
-class Warning(Shape):  # noqa: A001  (the wire's word)
+class VerdictWarning(Shape):
     """Something to know about a verdict that does not make it incompatible."""
 
     code: WarningCode

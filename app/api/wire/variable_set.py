@@ -9,7 +9,6 @@ from app.api.wire.problem import Allowed
 from app.domain.document import MAX_DESCRIPTION
 
 
-
 def _without_controls(text: str) -> str:
     if any(character < " " and character not in "\n\t" for character in text):
         message = "has control characters"

@@ -69,7 +69,7 @@ class Capture:
             raise CaptureError(message) from error
 
     @classmethod
-    def from_json(cls, document: Any) -> "Capture":  # noqa: ANN401  (JSON is anything)
+    def from_json(cls, document: Any) -> "Capture":
         """Read a capture; raises CaptureError."""
         try:
             version = document["version"]
@@ -115,7 +115,7 @@ class Capture:
         inner = _PROXIED.fullmatch(backend.type) if backend else None
         return inner[1] if inner else None
 
-    def live(self, machine: str, device: str, name: str) -> Any:  # noqa: ANN401  (JSON is anything)
+    def live(self, machine: str, device: str, name: str) -> Any:
         """Return the value that a device of a machine really has, None if it was not read."""
         return self.effective.get(machine, {}).get(device, {}).get(name)
 
@@ -159,6 +159,4 @@ def _machine(document: Mapping[str, Any]) -> MachineType:
     compat_props = document.get("compat-props")
     if compat_props is None:
         return MachineType(document["name"])
-    return MachineType(
-        document["name"], [(each["qom-type"], each["property"], each["value"]) for each in compat_props]
-    )
+    return MachineType(document["name"], [(each["qom-type"], each["property"], each["value"]) for each in compat_props])

@@ -55,6 +55,7 @@ _BACKEND = re.compile(
 )
 
 # PCI's `addr` is told as int32 or str: a slot may also be written as 04.0, so it is a string.
+_WIDTHS = {"size": "uint64", "int": "int64"}
 _WIDER = {("addr", "int32"): "str"}
 
 
@@ -88,7 +89,7 @@ class Kind:
             return isinstance(value, int) and self.bounds[0] <= value <= self.bounds[1]
         return self.members is None or value in self.members
 
-    def value(self, told: Any) -> Value:  # noqa: ANN401  (JSON is anything)
+    def value(self, told: Any) -> Value:
         """Return the value that QEMU tells, in JSON or as its compat properties write it."""
         if told is None:
             return self.empty
@@ -111,13 +112,9 @@ def kind_of(told: Property) -> Kind | None:
     """Return what values a property has; None for one that is wiring."""
     if told.name in _WIRING_NAMES or _WIRING.fullmatch(told.type):
         return None
-    of_type = _WIDER.get((told.name, told.type), told.type)
+    of_type = _WIDER.get((told.name, told.type), _WIDTHS.get(told.type, told.type))
     if of_type == "bool":
         return Kind("bool")
-    if of_type == "size":
-        return Kind("int", (0, 2**64 - 1))
-    if of_type == "int":
-        return Kind("int", (-(2**63), 2**63 - 1))
     if width := _UNSIGNED.fullmatch(of_type):
         return Kind("int", (0, 2 ** int(width[1]) - 1))
     if width := _SIGNED.fullmatch(of_type):

@@ -7,6 +7,7 @@ from typing import Any
 
 from app.cli.client import Registry
 from app.cli.qemu.capture import Capture
+from app.cli.qemu.properties import Value
 from app.cli.qemu.release import VENDOR, Find, Known, QemuRelease, qualified
 
 Progress = Callable[[str, int, int], None]
@@ -93,10 +94,12 @@ def grouped(finds: Sequence[Find]) -> Sequence[tuple[str, str, str, int, int]]:
         key = (find.variable, _shown(find.published), _shown(find.found))
         counts[key] += 1
         devices.setdefault(key, set()).add(find.device)
-    return [(*key, len(devices[key]), count) for key, count in sorted(counts.items(), key=lambda each: (-each[1], each[0]))]
+    return [
+        (*key, len(devices[key]), count) for key, count in sorted(counts.items(), key=lambda each: (-each[1], each[0]))
+    ]
 
 
-def _shown(value: bool | int | str | None) -> str:
+def _shown(value: Value | None) -> str:
     if value is None:
         return "—"
     return str(value).lower() if isinstance(value, bool) else str(value) or '""'

@@ -119,7 +119,9 @@ class QemuRelease:
             # The newest machine types sort last; what they make of a device is what a new one is.
             lives = (self._capture.live(machine.name, device, name) for machine in reversed(machines))
             live = next((kind.value(value) for value in lives if value is not None), None)
-            init = live if live is not None and kind.allows(live) and scope == "interface" else self._default(device, name)
+            init = (
+                live if live is not None and kind.allows(live) and scope == "interface" else self._default(device, name)
+            )
             yield name, _Variable(kind, scope, init, off if off is not None and kind.allows(off) else None)
         yield from self._fixed_variables(device)
 
@@ -133,7 +135,10 @@ class QemuRelease:
             init = variable["init_value"]
             off = stated.get(name, {}).get("off_value")
             is_off = off == init and type(off) is type(init)
-            yield name, _Variable(Kind(variable["type"]), variable["scope"], init, off if is_off else None, constant=True)
+            yield (
+                name,
+                _Variable(Kind(variable["type"]), variable["scope"], init, off if is_off else None, constant=True),
+            )
 
     def _default(self, device: str, name: str) -> Value:
         kind = self.kinds[device][name]
@@ -148,7 +153,9 @@ class QemuRelease:
             return kind.value(live)
         if machine.compat_props is not None or device in self._capture.effective.get(machine.name, {}):
             compatible = self._compatible(machine, device).get(name)
-            return self._usable(device, name, self._default(device, name) if compatible is None else kind.value(compatible))
+            return self._usable(
+                device, name, self._default(device, name) if compatible is None else kind.value(compatible)
+            )
         return None
 
     def _usable(self, device: str, name: str, value: Value) -> Value:
