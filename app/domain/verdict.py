@@ -209,7 +209,7 @@ class _Check:
         self.problems.append(Problem(code, message, variable, value, None if listed is None else tuple(listed)))
 
     def verdict(self) -> Verdict:
-        self.problems.sort(key=lambda problem: (_ORDER[problem.code], problem.variable or ""))
+        self.problems.sort(key=lambda problem: (_ORDER[problem.code], problem.variable or "", problem.message))
         return Verdict(
             tuple(self.problems),
             tuple(self.warnings),
@@ -289,7 +289,7 @@ class _Check:
     ) -> None:
         for constraint in variable_set.constraints:
             for name, required in constraint.broken_by(values):
-                reason = constraint.description or f"with {_shown_condition(constraint.when)}"
+                reason = constraint.description or _shown_condition(constraint.when)
                 message = f"{name} is {shown(values[name])}, but {where} requires {required.shown()} ({reason})"
                 self.problem(code, message, name, values[name], required)
 
@@ -401,7 +401,8 @@ _ORDER = {code: place for place, code in enumerate(ProblemCode)}
 
 
 def _shown_condition(condition: Condition) -> str:
-    return " and ".join(f"{name} {values.shown()}" for name, values in sorted(condition.items())) or "in every case"
+    conditions = " and ".join(f"{name} {values.shown()}" for name, values in sorted(condition.items()))
+    return f"with {conditions}" if conditions else "in every case"
 
 
 def _read_or_keep(of_type: Type, written: Written) -> Value:

@@ -1,0 +1,38 @@
+# make install: the environment, with the command in it    make run: the service with a true sample
+# make test: all tests                                      make lint: style, types, contracts
+# make bench: what publishing and asking cost               make lock: the dependencies' locks, anew
+
+PYTHON ?= python3
+BIN := .venv/bin
+PORT ?= 8000
+
+.PHONY: install run test lint bench lock
+
+install: .venv/installed
+
+.venv/installed: requirements/dev.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+run: install
+	$(BIN)/profile-registry demo --port $(PORT)
+
+test: install
+	$(BIN)/pytest --numprocesses auto --dist loadfile
+
+lint: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: install
+	$(BIN)/python -m tests.bench
+
+lock: install
+	for set in "runtime" "dev --extra dev"; do set -- $$set; \
+	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-emit-find-links --custom-compile-command "make lock" $$2 $$3 pyproject.toml -o requirements/$$1.txt; done
