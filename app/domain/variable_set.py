@@ -52,7 +52,7 @@ def matches(condition: Condition, configuration: Mapping[str, Value]) -> bool:
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class VariableSet:
     """What one release says about one device model; equal content has one digest."""
 

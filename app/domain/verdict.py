@@ -1,12 +1,13 @@
 """The verdict: whether a device, as it is on the source, can be re-created on a destination release."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
 from typing import Protocol
 
 from app.domain.allowed import AllowedValues
+from app.domain.completion import Completion
 from app.domain.model import Model
 from app.domain.name import vendor_of
 from app.domain.problem import Caution, Problem, ProblemCode, WarningCode
@@ -133,14 +134,55 @@ class Source:
         """The variables that the source release has."""
         return self.set.variables if self.set else {}
 
+    @cached_property
+    def resolved_by_host(self) -> Sequence[str]:
+        """The variables that have values whose meaning the source's host decides."""
+        return [name for name, variable in self.variables.items() if variable.resolved_by_host]
 
-@dataclass(frozen=True, slots=True)
-class _Configuration:
-    """The source configuration, and what the source itself does not accept of it."""
+    @cached_property
+    def stated(self) -> Mapping[str, Written | None]:
+        """What the profile states, overlaid with what is given."""
+        return {**(self.profile or {}), **self.device.values}
 
-    values: Mapping[str, Value]
-    off: Mapping[str, Value]
-    problems: tuple[Problem, ...]
+    @cached_property
+    def strangers(self) -> Sequence[str]:
+        """The variables of which something is stated, but which the source release does not have."""
+        return [name for name in self.stated if name not in self.variables]
+
+    @cached_property
+    def configuration(self) -> Mapping[str, Value]:
+        """What the device is on the source release: per variable what is given, the profile's, off or init value."""
+        given, profile = self.device.values, self.profile
+        off = self.model.off_values(*self.vendors) if self.model else {}
+        values: dict[str, Value] = {}
+        for name, variable in self.variables.items():
+            value: Value | None
+            if name in given:
+                written = given[name]
+                value = off.get(name) if written is None else _read_or_keep(variable.type, written)
+            elif variable.is_instance:
+                continue
+            elif profile is None or (value := profile.get(name, off.get(name))) is None:
+                value = variable.init_value
+            if value is not None:
+                values[name] = value
+        return values
+
+    def not_off(self, off: Mapping[str, Value]) -> Mapping[str, Value]:
+        """Return what of the configuration is not off by these off values; for those asked of last it is kept."""
+        if not self._not_off or self._not_off[0] is not off:
+            self._not_off[:] = [off, _without_off(self.configuration, off)]
+        return self._not_off[1]
+
+    @cached_property
+    def _not_off(self) -> list[Mapping[str, Value]]:
+        return []
+
+    @cached_property
+    def refused(self) -> Sequence[str]:
+        """The variables whose values on the source release its own set does not allow."""
+        variables = self.variables
+        return [name for name, value in self.configuration.items() if value not in variables[name].allowed]
 
 
 def judge(source: Source, release: Release, variable_set: VariableSet | None, policy: Policy) -> Verdict:
@@ -228,19 +270,17 @@ class _Check:
             return
         off = model.off_values(*source.vendors, self.vendor)
         if source.set:
-            # What the device is on its source does not depend on where it is asked to go.
-            values = self._configure_from_release(model.off_values(*source.vendors))
+            self._check_source(source.set, model)
+            not_off = source.not_off(off)
         else:
-            values = self._configure_without_release(model, off)
-        if source.set and any(matches(block.when, values) for block in source.set.blocks_migration):
-            self.problem(ProblemCode.NOT_MIGRATABLE, f"{source.device.release} does not migrate this configuration")
+            not_off = _without_off(self._configure_without_release(model, off), off)
         if self.set is None:
             return
-        in_effect = {
-            name: value for name, value in values.items() if not same(value, off.get(name)) and self._is_compared(name)
-        }
+        in_effect = {name: value for name, value in not_off.items() if self._is_compared(name)}
+        completion = Completion.of(self.set, off)
+        self._complete(in_effect, completion)
         self._check_in_effect(in_effect, off)
-        self._complete(in_effect, off)
+        self._note_unchecked(completion)
         self._check_constraints(self.set)
 
     def _is_compared(self, name: str) -> bool:
@@ -259,30 +299,45 @@ class _Check:
         elif not self.set.migratable:
             self.problem(ProblemCode.NOT_MIGRATABLE, f"{model.name} cannot be migrated to {self.release}")
 
-    def _configure_from_release(self, off: Mapping[str, Value]) -> Mapping[str, Value]:
-        """Return the configuration on the source release, which must itself accept it."""
-        given, profile = self.source.device.values, self.source.profile
-        values: dict[str, Value] = {}
-        for name, variable in self.source.variables.items():
-            value: Value | None
-            if name in given:
-                written = given[name]
-                value = off.get(name) if written is None else _read_or_keep(variable.type, written)
-                if value is None:
-                    self._report_no_off_value(name)
-                    continue
-            elif variable.is_instance:
-                continue
-            elif profile is None or (value := profile.get(name, off.get(name))) is None:
-                value = variable.init_value
-            values[name] = value
-            if value not in variable.allowed and (name in given or self._is_compared(name)):
-                self._report_source_value(name, value, variable)
-        self._report_unknown_variables(off)
-        if self.source.set:
-            where = f"the source release {self.source.device.release}"
-            self._report_broken(self.source.set, where, values, ProblemCode.SOURCE_VALUE_INVALID)
-        return values
+    def _check_source(self, own: VariableSet, model: Model) -> None:
+        """Check that the source release itself accepts what the device is said to be, and migrates it (step 1)."""
+        source, release = self.source, self.source.device.release
+        values, given = source.configuration, source.device.values
+        for name in source.refused:
+            if name in given or self._is_compared(name):
+                allowed = source.variables[name].allowed
+                message = (
+                    f"the device is said to have {name}={shown(values[name])}, "
+                    f"but the source release {release} allows {allowed.shown()}"
+                )
+                self.problem(ProblemCode.SOURCE_VALUE_INVALID, message, name, values[name], allowed)
+        for name, written in given.items():
+            if written is None and name in source.variables and name not in values:
+                self._report_no_off_value(name)
+        off = model.off_values(*source.vendors)
+        for name in source.strangers:
+            if self._is_compared(name):
+                self._check_stranger(name, source.stated[name], off.get(name))
+        self._report_broken(own, f"the source release {release}", values, ProblemCode.SOURCE_VALUE_INVALID)
+        if any(matches(block.when, values) for block in own.blocks_migration):
+            self.problem(ProblemCode.NOT_MIGRATABLE, f"{release} does not migrate this configuration")
+
+    def _check_stranger(self, name: str, written: Written | None, off: Value | None) -> None:
+        """Check that a variable that the source release does not have is off."""
+        if written is None:
+            if off is None:
+                self._report_no_off_value(name)
+            return
+        types = self.source.model.stated_types(name) if self.source.model else ()
+        value = _read_as_or_keep(types, written)
+        if not same(value, off):
+            release = self.source.device.release
+            message = f"{name}={shown(value)} is given, but the source release {release} has no variable {name}"
+            self.problem(ProblemCode.UNKNOWN_VARIABLE, message, name, value)
+
+    def _report_no_off_value(self, name: str) -> None:
+        message = f"{name} is said to be off, but it has no off value"
+        self.problem(ProblemCode.SOURCE_VALUE_INVALID, message, name)
 
     def _report_broken(
         self, variable_set: VariableSet, where: str, values: Mapping[str, Value], code: ProblemCode
@@ -293,37 +348,10 @@ class _Check:
                 message = f"{name} is {shown(values[name])}, but {where} requires {required.shown()} ({reason})"
                 self.problem(code, message, name, values[name], required)
 
-    def _report_no_off_value(self, name: str) -> None:
-        message = f"{name} is said to be off, but it has no off value"
-        self.problem(ProblemCode.SOURCE_VALUE_INVALID, message, name)
-
-    def _report_source_value(self, name: str, value: Value, variable: Variable) -> None:
-        message = (
-            f"the device is said to have {name}={shown(value)}, "
-            f"but the source release {self.source.device.release} allows {variable.allowed.shown()}"
-        )
-        self.problem(ProblemCode.SOURCE_VALUE_INVALID, message, name, value, variable.allowed)
-
-    def _report_unknown_variables(self, off: Mapping[str, Value]) -> None:
-        given, profile, model = self.source.device.values, self.source.profile, self.source.model
-        for name in (given.keys() | (profile or {}).keys()) - self.source.variables.keys():
-            if not self._is_compared(name):
-                continue
-            written = given[name] if name in given else (profile or {})[name]
-            if written is None:
-                if name not in off:
-                    self._report_no_off_value(name)
-                continue
-            value = _read_as_or_keep(model.stated_types(name) if model else (), written)
-            if not same(value, off.get(name)):
-                release = self.source.device.release
-                message = f"{name}={shown(value)} is given, but the source release {release} has no variable {name}"
-                self.problem(ProblemCode.UNKNOWN_VARIABLE, message, name, value)
-
     def _configure_without_release(self, model: Model, off: Mapping[str, Value]) -> Mapping[str, Value]:
         """Return the profile's values overlaid with those given."""
         values: dict[str, Value] = {}
-        for name, written in {**(self.source.profile or {}), **self.source.device.values}.items():
+        for name, written in self.source.stated.items():
             value: Value | None
             if written is None:
                 value = off.get(name)
@@ -352,43 +380,63 @@ class _Check:
                 message = f"the source has {name}={shown(value)}, but {self.release} allows {there.allowed.shown()}"
                 self.problem(ProblemCode.VALUE_NOT_ALLOWED, message, name, value, there.allowed)
             else:
-                self._take(name, value, there)
+                self.completed[name] = value
+                continue
+            self.completed.pop(name, None)
 
-    def _complete(self, in_effect: Mapping[str, Value], off: Mapping[str, Value]) -> None:
+    def _complete(self, in_effect: Mapping[str, Value], completion: Completion) -> None:
         """Step 5, and what is not compared: backend variables, and instance ones that are not given.
 
         The source's own value has no part in it: where it is known and is not the off value it is in effect.
         """
         given = self.source.device.values
-        for name, there in self.there.items():
-            if name in in_effect:
-                continue
-            if there.is_backend and not self._is_compared(name):
-                written = given.get(name)
+        self.completed.update(completion.off)
+        for name in completion.not_off:
+            if name not in in_effect:
+                self._report_cannot_be_off(name, completion)
+        for name in completion.instances:
+            if name in given:
+                self._take_off(name, in_effect, completion)
+            elif name not in in_effect:
+                self.carry_over.append(name)
+        for name in completion.backends:
+            there, written = self.there[name], given.get(name)
+            if self._is_compared(name):
+                self._take_off(name, in_effect, completion)
+            else:
                 value = there.init_value if written is None else _read_or_keep(there.type, written)
                 self.completed[name] = value if value in there.allowed else there.init_value
-            elif there.is_instance and name not in given:
-                self.carry_over.append(name)
-            elif (value_off := off.get(name)) is not None and value_off in there.allowed:
-                self._take(name, value_off, there)
-            else:
-                self._report_cannot_be_off(name, there, value_off)
 
-    def _take(self, name: str, value: Value, there: Variable) -> None:
-        self.completed[name] = value
-        sides = (self.source.variables.get(name), there)
-        if there.allowed.is_free_form or any(side is not None and value in side.resolved_by_host for side in sides):
-            self.unchecked.append(name)
+    def _take_off(self, name: str, in_effect: Mapping[str, Value], completion: Completion) -> None:
+        if name in in_effect:
+            return
+        value = completion.off_values.get(name)
+        if value is not None and value in self.there[name].allowed:
+            self.completed[name] = value
+        else:
+            self._report_cannot_be_off(name, completion)
 
-    def _report_cannot_be_off(self, name: str, there: Variable, value_off: Value | None) -> None:
-        if value_off is None:
+    def _report_cannot_be_off(self, name: str, completion: Completion) -> None:
+        there, value = self.there[name], completion.off_values.get(name)
+        if value is None:
             message = f"{self.release} has {name}, which the source does not tell and which has no off value"
         else:
             message = (
-                f"{name} is off on the source ({shown(value_off)}), "
+                f"{name} is off on the source ({shown(value)}), "
                 f"but {self.release} cannot take it off: it allows {there.allowed.shown()}"
             )
-        self.problem(ProblemCode.CANNOT_BE_OFF, message, name, value_off, there.allowed)
+        self.problem(ProblemCode.CANNOT_BE_OFF, message, name, value, there.allowed)
+
+    def _note_unchecked(self, completion: Completion) -> None:
+        """List what nothing can check: strings that may be anything, values whose meaning each host decides."""
+        unchecked = {name for name in completion.free_form if name in self.completed and self._is_compared(name)}
+        for name in (*completion.resolved_by_host, *self.source.resolved_by_host):
+            sides = (self.source.variables.get(name), self.there.get(name))
+            value = self.completed.get(name)
+            if value is not None and any(side and value in side.resolved_by_host for side in sides):
+                if self._is_compared(name):
+                    unchecked.add(name)
+        self.unchecked.extend(unchecked)
 
     def _check_constraints(self, variable_set: VariableSet) -> None:
         """Step 6."""
@@ -403,6 +451,10 @@ _ORDER = {code: place for place, code in enumerate(ProblemCode)}
 def _shown_condition(condition: Condition) -> str:
     conditions = " and ".join(f"{name} {values.shown()}" for name, values in sorted(condition.items()))
     return f"with {conditions}" if conditions else "in every case"
+
+
+def _without_off(values: Mapping[str, Value], off: Mapping[str, Value]) -> Mapping[str, Value]:
+    return {name: value for name, value in values.items() if not same(value, off.get(name))}
 
 
 def _read_or_keep(of_type: Type, written: Written) -> Value:

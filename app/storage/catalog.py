@@ -117,22 +117,26 @@ class Standing:
 
     def model(self, name: str) -> Model | None:
         """Return the device model, None if it is not published."""
-        if not is_name(name):
-            return None
-        return self._look_up(self._models, name, lambda connection: lookup.models(connection, [name]).get(name))
+        return self._look_up(
+            self._models, name, is_name, lambda connection: lookup.models(connection, [name]).get(name)
+        )
 
     def release(self, name: str) -> Release | None:
         """Return the release, None if it is not published."""
-        if not is_release_name(name):
-            return None
-        return self._look_up(self._releases, name, lambda connection: self._read_release(connection, name))
+        return self._look_up(
+            self._releases, name, is_release_name, lambda connection: self._read_release(connection, name)
+        )
 
     def _look_up(
-        self, kept: dict[str, Found], name: str, read: Callable[[sa.Connection], Found | None]
+        self,
+        kept: dict[str, Found],
+        name: str,
+        can_be: Callable[[str], bool],
+        read: Callable[[sa.Connection], Found | None],
     ) -> Found | None:
         """Return what is kept or read; what is not there is not kept, so that no question can fill the memory."""
         found = kept.get(name)
-        if found is None:
+        if found is None and can_be(name):
             with self._reading() as connection:
                 found = read(connection)
             if found is not None:
@@ -157,9 +161,7 @@ class Standing:
 
     def profile(self, name: str) -> Profile | None:
         """Return the profile, None if it is not published."""
-        if not is_name(name):
-            return None
-        return self._look_up(self._profiles, name, lambda connection: self._read_profile(connection, name))
+        return self._look_up(self._profiles, name, is_name, lambda connection: self._read_profile(connection, name))
 
     def _read_profile(self, connection: sa.Connection, name: str) -> Profile | None:
         profile_id = lookup.ids(connection, schema.profile, [name]).get(name)
