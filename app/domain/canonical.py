@@ -4,9 +4,12 @@ import json
 from hashlib import sha256
 
 
+_encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False).encode
+
+
 def canonical_json(document: object) -> str:
     """Return UTF-8 JSON with sorted keys, no spaces and exact integers."""
-    return json.dumps(document, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return _encode(document)
 
 
 def digest(canonical: str) -> str:

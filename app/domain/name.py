@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Self
 
 MAX_NAME = 255
@@ -36,6 +37,11 @@ def vendor_name(text: str) -> str:
     return text
 
 
+# A document names the same models and variables over and over.
+_remembered = lru_cache(maxsize=16_384)
+
+
+@_remembered
 def name(text: str) -> str:
     """Return text if it is a `<vendor>/<path>` name: NFC, no empty, `.` or `..` component, at most 255 characters."""
     if len(text) > MAX_NAME:
@@ -78,6 +84,7 @@ def version(text: str) -> str:
     return text
 
 
+@_remembered
 def variable_name(text: str) -> str:
     """Return text if it is a variable's name: 1 to 128 characters, no `=`, `/`, white space or control characters."""
     if not 1 <= len(text) <= MAX_VARIABLE_NAME:

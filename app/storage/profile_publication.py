@@ -74,6 +74,7 @@ class ProfilePublication:
         self._judged: dict[tuple[str, str, str | None, str], tuple[Problem, ...]] = {}
         self._faulty: set[str] = set()
         self._others: dict[str, list[tuple[str, str, str]]] = {}
+        self._accepted: set[tuple[str, _Entry]] = set()
         self._sets: dict[str, VariableSet] = {}
 
     def check(self, profiles: Sequence[tuple[ProfileDocument, Place]]) -> None:
@@ -263,11 +264,16 @@ class ProfilePublication:
 
     def _is_accepted(self, model: str, entry: _Entry, at: Place) -> bool:
         """Check that a published release, this one first, accepts the entry, and that each variable may be in one."""
+        if (model, entry) in self._accepted:
+            return True
         reasons: list[tuple[PublishedRelease, tuple[Problem, ...]]] = []
         for release in self._releases_implementing(model):
             problems = self._problems(model, entry.resolved, release)
             if not problems:
-                return self._is_shared(model, entry, at)
+                is_shared = self._is_shared(model, entry, at)
+                if is_shared:
+                    self._accepted.add((model, entry))
+                return is_shared
             reasons.append((release, problems))
         if reasons:
             release, problems = reasons[0]
