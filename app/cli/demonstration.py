@@ -53,7 +53,7 @@ def demo(
     secret = token.get_secret_value() if token else _TOKEN
     url = f"http://127.0.0.1:{port}"
     environment = {**os.environ, "REGISTRY_ADMIN_TOKEN": secret}
-    command = [sys.executable, "-m", "app.cli", "serve", "--port", str(port)]
+    command = [sys.executable, "-m", "app.cli", "serve", "--port", str(port), "--no-access-log"]
     server = subprocess.Popen(command, env=environment)
     try:
         _wait(server, url)

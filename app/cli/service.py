@@ -20,6 +20,7 @@ def serve(
     migrate_first: Annotated[
         bool, typer.Option("--migrate/--no-migrate", help="Bring the database's schema up to date first.")
     ] = True,
+    access_log: Annotated[bool, typer.Option(help="Log every request.")] = True,
 ) -> None:
     """Serve the registry, with the settings of the environment (REGISTRY_DATABASE_URL, REGISTRY_ADMIN_TOKEN).
 
@@ -29,7 +30,7 @@ def serve(
     """
     if migrate_first:
         _migrate()
-    uvicorn.run("app.main:create", factory=True, host=host, port=port, workers=workers)
+    uvicorn.run("app.main:create", factory=True, host=host, port=port, workers=workers, access_log=access_log)
 
 
 def migrate() -> None:

@@ -3,7 +3,6 @@
 import json
 from hashlib import sha256
 
-
 _encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False).encode
 
 

@@ -367,7 +367,7 @@ class _Check:
         for name, value in in_effect.items():
             there = self.there.get(name)
             if there is None:
-                goes = f"only its off value, {shown(off[name])}, can" if name in off else "it has no off value"
+                goes = f"it would have to be off, {shown(off[name])}" if name in off else "and no off value is known"
                 message = f"the source has {name}={shown(value)}, but {self.release} has no variable {name}: {goes}"
                 self.problem(ProblemCode.VARIABLE_NOT_SUPPORTED, message, name, value)
                 continue
@@ -433,9 +433,9 @@ class _Check:
         for name in (*completion.resolved_by_host, *self.source.resolved_by_host):
             sides = (self.source.variables.get(name), self.there.get(name))
             value = self.completed.get(name)
-            if value is not None and any(side and value in side.resolved_by_host for side in sides):
-                if self._is_compared(name):
-                    unchecked.add(name)
+            is_resolved = value is not None and any(side and value in side.resolved_by_host for side in sides)
+            if is_resolved and self._is_compared(name):
+                unchecked.add(name)
         self.unchecked.extend(unchecked)
 
     def _check_constraints(self, variable_set: VariableSet) -> None:
