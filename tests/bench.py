@@ -9,7 +9,6 @@ that validates the same request and serialises a ready response model of the sam
 import json
 import shutil
 import statistics
-import sys
 import tempfile
 import time
 import warnings
@@ -28,7 +27,7 @@ from fastapi.testclient import TestClient
 from app.api.wire.compatibility import Answer, Question
 from app.cli.qemu.capture import Capture
 from app.cli.qemu.publication import default_name, publish
-from app.cli.qemu.release import QemuRelease
+from app.cli.qemu.release import Known, QemuRelease
 from app.storage import database, schema
 from tests.cli.conftest import DATA, talking_to
 from tests.conftest import AUTHORIZATION, make_app
@@ -91,8 +90,6 @@ def _postgresql(folder: Path) -> Iterator[Callable[[], str]]:
 
 def _document(registry: TestClient) -> bytes:
     """Return the release document of the capture, as the importer sends it to a registry that has nothing of QEMU."""
-    from app.cli.qemu.release import Known  # noqa: PLC0415 (beside its use)
-
     assert registry.put("/vendors/qemu.org", json={}).status_code == 201
     return orjson.dumps(QemuRelease(Capture.load(DATA / "qemu-10.0.json.gz"), Known()).document())
 
@@ -229,4 +226,4 @@ def _floor(ready: Answer) -> FastAPI:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -367,7 +367,7 @@ class _Check:
         for name, value in in_effect.items():
             there = self.there.get(name)
             if there is None:
-                goes = f"it would have to be off, {shown(off[name])}" if name in off else "and no off value is known"
+                goes = f"it would have to be off ({shown(off[name])})" if name in off else "no off value is known"
                 message = f"the source has {name}={shown(value)}, but {self.release} has no variable {name}: {goes}"
                 self.problem(ProblemCode.VARIABLE_NOT_SUPPORTED, message, name, value)
                 continue
