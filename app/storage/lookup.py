@@ -72,22 +72,18 @@ def read_variable_set(document: str) -> VariableSet:
 
 def variable_sets(connection: sa.Connection, digests: Iterable[str]) -> dict[str, VariableSet]:
     """Return the variable sets of these digests."""
-    table = schema.variable_set
-    found: dict[str, VariableSet] = {}
-    for batch in _batches(digests):
-        rows = connection.execute(sa.select(table.c.digest, table.c.document).where(table.c.digest.in_(batch)))
-        found.update((row.digest, read_variable_set(row.document)) for row in rows)
-    return found
+    return {key: read_variable_set(each) for key, each in _documents(connection, schema.variable_set, digests)}
 
 
 def profile_values(connection: sa.Connection, digests: Iterable[str]) -> dict[str, Values]:
     """Return the profile values of these digests."""
-    table = schema.profile_values
-    found: dict[str, Values] = {}
+    return {key: json.loads(each) for key, each in _documents(connection, schema.profile_values, digests)}
+
+
+def _documents(connection: sa.Connection, table: sa.Table, digests: Iterable[str]) -> Iterator[tuple[str, str]]:
     for batch in _batches(digests):
         rows = connection.execute(sa.select(table.c.digest, table.c.document).where(table.c.digest.in_(batch)))
-        found.update((row.digest, json.loads(row.document)) for row in rows)
-    return found
+        yield from ((row.digest, row.document) for row in rows)
 
 
 def release_models(connection: sa.Connection, release_id: int) -> dict[str, str]:
