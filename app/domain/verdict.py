@@ -311,10 +311,11 @@ class _Check:
                     f"but the source release {release} allows {allowed.shown()}"
                 )
                 self.problem(ProblemCode.SOURCE_VALUE_INVALID, message, name, values[name], allowed)
-        for name, written in given.items():
-            if written is None and name in source.variables and name not in values:
-                self._report_no_off_value(name)
         off = model.off_values(*source.vendors)
+        for name, written in given.items():
+            if written is None and name not in off:
+                message = f"{name} is said to be off, but it has no off value"
+                self.problem(ProblemCode.SOURCE_VALUE_INVALID, message, name)
         for name in source.strangers:
             if self._is_compared(name):
                 self._check_stranger(name, source.stated[name], off.get(name))
@@ -325,8 +326,6 @@ class _Check:
     def _check_stranger(self, name: str, written: Written | None, off: Value | None) -> None:
         """Check that a variable that the source release does not have is off."""
         if written is None:
-            if off is None:
-                self._report_no_off_value(name)
             return
         types = self.source.model.stated_types(name) if self.source.model else ()
         value = _read_as_or_keep(types, written)
@@ -334,10 +333,6 @@ class _Check:
             release = self.source.device.release
             message = f"{name}={shown(value)} is given, but the source release {release} has no variable {name}"
             self.problem(ProblemCode.UNKNOWN_VARIABLE, message, name, value)
-
-    def _report_no_off_value(self, name: str) -> None:
-        message = f"{name} is said to be off, but it has no off value"
-        self.problem(ProblemCode.SOURCE_VALUE_INVALID, message, name)
 
     def _report_broken(
         self, variable_set: VariableSet, where: str, values: Mapping[str, Value], code: ProblemCode
