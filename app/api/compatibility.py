@@ -97,14 +97,13 @@ def _answer(question: wire.Question, current: Standing) -> Response:
         rendered: dict[int, dict[str, Any]] = {}
         for destination in destinations:
             answer = asking.at(destination)
-            shared = rendered.get(id(answer)) if not destination.restrict else None
+            shared = rendered.get(id(answer))
             if shared is None:
                 shared = {"compatible": answer.compatible}
                 if question.detail is not wire.Detail.VERDICT:
                     is_full = question.detail is wire.Detail.FULL
                     shared["devices"] = [_rendered(each, is_full=is_full) for each in answer.devices]
-                if not destination.restrict:
-                    rendered[id(answer)] = shared
+                rendered[id(answer)] = shared
             results.append({**of_vm, "destination": destination.id, **shared})
     return Response(orjson.dumps({"results": results}), media_type="application/json")
 

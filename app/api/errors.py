@@ -134,8 +134,13 @@ async def _unavailable(_request: Request, _error: Exception) -> Response:
     return problem(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", "the database cannot be reached", headers=headers)
 
 
+async def _failure(_request: Request, _error: Exception) -> Response:
+    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal-error", "the registry has a fault; its log says more")
+
+
 def add_error_handlers(app: FastAPI) -> None:
     """Answer every error of the app as problem details."""
+    app.add_exception_handler(Exception, _failure)
     app.add_exception_handler(HTTPException, _api_error)
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(InvalidDocumentError, _invalid_document)

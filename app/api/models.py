@@ -22,7 +22,7 @@ router = APIRouter(tags=["models"])
 @router.get("/models", response_model=Page[ListedModel], responses=INVALID)
 def list_models(
     reading: Reading,
-    at: paging.At,
+    at: paging.ByName,
     vendor: Filter = None,
     q: Annotated[Filter, Query(description="a part of the name, in any case")] = None,
 ) -> dict[str, Any]:

@@ -10,8 +10,6 @@ from fastapi.exceptions import RequestValidationError
 
 from app.storage.listing import Key, Page
 
-_SHAPES = {1: (str,), 2: (str, int)}
-
 
 class Paging(NamedTuple):
     """Where a page begins, and how long it is."""
@@ -20,17 +18,26 @@ class Paging(NamedTuple):
     limit: int
 
 
-async def _paging(
-    limit: Annotated[int, Query(ge=1, le=1000, description="items on a page")] = 100,
-    cursor: Annotated[str | None, Query(max_length=2000, description="`next` of the page before")] = None,
-) -> Paging:
-    return Paging(None if cursor is None else _decoded(cursor), limit)
+class _Reader:
+    """Reads the page asked for, of a list whose cursors have one shape."""
+
+    def __init__(self, *shape: type) -> None:
+        self._shape = shape
+
+    async def __call__(
+        self,
+        limit: Annotated[int, Query(ge=1, le=1000, description="items on a page")] = 100,
+        cursor: Annotated[str | None, Query(max_length=2000, description="`next` of the page before")] = None,
+    ) -> Paging:
+        return Paging(None if cursor is None else _decoded(cursor, self._shape), limit)
 
 
-def _decoded(cursor: str) -> Key:
+def _decoded(cursor: str, shape: tuple[type, ...]) -> Key:
+    key: Any = None
     try:
         key = json.loads(base64.urlsafe_b64decode(cursor.encode("ascii")).decode())
-        is_key = isinstance(key, list) and tuple(map(type, key)) in _SHAPES.values()
+        is_key = isinstance(key, list) and tuple(map(type, key)) == shape
+        json.dumps(key, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         is_key = False
     if (
@@ -52,4 +59,5 @@ def answer(page: Page, items: Sequence[Any]) -> dict[str, Any]:
     return {"items": list(items), "next": _encoded(page.after) if page.after else None}
 
 
-At = Annotated[Paging, Depends(_paging)]
+ByName = Annotated[Paging, Depends(_Reader(str))]
+ByNameAndNumber = Annotated[Paging, Depends(_Reader(str, int))]

@@ -71,7 +71,7 @@ def _publish(document: object, name: str | None, writing: Writing) -> Response:
 @router.get("/profiles", response_model=Page[ListedProfile], responses=INVALID)
 def list_profiles(
     reading: Reading,
-    at: paging.At,
+    at: paging.ByName,
     vendor: Filter = None,
     model: Filter = None,
     state: StateFilter = None,  # noqa: ARG001 (all that is published is in that state)

@@ -51,7 +51,7 @@ def put_release(
 @router.get("/releases", response_model=Page[ListedRelease], responses=INVALID)
 def list_releases(
     reading: Reading,
-    at: paging.At,
+    at: paging.ByNameAndNumber,
     implementation: Filter = None,
     model: Filter = None,
     state: StateFilter = None,  # noqa: ARG001 (all that is published is in that state)

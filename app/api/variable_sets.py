@@ -46,10 +46,10 @@ def post_variable_set(
     return published(str(name), outcome, dry_run=writing.dry_run)
 
 
-@router.get("/variable-sets", response_model=Page[ListedSet], responses=INVALID)
+@router.get("/variable-sets", response_model=Page[ListedSet], response_model_exclude_unset=True, responses=INVALID)
 def list_variable_sets(
     reading: Reading,
-    at: paging.At,
+    at: paging.ByName,
     model: Filter = None,
     implementation: Filter = None,
     version: Filter = None,

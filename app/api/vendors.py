@@ -40,7 +40,7 @@ def put_vendor(
 
 
 @router.get("/vendors", response_model=Page[StoredVendor], responses=INVALID)
-def list_vendors(reading: Reading, at: paging.At) -> dict[str, Any]:
+def list_vendors(reading: Reading, at: paging.ByName) -> dict[str, Any]:
     """List the vendors by name."""
     page = listing.vendors(reading, at.after, at.limit)
     items = [{"vendor": row.name, "name": row.title, "url": row.url} for row in page.rows]

@@ -2,7 +2,7 @@
 
 import re
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import gcd
 from typing import Self
@@ -11,6 +11,8 @@ from app.domain.document import FaultCode, Place
 from app.domain.value import INT_MAX, INT_MIN, InvalidValueError, Type, Value, read_int, shown
 
 _RANGE = re.compile(r"(-?(?:0x[0-9a-fA-F]+|[0-9]+))-(-?(?:0x[0-9a-fA-F]+|[0-9]+))")
+MAX_LISTED = 1000
+MAX_STEPS = 64
 # Steps of more values than this stay steps, whatever range they touch.
 _MOST_SINGLED = 4096
 _MOST_SHOWN = 20
@@ -105,6 +107,12 @@ class AllowedValues:
         """Return the set that a JSON list states, its faults reported."""
         values: set[bool | str] = set()
         steps: list[Steps] = []
+        if isinstance(written, list) and len(written) > MAX_LISTED:
+            at.fault(FaultCode.LIMIT_EXCEEDED, f"lists more than {MAX_LISTED:,} values and ranges")
+            written = []
+        if isinstance(written, list) and sum(isinstance(each, dict) for each in written) > MAX_STEPS:
+            at.fault(FaultCode.LIMIT_EXCEEDED, f"lists more than {MAX_STEPS} ranges with steps")
+            written = []
         for each, here in at.items(written):
             try:
                 if of_type is Type.INT:
@@ -150,12 +158,15 @@ class AllowedValues:
 
     def intersection(self, other: "AllowedValues") -> "AllowedValues":
         """Return the values in both, which are of one type."""
-        if self.type is Type.INT:
-            pairs = ((one, two) for one in self.all_steps() for two in other.all_steps())
-            return AllowedValues._of_ints([both for one, two in pairs if (both := one.intersection(two)) is not None])
-        if self.values is None or other.values is None:
-            return other if self.values is None else self
-        return AllowedValues(self.type, self.values & other.values)
+        if self.type is not Type.INT:
+            if self.values is None or other.values is None:
+                return other if self.values is None else self
+            return AllowedValues(self.type, self.values & other.values)
+        ranges = tuple(_common_ranges(self.ranges, other.ranges))
+        pairs = [(one, two) for one in self.steps for two in other.all_steps()]
+        pairs += [(one, two) for one in other.steps for two in self.ranges]
+        steps = {both for one, two in pairs if (both := one.intersection(two)) is not None}
+        return AllowedValues(Type.INT, ranges=ranges, steps=tuple(sorted(steps)))
 
     def all_steps(self) -> tuple[Steps, ...]:
         """Return the ints as ranges and steps."""
@@ -200,6 +211,20 @@ def _read_steps(written: object) -> Steps:
         return Steps.between(read_int(ends[1]), read_int(ends[2]))
     number = read_int(written)
     return Steps(number, number)
+
+
+def _common_ranges(ones: Sequence[Steps], others: Sequence[Steps]) -> Iterator[Steps]:
+    """Iterate over what is in a range of both sorted sequences."""
+    place = other_place = 0
+    while place < len(ones) and other_place < len(others):
+        one, other = ones[place], others[other_place]
+        low, high = max(one.min, other.min), min(one.max, other.max)
+        if low <= high:
+            yield Steps(low, high)
+        if one.max < other.max:
+            place += 1
+        else:
+            other_place += 1
 
 
 def _merged(stated: Sequence[Steps]) -> list[Steps]:

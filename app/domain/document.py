@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 MAX_DESCRIPTION = 4096
+# More are not told at once: nobody reads them.
+MAX_FAULTS = 10_000
 _TEXT_CONTROLS = frozenset("\n\t")
 
 
@@ -68,7 +70,8 @@ class Place:
 
     def fault(self, code: FaultCode, message: str) -> None:
         """Report a fault of what stands here."""
-        self.faults.append(Fault(self.pointer, code, message))
+        if len(self.faults) < MAX_FAULTS:
+            self.faults.append(Fault(self.pointer, code, message))
 
     def raise_faults(self) -> None:
         """Raise InvalidDocumentError if any fault was reported anywhere in the document."""

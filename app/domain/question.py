@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from app.domain.canonical import canonical_json
 from app.domain.problem import Caution, Problem, ProblemCode, WarningCode
 from app.domain.release import Release
 from app.domain.variable_set import VariableSet
@@ -53,16 +54,17 @@ class Question:
         self._registry = registry
         self._policy = policy
         self._verdicts: dict[tuple[int, str], Verdict] = {}
-        self._answers: dict[tuple[str, ...], Answer] = {}
+        self._answers: dict[tuple[tuple[str, ...], str], Answer] = {}
 
     def at(self, destination: Destination) -> Answer:
         """Return the answer for one destination."""
-        if destination.restrict:
-            return _Host(destination, self._registry).answer(self._sources, self._policy, {})
-        answer = self._answers.get(destination.releases)
+        restrict = canonical_json(destination.restrict) if destination.restrict else ""
+        key = (destination.releases, restrict)
+        answer = self._answers.get(key)
         if answer is None:
-            answer = _Host(destination, self._registry).answer(self._sources, self._policy, self._verdicts)
-            self._answers[destination.releases] = answer
+            verdicts = {} if restrict else self._verdicts
+            answer = _Host(destination, self._registry).answer(self._sources, self._policy, verdicts)
+            self._answers[key] = answer
         return answer
 
 

@@ -115,9 +115,9 @@ class Source:
         return cls(device, model, release, values, tuple(problems), is_known=not problems)
 
     @classmethod
-    def of_profile(cls, profile: str, values: Values, model: Model) -> "Source":
+    def of_profile(cls, values: Values, model: Model) -> "Source":
         """Return the source that is known by a profile's values alone."""
-        return cls(Device(id="", model=model.name, profile=profile), model, None, values, (), is_known=True)
+        return cls(Device(id="", model=model.name), model, None, values, (), is_known=True)
 
     @cached_property
     def set(self) -> VariableSet | None:
@@ -196,14 +196,12 @@ def judge(source: Source, release: Release, variable_set: VariableSet | None, po
     return check.verdict()
 
 
-def problems_accepting(
-    profile: str, values: Values, model: Model, release: str, own: VariableSet | None
-) -> list[Problem]:
+def problems_accepting(values: Values, model: Model, release: str, own: VariableSet | None) -> list[Problem]:
     """Return why a release does not accept a profile's resolved values for a model: steps 1 to 6 without a source.
 
     own: the release's variable set of the model, None if it does not implement it.
     """
-    check = _Check(Source.of_profile(profile, values, model), vendor_of(release), release, own)
+    check = _Check(Source.of_profile(values, model), vendor_of(release), release, own)
     check.run()
     return check.problems
 
@@ -304,13 +302,12 @@ class _Check:
         source, release = self.source, self.source.device.release
         values, given = source.configuration, source.device.values
         for name in source.refused:
-            if name in given or self._is_compared(name):
-                allowed = source.variables[name].allowed
-                message = (
-                    f"the device is said to have {name}={shown(values[name])}, "
-                    f"but the source release {release} allows {allowed.shown()}"
-                )
-                self.problem(ProblemCode.SOURCE_VALUE_INVALID, message, name, values[name], allowed)
+            allowed = source.variables[name].allowed
+            message = (
+                f"the device is said to have {name}={shown(values[name])}, "
+                f"but the source release {release} allows {allowed.shown()}"
+            )
+            self.problem(ProblemCode.SOURCE_VALUE_INVALID, message, name, values[name], allowed)
         off = model.off_values(*source.vendors)
         for name, written in given.items():
             if written is None and name not in off:

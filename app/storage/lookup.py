@@ -60,7 +60,7 @@ def models(connection: sa.Connection, names: Iterable[str]) -> dict[str, Model]:
     return {name: Model(name, statements) for name, statements in stated.items()}
 
 
-def read_variable_set(document: str) -> VariableSet:
+def _stored_set(document: str) -> VariableSet:
     """Return the set that a stored canonical document states."""
     fields = json.loads(document)
     name = fields.pop("model")
@@ -72,7 +72,7 @@ def read_variable_set(document: str) -> VariableSet:
 
 def variable_sets(connection: sa.Connection, digests: Iterable[str]) -> dict[str, VariableSet]:
     """Return the variable sets of these digests."""
-    return {key: read_variable_set(each) for key, each in _documents(connection, schema.variable_set, digests)}
+    return {key: _stored_set(each) for key, each in _documents(connection, schema.variable_set, digests)}
 
 
 def profile_values(connection: sa.Connection, digests: Iterable[str]) -> dict[str, Values]:

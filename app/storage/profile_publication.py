@@ -319,7 +319,7 @@ class ProfilePublication:
         key = (model, values_digest, own.digest if own else None, str(release.name))
         if key not in self._judged:
             values = self._values[values_digest]
-            found = problems_accepting("", values, self._models[model], str(release.name), own)
+            found = problems_accepting(values, self._models[model], str(release.name), own)
             self._judged[key] = tuple(found)
         return self._judged[key]
 
@@ -360,10 +360,10 @@ def _parents_first(parents: Mapping[str, str | None]) -> list[str]:
     ordered: dict[str, None] = {}
 
     def place(name: str) -> None:
-        line = []
+        line: dict[str, None] = {}
         current: str | None = name
         while current is not None and current in parents and current not in ordered and current not in line:
-            line.append(current)
+            line[current] = None
             current = parents[current]
         ordered.update(dict.fromkeys(reversed(line)))
 

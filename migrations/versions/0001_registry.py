@@ -197,6 +197,10 @@ def upgrade() -> None:
     _refuse("vendor", "UPDATE OF name")
     _refuse("vendor", "DELETE")
 
+    if op.get_bind().dialect.name == "postgresql":
+        for table in (*IMMUTABLE, "vendor"):
+            _refuse(table, "TRUNCATE")
+
 
 def _refuse(table: str, event: str) -> None:
     create = f"CREATE TRIGGER {table}_refuses_{event.split(maxsplit=1)[0].lower()} BEFORE {event} ON {table}"

@@ -67,9 +67,23 @@ def test_filters(filled: TestClient) -> None:
     assert [item["model"] for item in walk(filled, "/variable-sets", model=NIC)] == [NIC]
 
 
+def test_a_set_in_a_list_is_the_set_itself(filled: TestClient) -> None:
+    for item in walk(filled, "/variable-sets"):
+        releases = item.pop("releases")
+        assert releases
+        assert item == filled.get(f"/variable-sets/{item['digest']}").json()
+
+
 def test_counts(filled: TestClient) -> None:
     release = next(item for item in walk(filled, "/releases") if item["release"] == f"{FIRMWARE}@7")
     assert (release["model_count"], release["profile_count"], release["state"]) == (2, None, "published")
+
+
+@pytest.mark.parametrize("path", ["/vendors", "/models", "/profiles", "/variable-sets", "/releases"])
+def test_cursors_of_other_lists(filled: TestClient, path: str) -> None:
+    cursors = {"/releases": "WyJhIl0="}
+    assert problem(filled.get(path, params={"cursor": cursors.get(path, "WyJhIiwgMV0=")}), 422, "invalid")
+    assert problem(filled.get(path, params={"cursor": "WyJcdWQ4MDAiXQ=="}), 422, "invalid")
 
 
 @pytest.mark.parametrize("cursor", ["x", "W10=", "WyJhIiwgImIiLCAiYyJd", "WzFd", "WyJcdTAwMDAiXQ==", "ä"])

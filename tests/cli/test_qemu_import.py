@@ -1,6 +1,7 @@
 """Two real QEMU releases, imported through the running service, and asked about."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -9,7 +10,7 @@ from fastapi.testclient import TestClient
 
 from app.cli.client import Registry
 from app.cli.qemu import publication
-from app.cli.qemu.capture import Capture, CaptureError
+from app.cli.qemu.capture import Capture, CaptureError, Property
 from app.cli.qemu.properties import is_unset_marker
 from app.cli.qemu.publication import Published
 from app.cli.qemu.release import Known, QemuRelease
@@ -217,3 +218,32 @@ def test_a_part_of_a_capture_can_be_imported_and_the_rest_later(api: Registry) -
     assert (rest.added["release_models"], rest.added["profiles"]) == (339, 62)
     with pytest.raises(CaptureError, match="no machine type nonsense"):
         capture("10.0").selected(["nonsense"], [])
+
+
+def test_a_property_whose_type_changes_keeps_the_type_that_it_has(api: Registry) -> None:
+    publish(api, "7.2")
+    taken = capture("10.0")
+    card = {
+        **taken.properties["virtio-net-pci"],
+        "mq": Property("mq", "OnOffAuto", "auto"),
+        "speed": Property("speed", "str", "10"),
+    }
+    changed = replace(taken, properties={"virtio-net-pci": card}, effective={})
+    published = publication.publish(api, changed, NEW, lambda *_: None, dry_run=False)
+    assert {(find.variable, find.published, find.found) for find in published.finds if find.where == "its type"} == {
+        ("mq", "bool", "str"),
+        ("speed", "int", "str"),
+    }
+    (kept,) = api.get("/variable-sets", model="qemu.org/virtio-net-pci", version="10.0.13")["items"]
+    variables = {name: kept["variables"][name] for name in ("mq", "speed")}
+    assert {name: (each["type"], each["init_value"], each["settable"]) for name, each in variables.items()} == {
+        "mq": ("bool", False, True),
+        "speed": ("int", 10, True),
+    }
+
+
+def test_what_does_not_start_alone_has_markers_but_for_those_that_an_older_release_cannot_take(qemu: Registry) -> None:
+    off = qemu.get("/models/qemu.org/virtio-blk-pci")["variables"]
+    assert off["romsize"]["off_value"] == 2**32 - 1
+    # 10.0 says -1 where 7.2, which cannot be told so, said 1: what both can take is the off value.
+    assert off["rombar"]["off_value"] == 1

@@ -122,3 +122,10 @@ def test_allowed_sets_hold_what_was_stated(ones: list[Steps], others: list[Steps
 def test_the_order_of_what_is_stated_never_matters(stated: list[Steps]) -> None:
     documents = [{"min": each.min, "max": each.max, "step": each.step} for each in stated]
     assert _ints(*documents).document() == _ints(*reversed(documents)).document()
+
+
+def test_lists_have_a_limit() -> None:
+    for written in (list(range(1001)), [{"min": 0, "max": 9, "step": 2}] * 65):
+        at = Place()
+        AllowedValues.read(Type.INT, written, at)
+        assert [fault.code.value for fault in at.faults] == ["limit-exceeded"]

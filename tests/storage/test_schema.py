@@ -83,6 +83,18 @@ def test_an_entry_cannot_stand_twice(engine: sa.Engine, table: sa.Table) -> None
         connection.execute(sa.insert(table), row)
 
 
+def test_what_is_published_cannot_be_replaced_or_emptied(engine: sa.Engine) -> None:
+    with database.writing(engine) as connection:
+        publish(connection)
+    statements = {
+        "sqlite": ["INSERT OR REPLACE INTO off_value SELECT model_id, vendor_id, variable, '2' FROM off_value"],
+        "postgresql": ["TRUNCATE off_value", "TRUNCATE vendor CASCADE"],
+    }
+    for statement in statements[engine.dialect.name]:
+        with pytest.raises(sa.exc.IntegrityError, match="never changes"), database.writing(engine) as connection:
+            connection.execute(sa.text(statement))
+
+
 def test_a_set_is_stored_once_for_each_digest(engine: sa.Engine) -> None:
     with database.writing(engine) as connection:
         for version in ("1", "2", "3"):

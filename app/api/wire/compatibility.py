@@ -7,6 +7,7 @@ from pydantic import Field
 
 from app.api.wire.base import Name, Shape, Value
 from app.api.wire.problem import Allowed, Problem, VerdictWarning
+from app.domain.allowed import MAX_LISTED
 from app.domain.verdict import Policy
 
 MAX_DEVICES = 1_000
@@ -56,7 +57,7 @@ class Destination(Shape):
 
     id: Id | None = Field(default=None, description="yours; defaults to the position, from 0", examples=["host-17"])
     releases: list[Name] = Field(min_length=1, max_length=100, description="what it runs, in its order of preference")
-    restrict: dict[str, dict[str, list[Allowed]]] = Field(
+    restrict: dict[str, dict[str, Annotated[list[Allowed], Field(max_length=MAX_LISTED)]]] = Field(
         default_factory=dict, description="per model and variable, the only values that this host allows"
     )
 
@@ -88,7 +89,9 @@ class DeviceAnswer(Shape):
         default=None, description="the value of every variable, to be applied; null if incompatible; only with full"
     )
     carry_over: list[str] = Field(description="variables of the one device (mac, addr) that are to be set as they are")
-    unchecked: list[str] = Field(description="variables in effect whose values nothing can check")
+    unchecked: list[str] = Field(
+        description="variables whose values nothing can check: free strings, and values that each host resolves"
+    )
 
 
 class DestinationAnswer(Shape):

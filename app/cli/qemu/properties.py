@@ -11,7 +11,7 @@ Value: TypeAlias = bool | int | str
 _UNSIGNED = re.compile(r"uint(\d+)")
 _SIGNED = re.compile(r"int(\d+)")
 _SUFFIXES = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40, "P": 2**50, "E": 2**60}
-_TRUE = frozenset({"on", "true", "yes"})
+_BOOLS = {"on": True, "true": True, "yes": True, "off": False, "false": False, "no": False}
 
 # The values of QEMU's enums (qapi/*.json); an enum that is not here may be any string.
 _ENUMS: dict[str, tuple[str, ...]] = {
@@ -89,17 +89,29 @@ class Kind:
             return isinstance(value, int) and self.bounds[0] <= value <= self.bounds[1]
         return self.members is None or value in self.members
 
-    def value(self, told: Any) -> Value:
-        """Return the value that QEMU tells, in JSON or as its compat properties write it."""
+    def value(self, told: Any) -> Value | None:
+        """Return the value that QEMU tells, in JSON or as its compat properties write it; None if it is none of these.
+
+        A property that tells nothing has the type's empty value.
+        """
         if told is None:
             return self.empty
+        if self.type == "str":
+            return ("on" if told else "off") if isinstance(told, bool) else str(told)
         if self.type == "bool":
-            return told in _TRUE if isinstance(told, str) else bool(told)
-        if self.type == "int":
+            return _BOOLS.get(told) if isinstance(told, str) else bool(told)
+        try:
             return _size(told) if isinstance(told, str) else int(told)
-        if isinstance(told, bool):
-            return "on" if told else "off"
-        return str(told)
+        except ValueError:
+            return None
+
+    def in_type(self, of_type: str) -> "Kind":
+        """Return the kind with values of the type that the registry has for the variable."""
+        if of_type == self.type:
+            return self
+        if of_type == "str":
+            return Kind("str", members=("on", "off") if self.type == "bool" else None)
+        return Kind(of_type, bounds=(-(2**63), 2**64 - 1) if of_type == "int" else None)
 
 
 def _size(text: str) -> int:

@@ -81,16 +81,21 @@ class QemuRelease:
         }
 
     def _kind(self, device: str, kind: Kind | None, name: str) -> Kind | None:
-        """Return a property's kind in the type that the registry has for it: what may be an int becomes a str."""
+        """Return a property's kind in the type that the registry has for it, which stands."""
         stated = self._known.statements.get(qualified(device), {}).get(name)
-        if kind is None or stated is None or stated["type"] == kind.type:
-            return kind
-        return Kind("str") if stated["type"] == "str" else None
+        return kind if kind is None or stated is None else kind.in_type(stated["type"])
 
     @cached_property
     def finds(self) -> Sequence[Find]:
-        """What the registry has otherwise than this QEMU: in profiles that are published, and in its own sets."""
-        return [*self._finds_in_profiles(), *self._finds_in_own_sets()]
+        """What the registry has otherwise than this QEMU: types, profiles that are published, its own sets."""
+        return [*self._finds_in_types(), *self._finds_in_profiles(), *self._finds_in_own_sets()]
+
+    def _finds_in_types(self) -> Iterator[Find]:
+        for device, kinds in self.kinds.items():
+            for name, kind in kinds.items():
+                told = kind_of(self._capture.properties[device][name])
+                if told is not None and told.type != kind.type:
+                    yield Find(device, name, kind.type, told.type, "its type")
 
     def document(self) -> dict[str, Any]:
         """Return the release's document, without the models and profile entries that are published already."""
@@ -119,9 +124,9 @@ class QemuRelease:
             # The newest machine types sort last; what they make of a device is what a new one is.
             lives = (self._capture.live(machine.name, device, name) for machine in reversed(machines))
             live = next((kind.value(value) for value in lives if value is not None), None)
-            init = (
-                live if live is not None and kind.allows(live) and scope == "interface" else self._default(device, name)
-            )
+            init = self._default(device, name)
+            if live is not None and kind.allows(live) and scope == "interface":
+                init = live
             yield name, _Variable(kind, scope, init, off if off is not None and kind.allows(off) else None)
         yield from self._fixed_variables(device)
 
@@ -143,7 +148,10 @@ class QemuRelease:
     def _default(self, device: str, name: str) -> Value:
         kind = self.kinds[device][name]
         value = kind.value(self._capture.properties[device][name].default)
-        return value if kind.allows(value) else kind.empty
+        if value is not None and kind.allows(value):
+            return value
+        earlier = self._known.earlier.get(qualified(device), {}).get("variables", {}).get(name)
+        return earlier["init_value"] if earlier and kind.allows(earlier["init_value"]) else kind.empty
 
     def value(self, machine: MachineType, device: str, name: str) -> Value | None:
         """Return the value under a machine type: as read live, else as the compat properties make it, if QEMU tells."""
@@ -153,9 +161,8 @@ class QemuRelease:
             return kind.value(live)
         if machine.compat_props is not None or device in self._capture.effective.get(machine.name, {}):
             compatible = self._compatible(machine, device).get(name)
-            return self._usable(
-                device, name, self._default(device, name) if compatible is None else kind.value(compatible)
-            )
+            value = self._default(device, name) if compatible is None else kind.value(compatible)
+            return None if value is None else self._usable(device, name, value)
         return None
 
     def _usable(self, device: str, name: str, value: Value) -> Value:
