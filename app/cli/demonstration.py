@@ -1,6 +1,7 @@
 """profile-registry demo: the service with real sample data, answering a real question."""
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -49,6 +50,7 @@ def demo(
 
         profile-registry demo --port 8080
     """
+    _check_free(port)
     token = Settings().admin_token
     secret = token.get_secret_value() if token else _TOKEN
     url = f"http://127.0.0.1:{port}"
@@ -73,6 +75,14 @@ def demo(
         server.wait()
 
 
+def _check_free(port: int) -> None:
+    """Check that nothing listens on the port: else that would be taken for the service."""
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError:
+        fail(f"port {port} is in use: name another, --port {port + 1} or make run PORT={port + 1}")
+
+
 def _wait(server: "subprocess.Popen[bytes]", url: str) -> None:
     until = time.monotonic() + _START_SECONDS
     while time.monotonic() < until and server.poll() is None:
@@ -81,7 +91,7 @@ def _wait(server: "subprocess.Popen[bytes]", url: str) -> None:
                 return
         except httpx.HTTPError:
             time.sleep(0.1)
-    fail(f"the service does not come up at {url}: is the port in use? Another one: --port")
+    fail(f"the service does not come up at {url}")
 
 
 def _publish(registry: Registry) -> None:

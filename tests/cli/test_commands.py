@@ -1,6 +1,7 @@
 """The commands, as a person and as a program use them."""
 
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -126,3 +127,15 @@ def test_every_command_shows_help_with_an_example(command: tuple[str, ...]) -> N
     assert shown.exit_code == 0
     assert "Example" in shown.stdout
     assert f"profile-registry {' '.join(command)}" in " ".join(shown.stdout.split())
+
+
+def test_the_demonstration_asks_a_real_question(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REGISTRY_DATABASE_URL", f"sqlite:///{tmp_path}/registry.db")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        refused = CliRunner().invoke(app, ["demo", "--port", port])
+        assert (refused.exit_code, "is in use" in refused.stderr) == (2, True)
+    shown = CliRunner().invoke(app, ["demo", "--port", port, "--once"])
+    assert shown.exit_code == 0
+    assert "curl -s http://127.0.0.1" in shown.stdout
+    assert "has no variable guest_uso4: it would have to be off (off)" in shown.stdout
