@@ -9,7 +9,7 @@ from app.api.access import Reading, Writing
 from app.api.body import JsonRoute
 from app.api.errors import unknown
 from app.api.parameters import Filter, NewProfile, StateFilter
-from app.api.publishing import INVALID, NOT_FOUND, WRITE_ERRORS, published
+from app.api.publishing import INVALID, NOT_FOUND, PUBLICATION, published
 from app.api.wire.base import AsDocumented, Page
 from app.api.wire.profile import ListedProfile, NamedProfileDocument, ProfileDocument, StoredProfile
 from app.api.wire.release import Publication
@@ -20,13 +20,9 @@ from app.storage import listing, lookup
 from app.storage.publication import publish_profile
 
 router = APIRouter(route_class=JsonRoute, tags=["profiles"])
-_RESPONSES: dict[int | str, dict[str, Any]] = {
-    200: {"model": Publication, "description": "nothing was added"},
-    **WRITE_ERRORS,
-}
 
 
-@router.post("/profiles", status_code=201, response_model=Publication, responses=_RESPONSES)
+@router.post("/profiles", status_code=201, response_model=Publication, responses=PUBLICATION)
 def post_profile(
     document: Annotated[
         object,
@@ -42,7 +38,7 @@ def post_profile(
     return _publish(document, None, writing)
 
 
-@router.put("/profiles/{name:path}", status_code=201, response_model=Publication, responses=_RESPONSES)
+@router.put("/profiles/{name:path}", status_code=201, response_model=Publication, responses=PUBLICATION)
 def put_profile(
     name: NewProfile,
     document: Annotated[

@@ -7,6 +7,7 @@ import orjson
 from fastapi import Response
 
 from app.api.wire.problem import ErrorShape, problem_document
+from app.api.wire.release import Publication
 from app.storage.outcome import Outcome
 
 _PROBLEM: dict[str, dict[str, Any]] = {"application/problem+json": {}}
@@ -28,7 +29,8 @@ BODY_ERRORS: dict[int | str, dict[str, Any]] = {
     **INVALID,
     **UNAVAILABLE,
 }
-WRITE_ERRORS: dict[int | str, dict[str, Any]] = {
+PUBLICATION: dict[int | str, dict[str, Any]] = {
+    200: {"model": Publication, "description": "nothing was added"},
     **BODY_ERRORS,
     401: _error("`unauthorized`: no valid token"),
     404: _error("`unknown-vendor`: the vendor of the name is not registered"),

@@ -9,7 +9,7 @@ from app.api.access import Reading, Writing
 from app.api.body import JsonRoute
 from app.api.errors import unknown
 from app.api.parameters import Filter, NewRelease, StateFilter
-from app.api.publishing import INVALID, NOT_FOUND, WRITE_ERRORS, published
+from app.api.publishing import INVALID, NOT_FOUND, PUBLICATION, published
 from app.api.wire.base import AsDocumented, Page
 from app.api.wire.release import ListedRelease, Publication, ReleaseDocument, StoredRelease
 from app.domain import release as domain
@@ -25,7 +25,7 @@ router = APIRouter(route_class=JsonRoute, tags=["releases"])
     "/releases/{release:path}",
     status_code=201,
     response_model=Publication,
-    responses={200: {"model": Publication, "description": "nothing was added"}, **WRITE_ERRORS},
+    responses=PUBLICATION,
 )
 def put_release(
     release: NewRelease,

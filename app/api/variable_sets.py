@@ -11,7 +11,7 @@ from app.api.access import Reading, Writing
 from app.api.body import JsonRoute
 from app.api.errors import unknown
 from app.api.parameters import Filter
-from app.api.publishing import INVALID, NOT_FOUND, WRITE_ERRORS, published
+from app.api.publishing import INVALID, NOT_FOUND, PUBLICATION, published
 from app.api.wire.base import AsDocumented, Page
 from app.api.wire.release import Publication
 from app.api.wire.variable_set import ListedSet, StoredSet, VariableSetDocument
@@ -29,7 +29,7 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
     "/variable-sets",
     status_code=201,
     response_model=Publication,
-    responses={200: {"model": Publication, "description": "nothing was added"}, **WRITE_ERRORS},
+    responses=PUBLICATION,
 )
 def post_variable_set(
     document: Annotated[
