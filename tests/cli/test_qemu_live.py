@@ -38,6 +38,12 @@ def test_a_live_qemu_says_what_its_capture_says(taken: Capture) -> None:
     assert set(taken.effective["pc-q35-7.2"]) >= {"virtio-net-pci", "e1000"}
 
 
+def test_a_live_qemu_tells_the_lineage_of_its_types(taken: Capture) -> None:
+    recorded = Capture.load(DATA / "qemu-7.2.json.gz")
+    for qom_type in ("qemu64-x86_64-cpu", "virtio-net-pci", "e1000"):
+        assert list(taken.lineage(qom_type)) == list(recorded.lineage(qom_type))
+
+
 def test_a_live_qemu_says_what_cannot_be_migrated(taken: Capture) -> None:
     assert taken.unmigratable is not None
     assert "usb-uas" in taken.unmigratable

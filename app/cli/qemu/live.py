@@ -63,7 +63,8 @@ async def _introspect(binary: Path, devices: Sequence[str], progress: Progress) 
             machines = await qmp.execute("query-machines", {"compat-props": True})
         except ExecuteError:
             machines = await qmp.execute("query-machines")
-        types: Any = await qmp.execute("qom-list-types")
+        # The parents are abstract; without them no lineage reaches further than a type itself.
+        types: Any = await qmp.execute("qom-list-types", {"abstract": True})
         concrete: Any = await qmp.execute("qom-list-types", {"implements": "device", "abstract": False})
         names = sorted(each["name"] for each in concrete if not devices or each["name"] in devices)
         properties = {}
