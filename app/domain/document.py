@@ -33,6 +33,11 @@ class FaultCode(StrEnum):
     DUPLICATE = "duplicate"
 
 
+def has_controls(text: str) -> bool:
+    """Return whether a text for people has control characters other than line breaks and tabs."""
+    return any(character < " " and character not in _TEXT_CONTROLS for character in text)
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """One thing that is wrong, at a JSON pointer (RFC 6901) into the document."""
@@ -120,6 +125,6 @@ class Place:
             return ""
         if len(document) > MAX_DESCRIPTION:
             self.fault(FaultCode.LIMIT_EXCEEDED, f"is longer than {MAX_DESCRIPTION} characters")
-        elif any(character < " " and character not in _TEXT_CONTROLS for character in document):
+        elif has_controls(document):
             self.fault(FaultCode.INVALID_VALUE, "has control characters")
         return document

@@ -6,11 +6,11 @@ from pydantic import AfterValidator, Field
 
 from app.api.wire.base import Name, Shape, Value
 from app.api.wire.problem import Allowed
-from app.domain.document import MAX_DESCRIPTION
+from app.domain.document import MAX_DESCRIPTION, has_controls
 
 
 def _without_controls(text: str) -> str:
-    if any(character < " " and character not in "\n\t" for character in text):
+    if has_controls(text):
         message = "has control characters"
         raise ValueError(message)
     return text
