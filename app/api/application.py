@@ -6,7 +6,22 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
-from app.api import compatibility, errors, health, models, profiles, releases, variable_sets, vendors
+from app.api import (
+    baseline,
+    compatibility,
+    diff,
+    errors,
+    health,
+    hosts,
+    implementations,
+    models,
+    profiles,
+    releases,
+    states,
+    support_matrix,
+    variable_sets,
+    vendors,
+)
 from app.settings import Settings
 from app.storage.catalog import Catalog
 from app.storage.database import create_engine
@@ -40,6 +55,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.engine = engine
     app.state.catalog = Catalog(engine)
     errors.add_error_handlers(app)
-    for module in (compatibility, vendors, releases, variable_sets, models, profiles, health):
+    asking = (compatibility, baseline, diff, support_matrix)
+    publishing = (vendors, implementations, releases, variable_sets, models, profiles, states, hosts)
+    for module in (*asking, *publishing, health):
         app.include_router(module.router)
     return app

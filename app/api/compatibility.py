@@ -1,24 +1,35 @@
 """Compatibility: the question, and its verdicts."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, NoReturn
 
-import orjson
 from fastapi import APIRouter, Body, Query, Response
 from fastapi.exceptions import RequestValidationError
 
 from app.api import examples
 from app.api.access import Registry
+from app.api.answer import json_response
 from app.api.body import JsonRoute
 from app.api.publishing import BODY_ERRORS, INVALID
 from app.api.wire import compatibility as wire
 from app.api.wire.problem import StepRange, problem_document, warning_document
 from app.domain import question as domain
 from app.domain.document import FaultCode, Place
+from app.domain.problem import Caution, WarningCode
+from app.domain.rendering import Form, UnrenderableError, own_values, rendered
+from app.domain.state import State
+from app.domain.summary import Summary, summed_up
 from app.domain.verdict import Device, Policy, Verdict
 from app.storage.catalog import Standing
+from app.storage.host import Label
 
 router = APIRouter(route_class=JsonRoute, tags=["compatibility"])
+
+_EXAMPLES_OF_REASON = 5
+Render = Annotated[
+    Form | None,
+    Query(description="also what the destination's program is started with (implies detail=full): qemu or vfio-user"),
+]
 
 
 @router.post("/compatibility", response_model=wire.Answer, response_model_exclude_unset=True, responses=BODY_ERRORS)
@@ -27,12 +38,13 @@ def post_compatibility(
         wire.Question, Body(openapi_examples=examples.example("may this device go there?", examples.QUESTION))
     ],
     registry: Registry,
+    render: Render = None,
 ) -> Response:
     """Say for each VM and destination whether all its devices can be re-created there, why not, and with what settings.
 
     An incompatible device is an answer: the status is 200.
     """
-    return registry.ask(lambda current: _answer(question, current))
+    return registry.ask(lambda current: _answer(question, current, render))
 
 
 @router.get("/compatibility", response_model=wire.Answer, response_model_exclude_unset=True, responses=INVALID)
@@ -45,9 +57,12 @@ def get_compatibility(  # noqa: PLR0913, PLR0917 (the question's own parameters)
         list[Annotated[str, Query(max_length=400)]] | None,
         Query(max_length=wire.MAX_DESTINATIONS, description="a release; absent: every one that implements the model"),
     ] = None,
+    host: Annotated[list[wire.Id] | None, Query(description="a registered host that it may go to")] = None,
+    label: Annotated[wire.Label | None, Query(description="all registered hosts that have the label")] = None,
     value: Annotated[list[str] | None, Query(description="name=value, as a command line writes it")] = None,
     policy: Policy = Policy.STRICT,
     detail: wire.Detail = wire.Detail.PROBLEMS,
+    render: Render = None,
 ) -> Response:
     """Ask the short question: one device, with what is known of it, and releases that it may go to."""
     device = wire.Device.model_construct(
@@ -59,10 +74,12 @@ def get_compatibility(  # noqa: PLR0913, PLR0917 (the question's own parameters)
     destinations = [
         wire.Destination.model_construct(id=release, releases=[release], restrict={}) for release in destination or []
     ]
+    destinations += [wire.Destination.model_construct(host=each, restrict={}) for each in host or []]
+    destinations += [wire.Destination.model_construct(label=each, restrict={}) for each in [label] if each is not None]
     question = wire.Question.model_construct(
         devices=[device], vms=None, destinations=destinations or None, policy=policy, detail=detail
     )
-    return registry.ask(lambda current: _answer(question, current))
+    return registry.ask(lambda current: _answer(question, current, render))
 
 
 def _values(written: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -81,31 +98,47 @@ def _refuse_parameter(parameter: str, index: int, message: str) -> NoReturn:
     raise RequestValidationError([{"type": "value_error", "loc": ("query", parameter, index), "msg": message}])
 
 
-def _answer(question: wire.Question, current: Standing) -> Response:
+def _answer(question: wire.Question, current: Standing, render: Form | None) -> Response:
     vms = question.vms if question.vms is not None else [wire.Vm.model_construct(devices=question.devices or [])]
+    detail = question.detail if render is None else wire.Detail.FULL
     at = Place()
     _check(question, vms, at)
     at.raise_faults()
     asked = [[_device(device, vm, place) for place, device in enumerate(vm.devices)] for vm in vms]
-    destinations = _destinations(question, asked, current)
-    _check_pairs(question, sum(map(len, asked)) * len(destinations), at)
+    destinations = _destinations(question, asked, current, at)
+    _check_pairs(detail, sum(map(len, asked)) * len(destinations), at)
     at.raise_faults()
-    results = []
+    results: list[dict[str, Any]] = []
     for place, (vm, devices) in enumerate(zip(vms, asked, strict=True)):
         of_vm = {"vm": vm.id or str(place)} if question.vms is not None else {}
         asking = domain.Question(devices, current, question.policy)
-        rendered: dict[int, dict[str, Any]] = {}
-        for destination in destinations:
-            answer = asking.at(destination)
-            shared = rendered.get(id(answer))
-            if shared is None:
-                shared = {"compatible": answer.compatible}
-                if question.detail is not wire.Detail.VERDICT:
-                    is_full = question.detail is wire.Detail.FULL
-                    shared["devices"] = [_rendered(each, is_full=is_full) for each in answer.devices]
-                rendered[id(answer)] = shared
-            results.append({**of_vm, "destination": destination.id, **shared})
-    return Response(orjson.dumps({"results": results}), media_type="application/json")
+        answers = [(destination.id, asking.at(destination)) for destination in destinations]
+        if detail is wire.Detail.SUMMARY:
+            results.append({**of_vm, **_summary(summed_up(answers), len(destinations))})
+            continue
+        writer = _Writer(detail, current, render)
+        results += [{**of_vm, "destination": id_, **writer.document(answer)} for id_, answer in answers]
+    return json_response({"results": results})
+
+
+def _summary(summary: Summary, destinations: int) -> dict[str, Any]:
+    return {
+        "compatible": bool(summary.possible),
+        "possible": summary.possible,
+        "impossible": destinations - len(summary.possible),
+        "reasons": [
+            {
+                "count": len(each.destinations),
+                "code": each.code.value,
+                "message": each.message,
+                **({} if each.variable is None else {"variable": each.variable}),
+                "release": each.release,
+                "devices": each.devices,
+                "examples": each.destinations[:_EXAMPLES_OF_REASON],
+            }
+            for each in summary.reasons
+        ],
+    }
 
 
 def _check(question: wire.Question, vms: Sequence[wire.Vm], at: Place) -> None:
@@ -114,16 +147,26 @@ def _check(question: wire.Question, vms: Sequence[wire.Vm], at: Place) -> None:
     if sum(len(vm.devices) for vm in vms) > wire.MAX_DEVICES:
         place = at / ("vms" if question.vms is not None else "devices")
         place.fault(FaultCode.LIMIT_EXCEEDED, f"there are more than {wire.MAX_DEVICES:,} devices")
-    if question.destinations and len(question.destinations) > wire.MAX_DESTINATIONS:
-        message = f"there are more than {wire.MAX_DESTINATIONS:,} destinations"
-        (at / "destinations").fault(FaultCode.LIMIT_EXCEEDED, message)
-    _check_ids([each.id for each in question.destinations or ()], at / "destinations")
+    for index, each in enumerate(question.destinations or ()):
+        _check_destination(each, at / "destinations" / index)
+    named = [each.id or each.host for each in question.destinations or () if each.label is None and not each.all_hosts]
+    _check_ids(named, at / "destinations")
     if question.vms is None:
         _check_ids([each.id for each in question.devices or ()], at / "devices")
         return
     _check_ids([vm.id for vm in vms], at / "vms")
     for index, vm in enumerate(vms):
         _check_ids([each.id for each in vm.devices], at / "vms" / index / "devices")
+
+
+def _check_destination(destination: wire.Destination, at: Place) -> None:
+    said = [destination.releases, destination.host, destination.label, destination.all_hosts or None]
+    if sum(each is not None for each in said) != 1:
+        at.fault(FaultCode.MISSING_FIELD, "has one of releases, host, label and all_hosts")
+    if destination.restrict and destination.releases is None:
+        (at / "restrict").fault(FaultCode.UNKNOWN_FIELD, "is registered with the host")
+    if destination.id is not None and (destination.label is not None or destination.all_hosts):
+        (at / "id").fault(FaultCode.UNKNOWN_FIELD, "is the name of each of the hosts")
 
 
 def _check_ids(ids: Sequence[str | None], at: Place) -> None:
@@ -135,8 +178,8 @@ def _check_ids(ids: Sequence[str | None], at: Place) -> None:
         seen.add(own)
 
 
-def _check_pairs(question: wire.Question, pairs: int, at: Place) -> None:
-    limit = wire.MAX_PAIRS_IN_FULL if question.detail is wire.Detail.FULL else wire.MAX_PAIRS
+def _check_pairs(detail: wire.Detail, pairs: int, at: Place) -> None:
+    limit = wire.MAX_PAIRS_IN_FULL if detail is wire.Detail.FULL else wire.MAX_PAIRS
     if pairs > limit:
         message = f"there are {pairs:,} pairs of a device and a destination, of which {limit:,} may be asked at once"
         at.fault(FaultCode.LIMIT_EXCEEDED, message)
@@ -154,39 +197,96 @@ def _device(device: wire.Device, vm: wire.Vm, place: int) -> Device:
 
 
 def _destinations(
-    question: wire.Question, asked: Sequence[Sequence[Device]], current: Standing
+    question: wire.Question, asked: Sequence[Sequence[Device]], current: Standing, at: Place
 ) -> Sequence[domain.Destination]:
     if question.destinations is None:
         models = sorted({device.model for devices in asked for device in devices})
-        return [domain.Destination(release, (release,)) for release in current.releases_implementing(models)]
-    return [
-        domain.Destination(
-            str(place) if each.id is None else each.id,
-            tuple(each.releases),
-            {
-                model: {name: _restriction(values) for name, values in variables.items()}
-                for model, variables in each.restrict.items()
-            },
-        )
-        for place, each in enumerate(question.destinations)
-    ]
+        usable = (each for each in current.releases(models) if each.state is not State.RETIRED)
+        return [domain.Destination(str(each.name), (str(each.name),)) for each in usable]
+    hosts = current.hosts([each.host for each in question.destinations if each.host is not None])
+    found: dict[str, domain.Destination] = {}
+    for place, each in enumerate(question.destinations):
+        if each.host is not None:
+            host = hosts[each.host]
+            own = each.id or each.host
+            found[own] = domain.Destination(own, host.releases, host.restrict, host.problem)
+        elif each.releases is not None:
+            own = str(place) if each.id is None else each.id
+            found[own] = domain.Destination(own, tuple(each.releases), restrictions(each.restrict))
+        else:
+            label = Label.parse(each.label) if each.label is not None else None
+            for host in current.all_hosts(label):
+                found.setdefault(host.id, host)
+    if len(found) > wire.MAX_DESTINATIONS:
+        message = f"there are {len(found):,} destinations, of which {wire.MAX_DESTINATIONS:,} may be asked at once"
+        (at / "destinations").fault(FaultCode.LIMIT_EXCEEDED, message)
+    return list(found.values())
 
 
-def _restriction(values: Sequence[Any]) -> list[object]:
-    return [each.model_dump() if isinstance(each, StepRange) else each for each in values]
-
-
-def _rendered(answer: domain.DeviceAnswer, *, is_full: bool) -> dict[str, Any]:
-    verdict: Verdict = answer.verdict
-    document: dict[str, Any] = {
-        "id": answer.device.id,
-        "compatible": verdict.compatible,
-        "release": answer.release,
-        "problems": [problem_document(each) for each in verdict.problems],
-        "warnings": [warning_document(each) for each in verdict.warnings],
+def restrictions(restrict: Mapping[str, Mapping[str, Sequence[Any]]]) -> domain.Restrictions:
+    """Return what a host restricts as the domain and the database have it."""
+    return {
+        model: {
+            name: [each.model_dump() if isinstance(each, StepRange) else each for each in values]
+            for name, values in variables.items()
+        }
+        for model, variables in restrict.items()
     }
-    if is_full:
-        document["configuration"] = verdict.configuration
-    document["carry_over"] = verdict.carry_over
-    document["unchecked"] = verdict.unchecked
-    return document
+
+
+class _Writer:
+    """Writes the answers on one VM; equal answers are written once."""
+
+    def __init__(self, detail: wire.Detail, current: Standing, render: Form | None) -> None:
+        self._detail = detail
+        self._current = current
+        self._render = render
+        self._written: dict[int, dict[str, Any]] = {}
+
+    def document(self, answer: domain.Answer) -> dict[str, Any]:
+        """Return an answer in JSON, without whose it is; the question keeps it alive."""
+        if self._detail is wire.Detail.VERDICT:
+            return {"compatible": answer.compatible}
+        written = self._written.get(id(answer))
+        if written is None:
+            devices = [self._device(each) for each in answer.devices]
+            written = self._written[id(answer)] = {"compatible": answer.compatible, "devices": devices}
+        return written
+
+    def _device(self, answer: domain.DeviceAnswer) -> dict[str, Any]:
+        verdict: Verdict = answer.verdict
+        arguments, cautions = self._arguments(answer)
+        document: dict[str, Any] = {
+            "id": answer.device.id,
+            "compatible": verdict.compatible,
+            "release": answer.release,
+            "problems": [problem_document(each) for each in verdict.problems],
+            "warnings": [warning_document(each) for each in (*verdict.warnings, *cautions)],
+        }
+        if self._detail is wire.Detail.FULL:
+            document["configuration"] = verdict.configuration
+        document["carry_over"] = verdict.carry_over
+        document["unchecked"] = verdict.unchecked
+        document["remedies"] = [
+            {"variable": each.variable, "from": each.before, "to": each.after} for each in verdict.remedies
+        ]
+        if self._render is not None:
+            document["arguments"] = arguments
+        return document
+
+    def _arguments(self, answer: domain.DeviceAnswer) -> tuple[list[str] | None, list[Caution]]:
+        """Return what the destination's program is started with, or why that cannot be said."""
+        configuration, device = answer.verdict.configuration, answer.device
+        release, model = self._current.release(answer.release), self._current.model(device.model)
+        if self._render is None or configuration is None or release is None or model is None:
+            return None, []
+        profile = self._current.profile(device.profile) if device.profile is not None else None
+        # Only a machine type that the release has makes values of its own.
+        is_there = profile is not None and release.profiles is not None and profile.name in release.profiles
+        variable_set = release.sets[device.model]
+        values = profile.values[device.model] if profile is not None and is_there else None
+        own = own_values(variable_set, model.off_values(release.name.vendor), values)
+        try:
+            return rendered(self._render, configuration, variable_set, own), []
+        except UnrenderableError as error:
+            return None, [Caution(WarningCode.NOT_RENDERABLE, str(error))]

@@ -10,7 +10,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from app.api.wire.problem import MAX_BROKEN, broken_document
 from app.domain.document import Fault, FaultCode, InvalidDocumentError
+from app.domain.evolution import EvolutionError
 from app.storage.outcome import ConflictError, UnknownVendorError
 
 _RETRY_SECONDS = 2
@@ -35,6 +37,7 @@ def problem(
     detail: str,
     faults: Sequence[Mapping[str, str]] = (),
     headers: Mapping[str, str] | None = None,
+    more: Mapping[str, Any] | None = None,
 ) -> JSONResponse:
     """Return an error in the one shape that all have."""
     content: dict[str, Any] = {
@@ -43,6 +46,7 @@ def problem(
         "status": status.value,
         "code": code,
         "detail": detail,
+        **(more or {}),
     }
     if faults:
         content["faults"] = list(faults)
@@ -125,6 +129,14 @@ async def _conflict(_request: Request, error: Exception) -> Response:
     return problem(HTTPStatus.CONFLICT, code.value, detail, _stated(error.faults))
 
 
+async def _evolution(_request: Request, error: Exception) -> Response:
+    if not isinstance(error, EvolutionError):
+        raise error
+    broken = [broken_document(each) for each in error.broken[:MAX_BROKEN]]
+    more = {"broken": broken, "broken_count": len(error.broken)}
+    return problem(HTTPStatus.CONFLICT, "evolution-gate", str(error), more=more)
+
+
 async def _unknown_vendor(_request: Request, error: Exception) -> Response:
     return problem(HTTPStatus.NOT_FOUND, "unknown-vendor", str(error))
 
@@ -145,6 +157,7 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(InvalidDocumentError, _invalid_document)
     app.add_exception_handler(ConflictError, _conflict)
+    app.add_exception_handler(EvolutionError, _evolution)
     app.add_exception_handler(UnknownVendorError, _unknown_vendor)
     app.add_exception_handler(sa.exc.OperationalError, _unavailable)
     app.add_exception_handler(sa.exc.TimeoutError, _unavailable)

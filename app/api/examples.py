@@ -58,6 +58,13 @@ QUESTION = {
     "policy": "strict",
     "detail": "full",
 }
+HOST = {
+    "releases": [f"{FIRMWARE}@2024.1"],
+    "restrict": {NIC: {"num-queues": ["1-4"]}},
+    "labels": {"rack": "r1"},
+}
+IMPLEMENTATION = {"evolution": "full", "transitive": True}
+BASELINE = {"models": [NIC], "releases": [f"{FIRMWARE}@2024.1"]}
 
 
 def example(summary: str, value: Any) -> dict[str, Any]:

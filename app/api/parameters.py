@@ -1,13 +1,14 @@
 """Names in paths and queries."""
 
 from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import Path, Query
 from pydantic import AfterValidator
 
 from app.domain import name as names
 from app.domain.name import ReleaseName
+from app.domain.state import State
 
 
 def _printable(text: str | None) -> str | None:
@@ -29,4 +30,25 @@ NewVendor = Annotated[str, Path(description="a DNS domain", examples=["vendor-a.
 NewProfile = Annotated[str, Path(description="<vendor>/<path>"), _as(names.name)]
 NewRelease = Annotated[str, Path(description="<implementation>@<version>"), _as(ReleaseName.parse)]
 Filter = Annotated[str | None, Query(max_length=400), AfterValidator(_printable)]
-StateFilter = Annotated[Literal["published"] | None, Query(description="`published` is the only state there is")]
+StateFilter = Annotated[State | None, Query(description="only what is in this state; drafts are listed with `draft`")]
+IncludeDrafts = Annotated[bool, Query(description="drafts, too")]
+NewImplementation = Annotated[str, Path(description="<vendor>/<path>"), _as(names.name)]
+HostName = Annotated[
+    str, Path(description="no white space or control characters", max_length=255), _as(names.host_name)
+]
+Override = Annotated[
+    str | None,
+    Query(
+        min_length=1,
+        max_length=1000,
+        description="the reason why a release is published although it breaks earlier ones; it is kept and shown",
+    ),
+    AfterValidator(_printable),
+]
+
+
+def states(state: State | None, *, include_drafts: bool) -> frozenset[State]:
+    """Return the states of what is to be listed."""
+    if state is not None:
+        return frozenset({state})
+    return frozenset(State) if include_drafts else frozenset(State) - {State.DRAFT}

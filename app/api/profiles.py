@@ -8,7 +8,7 @@ from app.api import examples, paging
 from app.api.access import Reading, Writing
 from app.api.body import JsonRoute
 from app.api.errors import unknown
-from app.api.parameters import Filter, NewProfile, StateFilter
+from app.api.parameters import Filter, IncludeDrafts, NewProfile, StateFilter, states
 from app.api.publishing import INVALID, NOT_FOUND, PUBLICATION, published
 from app.api.wire.base import AsDocumented, Page
 from app.api.wire.profile import ListedProfile, NamedProfileDocument, ProfileDocument, StoredProfile
@@ -16,8 +16,9 @@ from app.api.wire.release import Publication
 from app.domain import profile as domain
 from app.domain.document import Place
 from app.domain.name import is_name
-from app.storage import listing, lookup
-from app.storage.publication import publish_profile
+from app.domain.state import State
+from app.storage import listing, lookup, state
+from app.storage.publication import draft_profile, publish_profile
 
 router = APIRouter(route_class=JsonRoute, tags=["profiles"])
 
@@ -60,7 +61,10 @@ def _publish(document: object, name: str | None, writing: Writing) -> Response:
     read = domain.ProfileDocument.read(document, at, named=name)
     if not read.name:
         at.raise_faults()
-    outcome = publish_profile(writing.connection, read, at)
+    if read.state is State.DRAFT and isinstance(document, dict):
+        outcome = draft_profile(writing.connection, read, at, document)
+    else:
+        outcome = publish_profile(writing.connection, read, at)
     return published(read.name, outcome, dry_run=writing.dry_run)
 
 
@@ -70,11 +74,17 @@ def list_profiles(
     at: paging.ByName,
     vendor: Filter = None,
     model: Filter = None,
-    state: StateFilter = None,  # noqa: ARG001 (all that is published is in that state)
+    in_state: Annotated[StateFilter, Query(alias="state")] = None,
+    *,
+    include_drafts: IncludeDrafts = False,
 ) -> dict[str, Any]:
     """List the profiles by name; with `model` those that name it, or inherit it."""
-    page = listing.profiles(reading, {"vendor": vendor, "model": model}, at.after, at.limit)
-    items = [{"name": name, "extends": extends, "model_count": count} for name, extends, count in page.rows]
+    filters = {"vendor": vendor, "model": model}
+    page = listing.profiles(reading, filters, states(in_state, include_drafts=include_drafts), at.after, at.limit)
+    items = [
+        {"name": name, "extends": extends, "state": its_state, "model_count": count}
+        for name, extends, its_state, count in page.rows
+    ]
     return paging.answer(page, items)
 
 
@@ -84,11 +94,15 @@ def get_profile(
     reading: Reading,
     *,
     resolved: Annotated[bool, Query(description="all values that hold, inherited ones included")] = False,
+    include_drafts: IncludeDrafts = False,
 ) -> dict[str, Any]:
-    """Return a profile, its own values or all that hold."""
+    """Return a profile, its own values or all that hold; a draft as it was written."""
     found = listing.profile(reading, name) if is_name(name) else None
     if found is None:
-        raise unknown(name, "profile")
+        draft = state.profile_draft(reading, name) if include_drafts and is_name(name) else None
+        if draft is None:
+            raise unknown(name, "profile")
+        return {"extends": None, "description": None, **draft, "name": name}
     if resolved:
         digests = lookup.resolved_entries(reading, [found.id])[found.id]
     else:
@@ -98,5 +112,6 @@ def get_profile(
         "name": name,
         "extends": found.extends,
         "description": found.description,
+        "state": found.state or State.PUBLISHED,
         "values": {model: values[digest] for model, digest in sorted(digests.items())},
     }

@@ -3,10 +3,10 @@
 from http import HTTPStatus
 from typing import Any
 
-import orjson
 from fastapi import Response
 
-from app.api.wire.problem import ErrorShape, problem_document
+from app.api.answer import json_response
+from app.api.wire.problem import ErrorShape, broken_document, problem_document
 from app.api.wire.release import Publication
 from app.storage.outcome import Outcome
 
@@ -29,18 +29,29 @@ BODY_ERRORS: dict[int | str, dict[str, Any]] = {
     **INVALID,
     **UNAVAILABLE,
 }
+UNAUTHORIZED: dict[int | str, dict[str, Any]] = {401: _error("`unauthorized`: no valid token")}
 PUBLICATION: dict[int | str, dict[str, Any]] = {
     200: {"model": Publication, "description": "nothing was added"},
     **BODY_ERRORS,
-    401: _error("`unauthorized`: no valid token"),
+    **UNAUTHORIZED,
     404: _error("`unknown-vendor`: the vendor of the name is not registered"),
-    409: _error("`entry-changed`, `variable-redefined`: what is published never changes; where, say the faults"),
+    409: _error(
+        "`entry-changed`, `variable-redefined`: what is published never changes; where, say the faults. "
+        "`evolution-gate`: it breaks what earlier releases gave; what, says `broken`"
+    ),
 }
 
 
 def published(name: str, outcome: Outcome, *, dry_run: bool) -> Response:
     """Answer a publication: 201 if anything was added, 200 if all was there already."""
-    content = {
+    content = publication_document(name, outcome, dry_run=dry_run)
+    status = HTTPStatus.CREATED if outcome.added else HTTPStatus.OK
+    return json_response(content, status)
+
+
+def publication_document(name: str, outcome: Outcome, *, dry_run: bool) -> dict[str, Any]:
+    """Return in JSON what came of a publication."""
+    return {
         "name": name,
         "dry_run": dry_run,
         "added": outcome.added.counts(),
@@ -52,6 +63,5 @@ def published(name: str, outcome: Outcome, *, dry_run: bool) -> Response:
             }
             for each in outcome.not_accepted
         ],
+        "overridden": [broken_document(each) for each in outcome.overridden],
     }
-    status = HTTPStatus.CREATED if outcome.added else HTTPStatus.OK
-    return Response(orjson.dumps(content), status, media_type="application/json")

@@ -1,5 +1,6 @@
 """Releases: what vendors publish."""
 
+import json
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Response
@@ -8,15 +9,17 @@ from app.api import examples, paging
 from app.api.access import Reading, Writing
 from app.api.body import JsonRoute
 from app.api.errors import unknown
-from app.api.parameters import Filter, NewRelease, StateFilter
+from app.api.parameters import Filter, IncludeDrafts, NewRelease, Override, StateFilter, states
 from app.api.publishing import INVALID, NOT_FOUND, PUBLICATION, published
 from app.api.wire.base import AsDocumented, Page
 from app.api.wire.release import ListedRelease, Publication, ReleaseDocument, StoredRelease
 from app.domain import release as domain
 from app.domain.document import Place
 from app.domain.name import ReleaseName, is_release_name
+from app.domain.state import State
 from app.storage import listing, lookup
-from app.storage.publication import publish_release
+from app.storage.evolution import overrides
+from app.storage.publication import Gate, draft_release, publish_release
 
 router = APIRouter(route_class=JsonRoute, tags=["releases"])
 
@@ -35,16 +38,22 @@ def put_release(
         Body(openapi_examples=examples.example("a release with a profile", examples.RELEASE)),
     ],
     writing: Writing,
+    override: Override = None,
 ) -> Response:
     """Publish a release with the profiles that it supports, in one transaction; or add models and listed profiles.
 
     What is published never changes. The answer says per listed profile and model what the release does not accept; a
-    profile of which it accepts no model is refused.
+    profile of which it accepts no model is refused. A release that does not accept what the previous one of its
+    implementation accepts is refused, too (PUT /implementations says to what they are held), unless `override` says why
+    it may. With `"state": "draft"` it is kept apart, may be replaced and deleted, and nothing asks of it.
     """
     at = Place()
     name = ReleaseName.parse(release)
     read = domain.ReleaseDocument.read(document, at)
-    outcome = publish_release(writing.connection, name, read, at)
+    if read.state is State.DRAFT and isinstance(document, dict):
+        outcome = draft_release(writing.connection, name, read, at, document)
+    else:
+        outcome = publish_release(writing.connection, name, read, at, Gate(override))
     return published(release, outcome, dry_run=writing.dry_run)
 
 
@@ -54,35 +63,44 @@ def list_releases(
     at: paging.ByNameAndNumber,
     implementation: Filter = None,
     model: Filter = None,
-    state: StateFilter = None,  # noqa: ARG001 (all that is published is in that state)
+    state: StateFilter = None,
+    *,
+    include_drafts: IncludeDrafts = False,
 ) -> dict[str, Any]:
     """List the releases by implementation, then in the order published."""
-    page = listing.releases(reading, {"implementation": implementation, "model": model}, at.after, at.limit)
+    filters = {"implementation": implementation, "model": model}
+    page = listing.releases(reading, filters, states(state, include_drafts=include_drafts), at.after, at.limit)
     items = [
         {
             "release": f"{name}@{version}",
             "implementation": name,
             "version": version,
+            "state": its_state,
             "digest": digest,
             "model_count": model_count,
             "profile_count": profile_count,
         }
-        for name, _, version, digest, model_count, profile_count in page.rows
+        for name, _, version, its_state, digest, model_count, profile_count in page.rows
     ]
     return paging.answer(page, items)
 
 
 @router.get("/releases/{release:path}", response_model=StoredRelease, responses={**NOT_FOUND, **INVALID})
-def get_release(release: str, reading: Reading) -> dict[str, Any]:
+def get_release(release: str, reading: Reading, *, include_drafts: IncludeDrafts = False) -> dict[str, Any]:
     """Return a release: its models with the digests of their variable sets, and the profiles on its list."""
-    found = listing.release(reading, ReleaseName.parse(release)) if is_release_name(release) else None
+    name = ReleaseName.parse(release) if is_release_name(release) else None
+    found = listing.release(reading, name) if name else None
     if found is None:
-        raise unknown(release, "release")
+        draft = _draft(name, reading) if name and include_drafts else None
+        if draft is None:
+            raise unknown(release, "release")
+        return draft
     listed = lookup.listed_profiles(reading, found.id)
     return {
         "release": release,
         "implementation": found.implementation,
         "version": found.version,
+        "state": found.state or State.PUBLISHED,
         "description": found.description,
         "digest": found.digest,
         "models": [
@@ -90,4 +108,24 @@ def get_release(release: str, reading: Reading) -> dict[str, Any]:
             for model, digest in sorted(lookup.release_models(reading, found.id).items())
         ],
         "profiles": None if listed is None else sorted(listed),
+        "overrides": overrides(reading, found.id),
+    }
+
+
+def _draft(name: ReleaseName, reading: Reading) -> dict[str, Any] | None:
+    found = listing.release_draft(reading, name)
+    if found is None:
+        return None
+    read = domain.ReleaseDocument.read(json.loads(found.document), Place())
+    names = [each if isinstance(each, str) else each.name for each in read.profiles or ()]
+    return {
+        "release": str(name),
+        "implementation": name.implementation,
+        "version": name.version,
+        "state": State.DRAFT,
+        "description": read.description,
+        "digest": found.digest,
+        "models": [{"model": model, "digest": each.digest} for model, each in sorted(read.sets.items())],
+        "profiles": None if read.profiles is None else sorted(names),
+        "overrides": [],
     }

@@ -10,7 +10,7 @@ from app.api import examples, paging
 from app.api.access import Reading, Writing
 from app.api.body import JsonRoute
 from app.api.errors import unknown
-from app.api.parameters import Filter
+from app.api.parameters import Filter, Override
 from app.api.publishing import INVALID, NOT_FOUND, PUBLICATION, published
 from app.api.wire.base import AsDocumented, Page
 from app.api.wire.release import Publication
@@ -18,7 +18,7 @@ from app.api.wire.variable_set import ListedSet, StoredSet, VariableSetDocument
 from app.domain.document import Place
 from app.domain.release import read_variable_set
 from app.storage import listing
-from app.storage.publication import publish_release
+from app.storage.publication import Gate, publish_release
 
 router = APIRouter(route_class=JsonRoute, tags=["variable sets"])
 
@@ -38,11 +38,15 @@ def post_variable_set(
         Body(openapi_examples=examples.example("another model of the release", examples.VARIABLE_SET)),
     ],
     writing: Writing,
+    override: Override = None,
 ) -> Response:
-    """Add a device model to a release, which comes into being with it where it is new."""
+    """Add a device model to a release, which comes into being with it where it is new.
+
+    The evolution gate looks at this model alone: others may follow.
+    """
     at = Place()
     name, read = read_variable_set(document, at)
-    outcome = publish_release(writing.connection, name, read, at)
+    outcome = publish_release(writing.connection, name, read, at, Gate(override, whole=False))
     return published(str(name), outcome, dry_run=writing.dry_run)
 
 

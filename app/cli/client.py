@@ -1,8 +1,8 @@
 """The registry as the command line talks to it: over HTTP, like any vendor and any orchestrator."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 from urllib.parse import quote
 
 import httpx
@@ -15,13 +15,18 @@ _TIMEOUT_SECONDS = 300.0
 _PAGE = 1000
 _FAULTS_SHOWN = 20
 
+Parameter: TypeAlias = str | int | bool | Sequence[str]
+
 
 class RegistryError(Exception):
-    """The registry cannot be reached, or it refused; the message says why and what to do."""
+    """The registry cannot be reached, or it refused; the message says why and what to do.
 
-    def __init__(self, message: str, status: int | None = None) -> None:
+    problem: what it answered (RFC 9457), None where it did not.
+    """
+
+    def __init__(self, message: str, problem: Mapping[str, Any] | None = None) -> None:
         super().__init__(message)
-        self.status = status
+        self.problem = problem
 
 
 class Registry:
@@ -42,20 +47,20 @@ class Registry:
     ) -> None:
         self._http.close()
 
-    def get(self, path: str, **parameters: str | int | bool) -> Any:
+    def get(self, path: str, **parameters: Parameter) -> Any:
         """Return what is at a path; raises RegistryError."""
         return self._request("GET", path, params=parameters)
 
-    def find(self, path: str, **parameters: str | int | bool) -> Any:
+    def find(self, path: str, **parameters: Parameter) -> Any:
         """Return what is at a path, None if the registry has no such thing; raises RegistryError."""
         try:
             return self.get(path, **parameters)
         except RegistryError as error:
-            if error.status == httpx.codes.NOT_FOUND:
+            if error.problem and error.problem.get("status") == httpx.codes.NOT_FOUND:
                 return None
             raise
 
-    def items(self, path: str, **parameters: str | int | bool) -> Iterator[Any]:
+    def items(self, path: str, **parameters: Parameter) -> Iterator[Any]:
         """Iterate over a list, page by page; raises RegistryError."""
         cursor: dict[str, str] = {}
         while True:
@@ -65,14 +70,20 @@ class Registry:
                 return
             cursor = {"cursor": page["next"]}
 
-    def put(self, path: str, document: Mapping[str, Any], *, dry_run: bool = False) -> Any:
-        """Publish a document; raises RegistryError."""
+    def put(self, path: str, document: Mapping[str, Any], *, dry_run: bool = False, override: str | None = None) -> Any:
+        """Publish a document; override: why a release may break earlier ones. Raises RegistryError."""
         parameters = {"dry_run": "true"} if dry_run else {}
+        if override is not None:
+            parameters["override"] = override
         return self._request("PUT", path, content=orjson.dumps(document), params=parameters)
 
-    def post(self, path: str, document: Mapping[str, Any]) -> Any:
+    def post(self, path: str, document: Mapping[str, Any], **parameters: str) -> Any:
         """Ask a question; raises RegistryError."""
-        return self._request("POST", path, content=orjson.dumps(document))
+        return self._request("POST", path, content=orjson.dumps(document), params=parameters)
+
+    def delete(self, path: str) -> None:
+        """Delete what is at a path; raises RegistryError."""
+        self._request("DELETE", path)
 
     def _request(self, method: str, path: str, **more: Any) -> Any:
         headers = {"Content-Type": "application/json"} if "content" in more else {}
@@ -82,8 +93,8 @@ class Registry:
             message = f"{self._url} cannot be reached: {error} (REGISTRY_URL says where the registry is)"
             raise RegistryError(message) from error
         if response.is_success:
-            return _json(response)
-        raise RegistryError(_reason(response), response.status_code)
+            return _json(response) if response.content else None
+        raise _error(response)
 
 
 def _json(response: httpx.Response) -> Any:
@@ -94,15 +105,30 @@ def _json(response: httpx.Response) -> Any:
         raise RegistryError(message) from error
 
 
-def _reason(response: httpx.Response) -> str:
+def _error(response: httpx.Response) -> RegistryError:
     try:
         problem = response.json()
         lines = [f"{problem['detail']} ({response.status_code} {problem['code']})"]
         faults = problem.get("faults", [])
         lines += [f"  {fault.get('pointer', fault.get('parameter', ''))}: {fault['message']}" for fault in faults]
+        lines += _broken(problem.get("broken", []))
     except (ValueError, KeyError, TypeError, AttributeError):
-        return f"{response.request.method} {response.url} answered {response.status_code}"
+        message = f"{response.request.method} {response.url} answered {response.status_code}"
+        return RegistryError(message, {"status": response.status_code})
     if response.status_code == httpx.codes.UNAUTHORIZED:
         lines.append("  REGISTRY_TOKEN holds the token to write with")
     more = len(lines) - 1 - _FAULTS_SHOWN
-    return "\n".join(lines[: _FAULTS_SHOWN + 1] + ([f"  … and {more} more"] if more > 0 else []))
+    shown = lines[: _FAULTS_SHOWN + 1] + ([f"  … and {more} more"] if more > 0 else [])
+    return RegistryError("\n".join(shown), problem)
+
+
+def _broken(broken: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Iterate over what a release breaks, a line for each model and problem."""
+    profiles: dict[tuple[str, str, str], list[str]] = {}
+    for each in broken:
+        for problem in each["problems"]:
+            key = (each["model"], problem["code"], problem["message"])
+            profiles.setdefault(key, []).append(each["profile"])
+    for (model, code, message), names in profiles.items():
+        of = names[0] if len(names) == 1 else f"{len(names)} profiles, {names[0]} among them"
+        yield f"  {model}, {of}: {code}: {message}"

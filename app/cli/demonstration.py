@@ -22,6 +22,8 @@ from app.settings import ClientSettings, Settings
 _SAMPLE = Path(__file__).parent / "sample"
 _TOKEN = "demo-token"
 _START_SECONDS = 30
+# A real QEMU 10.0 is no superset of 7.2: the evolution gate would refuse it.
+_OVERRIDE = "upstream's decision: QEMU 10.0 fixed x-native-hotplug of the ports under pc-q35-6.1"
 _QUESTION = {
     "devices": [
         {
@@ -99,7 +101,7 @@ def _publish(registry: Registry) -> None:
         capture = Capture.load(_SAMPLE / name)
         with progress_bar() as progress:
             release = publication.default_name(capture)
-            published = publication.publish(registry, capture, release, progress, dry_run=False)
+            published = publication.publish(registry, capture, release, progress, override=_OVERRIDE)
         print_line(f"published {release}: {published.models} models, {published.profiles} profiles")
 
 

@@ -9,7 +9,7 @@ import orjson
 import typer
 
 from app.cli.client import Registry, RegistryError
-from app.cli.output import AsJson, fail, print_json, print_line, print_table, progress_bar
+from app.cli.output import AsJson, fail, print_json, print_line, print_table, progress_bar, refuse
 from app.cli.qemu import publication
 from app.cli.qemu.capture import Capture, CaptureError
 from app.cli.qemu.live import take_capture
@@ -18,6 +18,7 @@ from app.settings import ClientSettings
 
 commands = typer.Typer(help="Publish what a vendor's tool or a QEMU says of its devices.", no_args_is_help=True)
 
+Override = Annotated[str | None, typer.Option(help="Why the release may be published although it breaks earlier ones.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and store nothing.")]
 _ADDED = {
     "vendors": "vendors",
@@ -28,6 +29,7 @@ _ADDED = {
     "off_values": "off values",
     "profiles": "profiles that are new",
     "profile_models": "models of profiles",
+    "drafts": "drafts",
     "profile_lists": "lists of profiles",
     "listed_profiles": "profiles on the list",
 }
@@ -37,6 +39,7 @@ _ADDED = {
 def import_migration_info(
     file: Annotated[str, typer.Argument(help="The document, - for standard input.")],
     release: Annotated[str, typer.Option(help="The release that it describes, <implementation>@<version>.")],
+    override: Override = None,
     *,
     dry_run: DryRun = False,
     as_json: AsJson = False,
@@ -55,14 +58,15 @@ def import_migration_info(
         fail(f"{file} cannot be read as JSON: {error}")
     try:
         with Registry(ClientSettings()) as registry:
-            answer = registry.put(f"/releases/{release}", document, dry_run=dry_run)
+            answer = registry.put(f"/releases/{release}", document, dry_run=dry_run, override=override)
     except RegistryError as error:
-        fail(str(error))
+        refuse(error, as_json=as_json)
     if as_json:
         print_json(answer)
         return
     _print_added(release, answer["added"], dry_run=dry_run)
     _print_not_accepted(answer["not_accepted"])
+    _print_overridden(answer["overridden"])
 
 
 @commands.command("qemu")
@@ -76,6 +80,7 @@ def import_qemu(  # noqa: PLR0913 (each is an option of the command)
         list[str] | None, typer.Option(help="Only this machine type; may be repeated. None: all.")
     ] = None,
     device: Annotated[list[str] | None, typer.Option(help="Only this device type; may be repeated. None: all.")] = None,
+    override: Override = None,
     *,
     dry_run: DryRun = False,
     as_json: AsJson = False,
@@ -100,8 +105,10 @@ def import_qemu(  # noqa: PLR0913 (each is an option of the command)
             )
             name = release or publication.default_name(taken)
             _check_release(name)
-            published = publication.publish(registry, taken, name, progress, dry_run=dry_run)
-    except (RegistryError, CaptureError) as error:
+            published = publication.publish(registry, taken, name, progress, dry_run=dry_run, override=override)
+    except RegistryError as error:
+        refuse(error, as_json=as_json)
+    except CaptureError as error:
         fail(str(error))
     if as_json:
         print_json(_document(published))
@@ -124,6 +131,7 @@ def _document(published: publication.Published) -> dict[str, Any]:
         "profiles": published.profiles,
         "added": published.added,
         "not_accepted": published.not_accepted,
+        "overridden": published.overridden,
         "finds": [
             {
                 "device": find.device,
@@ -144,6 +152,7 @@ def _print_published(published: publication.Published, *, dry_run: bool) -> None
     )
     _print_added(published.release, published.added, dry_run=dry_run)
     _print_not_accepted(published.not_accepted)
+    _print_overridden(published.overridden)
     if published.finds:
         columns = ("variable", "published", "found here", "device types", "places")
         rows = [(*map(str, each),) for each in publication.grouped(published.finds)]
@@ -169,3 +178,13 @@ def _print_not_accepted(not_accepted: Sequence[Mapping[str, Any]]) -> None:
     ]
     if rows:
         print_table(("problem", "variable", "models", "profiles"), rows, "Of its listed profiles, it does not accept")
+
+
+def _print_overridden(overridden: Sequence[Mapping[str, Any]]) -> None:
+    models: dict[tuple[str, str], set[str]] = {}
+    for each in overridden:
+        for problem in each["problems"]:
+            models.setdefault((each["model"], problem["code"]), set()).add(each["profile"])
+    rows = [(model, code, str(len(profiles))) for (model, code), profiles in sorted(models.items())]
+    if rows:
+        print_table(("model", "problem", "profiles"), rows, "Published although it breaks earlier releases")

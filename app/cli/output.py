@@ -12,6 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from app.cli.client import RegistryError
+
 COULD_NOT_ASK = 2
 
 _console = Console()
@@ -38,6 +40,13 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]], ti
     for row in rows:
         table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
     _console.print(table)
+
+
+def refuse(error: RegistryError, *, as_json: bool) -> NoReturn:
+    """Print what the registry refused, for programs its own answer too, and end with status 2."""
+    if as_json and error.problem is not None:
+        print_json(error.problem)
+    fail(str(error))
 
 
 def fail(message: str) -> NoReturn:

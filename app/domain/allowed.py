@@ -50,6 +50,14 @@ class Steps:
         """Return whether some of these ints are in one of the ranges or next to it."""
         return any(self.intersection(Steps(one.min - 1, one.max + 1)) is not None for one in ranges)
 
+    def is_within(self, values: "AllowedValues") -> bool:
+        """Return whether all these ints are among the values; of many with gaps it may say no."""
+        if any(self.min in each and self.max in each and self.step % each.step == 0 for each in values.all_steps()):
+            return True
+        return self.count <= _MOST_SINGLED and all(
+            number in values for number in range(self.min, self.max + 1, self.step)
+        )
+
     def intersection(self, other: "Steps") -> "Steps | None":
         """Return the ints in both, by the Chinese remainder theorem, or None."""
         common = gcd(self.step, other.step)
@@ -168,6 +176,27 @@ class AllowedValues:
         steps = {both for one, two in pairs if (both := one.intersection(two)) is not None}
         return AllowedValues(Type.INT, ranges=ranges, steps=tuple(sorted(steps)))
 
+    def union(self, other: "AllowedValues") -> "AllowedValues":
+        """Return the values in either, which are of one type."""
+        if self.type is Type.INT:
+            return AllowedValues._of_ints(self.all_steps() + other.all_steps())
+        if self.values is None or other.values is None:
+            return self if self.values is None else other
+        return AllowedValues(self.type, self.values | other.values)
+
+    def is_within(self, other: "AllowedValues") -> bool:
+        """Return whether every value is in the other, too; of long steps within shorter ones it may say no."""
+        if self.type is not other.type:
+            return False
+        if self.type is Type.INT:
+            return all(each.is_within(other) for each in self.all_steps())
+        return other.values is None or (self.values is not None and self.values <= other.values)
+
+    @property
+    def is_empty(self) -> bool:
+        """Return whether no value is in it."""
+        return not self.all_steps() if self.type is Type.INT else self.values is not None and not self.values
+
     def all_steps(self) -> tuple[Steps, ...]:
         """Return the ints as ranges and steps."""
         return self.ranges + self.steps
@@ -179,6 +208,12 @@ class AllowedValues:
         if self.type is Type.INT:
             return [part for each in sorted(self.all_steps()) for part in each.document()]
         return list[object](sorted(self.values or ()))
+
+    def listed(self) -> list[object] | None:
+        """Return the list in JSON, of all ints and bools, too; None for any string."""
+        if self.type is Type.BOOL and self.values is None:
+            return [False, True]
+        return [f"{INT_MIN}-{INT_MAX}"] if self.type is Type.INT and self.is_any else self.document()
 
     def shown(self) -> str:
         """Return the set as a message shows it."""

@@ -97,6 +97,15 @@ def variable_name(text: str) -> str:
     return text
 
 
+def host_name(text: str) -> str:
+    """Return text if it can be a host: 1 to 255 characters, no `/`, white space or control characters."""
+    if not 1 <= len(text) <= MAX_NAME or "/" in text or text in {".", ".."}:
+        message = f"a host's name has 1 to {MAX_NAME} characters and no /"
+        raise InvalidNameError(message)
+    _refuse_invisible(text, "the host's name")
+    return text
+
+
 def vendor_of(owned_name: str) -> str:
     """Return the vendor that owns a valid name."""
     return owned_name.partition("/")[0]

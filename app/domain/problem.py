@@ -12,6 +12,7 @@ class ProblemCode(StrEnum):
     UNKNOWN_MODEL = "unknown-model"
     UNKNOWN_PROFILE = "unknown-profile"
     UNKNOWN_RELEASE = "unknown-release"
+    UNKNOWN_HOST = "unknown-host"
     SOURCE_UNKNOWN = "source-unknown"
     PROFILE_NOT_FOR_MODEL = "profile-not-for-model"
     UNKNOWN_VARIABLE = "unknown-variable"
@@ -23,6 +24,8 @@ class ProblemCode(StrEnum):
     VALUE_NOT_ALLOWED = "value-not-allowed"
     CANNOT_BE_OFF = "cannot-be-off"
     CONSTRAINT_VIOLATED = "constraint-violated"
+    RELEASE_RETIRED = "release-retired"
+    PROFILE_RETIRED = "profile-retired"
     PROFILE_NOT_LISTED = "profile-not-listed"
 
 
@@ -30,6 +33,7 @@ RULES: dict[ProblemCode, str] = {
     ProblemCode.UNKNOWN_MODEL: "The device model is in the registry.",
     ProblemCode.UNKNOWN_PROFILE: "The profile that the device names is in the registry.",
     ProblemCode.UNKNOWN_RELEASE: "The source release and the destination's releases are in the registry.",
+    ProblemCode.UNKNOWN_HOST: "The destination is a registered host.",
     ProblemCode.SOURCE_UNKNOWN: "The device names a release or a profile, or says that its values are complete.",
     ProblemCode.PROFILE_NOT_FOR_MODEL: "The profile names the device model: else it says nothing about the device.",
     ProblemCode.UNKNOWN_VARIABLE: "The source release has every variable that the device has in effect.",
@@ -41,6 +45,8 @@ RULES: dict[ProblemCode, str] = {
     ProblemCode.VALUE_NOT_ALLOWED: "The value of a variable in effect is allowed at the destination.",
     ProblemCode.CANNOT_BE_OFF: "A variable of the destination that is not in effect can take its off value.",
     ProblemCode.CONSTRAINT_VIOLATED: "The completed configuration meets every constraint of the destination.",
+    ProblemCode.RELEASE_RETIRED: "The destination release is not retired.",
+    ProblemCode.PROFILE_RETIRED: "The profile that the device names is not retired.",
     ProblemCode.PROFILE_NOT_LISTED: "Under policy strict, the destination release lists the profile.",
 }
 
@@ -50,6 +56,10 @@ class WarningCode(StrEnum):
 
     ONLY_VARIABLES_COMPARED = "only-variables-compared"
     UNKNOWN_RELEASE = "unknown-release"
+    RELEASE_DEPRECATED = "release-deprecated"
+    PROFILE_DEPRECATED = "profile-deprecated"
+    RELEASE_RETIRED = "release-retired"
+    NOT_RENDERABLE = "not-renderable"
     RESTRICTION_WITHOUT_EFFECT = "restriction-without-effect"
 
 

@@ -7,6 +7,7 @@ from typing import TypeAlias
 from app.domain.document import FaultCode, Place
 from app.domain.model import Model
 from app.domain.name import InvalidNameError, name, variable_name
+from app.domain.state import State, read_state
 from app.domain.value import INT_MAX, INT_MIN, InvalidValueError, Type, Value, same
 
 Written: TypeAlias = bool | int | str
@@ -25,6 +26,7 @@ class Profile:
 
     name: str
     values: Mapping[str, Values]
+    state: State = State.PUBLISHED
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,7 @@ class ProfileDocument:
     extends: str | None = None
     description: str | None = None
     values: Mapping[str, Mapping[str, Written | None]] = field(default_factory=dict)
+    state: State | None = None
 
     @classmethod
     def read(cls, written: object, at: Place, *, named: str | None = None) -> "ProfileDocument":
@@ -47,7 +50,6 @@ class ProfileDocument:
         profile = read_name(fields["name"], at / "name") if "name" in fields else named or ""
         if named and profile != named:
             (at / "name").fault(FaultCode.INVALID_NAME, f"is not {named}, which the address names")
-        read_state(fields, at)
         values = {}
         for model, own, here in (at / "values").entries(fields.get("values", {})):
             read_name(model, here)
@@ -59,6 +61,7 @@ class ProfileDocument:
             read_name(fields["extends"], at / "extends") if "extends" in fields else None,
             (at / "description").text(fields["description"]) if "description" in fields else None,
             values,
+            read_state(fields, at),
         )
 
 
@@ -72,12 +75,6 @@ def read_name(written: object, at: Place) -> str:
     except InvalidNameError as error:
         at.fault(FaultCode.INVALID_NAME, str(error))
         return ""
-
-
-def read_state(fields: Mapping[str, object], at: Place) -> None:
-    """Check the state that a publication asks for: only `published` is known."""
-    if fields.get("state", "published") != "published":
-        (at / "state").fault(FaultCode.INVALID_VALUE, "is not published, the only state there is")
 
 
 def _read_written(variable: str, written: object, at: Place) -> Written | None:

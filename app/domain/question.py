@@ -1,11 +1,12 @@
 """The whole question: whether the devices of a VM may go to these destinations, and which release serves them."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from app.domain.canonical import canonical_json
 from app.domain.problem import Caution, Problem, ProblemCode, WarningCode
 from app.domain.release import Release
+from app.domain.remedy import remedies
 from app.domain.variable_set import VariableSet
 from app.domain.verdict import Device, Policy, Registry, Source, Verdict, judge
 
@@ -18,11 +19,13 @@ class Destination:
 
     releases: what it runs, in its own order of preference.
     restrict: per model and variable the only values that this host allows.
+    problem: why nothing can be said about it: it is no registered host.
     """
 
     id: str
     releases: tuple[str, ...]
     restrict: Restrictions = field(default_factory=dict)
+    problem: Problem | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,8 @@ class Question:
 
     def at(self, destination: Destination) -> Answer:
         """Return the answer for one destination."""
+        if destination.problem is not None:
+            return self._unanswerable(destination, destination.problem)
         restrict = canonical_json(destination.restrict) if destination.restrict else ""
         key = (destination.releases, restrict)
         answer = self._answers.get(key)
@@ -66,6 +71,20 @@ class Question:
             answer = _Host(destination, self._registry).answer(self._sources, self._policy, verdicts)
             self._answers[key] = answer
         return answer
+
+    def _unanswerable(self, destination: Destination, problem: Problem) -> Answer:
+        verdicts = (Verdict((*source.problems, problem), (), None, (), ()) for source in self._sources)
+        pairs = zip(self._sources, verdicts, strict=True)
+        return Answer(tuple(DeviceAnswer(source.device, destination.id, verdict) for source, verdict in pairs))
+
+
+def restricted(variable_set: VariableSet, restrict: Restrictions) -> tuple[VariableSet, Sequence[Caution]]:
+    """Return a set with what a host restricts, and warnings of restrictions that name no value of a variable."""
+    narrower = restrict.get(variable_set.model)
+    if narrower is None:
+        return variable_set, ()
+    narrowed, without_effect = variable_set.narrowed(narrower)
+    return narrowed, [Caution(WarningCode.RESTRICTION_WITHOUT_EFFECT, message) for message in without_effect]
 
 
 class _Host:
@@ -117,16 +136,14 @@ class _Host:
         key = (place, str(release.name))
         verdict = verdicts.get(key)
         if verdict is None:
-            variable_set, cautions = self._narrowed(release.sets.get(source.device.model))
-            verdict = verdicts[key] = judge(source, release, variable_set, policy).with_warnings(*cautions)
+            variable_set = release.sets.get(source.device.model)
+            cautions: Sequence[Caution] = ()
+            if variable_set is not None:
+                variable_set, cautions = restricted(variable_set, self._restrict)
+            verdict = judge(source, release, variable_set, policy).with_warnings(*cautions)
+            verdict = replace(verdict, remedies=remedies(source, release, variable_set, policy, verdict))
+            verdicts[key] = verdict
         return DeviceAnswer(source.device, str(release.name), verdict.with_warnings(*self._warnings))
-
-    def _narrowed(self, variable_set: VariableSet | None) -> tuple[VariableSet | None, Iterator[Caution]]:
-        restrict = self._restrict.get(variable_set.model) if variable_set else None
-        if variable_set is None or restrict is None:
-            return variable_set, iter(())
-        narrowed, without_effect = variable_set.narrowed(restrict)
-        return narrowed, (Caution(WarningCode.RESTRICTION_WITHOUT_EFFECT, message) for message in without_effect)
 
     def _unsupported(self, source: Source, policy: Policy) -> DeviceAnswer:
         """Return the answer on a device whose model no known release of the host implements."""

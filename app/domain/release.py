@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from app.domain import variable_set
 from app.domain.document import FaultCode, Place
 from app.domain.name import InvalidNameError, ReleaseName, version
-from app.domain.profile import ProfileDocument, read_name, read_state
+from app.domain.profile import ProfileDocument, read_name
+from app.domain.state import State, read_state
 from app.domain.variable_set import VariableSet
 
 _FIELDS = frozenset({"profiles", "description", "state"})
@@ -23,6 +24,7 @@ class Release:
     name: ReleaseName
     sets: Mapping[str, VariableSet]
     profiles: frozenset[str] | None = None
+    state: State = State.PUBLISHED
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +49,12 @@ class ReleaseDocument:
     places: Mapping[str, SetPlace]
     profiles: tuple[str | ProfileDocument, ...] | None = None
     description: str | None = None
+    state: State | None = None
 
     @classmethod
     def read(cls, written: object, at: Place) -> "ReleaseDocument":
         """Return the release that a JSON object states, or the RFC's migration information, its faults reported."""
         fields = at.fields(written, required=frozenset({"models"}), optional=_FIELDS)
-        read_state(fields, at)
         sets, places = {}, {}
         for model, each, here in (at / "models").entries(fields.get("models", {})):
             faults_before = len(at.faults)
@@ -65,6 +67,7 @@ class ReleaseDocument:
             places,
             tuple(_read_listed(fields["profiles"], at / "profiles")) if "profiles" in fields else None,
             (at / "description").text(fields["description"]) if "description" in fields else None,
+            read_state(fields, at),
         )
 
 

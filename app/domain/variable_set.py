@@ -105,6 +105,14 @@ class VariableSet:
         """The digest of the canonical JSON."""
         return digest(self.canonical)
 
+    @property
+    def constraint_texts(self) -> list[str]:
+        """The constraints, each in canonical JSON."""
+        return [
+            canonical_json({"when": _condition_document(each.when), "require": _condition_document(each.require)})
+            for each in self.constraints
+        ]
+
     def narrowed(self, restrict: Mapping[str, Sequence[object]]) -> tuple["VariableSet", Sequence[str]]:
         """Return the set with what a host restricts, and the restrictions that name no value of a variable here."""
         variables = dict(self.variables)
@@ -186,9 +194,4 @@ def _unordered(documents: Iterable[Mapping[str, object]]) -> list[Mapping[str, o
 
 
 def _condition_document(condition: Condition) -> Mapping[str, object]:
-    return {name: _listed(values) for name, values in condition.items()}
-
-
-def _listed(values: AllowedValues) -> list[object]:
-    listed = values.document()
-    return [f"{values.ranges[0].min}-{values.ranges[0].max}"] if listed is None else listed
+    return {name: values.listed() for name, values in condition.items()}

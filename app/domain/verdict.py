@@ -13,6 +13,7 @@ from app.domain.name import vendor_of
 from app.domain.problem import Caution, Problem, ProblemCode, WarningCode
 from app.domain.profile import Profile, Values, Written, read_as
 from app.domain.release import Release
+from app.domain.state import State
 from app.domain.value import InvalidValueError, Type, Value, same, shown
 from app.domain.variable import Variable
 from app.domain.variable_set import Condition, VariableSet, matches
@@ -56,6 +57,15 @@ class Device:
 
 
 @dataclass(frozen=True, slots=True)
+class Change:
+    """A variable of a running device that is to be changed."""
+
+    variable: str
+    before: Value
+    after: Value
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """Whether a device can be re-created on a release; every problem, and what to apply where there is none."""
 
@@ -64,6 +74,7 @@ class Verdict:
     configuration: Values | None
     carry_over: tuple[str, ...]
     unchecked: tuple[str, ...]
+    remedies: tuple[Change, ...] = ()
 
     @property
     def compatible(self) -> bool:
@@ -85,6 +96,8 @@ class Source:
     profile: Values | None
     problems: tuple[Problem, ...]
     is_known: bool
+    profile_state: State | None = None
+    called: str = "the source"
 
     @classmethod
     def of(cls, device: Device, registry: Registry) -> "Source":
@@ -112,12 +125,13 @@ class Source:
             message = "the device names neither a release nor a profile, and does not say that its values are complete"
             problems.append(Problem(ProblemCode.SOURCE_UNKNOWN, message))
         values = profile.values.get(device.model) if profile else None
-        return cls(device, model, release, values, tuple(problems), is_known=not problems)
+        state = profile.state if profile else None
+        return cls(device, model, release, values, tuple(problems), is_known=not problems, profile_state=state)
 
     @classmethod
     def of_profile(cls, values: Values, model: Model) -> "Source":
         """Return the source that is known by a profile's values alone."""
-        return cls(Device(id="", model=model.name), model, None, values, (), is_known=True)
+        return cls(Device(id="", model=model.name), model, None, values, (), is_known=True, called="the profile")
 
     @cached_property
     def set(self) -> VariableSet | None:
@@ -138,6 +152,11 @@ class Source:
     def resolved_by_host(self) -> Sequence[str]:
         """The variables that have values whose meaning the source's host decides."""
         return [name for name, variable in self.variables.items() if variable.resolved_by_host]
+
+    @cached_property
+    def runtime(self) -> Sequence[str]:
+        """The variables that may be changed while the device runs."""
+        return [name for name, variable in self.variables.items() if variable.runtime and not variable.is_backend]
 
     @cached_property
     def stated(self) -> Mapping[str, Written | None]:
@@ -192,6 +211,7 @@ def judge(source: Source, release: Release, variable_set: VariableSet | None, po
     """
     check = _Check(source, release.name.vendor, str(release.name), variable_set)
     check.run()
+    _check_states(check, source, release)
     _check_profile_is_listed(check, source, release, policy)
     return check.verdict()
 
@@ -204,6 +224,22 @@ def problems_accepting(values: Values, model: Model, release: str, own: Variable
     check = _Check(Source.of_profile(values, model), vendor_of(release), release, own)
     check.run()
     return check.problems
+
+
+def _check_states(check: "_Check", source: Source, release: Release) -> None:
+    """Step 7. A retired source is only a warning: hosts must be evacuated."""
+    if source.release and source.release.state is State.RETIRED:
+        message = f"the source release {source.release.name} is retired"
+        check.warnings.append(Caution(WarningCode.RELEASE_RETIRED, message))
+    if release.state is State.RETIRED:
+        check.problem(ProblemCode.RELEASE_RETIRED, f"{release.name} is retired: nothing may go there any more")
+    elif release.state is State.DEPRECATED:
+        check.warnings.append(Caution(WarningCode.RELEASE_DEPRECATED, f"{release.name} is deprecated"))
+    profile = source.device.profile
+    if source.profile_state is State.RETIRED:
+        check.problem(ProblemCode.PROFILE_RETIRED, f"the profile {profile} is retired")
+    elif source.profile_state is State.DEPRECATED:
+        check.warnings.append(Caution(WarningCode.PROFILE_DEPRECATED, f"the profile {profile} is deprecated"))
 
 
 def _check_profile_is_listed(check: "_Check", source: Source, release: Release, policy: Policy) -> None:
@@ -360,16 +396,20 @@ class _Check:
             there = self.there.get(name)
             if there is None:
                 goes = f"it would have to be off ({shown(off[name])})" if name in off else "no off value is known"
-                message = f"the source has {name}={shown(value)}, but {self.release} has no variable {name}: {goes}"
+                message = (
+                    f"{self.source.called} has {name}={shown(value)}, but {self.release} has no variable {name}: {goes}"
+                )
                 self.problem(ProblemCode.VARIABLE_NOT_SUPPORTED, message, name, value)
                 continue
             here = self.source.variables.get(name)
             of_type = here.type if here else Type.of(value)
             if there.type is not of_type:
-                message = f"{name} is {of_type.value} on the source and {there.type.value} on {self.release}"
+                message = f"{name} is {of_type.value} of {self.source.called} and {there.type.value} on {self.release}"
                 self.problem(ProblemCode.TYPE_MISMATCH, message, name, value)
             elif value not in there.allowed:
-                message = f"the source has {name}={shown(value)}, but {self.release} allows {there.allowed.shown()}"
+                message = (
+                    f"{self.source.called} has {name}={shown(value)}, but {self.release} allows {there.allowed.shown()}"
+                )
                 self.problem(ProblemCode.VALUE_NOT_ALLOWED, message, name, value, there.allowed)
             else:
                 self.completed[name] = value
@@ -411,10 +451,10 @@ class _Check:
     def _report_cannot_be_off(self, name: str, completion: Completion) -> None:
         there, value = self.there[name], completion.off_values.get(name)
         if value is None:
-            message = f"{self.release} has {name}, which the source does not tell and which has no off value"
+            message = f"{self.release} has {name}, which {self.source.called} does not tell and which has no off value"
         else:
             message = (
-                f"{name} is off on the source ({shown(value)}), "
+                f"{name} is off on {self.source.called} ({shown(value)}), "
                 f"but {self.release} cannot take it off: it allows {there.allowed.shown()}"
             )
         self.problem(ProblemCode.CANNOT_BE_OFF, message, name, value, there.allowed)

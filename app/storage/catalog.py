@@ -1,7 +1,7 @@
 """The registry as verdicts see it: looked up once, kept while nothing is added; content is kept by digest for ever."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from threading import Lock
 from typing import Generic, TypeVar
@@ -11,9 +11,11 @@ import sqlalchemy as sa
 from app.domain.model import Model
 from app.domain.name import ReleaseName, is_name, is_release_name
 from app.domain.profile import Profile, Values
+from app.domain.question import Destination
 from app.domain.release import Release
 from app.domain.variable_set import VariableSet
 from app.storage import database, lookup, schema
+from app.storage.host import Hosts, Label
 
 # What another process publishes is seen at most this much later (the promise is one second).
 FRESH_SECONDS = 0.5
@@ -37,10 +39,16 @@ class _ByDigest(Generic[Content]):
         self._read = read
         self._kept: dict[str, Content] = {}
 
+    def read(self, digests: Iterable[str]) -> None:
+        """Read what is not kept yet, all at once."""
+        new = [digest for digest in dict.fromkeys(digests) if digest not in self._kept]
+        if new:
+            with database.reading(self._engine) as connection:
+                self._kept.update(self._read(connection, new))
+
     def __getitem__(self, digest: str) -> Content:
         if digest not in self._kept:
-            with database.reading(self._engine) as connection:
-                self._kept.update(self._read(connection, [digest]))
+            self.read([digest])
         return self._kept[digest]
 
 
@@ -50,6 +58,10 @@ class _Named(Mapping[str, Content]):
     def __init__(self, digests: Mapping[str, str], content: _ByDigest[Content]) -> None:
         self._digests = digests
         self._content = content
+
+    def digests(self, models: Collection[str] | None) -> Iterator[str]:
+        """Iterate over the digests of what is known of these models, None: of all."""
+        yield from (digest for model, digest in self._digests.items() if models is None or model in models)
 
     def __getitem__(self, model: str) -> Content:
         return self._content[self._digests[model]]
@@ -157,7 +169,8 @@ class Standing:
         if release_id is None:
             return None
         sets = _Named(lookup.release_models(connection, release_id), self._sets)
-        return Release(name, sets, lookup.listed_profiles(connection, release_id))
+        state = lookup.release_state(connection, release_id)
+        return Release(name, sets, lookup.listed_profiles(connection, release_id), state)
 
     def profile(self, name: str) -> Profile | None:
         """Return the profile, None if it is not published."""
@@ -168,9 +181,53 @@ class Standing:
         if profile_id is None:
             return None
         digests = lookup.resolved_entries(connection, [profile_id])[profile_id]
-        return Profile(name, _Named(digests, self._values))
+        return Profile(name, _Named(digests, self._values), lookup.profile_state(connection, profile_id))
 
-    def releases_implementing(self, models: list[str]) -> list[str]:
-        """Return the releases that implement one of the models, in the order published."""
+    def releases(
+        self, models: Sequence[str] | None = None, implementations: Sequence[str] | None = None
+    ) -> list[Release]:
+        """Return the releases that implement one of the models, of these implementations, in the order published."""
         with self._reading() as connection:
-            return [str(ReleaseName(*found)) for found in lookup.implementing(connection, models)]
+            names = [str(ReleaseName(*each)) for each in lookup.implementing(connection, models, implementations)]
+        found = [release for name in names if (release := self.release(name)) is not None]
+        self.load(found, models)
+        return found
+
+    def profiles(self, models: Sequence[str] | None = None) -> list[Profile]:
+        """Return the profiles that say something about one of the models, the newest first."""
+        with self._reading() as connection:
+            named = lookup.profiles_naming(connection, models)
+            new = [each for each in named if each.name not in self._profiles]
+            resolved = lookup.resolved_entries(connection, [each.id for each in new])
+        for each in new:
+            self._profiles[each.name] = Profile(each.name, _Named(resolved[each.id], self._values), each.state)
+        found = [self._profiles[each.name] for each in named]
+        self.load(found, models)
+        return found
+
+    def load(self, several: Iterable[Release | Profile], models: Collection[str] | None = None) -> None:
+        """Read what releases and profiles say of these models, None: of all, at once instead of one by one."""
+        sets: list[str] = []
+        values: list[str] = []
+        for each in several:
+            if isinstance(each, Release):
+                sets += _digests(each.sets, models)
+            else:
+                values += _digests(each.values, models)
+        self._sets.read(sets)
+        self._values.read(values)
+
+    def hosts(self, names: Sequence[str]) -> dict[str, Destination]:
+        """Return registered hosts by name; for one that is not registered a destination of which nothing is known."""
+        with database.reading(self._engine) as connection:
+            return Hosts(connection).named(names)
+
+    def all_hosts(self, label: Label | None = None) -> list[Destination]:
+        """Return all registered hosts, or those that have a label, by name."""
+        with database.reading(self._engine) as connection:
+            return Hosts(connection).all(label)
+
+
+def _digests(named: Mapping[str, object], models: Collection[str] | None) -> Iterator[str]:
+    if isinstance(named, _Named):
+        yield from named.digests(models)

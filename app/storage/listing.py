@@ -1,16 +1,22 @@
 """Lists of what is published, a page at a time, in an order that additions do not disturb."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 
 from app.domain.name import ReleaseName
-from app.storage import schema
+from app.domain.state import State
+from app.storage import lookup, schema
+from app.storage.host import Label, has_label
 
 Key: TypeAlias = tuple[str | int, ...]
 Row: TypeAlias = sa.Row[*tuple[Any, ...]]
+Query: TypeAlias = sa.Select[*tuple[Any, ...]]
+
+# Drafts come behind what is published; ids of releases are smaller.
+_AFTER_RELEASES = 2**30
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +29,7 @@ class Page:
 
 def _page(
     connection: sa.Connection,
-    query: sa.Select[*tuple[Any, ...]],
+    query: Query,
     keys: Sequence[sa.ColumnElement[Any]],
     after: Key | None,
     limit: int,
@@ -50,7 +56,7 @@ def vendor(connection: sa.Connection, name: str) -> Row | None:
 
 
 def release(connection: sa.Connection, name: ReleaseName) -> Row | None:
-    """Return a release: id, implementation, version, description, digest."""
+    """Return a release: id, implementation, version, description, digest, state (None: published)."""
     table, implementation = schema.release, schema.implementation
     query = (
         sa.select(
@@ -59,20 +65,30 @@ def release(connection: sa.Connection, name: ReleaseName) -> Row | None:
             table.c.version,
             table.c.description,
             schema.release_digest.c.digest,
+            schema.release_state.c.state,
         )
         .join_from(table, implementation)
         .join(schema.release_digest)
+        .outerjoin(schema.release_state)
         .where(implementation.c.name == name.implementation, table.c.version == name.version)
     )
     return connection.execute(query).first()
 
 
+def release_draft(connection: sa.Connection, name: ReleaseName) -> Row | None:
+    """Return the draft of a release: digest, document."""
+    table = schema.release_draft
+    query = sa.select(table.c.digest, table.c.document)
+    where = (table.c.implementation == name.implementation) & (table.c.version == name.version)
+    return connection.execute(query.where(where)).first()
+
+
 def profile(connection: sa.Connection, name: str) -> Row | None:
-    """Return a profile: id, name, extends, description."""
-    table, parent = schema.profile, schema.profile.alias("parent")
+    """Return a profile: id, name, extends, description, state (None: published)."""
+    table, parent, state = schema.profile, schema.profile.alias("parent"), schema.profile_state
     query = (
-        sa.select(table.c.id, table.c.name, parent.c.name.label("extends"), table.c.description)
-        .select_from(table.outerjoin(parent, parent.c.id == table.c.extends_id))
+        sa.select(table.c.id, table.c.name, parent.c.name.label("extends"), table.c.description, state.c.state)
+        .select_from(table.outerjoin(parent, parent.c.id == table.c.extends_id).outerjoin(state))
         .where(table.c.name == name)
     )
     return connection.execute(query).first()
@@ -84,27 +100,53 @@ def variable_set(connection: sa.Connection, digest: str) -> str | None:
     return connection.execute(sa.select(table.c.document).where(table.c.digest == digest)).scalar_one_or_none()
 
 
-def releases(connection: sa.Connection, filters: Mapping[str, str | None], after: Key | None, limit: int) -> Page:
-    """Return releases by implementation, then in the order published; filters: implementation, model.
+def releases(
+    connection: sa.Connection,
+    filters: Mapping[str, str | None],
+    states: Collection[State],
+    after: Key | None,
+    limit: int,
+) -> Page:
+    """Return releases in these states by implementation, then in the order published, drafts last.
 
-    Columns: implementation, id, version, digest, model_count, profile_count (None: no list).
+    filters: implementation, model. Columns: implementation, id, version, state, digest, model_count, profile_count
+    (None: no list).
     """
+    listed = sa.union_all(*_by_states(states, _published_releases(filters), _release_drafts(connection, filters)))
+    each = listed.subquery("listed").c
+    query = sa.select(each.implementation, each.id, each.version, each.state, each.digest, each.models, each.profiles)
+    query = query.where(each.state.in_(states))
+    return _page(connection, query, [each.implementation, each.id], after, limit)
+
+
+def _by_states(states: Collection[State], published: Query, drafts: Query) -> list[Query]:
+    """Return the queries for what may be in one of the states."""
+    return [*([published] if set(states) - {State.DRAFT} else []), *([drafts] if State.DRAFT in states else [])]
+
+
+def _published_releases(filters: Mapping[str, str | None]) -> Query:
     release, implementation = schema.release, schema.implementation
     in_release = schema.release_model.c.release_id == release.c.id
     is_listed = schema.release_profile.c.release_id == release.c.id
     profile_count = sa.select(sa.func.count()).select_from(schema.release_profile).where(is_listed).scalar_subquery()
     query = (
         sa.select(
-            implementation.c.name,
-            release.c.id,
-            release.c.version,
-            schema.release_digest.c.digest,
-            sa.select(sa.func.count()).select_from(schema.release_model).where(in_release).scalar_subquery(),
-            sa.case((schema.profile_list.c.release_id.is_not(None), profile_count)),
+            implementation.c.name.label("implementation"),
+            release.c.id.label("id"),
+            release.c.version.label("version"),
+            sa.func.coalesce(schema.release_state.c.state, State.PUBLISHED.value).label("state"),
+            schema.release_digest.c.digest.label("digest"),
+            sa.select(sa.func.count())
+            .select_from(schema.release_model)
+            .where(in_release)
+            .scalar_subquery()
+            .label("models"),
+            sa.case((schema.profile_list.c.release_id.is_not(None), profile_count)).label("profiles"),
         )
         .select_from(release)
         .join(implementation)
         .join(schema.release_digest)
+        .outerjoin(schema.release_state)
         .outerjoin(schema.profile_list)
     )
     if (name := filters.get("implementation")) is not None:
@@ -117,7 +159,25 @@ def releases(connection: sa.Connection, filters: Mapping[str, str | None], after
             .where(schema.model.c.name == name)
         )
         query = query.where(release.c.id.in_(having))
-    return _page(connection, query, [implementation.c.name, release.c.id], after, limit)
+    return query
+
+
+def _release_drafts(connection: sa.Connection, filters: Mapping[str, str | None]) -> Query:
+    draft = schema.release_draft
+    query = sa.select(
+        draft.c.implementation,
+        (draft.c.id + _AFTER_RELEASES).label("id"),
+        draft.c.version,
+        sa.literal(State.DRAFT.value).label("state"),
+        draft.c.digest,
+        draft.c.model_count.label("models"),
+        draft.c.profile_count.label("profiles"),
+    )
+    if (name := filters.get("implementation")) is not None:
+        query = query.where(draft.c.implementation == name)
+    if (name := filters.get("model")) is not None:
+        query = query.where(_has_key(connection, draft.c.document, "models", name))
+    return query
 
 
 def models(connection: sa.Connection, filters: Mapping[str, str | None], after: Key | None, limit: int) -> Page:
@@ -136,30 +196,62 @@ def models(connection: sa.Connection, filters: Mapping[str, str | None], after: 
     return _page(connection, query, [model.c.name], after, limit)
 
 
-def profiles(connection: sa.Connection, filters: Mapping[str, str | None], after: Key | None, limit: int) -> Page:
-    """Return profiles by name; filters: vendor, model (that it names or inherits).
+def profiles(
+    connection: sa.Connection,
+    filters: Mapping[str, str | None],
+    states: Collection[State],
+    after: Key | None,
+    limit: int,
+) -> Page:
+    """Return profiles in these states by name; filters: vendor, model (that it names or inherits).
 
-    Columns: name, extends, model_count.
+    Columns: name, extends, state, model_count.
     """
+    listed = sa.union_all(*_by_states(states, _published_profiles(filters), _profile_drafts(connection, filters)))
+    each = listed.subquery("listed").c
+    query = sa.select(each.name, each.extends, each.state, each.models).where(each.state.in_(states))
+    return _page(connection, query, [each.name], after, limit)
+
+
+def _published_profiles(filters: Mapping[str, str | None]) -> Query:
     profile, parent, entry = schema.profile, schema.profile.alias("parent"), schema.profile_entry
     count = sa.select(sa.func.count()).where(entry.c.profile_id == profile.c.id).scalar_subquery()
-    query = sa.select(profile.c.name, parent.c.name.label("extends"), count).select_from(
-        profile.outerjoin(parent, parent.c.id == profile.c.extends_id)
-    )
+    query = sa.select(
+        profile.c.name.label("name"),
+        parent.c.name.label("extends"),
+        sa.func.coalesce(schema.profile_state.c.state, State.PUBLISHED.value).label("state"),
+        count.label("models"),
+    ).select_from(profile.outerjoin(parent, parent.c.id == profile.c.extends_id).outerjoin(schema.profile_state))
     if (name := filters.get("vendor")) is not None:
         query = query.join(schema.vendor, schema.vendor.c.id == profile.c.vendor_id).where(schema.vendor.c.name == name)
     if (name := filters.get("model")) is not None:
-        naming = (
-            sa.select(entry.c.profile_id.label("id"))
-            .select_from(entry)
-            .join(schema.model)
-            .where(schema.model.c.name == name)
-        )
-        having = naming.cte("having_model", recursive=True)
-        below = schema.profile.alias("below")
-        having = having.union(sa.select(below.c.id).where(below.c.extends_id == having.c.id))
-        query = query.where(profile.c.id.in_(sa.select(having.c.id)))
-    return _page(connection, query, [profile.c.name], after, limit)
+        query = query.where(profile.c.id.in_(sa.select(lookup.naming([name]).c.id)))
+    return query
+
+
+def _profile_drafts(connection: sa.Connection, filters: Mapping[str, str | None]) -> Query:
+    draft = schema.profile_draft
+    state = sa.literal(State.DRAFT.value).label("state")
+    query = sa.select(draft.c.name, draft.c.extends, state, draft.c.model_count.label("models"))
+    if (name := filters.get("vendor")) is not None:
+        query = query.where(draft.c.name.startswith(f"{name}/", autoescape=True))
+    if (name := filters.get("model")) is not None:
+        query = query.where(_has_key(connection, draft.c.document, "values", name))
+    return query
+
+
+def hosts(connection: sa.Connection, label: Label | None, after: Key | None, limit: int) -> Page:
+    """Return hosts by name, those that have the label: name, document."""
+    query = sa.select(schema.host.c.name, schema.host.c.document)
+    if label is not None:
+        query = query.where(has_label(label))
+    return _page(connection, query, [schema.host.c.name], after, limit)
+
+
+def host(connection: sa.Connection, name: str) -> Row | None:
+    """Return a host: name, document."""
+    table = schema.host
+    return connection.execute(sa.select(table.c.name, table.c.document).where(table.c.name == name)).first()
 
 
 def variable_sets(connection: sa.Connection, filters: Mapping[str, str | None], after: Key | None, limit: int) -> Page:
@@ -181,16 +273,18 @@ def variable_sets(connection: sa.Connection, filters: Mapping[str, str | None], 
         query = query.where(table.c.digest.in_(having))
     if (variable := filters.get("variable")) is not None:
         stating = sa.select(schema.statement.c.model_id).where(schema.statement.c.variable == variable)
-        query = query.where(table.c.model_id.in_(stating)).where(_has_variable(connection, variable))
+        query = query.where(table.c.model_id.in_(stating)).where(
+            _has_key(connection, table.c.document, "variables", variable)
+        )
     return _page(connection, query, [table.c.digest], after, limit)
 
 
-def _has_variable(connection: sa.Connection, variable: str) -> sa.ColumnElement[bool]:
-    document = schema.variable_set.c.document
+def _has_key(connection: sa.Connection, document: sa.Column[str], field: str, key: str) -> sa.ColumnElement[bool]:
+    """Return the condition that the JSON object under a field of a document has a key."""
     if connection.dialect.name == "postgresql":
-        return sa.func.jsonb_exists(sa.cast(document, sa.dialects.postgresql.JSONB)["variables"], variable)
-    each = sa.func.json_each(document, "$.variables").table_valued("key")
-    return sa.exists(sa.select(each.c.key).where(each.c.key == variable))
+        return sa.func.jsonb_exists(sa.cast(document, sa.dialects.postgresql.JSONB)[field], key)
+    each = sa.func.json_each(document, f"$.{field}").table_valued("key")
+    return sa.exists(sa.select(each.c.key).where(each.c.key == key))
 
 
 def releases_with_sets(connection: sa.Connection, digests: Sequence[str]) -> dict[str, list[str]]:

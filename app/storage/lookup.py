@@ -1,14 +1,16 @@
 """Reading of domain objects by name, id or digest, many at a time."""
 
 import json
-from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
 from app.domain.document import Place
 from app.domain.model import Model, Statement
 from app.domain.profile import Values
+from app.domain.state import State
 from app.domain.value import Type, Value
 from app.domain.variable_set import VariableSet
 from app.storage import schema
@@ -19,7 +21,8 @@ Key = TypeVar("Key", str, int)
 _BATCH = 10_000
 
 
-def _batches(keys: Iterable[Key]) -> Iterator[list[Key]]:
+def batches(keys: Iterable[Key]) -> Iterator[list[Key]]:
+    """Iterate over the keys, once each, as many at a time as a statement takes."""
     # A name with a NUL character can be in no database, and PostgreSQL refuses to be asked for it.
     ordered = [key for key in dict.fromkeys(keys) if not isinstance(key, str) or "\0" not in key]
     for start in range(0, len(ordered), _BATCH):
@@ -29,7 +32,7 @@ def _batches(keys: Iterable[Key]) -> Iterator[list[Key]]:
 def ids(connection: sa.Connection, table: sa.Table, names: Iterable[str]) -> dict[str, int]:
     """Return the ids of the rows with these names; names that are not there are left out."""
     found: dict[str, int] = {}
-    for batch in _batches(names):
+    for batch in batches(names):
         rows = connection.execute(sa.select(table.c.name, table.c.id).where(table.c.name.in_(batch)))
         found.update((row.name, row.id) for row in rows)
     return found
@@ -39,7 +42,7 @@ def models(connection: sa.Connection, names: Iterable[str]) -> dict[str, Model]:
     """Return the device models of these names; names that are not there are left out."""
     stated: dict[str, dict[str, dict[str, Statement]]] = {}
     statement, off_value, model, vendor = schema.statement, schema.off_value, schema.model, schema.vendor
-    for batch in _batches(names):
+    for batch in batches(names):
         stated.update(
             (row.name, {}) for row in connection.execute(sa.select(model.c.name).where(model.c.name.in_(batch)))
         )
@@ -81,7 +84,7 @@ def profile_values(connection: sa.Connection, digests: Iterable[str]) -> dict[st
 
 
 def _documents(connection: sa.Connection, table: sa.Table, digests: Iterable[str]) -> Iterator[tuple[str, str]]:
-    for batch in _batches(digests):
+    for batch in batches(digests):
         rows = connection.execute(sa.select(table.c.digest, table.c.document).where(table.c.digest.in_(batch)))
         yield from ((row.digest, row.document) for row in rows)
 
@@ -119,19 +122,28 @@ def release_id(connection: sa.Connection, implementation: str, version: str) -> 
     return connection.execute(query).scalar_one_or_none()
 
 
-def implementing(connection: sa.Connection, models: Iterable[str]) -> list[tuple[str, str]]:
-    """Return the releases (implementation, version) that implement one of the models, in the order published."""
-    query = (
-        sa.select(schema.implementation.c.name, schema.release.c.version, schema.release.c.id)
-        .distinct()
-        .select_from(schema.release_model)
-        .join(schema.release)
-        .join(schema.implementation)
-        .join(schema.model, schema.model.c.id == schema.release_model.c.model_id)
-        .where(schema.model.c.name.in_([each for batch in _batches(models) for each in batch]))
-        .order_by(schema.release.c.id)
+def implementing(
+    connection: sa.Connection, models: Collection[str] | None, implementations: Collection[str] | None = None
+) -> list[tuple[str, str]]:
+    """Return the releases (implementation, version) that implement one of the models, in the order published.
+
+    None: any model; implementations: only of these.
+    """
+    query = sa.select(schema.implementation.c.name, schema.release.c.version).join_from(
+        schema.release, schema.implementation
     )
-    return [(row.name, row.version) for row in connection.execute(query)]
+    if models is not None:
+        having = (
+            sa.select(schema.release_model.c.release_id)
+            .join(schema.model, schema.model.c.id == schema.release_model.c.model_id)
+            .where(schema.model.c.name.in_([each for batch in batches(models) for each in batch]))
+        )
+        query = query.where(schema.release.c.id.in_(having))
+    if implementations is not None:
+        query = query.where(
+            schema.implementation.c.name.in_([each for batch in batches(implementations) for each in batch])
+        )
+    return [(row.name, row.version) for row in connection.execute(query.order_by(schema.release.c.id))]
 
 
 def profile_entries(connection: sa.Connection, profile_id: int) -> dict[str, tuple[str, str]]:
@@ -145,15 +157,17 @@ def profile_entries(connection: sa.Connection, profile_id: int) -> dict[str, tup
     return {name: (own, resolved) for name, own, resolved in rows}
 
 
-def resolved_entries(connection: sa.Connection, profile_ids: Iterable[int]) -> dict[int, dict[str, str]]:
-    """Return the digests of profiles' resolved values by model, with what they inherit.
+def resolved_entries(
+    connection: sa.Connection, profile_ids: Iterable[int], models: Collection[str] | None = None
+) -> dict[int, dict[str, str]]:
+    """Return the digests of profiles' resolved values by model, with what they inherit; models: only of these.
 
     An entry is resolved when it is published and stays so; a model that a profile does not name itself is that of the
     nearest profile above that names it.
     """
     entry, profile = schema.profile_entry, schema.profile
     found: dict[int, dict[str, str]] = {}
-    for batch in _batches(profile_ids):
+    for batch in batches(profile_ids):
         lineage = (
             sa.select(profile.c.id.label("below"), profile.c.id, profile.c.extends_id, sa.literal(0).label("depth"))
             .where(profile.c.id.in_(batch))
@@ -169,6 +183,7 @@ def resolved_entries(connection: sa.Connection, profile_ids: Iterable[int]) -> d
             .select_from(lineage)
             .join(entry, entry.c.profile_id == lineage.c.id)
             .join(schema.model, schema.model.c.id == entry.c.model_id)
+            .where(sa.true() if models is None else schema.model.c.name.in_(models))
             .order_by(lineage.c.depth.desc())
         )
         found.update((each, {}) for each in batch)
@@ -194,6 +209,69 @@ def sets_of_model(connection: sa.Connection, name: str) -> Iterator[tuple[str, s
 def stored_digests(connection: sa.Connection, table: sa.Table, digests: Iterable[str]) -> set[str]:
     """Return those of the digests that the table has."""
     found: set[str] = set()
-    for batch in _batches(digests):
+    for batch in batches(digests):
         found.update(connection.execute(sa.select(table.c.digest).where(table.c.digest.in_(batch))).scalars())
     return found
+
+
+def versions(connection: sa.Connection, implementation_id: int) -> dict[str, int]:
+    """Return the ids of an implementation's releases by version."""
+    table = schema.release
+    query = sa.select(table.c.version, table.c.id).where(table.c.implementation_id == implementation_id)
+    return {row.version: row.id for row in connection.execute(query)}
+
+
+def release_state(connection: sa.Connection, release_id: int) -> State:
+    """Return the state of a release that is published."""
+    table = schema.release_state
+    query = sa.select(table.c.state).where(table.c.release_id == release_id)
+    return State(connection.execute(query).scalar_one_or_none() or State.PUBLISHED)
+
+
+def profile_state(connection: sa.Connection, profile_id: int) -> State:
+    """Return the state of a profile that is published."""
+    table = schema.profile_state
+    query = sa.select(table.c.state).where(table.c.profile_id == profile_id)
+    return State(connection.execute(query).scalar_one_or_none() or State.PUBLISHED)
+
+
+@dataclass(frozen=True, slots=True)
+class NamingProfile:
+    """A profile that says something about a model, itself or by what it inherits."""
+
+    id: int
+    name: str
+    state: State
+
+
+def naming(models: Collection[str]) -> sa.CTE:
+    """Return the ids of the profiles that say something about one of the models, themselves or by inheritance."""
+    entry, below = schema.profile_entry, schema.profile.alias("below")
+    own = (
+        sa.select(entry.c.profile_id.label("id"))
+        .join_from(entry, schema.model)
+        .where(schema.model.c.name.in_([each for batch in batches(models) for each in batch]))
+    )
+    having = own.cte("having_model", recursive=True)
+    return having.union(sa.select(below.c.id).where(below.c.extends_id == having.c.id))
+
+
+def profiles_naming(connection: sa.Connection, models: Collection[str] | None = None) -> list[NamingProfile]:
+    """Return the profiles that say something about one of the models, None: all profiles; the newest first."""
+    table, state = schema.profile, schema.profile_state
+    query = sa.select(table.c.id, table.c.name, state.c.state).outerjoin_from(table, state).order_by(table.c.id.desc())
+    if models is not None:
+        query = query.where(table.c.id.in_(sa.select(naming(models).c.id)))
+    return [NamingProfile(row.id, row.name, State(row.state or State.PUBLISHED)) for row in connection.execute(query)]
+
+
+def put(connection: sa.Connection, key: sa.Column[Any], value: int, row: Mapping[str, Any]) -> None:
+    """Write a row in the place of the one with this key, or as a new one."""
+    table = key.table
+    if connection.execute(sa.update(table).where(key == value).values(row)).rowcount == 0:
+        connection.execute(sa.insert(table), {**row, key.name: value})
+
+
+def count_revision(connection: sa.Connection) -> None:
+    """Count that something was added or given another state."""
+    connection.execute(sa.update(schema.revision).values(number=schema.revision.c.number + 1))

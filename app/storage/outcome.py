@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 from app.domain.document import Fault, FaultCode, InvalidDocumentError, Place
+from app.domain.evolution import Broken
 from app.domain.problem import Problem
 
 _CONFLICTS = frozenset({FaultCode.ENTRY_CHANGED, FaultCode.VARIABLE_REDEFINED})
@@ -52,6 +53,7 @@ class Added:
     release_models: int = 0
     variables: int = 0
     off_values: int = 0
+    drafts: int = 0
     profiles: int = 0
     profile_models: int = 0
     profile_lists: int = 0
@@ -67,7 +69,11 @@ class Added:
 
 @dataclass(slots=True)
 class Outcome:
-    """What a publication added, and what of its listed profiles the release does not accept."""
+    """What a publication added, and what of its listed profiles the release does not accept.
+
+    overridden: what it breaks of earlier releases, and was published all the same for a reason given.
+    """
 
     added: Added = field(default_factory=Added)
     not_accepted: list[NotAccepted] = field(default_factory=list)
+    overridden: list[Broken] = field(default_factory=list)

@@ -12,10 +12,11 @@ from app.domain.model import Model
 from app.domain.name import ReleaseName, vendor_of
 from app.domain.problem import Problem
 from app.domain.profile import ProfileDocument, Values, Written, overlaid, typed
+from app.domain.state import State
 from app.domain.value import shown
 from app.domain.variable_set import VariableSet
 from app.domain.verdict import problems_accepting
-from app.storage import lookup, schema
+from app.storage import lookup, schema, state
 from app.storage.outcome import NotAccepted, Outcome, UnknownVendorError
 
 _PROBLEMS_SHOWN = 3
@@ -45,6 +46,7 @@ class _Standing:
     extends: str | None
     description: str | None
     entries: Mapping[str, tuple[str, str]]
+    state: State
 
 
 class ProfilePublication:
@@ -154,7 +156,8 @@ class ProfilePublication:
         ).all()
         for row in rows:
             entries = lookup.profile_entries(self._connection, row.id)
-            self._standing[row.name] = _Standing(row.id, row.extends, row.description, entries)
+            standing = lookup.profile_state(self._connection, row.id)
+            self._standing[row.name] = _Standing(row.id, row.extends, row.description, entries, standing)
         self._read_resolved({row.name for row in rows})
 
     def _read_resolved(self, names: set[str]) -> None:
@@ -172,6 +175,10 @@ class ProfilePublication:
             (at / "extends").fault(FaultCode.ENTRY_CHANGED, f"{profile.name} is published and {stands}")
         if standing and profile.description not in {None, standing.description}:
             (at / "description").fault(FaultCode.ENTRY_CHANGED, "is not the description published")
+        if standing and profile.state is not State.DRAFT:
+            state.check_state_asked(profile.state, standing.state, at)
+        if self._release and profile.state is State.DRAFT:
+            (at / "state").fault(FaultCode.INVALID_VALUE, "is draft: with a release its profiles are published")
         inherited: Mapping[str, str] = {}
         if profile.extends is not None:
             if profile.extends not in self._resolved:
@@ -351,7 +358,11 @@ class ProfilePublication:
                 "extends_id": parents.get(profile.extends or ""),
                 "description": profile.description,
             }
-            self._connection.execute(sa.insert(schema.profile), row)
+            inserted = sa.insert(schema.profile).values(row).returning(schema.profile.c.id)
+            profile_id = self._connection.execute(inserted).scalar_one()
+            if profile.state not in {None, State.DRAFT, State.PUBLISHED}:
+                state.set_profile_state(self._connection, profile_id, profile.state)
+            state.delete_profile_draft(self._connection, name)
             outcome.added.profiles += 1
 
 

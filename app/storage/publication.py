@@ -2,18 +2,22 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
 from app.domain.canonical import canonical_json, digest
 from app.domain.document import FaultCode, Place
+from app.domain.evolution import Evolution, EvolutionError
 from app.domain.model import Model, Statement
 from app.domain.name import ReleaseName, vendor_of
 from app.domain.profile import ProfileDocument
 from app.domain.release import ReleaseDocument
+from app.domain.state import State
 from app.domain.variable_set import VariableSet
-from app.storage import lookup, schema
-from app.storage.outcome import Outcome, UnknownVendorError, refuse_faults
+from app.storage import evolution, lookup, schema, state
+from app.storage.outcome import Added, Outcome, UnknownVendorError, refuse_faults
 from app.storage.profile_publication import ProfilePublication, PublishedRelease
 
 
@@ -43,7 +47,7 @@ def publish_vendor(connection: sa.Connection, name: str, title: str | None, url:
 
 
 def publish_profile(connection: sa.Connection, document: ProfileDocument, at: Place) -> Outcome:
-    """Publish a profile, or add models to it that it did not name.
+    """Publish a profile, or add models to it that it did not name. A draft of it is no more.
 
     Raises UnknownVendorError, ConflictError, InvalidDocumentError.
     """
@@ -56,16 +60,69 @@ def publish_profile(connection: sa.Connection, document: ProfileDocument, at: Pl
     return _finish(connection, outcome)
 
 
-def publish_release(connection: sa.Connection, name: ReleaseName, document: ReleaseDocument, at: Place) -> Outcome:
-    """Publish a release with the profiles that it lists, or add models and listed profiles to it.
+def draft_profile(
+    connection: sa.Connection, document: ProfileDocument, at: Place, written: Mapping[str, Any]
+) -> Outcome:
+    """Keep a profile as a draft, which has to be fit to be published; written: its document.
 
-    Raises UnknownVendorError, ConflictError, InvalidDocumentError; all faults of the document are reported at once.
+    Raises what publishing it would.
+    """
+    if lookup.ids(connection, schema.profile, [document.name]):
+        _fault_published(at)
+    with connection.begin_nested() as trial:
+        publish_profile(connection, document, at)
+        trial.rollback()
+    return Outcome(Added(drafts=int(state.put_profile_draft(connection, document, written))))
+
+
+def draft_release(
+    connection: sa.Connection, name: ReleaseName, document: ReleaseDocument, at: Place, written: Mapping[str, Any]
+) -> Outcome:
+    """Keep a release as a draft, which has to be fit to be published; written: its document.
+
+    The evolution gate waits until it is. Raises what publishing it would.
+    """
+    if lookup.release_id(connection, name.implementation, name.version) is not None:
+        _fault_published(at)
+    with connection.begin_nested() as trial:
+        tried = publish_release(connection, name, document, at, Gate(is_open=True))
+        trial.rollback()
+    added = Added(drafts=int(state.put_release_draft(connection, name, document, written)))
+    return Outcome(added, tried.not_accepted)
+
+
+def _fault_published(at: Place) -> None:
+    (at / "state").fault(FaultCode.ENTRY_CHANGED, "is published: it becomes no draft again")
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """How a release passes the evolution gate.
+
+    override: the reason why it may although it breaks it. whole: its document is all of a new release, so that what it
+    lacks is gone. is_open: it is not held against anything.
+    """
+
+    override: str | None = None
+    whole: bool = True
+    is_open: bool = False
+
+
+def publish_release(
+    connection: sa.Connection, name: ReleaseName, document: ReleaseDocument, at: Place, gate: Gate = Gate()
+) -> Outcome:
+    """Publish a release with the profiles that it lists, or add models and listed profiles to it. A draft is no more.
+
+    Raises UnknownVendorError, ConflictError, InvalidDocumentError, and EvolutionError where it breaks what earlier
+    releases gave; all faults of the document are reported at once.
     """
     outcome = Outcome()
     vendor_id = _vendor_id(connection, name.vendor)
     release_id = lookup.release_id(connection, name.implementation, name.version)
+    is_new = release_id is None
     if release_id is not None:
         _check_description(connection, release_id, document, at)
+        state.check_state_asked(document.state, lookup.release_state(connection, release_id), at)
     standing = lookup.release_models(connection, release_id) if release_id is not None else {}
     models = lookup.models(connection, document.sets)
     stated = _check_sets(name, document, standing, models)
@@ -101,12 +158,36 @@ def publish_release(connection: sa.Connection, name: ReleaseName, document: Rele
         _store_list(connection, release_id, names, outcome)
     if outcome.added:
         _store_digest(connection, release_id, name)
+    if is_new and document.state not in {None, State.DRAFT, State.PUBLISHED}:
+        state.set_release_state(connection, release_id, document.state)
+    state.delete_release_draft(connection, name)
+    if (new or is_new) and not gate.is_open:
+        _pass_gate(connection, name, release_id, new, outcome, gate, is_whole=is_new and gate.whole)
     return _finish(connection, outcome)
+
+
+def _pass_gate(
+    connection: sa.Connection,
+    name: ReleaseName,
+    release_id: int,
+    new: Mapping[str, VariableSet],
+    outcome: Outcome,
+    gate: Gate,
+    *,
+    is_whole: bool,
+) -> None:
+    sets = {each.digest: each for each in new.values()}
+    broken = evolution.broken_by(connection, name, None if is_whole else new.keys(), sets)
+    if broken and gate.override is None:
+        raise EvolutionError(str(name), broken)
+    if broken and gate.override is not None:
+        evolution.keep_override(connection, release_id, gate.override, broken)
+        outcome.overridden = broken
 
 
 def _finish(connection: sa.Connection, outcome: Outcome) -> Outcome:
     if outcome.added:
-        connection.execute(sa.update(schema.revision).values(number=schema.revision.c.number + 1))
+        lookup.count_revision(connection)
     return outcome
 
 
@@ -158,13 +239,8 @@ def _sets_of(
 def _store_release(
     connection: sa.Connection, name: ReleaseName, vendor_id: int, document: ReleaseDocument, outcome: Outcome
 ) -> int:
-    implementation = schema.implementation
-    found = lookup.ids(connection, implementation, [name.implementation])
-    if not found:
-        connection.execute(sa.insert(implementation), {"name": name.implementation, "vendor_id": vendor_id})
-        found = lookup.ids(connection, implementation, [name.implementation])
     row = {
-        "implementation_id": found[name.implementation],
+        "implementation_id": _implementation_id(connection, name.implementation, vendor_id),
         "version": name.version,
         "description": document.description,
     }
@@ -172,6 +248,28 @@ def _store_release(
     inserted = sa.insert(schema.release).values(row).returning(schema.release.c.id)
     release_id: int = connection.execute(inserted).scalar_one()
     return release_id
+
+
+def _implementation_id(connection: sa.Connection, name: str, vendor_id: int) -> int:
+    """Return the id of an implementation, which comes into being here where it is new."""
+    table = schema.implementation
+    found = lookup.ids(connection, table, [name])
+    if not found:
+        connection.execute(sa.insert(table), {"name": name, "vendor_id": vendor_id})
+        found = lookup.ids(connection, table, [name])
+    return found[name]
+
+
+def set_evolution(connection: sa.Connection, implementation: str, wanted: Evolution) -> bool:
+    """Set what the releases of an implementation are held to; return whether that, or the implementation, is new.
+
+    Raises UnknownVendorError.
+    """
+    vendor_id = _vendor_id(connection, vendor_of(implementation))
+    is_new = not lookup.ids(connection, schema.implementation, [implementation])
+    return (
+        evolution.set_evolution(connection, _implementation_id(connection, implementation, vendor_id), wanted) or is_new
+    )
 
 
 def _store_models(connection: sa.Connection, vendor_id: int, names: set[str], outcome: Outcome) -> None:

@@ -1,6 +1,7 @@
 """The tables. Rows are only ever added: triggers in the database refuse to change or delete what is published."""
 
 from sqlalchemy import (
+    Boolean,
     CheckConstraint,
     Column,
     ForeignKey,
@@ -152,6 +153,81 @@ release_digest = Table(
     metadata,
     Column("release_id", ForeignKey("release.id"), primary_key=True, autoincrement=False),
     Column("digest", Text, nullable=False),
+)
+
+# The states that releases and profiles were given since they were published; without a row here: published.
+STATES = "state IN ('published', 'deprecated', 'retired')"
+release_state = Table(
+    "release_state",
+    metadata,
+    Column("release_id", ForeignKey("release.id"), primary_key=True, autoincrement=False),
+    Column("state", Text, CheckConstraint(STATES, name="state"), nullable=False),
+)
+profile_state = Table(
+    "profile_state",
+    metadata,
+    Column("profile_id", ForeignKey("profile.id"), primary_key=True, autoincrement=False),
+    Column("state", Text, CheckConstraint(STATES, name="state"), nullable=False),
+)
+
+# Drafts are kept as they are written, apart from what is published: publishing one is publishing its document.
+release_draft = Table(
+    "release_draft",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("implementation", Name, nullable=False),
+    Column("version", Name, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("model_count", Integer, nullable=False),
+    Column("profile_count", Integer),
+    Column("document", Text, nullable=False),  # JSON
+    UniqueConstraint("implementation", "version"),
+)
+profile_draft = Table(
+    "profile_draft",
+    metadata,
+    Column("name", Name, primary_key=True),
+    Column("extends", Name),
+    Column("model_count", Integer, nullable=False),
+    Column("document", Text, nullable=False),  # JSON
+)
+
+# What releases of an implementation are held to; without a row here: to what app.domain.evolution says.
+evolution = Table(
+    "evolution",
+    metadata,
+    Column("implementation_id", ForeignKey("implementation.id"), primary_key=True, autoincrement=False),
+    Column("mode", Text, CheckConstraint("mode IN ('none', 'backward', 'full')", name="mode"), nullable=False),
+    Column("transitive", Boolean, nullable=False),
+)
+
+# Releases that were published although they break what they are held to, and why.
+evolution_override = Table(
+    "evolution_override",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("release_id", ForeignKey("release.id"), nullable=False, index=True),
+    Column("reason", Text, nullable=False),
+    Column("at", Text, nullable=False),  # ISO 8601, UTC
+    Column("broken", Text, nullable=False),  # JSON
+)
+
+# An operator's own; they may change and go.
+host = Table(
+    "host",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", Name, nullable=False, unique=True),
+    Column("document", Text, nullable=False),  # canonical JSON: releases and restrict
+)
+host_label = Table(
+    "host_label",
+    metadata,
+    Column("host_id", ForeignKey("host.id", ondelete="CASCADE"), nullable=False),
+    Column("name", Name, nullable=False),
+    Column("value", Name, nullable=False),
+    PrimaryKeyConstraint("host_id", "name"),
+    Index("ix_host_label_name_value", "name", "value"),
 )
 
 # How often anything was added: what is read is current while this number stands.

@@ -56,6 +56,7 @@ def test_the_answer_is_complete(asked: TestClient) -> None:
                     "configuration": {"num-queues": 8, "feature": False},
                     "carry_over": [],
                     "unchecked": [],
+                    "remedies": [],
                 }
             ],
         }

@@ -228,7 +228,8 @@ def test_the_answer_says_what_the_release_does_not_accept(registry: TestClient) 
         NIC: {"variables": {"num-queues": {**QUEUES, "allowed_values": ["1-4"]}}},
         "vendor-a.com/gpu": {"variables": {}},
     }
-    answer = registry.put(f"/releases/{FIRMWARE}@2", json={"models": small, "profiles": [P]})
+    document = {"models": small, "profiles": [P]}
+    answer = registry.put(f"/releases/{FIRMWARE}@2", json=document, params={"override": "smaller hardware"})
     assert answer.status_code == 201
     refused = answer.json()["not_accepted"]
     assert [(each["profile"], each["model"], each["problems"][0]["code"]) for each in refused] == [

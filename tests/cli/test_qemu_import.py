@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from app.cli.client import Registry
+from app.cli.client import Registry, RegistryError
 from app.cli.qemu import publication
 from app.cli.qemu.capture import Capture, CaptureError, Property
 from app.cli.qemu.properties import is_unset_marker
@@ -24,9 +24,9 @@ def capture(version: str) -> Capture:
     return Capture.load(DATA / f"qemu-{version}.json.gz")
 
 
-def publish(api: Registry, version: str) -> Published:
+def publish(api: Registry, version: str, override: str | None = "upstream's decision") -> Published:
     taken = capture(version)
-    return publication.publish(api, taken, RELEASE[version], lambda *_: None, dry_run=False)
+    return publication.publish(api, taken, RELEASE[version], lambda *_: None, override=override)
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
@@ -67,7 +67,41 @@ def test_both_captures_are_imported_and_again_nothing_is_added(api: Registry) ->
     }
     assert refused == {("model-not-supported", None), ("value-not-allowed", "x-native-hotplug")}
     for version in ("7.2", "10.0"):
-        assert not any(publish(api, version).added.values())
+        assert not any(publish(api, version, override=None).added.values())
+
+
+def test_qemu_10_does_not_give_all_that_qemu_7_gave(api: Registry) -> None:
+    """What the evolution gate finds between the releases, and why it is so."""
+    publish(api, "7.2")
+    with pytest.raises(RegistryError, match="evolution-gate") as refused:
+        publish(api, "10.0", override=None)
+    assert refused.value.problem is not None
+    broken: dict[tuple[str, str, str | None], set[str]] = {}
+    for each in refused.value.problem["broken"]:
+        assert (each["accepted_by"], each["refused_by"]) == (OLD, NEW)
+        for problem in each["problems"]:
+            key = (each["model"].removeprefix("qemu.org/"), problem["code"], problem.get("variable"))
+            broken.setdefault(key, set()).add(each["profile"].removeprefix("qemu.org/"))
+    every = {machine.name for machine in capture("7.2").machines if machine.name in capture("7.2").effective}
+    # QEMU 10.0 has no machine type before pc-i440fx-2.4: what only those needed off was made constant in 9.1.
+    until_1_6 = {"pc-i440fx-1.4", "pc-i440fx-1.5", "pc-i440fx-1.6"}
+    until_2_0 = {*until_1_6, "pc-i440fx-1.7", "pc-i440fx-2.0"}
+    expected: dict[tuple[str, str, str | None], set[str]] = {
+        # The build has no SPICE any more.
+        ("qxl", "model-not-supported", None): every,
+        ("qxl-vga", "model-not-supported", None): every,
+        # The switch was renamed and inverted (x-do-not-expose-native-hotplug-cap); pc-q35-6.1 alone has it off.
+        **{(port, "value-not-allowed", "x-native-hotplug"): {"pc-q35-6.1"} for port in RENAMED_SWITCH},
+        ("nec-usb-xhci", "cannot-be-off", "force-pcie-endcap"): until_2_0,
+        ("nec-usb-xhci", "cannot-be-off", "superspeed-ports-first"): until_2_0,
+        ("e1000", "cannot-be-off", "mitigation"): until_1_6,
+    }
+    assert broken == expected
+    passed = publish(api, "10.0", override="the old machine types are gone, and qxl with them")
+    assert len(passed.overridden) == len(refused.value.problem["broken"]) == refused.value.problem["broken_count"]
+    (override,) = api.get(f"/releases/{NEW}")["overrides"]
+    assert override["reason"] == "the old machine types are gone, and qxl with them"
+    assert len(override["broken"]) == len(passed.overridden)
 
 
 # The few real exceptions between 7.2 and 10.0, each with its reason.
@@ -212,7 +246,7 @@ def test_a_part_of_a_capture_can_be_imported_and_the_rest_later(api: Registry) -
     api.put("/vendors/qemu.org", {})
     assert publication.publish(api, part, NEW, lambda *_: None, dry_run=True).added["releases"] == 1
     assert api.find(f"/releases/{NEW}") is None
-    some = publication.publish(api, part, NEW, lambda *_: None, dry_run=False)
+    some = publication.publish(api, part, NEW, lambda *_: None)
     assert (some.models, some.profiles, some.added["profile_models"]) == (2, 2, 4)
     rest = publish(api, "10.0")
     assert (rest.added["release_models"], rest.added["profiles"]) == (339, 62)
@@ -229,7 +263,7 @@ def test_a_property_whose_type_changes_keeps_the_type_that_it_has(api: Registry)
         "speed": Property("speed", "str", "10"),
     }
     changed = replace(taken, properties={"virtio-net-pci": card}, effective={})
-    published = publication.publish(api, changed, NEW, lambda *_: None, dry_run=False)
+    published = publication.publish(api, changed, NEW, lambda *_: None, override="a part alone")
     assert {(find.variable, find.published, find.found) for find in published.finds if find.where == "its type"} == {
         ("mq", "bool", "str"),
         ("speed", "int", "str"),

@@ -53,7 +53,7 @@ def test_a_live_qemu_says_what_cannot_be_migrated(taken: Capture) -> None:
 def test_a_live_qemu_is_published(taken: Capture, api: Registry) -> None:
     release = publication.default_name(taken)
     assert release == f"qemu.org/qemu-system-x86_64@{taken.version}"
-    published = publication.publish(api, taken, release, lambda *_: None, dry_run=False)
+    published = publication.publish(api, taken, release, lambda *_: None)
     assert (published.models, published.profiles) == (len(DEVICES), 2)
     (uas,) = api.get("/variable-sets", model="qemu.org/usb-uas")["items"]
     assert uas["migratable"] is False

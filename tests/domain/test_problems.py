@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from app.domain.problem import RULES, ProblemCode
+from app.domain.problem import RULES, Problem, ProblemCode
+from app.domain.state import State
 from app.domain.verdict import Device, Policy
 from tests.domain.world import NIC, World, codes, device, variable
 
@@ -27,7 +28,7 @@ def world() -> World:
 
 @dataclass(frozen=True)
 class Case:
-    """A question, and the problems that it is to find; at: the destination."""
+    """A question, and the problems that it is to find; at: the destination; known: what is said of it already."""
 
     code: ProblemCode
     found: list[tuple[str, str | None]]
@@ -35,6 +36,7 @@ class Case:
     at: str = NEW
     build: Callable[[], World] = world
     policy: Policy = Policy.PERMISSIVE
+    known: Problem | None = None
 
 
 def _with(at: str, **variables: object) -> Callable[[], World]:
@@ -167,12 +169,31 @@ CASES = [
         at=OLD,
         policy=Policy.STRICT,
     ),
+    Case(
+        ProblemCode.RELEASE_RETIRED,
+        [("release-retired", None)],
+        device(OLD),
+        at=THREE,
+        build=lambda: world().publish(THREE, {NIC: {"queues": QUEUES}}, state=State.RETIRED),
+    ),
+    Case(
+        ProblemCode.PROFILE_RETIRED,
+        [("profile-retired", None)],
+        device(OLD, "vendor-a.com/old"),
+        build=lambda: world().profile("vendor-a.com/old", {NIC: {"queues": 8}}, State.RETIRED),
+    ),
+    Case(
+        ProblemCode.UNKNOWN_HOST,
+        [("unknown-host", None)],
+        device(OLD),
+        known=Problem(ProblemCode.UNKNOWN_HOST, "no host there is registered"),
+    ),
 ]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.code.value)
 def test_a_problem_is_found(case: Case) -> None:
-    verdict = case.build().ask(case.asked, case.at, policy=case.policy)
+    verdict = case.build().ask(case.asked, case.at, policy=case.policy, problem=case.known)
     assert codes(verdict) == case.found
     assert not verdict.compatible
     assert verdict.configuration is None

@@ -9,7 +9,8 @@ from app.domain.name import ReleaseName
 from app.domain.profile import Profile
 from app.domain.question import Answer, Destination, Question
 from app.domain.release import Release, ReleaseDocument
-from app.domain.verdict import Device, Policy, Verdict
+from app.domain.state import State
+from app.domain.verdict import Device, Policy, Registry, Verdict
 
 NIC = "vendor-a.com/nic"
 
@@ -35,7 +36,11 @@ class World:
         self._profiles: dict[str, Profile] = {}
 
     def publish(
-        self, release: str, models: Mapping[str, Mapping[str, Any]], profiles: Sequence[str] | None = None
+        self,
+        release: str,
+        models: Mapping[str, Mapping[str, Any]],
+        profiles: Sequence[str] | None = None,
+        state: State = State.PUBLISHED,
     ) -> "World":
         """Publish a release: per model its set's document, or just its variables."""
         at = Place()
@@ -48,12 +53,13 @@ class World:
             assert not list(standing.contradictions(variable_set, name.vendor))
             added = standing.additions(variable_set, name.vendor)
             self._models[model] = standing.with_statements(name.vendor, added)
-        self._releases[release] = Release(name, read.sets, None if profiles is None else frozenset(profiles))
+        listed = None if profiles is None else frozenset(profiles)
+        self._releases[release] = Release(name, read.sets, listed, state)
         return self
 
-    def profile(self, name: str, values: Mapping[str, Mapping[str, Any]]) -> "World":
+    def profile(self, name: str, values: Mapping[str, Mapping[str, Any]], state: State = State.PUBLISHED) -> "World":
         """Publish a profile's resolved values."""
-        self._profiles[name] = Profile(name, values)
+        self._profiles[name] = Profile(name, values, state)
         return self
 
     def model(self, name: str) -> Model | None:
@@ -76,9 +82,13 @@ class World:
         """Return the answer on a VM's devices at one destination."""
         return self.question(devices, policy).at(destination)
 
+    def lookups(self) -> Registry:
+        """Return the lookups of a verdict."""
+        return _Lookups(self)
+
     def question(self, devices: Sequence[Device], policy: Policy) -> Question:
         """Return the question about a VM's devices."""
-        return Question(devices, _Lookups(self), policy)
+        return Question(devices, self.lookups(), policy)
 
 
 class _Lookups:

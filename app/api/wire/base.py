@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJson
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
+from app.domain.state import State
 from app.domain.value import INT_MAX, INT_MIN, MAX_TEXT
 
 Item = TypeVar("Item")
@@ -21,6 +22,9 @@ Int64 = Annotated[int, Field(strict=True, ge=INT_MIN, le=INT_MAX)]
 Text = Annotated[str, Field(strict=True, max_length=MAX_TEXT)]
 Value = StrictBool | Int64 | Text
 Name = Annotated[str, Field(min_length=1, max_length=400)]
+
+
+Published = Annotated[State, Field(strict=False, description="deprecated: a warning in verdicts; retired: a problem")]
 
 
 class Page(Shape, Generic[Item]):

@@ -8,6 +8,7 @@ from pydantic import Field
 from app.api.wire.base import Name, Shape, Value
 from app.api.wire.problem import Allowed, Problem, VerdictWarning
 from app.domain.allowed import MAX_LISTED
+from app.domain.problem import ProblemCode
 from app.domain.verdict import Policy
 
 MAX_DEVICES = 1_000
@@ -24,6 +25,7 @@ class Detail(StrEnum):
     VERDICT = "verdict"
     PROBLEMS = "problems"
     FULL = "full"
+    SUMMARY = "summary"
 
 
 class Device(Shape):
@@ -52,14 +54,26 @@ class Vm(Shape):
     devices: list[Device] = Field(min_length=1)
 
 
-class Destination(Shape):
-    """A host that the devices may go to."""
+Restrict = Annotated[
+    dict[str, dict[str, Annotated[list[Allowed], Field(max_length=MAX_LISTED)]]],
+    Field(description="per model and variable, the only values that this host allows"),
+]
+Label = Annotated[str, Field(min_length=1, max_length=511, description="`name=value`, or `name` for any value")]
 
-    id: Id | None = Field(default=None, description="yours; defaults to the position, from 0", examples=["host-17"])
-    releases: list[Name] = Field(min_length=1, max_length=100, description="what it runs, in its order of preference")
-    restrict: dict[str, dict[str, Annotated[list[Allowed], Field(max_length=MAX_LISTED)]]] = Field(
-        default_factory=dict, description="per model and variable, the only values that this host allows"
+
+class Destination(Shape):
+    """A host that the devices may go to: what it runs, or the name it is registered by; or many registered hosts."""
+
+    id: Id | None = Field(default=None, description="yours; defaults to the host, or the position from 0")
+    releases: list[Name] | None = Field(
+        default=None, min_length=1, max_length=100, description="what it runs, in its order of preference"
     )
+    restrict: Restrict = Field(default_factory=dict)
+    host: Id | None = Field(default=None, description="a registered host", examples=["host-17"])
+    label: Label | None = Field(
+        default=None, description="all registered hosts that have the label: name or name=value"
+    )
+    all_hosts: bool = Field(default=False, description="all registered hosts")
 
 
 class Question(Shape):
@@ -73,8 +87,17 @@ class Question(Shape):
     policy: Annotated[Policy, Field(strict=False)] = Policy.STRICT
     detail: Annotated[Detail, Field(strict=False)] = Field(
         default=Detail.PROBLEMS,
-        description="verdict: yes or no; problems: and why; full: and the configuration to apply, at most 50,000 pairs",
+        description="verdict: yes or no; problems: and why; full: and what to apply, at most 50,000 pairs; "
+        "summary: per VM where it may go, and the reasons for the other destinations summed up",
     )
+
+
+class Remedy(Shape):
+    """A change to a running device."""
+
+    variable: str
+    before: Value = Field(alias="from")
+    after: Value = Field(alias="to")
 
 
 class DeviceAnswer(Shape):
@@ -92,6 +115,14 @@ class DeviceAnswer(Shape):
     unchecked: list[str] = Field(
         description="variables whose values nothing can check: free strings, and values that each host resolves"
     )
+    remedies: list[Remedy] = Field(
+        description="the smallest set of changes to runtime variables of the source after which it would be compatible"
+    )
+    arguments: list[str] | None = Field(
+        default=None,
+        description="with `render`: what the destination's program is started with, each as it receives it, "
+        "no shell quoting; null if incompatible or not expressible, which a warning says",
+    )
 
 
 class DestinationAnswer(Shape):
@@ -103,7 +134,29 @@ class DestinationAnswer(Shape):
     devices: list[DeviceAnswer] = Field(default_factory=list, description="in the order asked; not with detail verdict")
 
 
-class Answer(Shape):
-    """The answers in the order asked: by VM, then by destination."""
+class Reason(Shape):
+    """Why a VM cannot go to some of the destinations."""
 
-    results: list[DestinationAnswer]
+    count: int = Field(description="to how many")
+    code: ProblemCode
+    message: str
+    variable: str | None = None
+    release: str = Field(description="the release there whose problem it is")
+    devices: list[str] = Field(description="the devices of the VM that are concerned")
+    examples: list[str] = Field(description="the first five of these destinations")
+
+
+class VmSummary(Shape):
+    """Where one VM may go, with `detail=summary`."""
+
+    vm: str | None = Field(default=None, description="only where `vms` were asked")
+    compatible: bool = Field(description="whether there is a destination that all its devices may go to")
+    possible: list[str] = Field(description="the destinations that all its devices may go to, in the order asked")
+    impossible: int = Field(description="how many others there are")
+    reasons: list[Reason] = Field(description="why not to the others, the most frequent first; one may have several")
+
+
+class Answer(Shape):
+    """The answers in the order asked: by VM, then by destination; with `detail=summary` one for each VM."""
+
+    results: list[DestinationAnswer | VmSummary]

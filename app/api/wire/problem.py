@@ -4,6 +4,7 @@ from pydantic import Field
 
 from app.api.wire.base import Shape, Value
 from app.domain.document import FaultCode
+from app.domain.evolution import Broken as DomainBroken
 from app.domain.problem import RULES, Caution, ProblemCode, WarningCode
 from app.domain.problem import Problem as DomainProblem
 
@@ -17,6 +18,7 @@ class StepRange(Shape):
 
 
 Allowed = Value | StepRange
+MAX_BROKEN = 1_000
 _RULES = "\n".join(f"- `{code.value}`: {rule}" for code, rule in RULES.items())
 
 
@@ -48,6 +50,16 @@ class FaultShape(Shape):
     parameter: str | None = Field(default=None, description="the parameter in the path or the query")
 
 
+class Broken(Shape):
+    """A profile that one release accepts for a model, and another one does not."""
+
+    profile: str
+    model: str
+    accepted_by: str
+    refused_by: str
+    problems: list[Problem]
+
+
 class ErrorShape(Shape):
     """An error (RFC 9457); what programs look at is `code`."""
 
@@ -57,6 +69,10 @@ class ErrorShape(Shape):
     code: str = Field(description="stable; the codes of each operation are listed with its responses")
     detail: str
     faults: list[FaultShape] = Field(default_factory=list, description="every fault of the request at once")
+    broken: list[Broken] = Field(
+        default_factory=list, description=f"of evolution-gate: what earlier releases gave, at most {MAX_BROKEN:,}"
+    )
+    broken_count: int = 0
 
 
 def problem_document(problem: DomainProblem) -> dict[str, object]:
@@ -69,6 +85,17 @@ def problem_document(problem: DomainProblem) -> dict[str, object]:
     if problem.allowed is not None:
         document["allowed"] = problem.allowed
     return document
+
+
+def broken_document(broken: DomainBroken) -> dict[str, object]:
+    """Return in JSON what a release breaks."""
+    return {
+        "profile": broken.profile,
+        "model": broken.model,
+        "accepted_by": broken.accepted_by,
+        "refused_by": broken.refused_by,
+        "problems": [problem_document(each) for each in broken.problems],
+    }
 
 
 def warning_document(caution: Caution) -> dict[str, object]:

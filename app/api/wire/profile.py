@@ -1,16 +1,22 @@
 """Profiles on the wire."""
 
-from typing import Literal
+from typing import Annotated
 
 from pydantic import Field
 
-from app.api.wire.base import Name, Shape, Value
+from app.api.wire.base import Name, Published, Shape, Value
 from app.api.wire.variable_set import Description
+from app.domain.state import State
 
 Values = dict[str, dict[str, Value | None]]
 OWN_VALUES = (
     "per model the values that differ from the parent's; a variable that is not named is off, null takes one out again"
 )
+
+
+Asked = Annotated[
+    State, Field(strict=False, description="of something new: draft is kept apart, until it is published")
+]
 
 
 class ProfileDocument(Shape):
@@ -20,7 +26,7 @@ class ProfileDocument(Shape):
     extends: Name = Field(default="", description="the profile whose values these overlay")
     description: Description = ""
     values: Values = Field(description=OWN_VALUES)
-    state: Literal["published"] = "published"
+    state: Asked = State.PUBLISHED
 
 
 class NamedProfileDocument(Shape):
@@ -30,7 +36,7 @@ class NamedProfileDocument(Shape):
     extends: Name = Field(default="", description="the profile whose values these overlay")
     description: Description = ""
     values: Values = Field(description=OWN_VALUES)
-    state: Literal["published"] = "published"
+    state: Asked = State.PUBLISHED
 
 
 class StoredProfile(Shape):
@@ -39,7 +45,7 @@ class StoredProfile(Shape):
     name: str
     extends: str | None
     description: str | None
-    state: Literal["published"] = "published"
+    state: Published
     values: Values = Field(description=f"{OWN_VALUES}; with `resolved=true` all that hold, inherited ones included")
 
 
@@ -48,5 +54,5 @@ class ListedProfile(Shape):
 
     name: str
     extends: str | None
-    state: Literal["published"] = "published"
+    state: Published
     model_count: int = Field(description="how many models it names itself")

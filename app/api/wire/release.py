@@ -1,13 +1,12 @@
 """Releases and what comes of publishing on the wire."""
 
-from typing import Literal
-
 from pydantic import Field
 
-from app.api.wire.base import Name, Shape
-from app.api.wire.problem import Problem
-from app.api.wire.profile import ProfileDocument
+from app.api.wire.base import Name, Published, Shape
+from app.api.wire.problem import Broken, Problem
+from app.api.wire.profile import Asked, ProfileDocument
 from app.api.wire.variable_set import Description, SetDocument
+from app.domain.state import State
 
 
 class ReleaseDocument(Shape):
@@ -20,7 +19,7 @@ class ReleaseDocument(Shape):
         "No list: it says nothing about profiles; an empty one: it supports none",
     )
     description: Description = ""
-    state: Literal["published"] = "published"
+    state: Asked = State.PUBLISHED
 
 
 class Added(Shape):
@@ -32,6 +31,7 @@ class Added(Shape):
     release_models: int = Field(default=0, description="variable sets added to the release")
     variables: int = Field(default=0, description="variables that a model did not have before")
     off_values: int = Field(default=0, description="variables that gained an off value")
+    drafts: int = Field(default=0, description="1 if a draft was kept where there was none")
     profiles: int = 0
     profile_models: int = Field(default=0, description="models that profiles gained")
     profile_lists: int = Field(default=0, description="1 if the release had no list of profiles before")
@@ -56,6 +56,10 @@ class Publication(Shape):
         default_factory=list, description="per listed profile and model, what the release does not accept and why"
     )
 
+    overridden: list[Broken] = Field(
+        default_factory=list, description="what it breaks of earlier releases; published all the same with `override`"
+    )
+
 
 class ReleaseModel(Shape):
     """A model of a release."""
@@ -64,17 +68,36 @@ class ReleaseModel(Shape):
     digest: str = Field(description="of its variable set: GET /variable-sets/{digest}")
 
 
+class Overridden(Shape):
+    """A profile entry that an earlier release accepts, and that this one was allowed to break."""
+
+    profile: str
+    model: str
+    accepted_by: str
+    refused_by: str
+    problems: list[str]
+
+
+class Override(Shape):
+    """That the release passed the evolution gate although it breaks it."""
+
+    reason: str
+    at: str = Field(description="when, in UTC (ISO 8601)")
+    broken: list[Overridden]
+
+
 class StoredRelease(Shape):
     """A published release."""
 
     release: str = Field(examples=["qemu.org/qemu-system-x86_64@10.0.13"])
     implementation: str
     version: str
-    state: Literal["published"] = "published"
+    state: Published
     description: str | None
     digest: str = Field(description="of the whole release as it stands: its models' digests and its list of profiles")
     models: list[ReleaseModel]
     profiles: list[str] | None = Field(description="null: it says nothing about profiles")
+    overrides: list[Override] = Field(description="why it was published although it breaks earlier releases' profiles")
 
 
 class ListedRelease(Shape):
@@ -83,7 +106,7 @@ class ListedRelease(Shape):
     release: str
     implementation: str
     version: str
-    state: Literal["published"] = "published"
+    state: Published
     digest: str
     model_count: int
     profile_count: int | None = Field(description="null: it says nothing about profiles")

@@ -9,6 +9,7 @@ from app.cli.client import Registry
 from app.cli.qemu.capture import Capture
 from app.cli.qemu.properties import Value
 from app.cli.qemu.release import VENDOR, Find, Known, QemuRelease, qualified
+from app.domain.evolution import numeric
 
 Progress = Callable[[str, int, int], None]
 
@@ -23,6 +24,7 @@ class Published:
     profiles: int
     added: Mapping[str, int]
     not_accepted: Sequence[Mapping[str, Any]]
+    overridden: Sequence[Mapping[str, Any]]
     finds: Sequence[Find]
 
 
@@ -31,8 +33,16 @@ def default_name(capture: Capture) -> str:
     return f"{VENDOR}/qemu-system-{capture.target}@{capture.version}"
 
 
-def publish(registry: Registry, capture: Capture, release: str, progress: Progress, *, dry_run: bool) -> Published:
-    """Publish a capture as a release; raises RegistryError.
+def publish(
+    registry: Registry,
+    capture: Capture,
+    release: str,
+    progress: Progress,
+    *,
+    dry_run: bool = False,
+    override: str | None = None,
+) -> Published:
+    """Publish a capture as a release; override: why it may break earlier ones. Raises RegistryError.
 
     progress is told (what is done, how much of it, of how much).
     """
@@ -42,7 +52,7 @@ def publish(registry: Registry, capture: Capture, release: str, progress: Progre
     qemu = QemuRelease(capture, known)
     document = qemu.document()
     progress("publishing", 0, 1)
-    answer = registry.put(f"/releases/{release}", document, dry_run=dry_run)
+    answer = registry.put(f"/releases/{release}", document, dry_run=dry_run, override=override)
     progress("publishing", 1, 1)
     return Published(
         release,
@@ -51,6 +61,7 @@ def publish(registry: Registry, capture: Capture, release: str, progress: Progre
         len(document["profiles"]),
         answer["added"],
         answer["not_accepted"],
+        answer["overridden"],
         qemu.finds,
     )
 
@@ -58,8 +69,8 @@ def publish(registry: Registry, capture: Capture, release: str, progress: Progre
 def _read_known(registry: Registry, capture: Capture, release: str, progress: Progress) -> Known:
     implementation, _, version = release.partition("@")
     releases = {each["version"] for each in registry.items("/releases", implementation=implementation)}
-    lower = [each for each in releases if _numeric(each) < _numeric(version)]
-    earlier = _read_sets(registry, implementation, max(lower, key=_numeric)) if lower else {}
+    lower = [each for each in releases if numeric(each) < numeric(version)]
+    earlier = _read_sets(registry, implementation, max(lower, key=numeric)) if lower else {}
     own = _read_sets(registry, implementation, version) if version in releases else {}
     statements, profiles = {}, {}
     models = [qualified(device) for device in capture.device_types]
@@ -78,12 +89,6 @@ def _read_known(registry: Registry, capture: Capture, release: str, progress: Pr
 def _read_sets(registry: Registry, implementation: str, version: str) -> Mapping[str, Mapping[str, Any]]:
     found = registry.items("/variable-sets", implementation=implementation, version=version)
     return {each["model"]: each for each in found}
-
-
-def _numeric(version: str) -> tuple[tuple[int, int | str], ...]:
-    """Return what versions are compared by: numeric components as numbers, others as text after them."""
-    parts = version.replace("-", ".").replace("+", ".").split(".")
-    return tuple((0, int(part)) if part.isdigit() else (1, part) for part in parts)
 
 
 def grouped(finds: Sequence[Find]) -> Sequence[tuple[str, str, str, int, int]]:

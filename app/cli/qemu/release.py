@@ -198,10 +198,10 @@ class QemuRelease:
 
     @cached_property
     def _machines(self) -> Sequence[MachineType]:
-        """The machine types that become profiles: those under which the values of some device type are known."""
+        """The machine types that become profiles, the oldest first: some device's values are known under each."""
         return [
             machine
-            for machine in self._capture.machines
+            for machine in sorted(self._capture.machines, key=lambda machine: machine.age or ((), machine.name))
             if any(self._is_known(machine, device) for device in self._capture.device_types)
         ]
 

@@ -1,0 +1,94 @@
+"""Differences: what two releases or two profiles say otherwise of a device model."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Response
+from fastapi.exceptions import RequestValidationError
+
+from app.api.access import Registry
+from app.api.answer import json_response
+from app.api.errors import unknown
+from app.api.parameters import Filter
+from app.api.publishing import INVALID, NOT_FOUND
+from app.api.wire.diff import Diff
+from app.domain import difference
+from app.domain.difference import Difference
+from app.domain.name import vendor_of
+from app.domain.profile import Profile
+from app.domain.release import Release
+from app.storage.catalog import Standing
+
+router = APIRouter(tags=["fleets"])
+
+Compared = Annotated[str, Query(max_length=400)]
+
+
+@router.get("/diff", response_model=Diff, response_model_exclude_unset=True, responses={**NOT_FOUND, **INVALID})
+def get_diff(
+    registry: Registry,
+    before: Annotated[Compared, Query(alias="from", description="a release, or a profile")],
+    after: Annotated[Compared, Query(alias="to", description="another one")],
+    model: Filter = None,
+) -> Response:
+    """Return what was added, removed and changed from one to the other, and which direction of migration that closes.
+
+    A migration goes forward from the first to the second. Of profiles all resolved values are compared: a device made
+    with one is another hardware than one made with the other.
+    """
+    if ("@" in before) != ("@" in after):
+        error = {"type": "value_error", "loc": ("query", "to"), "msg": "a release differs from a release only"}
+        raise RequestValidationError([error])
+    return json_response(registry.ask(lambda current: _answer(before, after, model, current)))
+
+
+def _answer(before: str, after: str, model: str | None, current: Standing) -> dict[str, Any]:
+    is_release = "@" in before
+    one, other = (_release(each, current) if is_release else _profile(each, current) for each in (before, after))
+    sides = [_models(one), _models(other)]
+    names = sorted({*sides[0], *sides[1]}) if model is None else [model]
+    current.load((one, other), names)
+    models = {name: list(map(_document, _differences(name, one, other, current))) for name in names}
+    return {"from": before, "to": after, "models": {name: found for name, found in models.items() if found}}
+
+
+def _release(name: str, current: Standing) -> Release:
+    found = current.release(name)
+    if found is None:
+        raise unknown(name, "release")
+    return found
+
+
+def _profile(name: str, current: Standing) -> Profile:
+    found = current.profile(name)
+    if found is None:
+        raise unknown(name, "profile")
+    return found
+
+
+def _models(one: Release | Profile) -> Sequence[str]:
+    return list(one.sets if isinstance(one, Release) else one.values)
+
+
+def _differences(name: str, one: Release | Profile, other: Release | Profile, current: Standing) -> list[Difference]:
+    model = current.model(name)
+    if model is None:
+        return []
+    if isinstance(one, Release) and isinstance(other, Release):
+        vendors = (one.name.vendor, other.name.vendor)
+        return difference.between_releases(model, vendors, one.sets.get(name), other.sets.get(name))
+    if isinstance(one, Profile) and isinstance(other, Profile):
+        vendors = (vendor_of(one.name), vendor_of(other.name))
+        return difference.between_profiles(model, vendors, one.values.get(name), other.values.get(name))
+    return []
+
+
+def _document(each: Difference) -> dict[str, Any]:
+    return {
+        "variable": each.variable,
+        "change": each.change.value,
+        **({} if each.before is None else {"from": each.before}),
+        **({} if each.after is None else {"to": each.after}),
+        "message": each.message,
+        "closes": {direction.value: extent.value for direction, extent in (each.closes or {}).items()},
+    }

@@ -1,0 +1,98 @@
+"""Hosts: what an operator says each of them runs."""
+
+import json
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Query, Response
+from fastapi.exceptions import RequestValidationError
+
+from app.api import examples, paging
+from app.api.access import Reading, Writing
+from app.api.answer import json_response
+from app.api.body import JsonRoute
+from app.api.compatibility import restrictions
+from app.api.errors import unknown
+from app.api.parameters import HostName
+from app.api.publishing import BODY_ERRORS, INVALID, NOT_FOUND, UNAUTHORIZED
+from app.api.wire.base import Page
+from app.api.wire.host import HostDocument, HostRegistration, StoredHost
+from app.domain.name import ReleaseName, is_release_name
+from app.storage import listing, lookup
+from app.storage.host import Label, delete_host, labels_of, put_host
+
+router = APIRouter(route_class=JsonRoute, tags=["hosts"])
+
+LabelFilter = Annotated[
+    str | None, Query(max_length=511, pattern=r"^[^\x00-\x1f]+$", description="`name=value`, or `name` for any value")
+]
+
+
+@router.put(
+    "/hosts/{host}",
+    status_code=201,
+    response_model=HostRegistration,
+    responses={
+        200: {"model": HostRegistration, "description": "it was registered before"},
+        **BODY_ERRORS,
+        **UNAUTHORIZED,
+    },
+)
+def put_registered_host(
+    host: HostName,
+    document: Annotated[HostDocument, Body(openapi_examples=examples.example("what a host runs", examples.HOST))],
+    writing: Writing,
+) -> Response:
+    """Register what a host runs, in the place of what was registered of it."""
+    invalid = [place for place, each in enumerate(document.releases) if not is_release_name(each)]
+    if invalid:
+        message = "is no release: <implementation>@<version>"
+        raise RequestValidationError(
+            [{"type": "value_error", "loc": ("body", "releases", place), "msg": message} for place in invalid]
+        )
+    is_new = put_host(writing.connection, host, document.releases, restrictions(document.restrict), document.labels)
+    content = {
+        "host": host,
+        "dry_run": writing.dry_run,
+        "unknown_releases": [
+            each
+            for each in dict.fromkeys(document.releases)
+            if lookup.release_id(writing.connection, *_parts(each)) is None
+        ],
+    }
+    status = HTTPStatus.CREATED if is_new else HTTPStatus.OK
+    return json_response(content, status)
+
+
+def _parts(release: str) -> tuple[str, str]:
+    name = ReleaseName.parse(release)
+    return name.implementation, name.version
+
+
+@router.get("/hosts", response_model=Page[StoredHost], responses=INVALID)
+def list_hosts(reading: Reading, at: paging.ByName, label: LabelFilter = None) -> dict[str, Any]:
+    """List the registered hosts by name, those that have the label."""
+    page = listing.hosts(reading, None if label is None else Label.parse(label), at.after, at.limit)
+    labels = labels_of(reading, [row.name for row in page.rows])
+    items = [_stored(row.name, row.document, labels.get(row.name, {})) for row in page.rows]
+    return paging.answer(page, items)
+
+
+@router.get("/hosts/{host}", response_model=StoredHost, responses={**NOT_FOUND, **INVALID})
+def get_host(host: HostName, reading: Reading) -> dict[str, Any]:
+    """Return a registered host."""
+    found = listing.host(reading, host)
+    if found is None:
+        raise unknown(host, "host")
+    return _stored(host, found.document, labels_of(reading, [host]).get(host, {}))
+
+
+def _stored(name: str, document: str, labels: dict[str, str]) -> dict[str, Any]:
+    return {"host": name, **json.loads(document), "labels": labels}
+
+
+@router.delete("/hosts/{host}", status_code=204, responses={**NOT_FOUND, **INVALID, **UNAUTHORIZED})
+def forget_host(host: HostName, writing: Writing) -> None:
+    """Forget a host."""
+    if not delete_host(writing.connection, host):
+        raise unknown(host, "host")

@@ -1,0 +1,71 @@
+"""Implementations: what their releases are held to."""
+
+from http import HTTPStatus
+from typing import Annotated, Any
+
+import sqlalchemy as sa
+from fastapi import APIRouter, Body, Response
+
+from app.api import examples
+from app.api.access import Reading, Writing
+from app.api.answer import json_response
+from app.api.body import JsonRoute
+from app.api.errors import unknown
+from app.api.parameters import NewImplementation
+from app.api.publishing import INVALID, NOT_FOUND, PUBLICATION
+from app.api.wire.implementation import ImplementationDocument, StoredImplementation
+from app.domain.evolution import Evolution, numeric
+from app.domain.name import is_name, vendor_of
+from app.storage import lookup, schema
+from app.storage.evolution import evolution_of
+from app.storage.publication import set_evolution
+
+router = APIRouter(route_class=JsonRoute, tags=["implementations"])
+
+
+@router.put(
+    "/implementations/{implementation:path}",
+    status_code=201,
+    response_model=StoredImplementation,
+    responses={**PUBLICATION, 200: {"model": StoredImplementation, "description": "that is what they are held to"}},
+)
+def put_implementation(
+    implementation: NewImplementation,
+    document: Annotated[
+        ImplementationDocument, Body(openapi_examples=examples.example("the strictest", examples.IMPLEMENTATION))
+    ],
+    writing: Writing,
+) -> Response:
+    """Set what the releases of an implementation are held to from now on; what is published stays."""
+    wanted = Evolution(document.evolution, document.transitive)
+    status = HTTPStatus.CREATED if set_evolution(writing.connection, implementation, wanted) else HTTPStatus.OK
+    content = _stored(writing.connection, implementation)
+    return json_response(content, status)
+
+
+@router.get(
+    "/implementations/{implementation:path}",
+    response_model=StoredImplementation,
+    responses={**NOT_FOUND, **INVALID},
+)
+def get_implementation(implementation: str, reading: Reading) -> dict[str, Any]:
+    """Return an implementation: its releases, and what they are held to."""
+    found = _stored(reading, implementation) if is_name(implementation) else None
+    if found is None:
+        raise unknown(implementation, "implementation")
+    return found
+
+
+def _stored(connection: sa.Connection, name: str) -> dict[str, Any] | None:
+    implementation_id = lookup.ids(connection, schema.implementation, [name]).get(name)
+    if implementation_id is None:
+        return None
+    evolution = evolution_of(connection, implementation_id)
+    versions = sorted(lookup.versions(connection, implementation_id), key=lambda each: (numeric(each), each))
+    return {
+        "implementation": name,
+        "vendor": vendor_of(name),
+        "evolution": evolution.mode.value,
+        "transitive": evolution.transitive,
+        "releases": [f"{name}@{version}" for version in versions],
+    }

@@ -1,0 +1,103 @@
+"""The support matrix: which release supports which profile."""
+
+import csv
+import io
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Response
+
+from app.api.access import Registry
+from app.api.answer import json_response
+from app.api.errors import ApiError
+from app.api.publishing import INVALID
+from app.api.wire.problem import problem_document
+from app.api.wire.support_matrix import SupportMatrix
+from app.domain.document import FaultCode, Place
+from app.domain.matrix import Cell, Row, matrix
+from app.storage.catalog import Standing
+
+router = APIRouter(tags=["fleets"])
+
+MAX_CELLS = 100_000
+Names = Annotated[list[Annotated[str, Query(max_length=400)]] | None, Query()]
+
+
+@router.get(
+    "/support-matrix",
+    response_model=SupportMatrix,
+    responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}}, **INVALID},
+)
+def get_support_matrix(
+    registry: Registry,
+    profile: Annotated[Names, Query(description="only these profiles; may be repeated")] = None,
+    model: Annotated[Names, Query(description="only what is said of these models; may be repeated")] = None,
+    implementation: Annotated[Names, Query(description="only releases of these; may be repeated")] = None,
+    accept: Annotated[str | None, Header(description="text/csv for a table")] = None,
+) -> Response:
+    """Return for each profile and release whether every device that the profile speaks of can be there, and why not.
+
+    At most 100,000 cells. In CSV a cell is `yes`, `no: <reason>`, or `17/20: <reason>` where some models are accepted.
+    """
+    releases, rows = registry.ask(lambda current: _answer(current, profile, model, implementation))
+    if accept is not None and _prefers_csv(accept):
+        return Response(_csv(releases, rows), media_type="text/csv")
+    content = {"releases": releases, "rows": [_row(each) for each in rows]}
+    return json_response(content)
+
+
+def _answer(
+    current: Standing, profiles: list[str] | None, models: list[str] | None, implementations: list[str] | None
+) -> tuple[list[str], list[Row]]:
+    chosen = [each for each in current.profiles(models) if profiles is None or each.name in profiles]
+    releases = current.releases(models, implementations)
+    if len(chosen) * len(releases) > MAX_CELLS:
+        at = Place()
+        message = f"is of {len(chosen) * len(releases):,} cells, of which {MAX_CELLS:,} may be asked at once"
+        at.fault(FaultCode.LIMIT_EXCEEDED, message)
+        at.raise_faults()
+    return [str(each.name) for each in releases], list(matrix(chosen, releases, current, models or ()))
+
+
+def _prefers_csv(accept: str) -> bool:
+    """Return whether text/csv is asked for, and no JSON before it."""
+    kinds = [each.partition(";")[0].strip() for each in accept.split(",")]
+    wanted = [kind for kind in kinds if kind in {"text/csv", "application/json", "application/*", "*/*"}]
+    if not wanted:
+        message = f"the support matrix is application/json or text/csv, not {accept}"
+        raise ApiError(HTTPStatus.NOT_ACCEPTABLE, "not-acceptable", message)
+    return wanted[0] == "text/csv"
+
+
+def _csv(releases: Sequence[str], rows: Sequence[Row]) -> str:
+    text = io.StringIO()
+    table = csv.writer(text)
+    table.writerow(["profile", *releases])
+    table.writerows([row.profile, *(_shown(cell) for cell in row.cells)] for row in rows)
+    return text.getvalue()
+
+
+def _shown(cell: Cell) -> str:
+    if cell.compatible:
+        return "yes"
+    how_far = f"{cell.accepted}/{cell.models}" if cell.accepted else "no"
+    more = f" and {cell.problem_count - 1} more" if cell.problem_count > 1 else ""
+    return f"{how_far}: {cell.problems[0].message}{more}"
+
+
+def _row(row: Row) -> dict[str, object]:
+    return {
+        "profile": row.profile,
+        "cells": [
+            {
+                "release": cell.release,
+                "compatible": cell.compatible,
+                "problems": [problem_document(each) for each in cell.problems],
+                "problem_count": cell.problem_count,
+                "accepted_models": cell.accepted,
+                "model_count": cell.models,
+            }
+            for cell in row.cells
+        ],
+    }

@@ -1,0 +1,33 @@
+"""Differences on the wire."""
+
+from typing import Any
+
+from pydantic import Field
+
+from app.api.wire.base import Shape
+from app.domain.difference import ChangeKind, Direction, Extent
+
+
+class Difference(Shape):
+    """One difference of a device model."""
+
+    variable: str | None = Field(description="null: it is about the model as a whole")
+    change: ChangeKind
+    before: Any = Field(
+        default=None,
+        alias="from",
+        description="of profiles the value; of releases the variable's document as far as it differs; absent if none",
+    )
+    after: Any = Field(default=None, alias="to")
+    message: str
+    closes: dict[Direction, Extent] = Field(
+        description="the directions that it closes (forward: from → to), always or for some values of the variable"
+    )
+
+
+class Diff(Shape):
+    """What differs between two releases or two profiles, by device model; models without a difference are left out."""
+
+    before: str = Field(alias="from")
+    after: str = Field(alias="to")
+    models: dict[str, list[Difference]]

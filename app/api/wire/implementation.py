@@ -1,0 +1,34 @@
+"""Implementations on the wire."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from app.api.wire.base import Shape
+from app.domain.evolution import Mode
+
+EvolutionMode = Annotated[
+    Mode,
+    Field(
+        strict=False,
+        description="backward: whatever published profile the previous release accepts for a model, a new one accepts "
+        "too; full: and the other way round; none: nothing is asked",
+    ),
+]
+
+
+class ImplementationDocument(Shape):
+    """What the releases of an implementation are held to from now on."""
+
+    evolution: EvolutionMode = Mode.BACKWARD
+    transitive: bool = Field(default=False, description="held against all earlier releases, not the previous one alone")
+
+
+class StoredImplementation(Shape):
+    """A product that provides devices, and what its releases are held to."""
+
+    implementation: str
+    vendor: str
+    evolution: EvolutionMode
+    transitive: bool
+    releases: list[str] = Field(description="its versions, the lowest first")

@@ -1,0 +1,32 @@
+"""The support matrix on the wire."""
+
+from pydantic import Field
+
+from app.api.wire.base import Shape
+from app.api.wire.problem import Problem
+from app.domain.matrix import MAX_PROBLEMS
+
+
+class Cell(Shape):
+    """The verdict on a profile at a release."""
+
+    release: str
+    compatible: bool = Field(description="whether every device that the profile speaks of can be there, policy strict")
+    problems: list[Problem] = Field(description=f"at most the first {MAX_PROBLEMS}")
+    problem_count: int
+    accepted_models: int = Field(description="for how many of its models the release accepts the profile")
+    model_count: int = Field(description="of how many models the profile speaks")
+
+
+class Row(Shape):
+    """A profile at every release."""
+
+    profile: str
+    cells: list[Cell] = Field(description="in the order of `releases`")
+
+
+class SupportMatrix(Shape):
+    """Every profile at every release."""
+
+    releases: list[str]
+    rows: list[Row]

@@ -1,0 +1,212 @@
+"""The difference of two releases or two profiles, per device model, and which direction of migration it closes."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from app.domain.allowed import AllowedValues
+from app.domain.model import Model
+from app.domain.profile import Values
+from app.domain.value import Value, same, shown
+from app.domain.variable import Variable
+from app.domain.variable_set import VariableSet
+
+
+class ChangeKind(StrEnum):
+    """What became of a variable or of a whole model."""
+
+    ADDED = "added"
+    REMOVED = "removed"
+    CHANGED = "changed"
+
+
+class Direction(StrEnum):
+    """Where a migration goes: `forward` is from the first to the second of what is compared."""
+
+    FORWARD = "forward"
+    BACKWARD = "backward"
+
+
+class Extent(StrEnum):
+    """Which devices a closed direction is closed to: `always` all of them, `in-part` those with some values."""
+
+    ALWAYS = "always"
+    IN_PART = "in-part"
+
+
+Closed = Mapping[Direction, Extent]
+_BOTH: Closed = {Direction.FORWARD: Extent.ALWAYS, Direction.BACKWARD: Extent.ALWAYS}
+# What a variable's document says of it beyond what people call it.
+_COMPARED = ("type", "init_value", "off_value", "allowed_values", "settable", "runtime", "scope", "resolved_by_host")
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One difference of a model; variable is None where it is about the model as a whole."""
+
+    variable: str | None
+    change: ChangeKind
+    message: str
+    before: object = None
+    after: object = None
+    closes: Closed | None = None
+
+
+def between_releases(
+    model: Model, vendors: tuple[str, str], before: VariableSet | None, after: VariableSet | None
+) -> list[Difference]:
+    """Return what two releases say differently of a model; None: the release does not implement it.
+
+    vendors: whose releases they are, from which follows which off values hold between them.
+    """
+    if before is None or after is None:
+        return [] if before is after else [_model_only_in(model.name, after)]
+    if before.digest == after.digest:
+        return []
+    off = model.off_values(*vendors)
+    found = list(_set_differences(before, after))
+    for name in sorted(before.variables.keys() | after.variables.keys()):
+        found += _variable_differences(name, before.variables.get(name), after.variables.get(name), off.get(name))
+    return found
+
+
+def between_profiles(
+    model: Model, vendors: tuple[str, str], before: Values | None, after: Values | None
+) -> list[Difference]:
+    """Return what two profiles' resolved values differ in for a model; None: the profile says nothing about it.
+
+    A variable that a profile does not name is off; where its off value is known, naming it with that value is the same.
+    """
+    if before is None or after is None:
+        if before is after:
+            return []
+        kind = ChangeKind.REMOVED if after is None else ChangeKind.ADDED
+        which = "second" if after is None else "first"
+        return [Difference(None, kind, f"the {which} profile says nothing about {model.name}", closes=_BOTH)]
+    off = model.off_values(*vendors)
+    found = []
+    for name in sorted(before.keys() | after.keys()):
+        one, other = before.get(name, off.get(name)), after.get(name, off.get(name))
+        if same(one, other):
+            continue
+        kind = ChangeKind.CHANGED
+        if name not in before or name not in after:
+            kind = ChangeKind.REMOVED if name in before else ChangeKind.ADDED
+        message = f"{name} is {_shown_or_off(one)} in the first and {_shown_or_off(other)} in the second"
+        found.append(Difference(name, kind, message, one, other, _BOTH))
+    return found
+
+
+def _shown_or_off(value: Value | None) -> str:
+    return "left at its unknown off value" if value is None else shown(value)
+
+
+def _model_only_in(name: str, after: VariableSet | None) -> Difference:
+    if after is None:
+        message = f"{name} is gone: no device of it can go there"
+        return Difference(None, ChangeKind.REMOVED, message, closes={Direction.FORWARD: Extent.ALWAYS})
+    message = f"{name} is new: no device of it can come back"
+    return Difference(None, ChangeKind.ADDED, message, closes={Direction.BACKWARD: Extent.ALWAYS})
+
+
+def _set_differences(before: VariableSet, after: VariableSet) -> Iterator[Difference]:
+    if before.migratable != after.migratable:
+        gone = "can no longer be migrated" if before.migratable else "can be migrated now"
+        message = f"a device {gone}"
+        yield Difference(None, ChangeKind.CHANGED, message, before.migratable, after.migratable, _BOTH)
+    one, other = before.document(), after.document()
+    if one["blocks_migration"] != other["blocks_migration"]:
+        message = "the configurations that cannot be migrated are others"
+        closes = dict.fromkeys(Direction, Extent.IN_PART)
+        yield Difference(None, ChangeKind.CHANGED, message, one["blocks_migration"], other["blocks_migration"], closes)
+    if one["constraints"] != other["constraints"]:
+        closes = {}
+        if set(after.constraint_texts) - set(before.constraint_texts):
+            closes[Direction.FORWARD] = Extent.IN_PART
+        if set(before.constraint_texts) - set(after.constraint_texts):
+            closes[Direction.BACKWARD] = Extent.IN_PART
+        message = "the constraints are others"
+        yield Difference(None, ChangeKind.CHANGED, message, one["constraints"], other["constraints"], closes)
+
+
+def _variable_differences(
+    name: str, before: Variable | None, after: Variable | None, off: Value | None
+) -> Iterator[Difference]:
+    if before is None or after is None:
+        there = before or after
+        if there is not None:
+            yield _only_on_one_side(name, there, off, is_added=before is None)
+        return
+    one, other = before.document(), after.document()
+    fields = [field for field in _COMPARED if one.get(field) != other.get(field)]
+    if not fields:
+        return
+    was = {field: one.get(field) for field in fields}
+    now = {field: other.get(field) for field in fields}
+    closes = _closed_between(before, after)
+    yield Difference(name, ChangeKind.CHANGED, _changed_message(name, before, after, fields), was, now, closes)
+
+
+def _only_on_one_side(name: str, there: Variable, off: Value | None, *, is_added: bool) -> Difference:
+    """Return that a variable is on one side alone: on the other it is off."""
+    to_it, from_it = (Direction.FORWARD, Direction.BACKWARD) if is_added else (Direction.BACKWARD, Direction.FORWARD)
+    closes: dict[Direction, Extent] = {}
+    if there.is_backend:
+        why = "it is the host's own and is never compared"
+    elif off is None:
+        closes = dict(_BOTH)
+        why = "it has no off value, so nothing says what it is where it is not known"
+    else:
+        if off not in there.allowed:
+            closes[to_it] = Extent.ALWAYS
+        elif not there.allowed.is_within(AllowedValues.only(off)):
+            closes[from_it] = Extent.IN_PART
+        why = (
+            f"it cannot be off ({shown(off)})"
+            if off not in there.allowed
+            else f"it has to be off ({shown(off)}) where it is not known"
+            if closes
+            else f"it is always {shown(off)}, which is its off value"
+        )
+        if off not in there.allowed:
+            closes[from_it] = Extent.ALWAYS
+    kind = ChangeKind.ADDED if is_added else ChangeKind.REMOVED
+    stated = {field: value for field, value in there.document().items() if field in _COMPARED and value != []}
+    message = f"{name} is {'new' if is_added else 'gone'}: {why}"
+    return Difference(name, kind, message, None if is_added else stated, stated if is_added else None, closes)
+
+
+def _closed_between(before: Variable, after: Variable) -> Closed:
+    if before.is_backend and after.is_backend:
+        return {}
+    if before.type is not after.type:
+        return dict.fromkeys(Direction, Extent.IN_PART)
+    sides = {Direction.FORWARD: (before, after), Direction.BACKWARD: (after, before)}
+    closes = {}
+    for direction, (here, there) in sides.items():
+        if here.allowed.is_within(there.allowed):
+            continue
+        is_disjoint = here.allowed.intersection(there.allowed).is_empty
+        closes[direction] = Extent.ALWAYS if is_disjoint else Extent.IN_PART
+    return closes
+
+
+def _changed_message(name: str, before: Variable, after: Variable, fields: Sequence[str]) -> str:
+    said = []
+    if "type" in fields:
+        said.append(f"was {before.type.value}, is {after.type.value}")
+    if "init_value" in fields:
+        said.append(f"is {shown(after.init_value)} in a new device, not {shown(before.init_value)}")
+    if "allowed_values" in fields and before.settable and after.settable:
+        said.append(f"allows {after.allowed.shown()}, not {before.allowed.shown()}")
+    if "settable" in fields:
+        said.append(f"can be set now: {after.allowed.shown()}" if after.settable else "cannot be set any more")
+    if "off_value" in fields:
+        said.append("states another off value")
+    if "scope" in fields:
+        said.append(f"is {after.scope.value}, not {before.scope.value}")
+    if "runtime" in fields:
+        said.append("can be changed on a running device now" if after.runtime else "cannot be changed while running")
+    if "resolved_by_host" in fields:
+        said.append("has other values that each host decides")
+    return f"{name} " + ", ".join(said)

@@ -1,0 +1,95 @@
+"""The support matrix: which release supports which profile, and why not."""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from app.domain.problem import Problem, ProblemCode
+from app.domain.profile import Profile
+from app.domain.release import Release
+from app.domain.state import State
+from app.domain.verdict import Registry, problems_accepting
+
+# More problems of one cell are counted, not told.
+MAX_PROBLEMS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """The verdict on a profile at a release: whether every device that the profile speaks of can be there.
+
+    accepted, models: of how many models the release accepts the profile, and of how many the profile speaks.
+    problems: at most MAX_PROBLEMS. problem_count: how many there are.
+    """
+
+    release: str
+    compatible: bool
+    problems: tuple[Problem, ...]
+    problem_count: int
+    accepted: int
+    models: int
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A profile and its cells, in the order of the releases."""
+
+    profile: str
+    cells: tuple[Cell, ...]
+
+
+class Acceptance:
+    """Which release accepts which profile for which model, steps 1 to 6 of a verdict; equal content is judged once."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        # The registry gives equal content as one object, which these keep alive.
+        self._accepted: dict[tuple[int, int, str], tuple[object, object]] = {}
+
+    def problems(self, profile: Profile, name: str, release: Release) -> Sequence[Problem]:
+        """Return why the release does not accept the profile for the model of this name, which it speaks of."""
+        values, own = profile.values[name], release.sets.get(name)
+        key = (id(values), id(own), release.name.vendor)
+        if own is not None and key in self._accepted:
+            return ()
+        model = self._registry.model(name)
+        if model is None:
+            return ()
+        problems = problems_accepting(values, model, str(release.name), own)
+        if not problems:
+            self._accepted[key] = (values, own)
+        return problems
+
+
+def matrix(
+    profiles: Sequence[Profile], releases: Sequence[Release], registry: Registry, models: Collection[str] = ()
+) -> Iterator[Row]:
+    """Iterate over the rows of the support matrix; models: only what is said of these, none: of all."""
+    acceptance = Acceptance(registry)
+    for profile in profiles:
+        named = sorted(model for model in profile.values if not models or model in models)
+        yield Row(profile.name, tuple(_cell(profile, named, release, acceptance) for release in releases))
+
+
+def _cell(profile: Profile, models: Sequence[str], release: Release, acceptance: Acceptance) -> Cell:
+    problems = list(_problems_of_states(profile, release))
+    supported = [model for model in models if model in release.sets]
+    accepted = 0
+    for model in models if supported else ():
+        found = acceptance.problems(profile, model, release)
+        accepted += not found
+        problems += [replace(each, message=f"{model}: {each.message}") for each in found]
+    if not supported:
+        message = f"{release.name} implements none of the {len(models)} models that {profile.name} speaks of"
+        problems.append(Problem(ProblemCode.MODEL_NOT_SUPPORTED, message))
+    told = tuple(problems[:MAX_PROBLEMS])
+    return Cell(str(release.name), not problems, told, len(problems), accepted, len(models))
+
+
+def _problems_of_states(profile: Profile, release: Release) -> Iterator[Problem]:
+    """Steps 7 and 8."""
+    if release.state is State.RETIRED:
+        yield Problem(ProblemCode.RELEASE_RETIRED, f"{release.name} is retired")
+    if profile.state is State.RETIRED:
+        yield Problem(ProblemCode.PROFILE_RETIRED, f"{profile.name} is retired")
+    if release.profiles is not None and profile.name not in release.profiles:
+        yield Problem(ProblemCode.PROFILE_NOT_LISTED, f"{release.name} does not list {profile.name}")
