@@ -36,9 +36,10 @@ def get_support_matrix(
     implementation: Annotated[Names, Query(description="only releases of these; may be repeated")] = None,
     accept: Annotated[str | None, Header(description="text/csv for a table")] = None,
 ) -> Response:
-    """Return for each profile and release whether every device that the profile speaks of can be there, and why not.
+    """Return for each profile and release whether every device of it that the release implements can be there.
 
-    At most 100,000 cells. In CSV a cell is `yes`, `no: <reason>`, or `17/20: <reason>` where some models are accepted.
+    Policy strict: a release that lists profiles has to list it. At most 100,000 cells. In CSV a cell is `yes`,
+    `yes 17/20` where the release implements only some of the models, or `no 17/20: <reason>`.
     """
     releases, rows = registry.ask(lambda current: _answer(current, profile, model, implementation))
     if accept is not None and _prefers_csv(accept):
@@ -79,11 +80,11 @@ def _csv(releases: Sequence[str], rows: Sequence[Row]) -> str:
 
 
 def _shown(cell: Cell) -> str:
+    how_far = "" if cell.accepted == cell.models else f" {cell.accepted}/{cell.models}"
     if cell.compatible:
-        return "yes"
-    how_far = f"{cell.accepted}/{cell.models}" if cell.accepted else "no"
+        return f"yes{how_far}"
     more = f" and {cell.problem_count - 1} more" if cell.problem_count > 1 else ""
-    return f"{how_far}: {cell.problems[0].message}{more}"
+    return f"no{how_far}: {cell.problems[0].message}{more}"
 
 
 def _row(row: Row) -> dict[str, object]:
@@ -96,6 +97,7 @@ def _row(row: Row) -> dict[str, object]:
                 "problems": [problem_document(each) for each in cell.problems],
                 "problem_count": cell.problem_count,
                 "accepted_models": cell.accepted,
+                "refused_models": cell.refused,
                 "model_count": cell.models,
             }
             for cell in row.cells

@@ -1,17 +1,21 @@
 """profile-registry check: asks whether devices may go elsewhere."""
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import orjson
 import typer
+from rich.text import Text
 
 from app.cli.client import Registry, RegistryError
-from app.cli.output import AsJson, fail, print_json, print_table, reasons, verdict
+from app.cli.output import AsJson, fail, print_json, print_table, reasons, refuse, verdict
 from app.settings import ClientSettings
 
 _INCOMPATIBLE = 1
+_NAMED = 3
+_REASONS = 5
 
 
 def check(  # noqa: PLR0913, PLR0917 (each is an option of the command)
@@ -29,29 +33,43 @@ def check(  # noqa: PLR0913, PLR0917 (each is an option of the command)
         list[str] | None,
         typer.Option(help="A release that it may go to; may be repeated. None: all that implement the model."),
     ] = None,
+    host: Annotated[
+        list[str] | None, typer.Option(help="A registered host that it may go to; may be repeated.")
+    ] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(help="All registered hosts with this label, name or name=value.")
+    ] = None,
     policy: Annotated[str, typer.Option(help="strict or permissive.")] = "strict",
+    render: Annotated[
+        str | None, typer.Option(help="Also what the destination's program is started with: qemu or vfio-user.")
+    ] = None,
     *,
     as_json: AsJson = False,
 ) -> None:
     """Ask whether devices can be re-created elsewhere: exit status 0 compatible, 1 incompatible, 2 could not ask.
 
-    With several destinations, 0 means that every one of them is compatible.
+    With several destinations, 0 means that every one of them is compatible. Of a question with "detail": "summary", 0
+    means that every VM has somewhere to go; it shows for each VM where, and the reasons for the other hosts summed up.
 
-    Example:
+    Examples:
 
         profile-registry check --model qemu.org/virtio-net-pci --profile qemu.org/pc-q35-7.2
         --source qemu.org/qemu-system-x86_64@7.2.22 --destination qemu.org/qemu-system-x86_64@10.0.13
+
+        profile-registry check drain.json
     """
     if (question is None) == (model is None):
         fail("check asks of one device, --model …, or of a question in a file: profile-registry check --help")
-    document = (
-        _read(question) if question is not None else _short(model, source, profile, value or [], destination, policy)
-    )
+    document = _read(question) if question is not None else _short(model, source, profile, value or [], policy)
+    destinations: list[dict[str, Any]] = [{"id": release, "releases": [release]} for release in destination or []]
+    destinations += [{"host": each} for each in host or []] + [{"label": each} for each in label or []]
+    if destinations:
+        document["destinations"] = destinations
     try:
         with Registry(ClientSettings()) as registry:
-            answer = registry.post("/compatibility", document)
+            answer = registry.post("/compatibility", document, **({} if render is None else {"render": render}))
     except RegistryError as error:
-        fail(str(error))
+        refuse(error, as_json=as_json)
     if as_json:
         print_json(answer)
     else:
@@ -71,7 +89,6 @@ def _short(
     source: str | None,
     profile: str | None,
     values: list[str],
-    destinations: list[str] | None,
     policy: str,
 ) -> dict[str, Any]:
     device: dict[str, Any] = {"model": model, "release": source, "profile": profile, "values": {}}
@@ -80,13 +97,13 @@ def _short(
         if not equals:
             fail(f"--value is name=value, not {each}")
         device["values"][name] = written
-    question: dict[str, Any] = {"devices": [device], "policy": policy, "detail": "full"}
-    if destinations:
-        question["destinations"] = [{"id": release, "releases": [release]} for release in destinations]
-    return question
+    return {"devices": [device], "policy": policy, "detail": "full"}
 
 
 def _print(answer: Any) -> None:
+    if any("possible" in result for result in answer["results"]):
+        _print_summary(answer)
+        return
     rows = []
     for result in answer["results"]:
         where = f"{result['vm']} → {result['destination']}" if "vm" in result else result["destination"]
@@ -94,11 +111,32 @@ def _print(answer: Any) -> None:
         if not devices:
             rows.append((where, "", verdict(is_compatible=result["compatible"]), ""))
         for device in devices:
-            warnings = "\n".join(f"warning: {each['message']}" for each in device["warnings"])
-            why = "\n".join(filter(None, (reasons(device["problems"]), warnings)))
+            said = [reasons(device["problems"])]
+            said += [f"remedy: set {each['variable']} to {each['to']}" for each in device["remedies"]]
+            said += [f"warning: {each['message']}" for each in device["warnings"]]
+            if device.get("arguments"):
+                said.append(shlex.join(device["arguments"]))
+            why = "\n".join(filter(None, said))
             rows.append((where, device["id"], verdict(is_compatible=device["compatible"]), why))
             where = ""
     print_table(("destination", "device", "verdict", "why"), rows)
+
+
+def _print_summary(answer: Any) -> None:
+    rows = []
+    for result in answer["results"]:
+        hosts = len(result["possible"]) + result["impossible"]
+        where = f"{len(result['possible']):,} of {hosts:,}: {', '.join(result['possible'][:_NAMED])}"
+        where += " …" if len(result["possible"]) > _NAMED else ""
+        told = [
+            f"{each['count']:,}: {each['message']} ({', '.join(each['devices'][:_NAMED])})"
+            for each in result["reasons"][:_REASONS]
+        ]
+        more = len(result["reasons"]) - _REASONS
+        told += [f"… and {more} more reasons"] if more > 0 else []
+        is_compatible = result["compatible"]
+        rows.append((result.get("vm", ""), Text(where, style="green" if is_compatible else "red"), "\n".join(told)))
+    print_table(("vm", "may go to", "not to the others: hosts, reason, devices"), rows)
 
 
 def _end(answer: Any) -> NoReturn:

@@ -51,6 +51,10 @@ class Registry:
         """Return what is at a path; raises RegistryError."""
         return self._request("GET", path, params=parameters)
 
+    def text(self, path: str, kind: str, **parameters: Parameter) -> str:
+        """Return what is at a path as text of a kind (a media type); raises RegistryError."""
+        return self._send("GET", path, {"Accept": kind}, params=parameters).text
+
     def find(self, path: str, **parameters: Parameter) -> Any:
         """Return what is at a path, None if the registry has no such thing; raises RegistryError."""
         try:
@@ -86,14 +90,17 @@ class Registry:
         self._request("DELETE", path)
 
     def _request(self, method: str, path: str, **more: Any) -> Any:
-        headers = {"Content-Type": "application/json"} if "content" in more else {}
+        response = self._send(method, path, {"Content-Type": "application/json"} if "content" in more else {}, **more)
+        return _json(response) if response.content else None
+
+    def _send(self, method: str, path: str, headers: Mapping[str, str], **more: Any) -> httpx.Response:
         try:
             response = self._http.request(method, quote(path, safe="/@:"), headers=headers, **more)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             message = f"{self._url} cannot be reached: {error} (REGISTRY_URL says where the registry is)"
             raise RegistryError(message) from error
         if response.is_success:
-            return _json(response) if response.content else None
+            return response
         raise _error(response)
 
 

@@ -2,9 +2,11 @@
 
 import typer
 
-from app.cli import importing
+from app.cli import hosts, importing
 from app.cli.checking import check
 from app.cli.demonstration import demo
+from app.cli.difference import diff
+from app.cli.planning import baseline, impact, matrix
 from app.cli.service import migrate, serve
 
 app = typer.Typer(
@@ -17,8 +19,13 @@ app = typer.Typer(
 app.command()(serve)
 app.command()(migrate)
 app.command()(check)
+app.command()(baseline)
+app.command()(diff)
+app.command()(matrix)
+app.command()(impact)
 app.command()(demo)
 app.add_typer(importing.commands, name="import")
+app.add_typer(hosts.commands, name="host")
 
 
 def main() -> None:

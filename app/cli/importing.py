@@ -1,7 +1,9 @@
 """profile-registry import: publishes what vendors' tools and binaries say of their devices."""
 
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +14,7 @@ from app.cli.client import Registry, RegistryError
 from app.cli.output import AsJson, fail, print_json, print_line, print_table, progress_bar, refuse
 from app.cli.qemu import publication
 from app.cli.qemu.capture import Capture, CaptureError
+from app.cli.qemu.cpu import publish_cpu_models, take_cpu_models
 from app.cli.qemu.live import take_capture
 from app.domain.name import InvalidNameError, ReleaseName
 from app.settings import ClientSettings
@@ -114,6 +117,49 @@ def import_qemu(  # noqa: PLR0913 (each is an option of the command)
         print_json(_document(published))
     else:
         _print_published(published, dry_run=dry_run)
+
+
+@commands.command("cpu-models")
+def import_cpu_models(
+    binary: Annotated[Path, typer.Option(help="A QEMU binary, to be started and asked.")],
+    release: Annotated[
+        str | None, typer.Option(help="The release to add them to; else qemu.org/qemu-system-<target>@<version>.")
+    ] = None,
+    override: Override = None,
+    *,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Publish a QEMU's CPU models: one device model with a variable for each feature, a profile for each CPU model.
+
+    A version of a CPU model extends the version before. Names without a version are aliases that depend on the machine
+    type, and are left out. Import the QEMU itself first. What a host's CPU lacks is the host's own: host report.
+
+    Example:
+
+        profile-registry import cpu-models --binary qemu-system-x86_64
+    """
+    found = shutil.which(binary)
+    try:
+        with progress_bar() as progress, Registry(ClientSettings()) as registry:
+            cpus = take_cpu_models(Path(found) if found else binary, progress)
+            name = release or f"qemu.org/qemu-system-{cpus.target}@{cpus.version}"
+            _check_release(name)
+            answer, finds = publish_cpu_models(registry, cpus, name, dry_run=dry_run, override=override)
+    except RegistryError as error:
+        refuse(error, as_json=as_json)
+    except CaptureError as error:
+        fail(str(error))
+    if as_json:
+        print_json({**answer, "finds": [asdict(find) for find in finds]})
+        return
+    print_line(f"{name}: {len(cpus.features)} features, {len(cpus.models)} CPU models")
+    _print_added(name, answer["added"], dry_run=dry_run)
+    _print_not_accepted(answer["not_accepted"])
+    _print_overridden(answer["overridden"])
+    if finds:
+        rows = [(find.profile, find.feature, "has it" if find.published else "lacks it") for find in finds]
+        print_table(("CPU model", "feature", "published"), rows, "Published otherwise, and left as it is")
 
 
 def _check_release(release: str) -> None:

@@ -36,8 +36,8 @@ class Extent(StrEnum):
 
 Closed = Mapping[Direction, Extent]
 _BOTH: Closed = {Direction.FORWARD: Extent.ALWAYS, Direction.BACKWARD: Extent.ALWAYS}
-# What a variable's document says of it beyond what people call it.
-_COMPARED = ("type", "init_value", "off_value", "allowed_values", "settable", "runtime", "scope", "resolved_by_host")
+# What a variable's document says of it beyond what people call it; not off_value, which is the model's.
+_COMPARED = ("type", "init_value", "allowed_values", "settable", "runtime", "scope", "resolved_by_host")
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,27 +149,25 @@ def _variable_differences(
 
 def _only_on_one_side(name: str, there: Variable, off: Value | None, *, is_added: bool) -> Difference:
     """Return that a variable is on one side alone: on the other it is off."""
-    to_it, from_it = (Direction.FORWARD, Direction.BACKWARD) if is_added else (Direction.BACKWARD, Direction.FORWARD)
-    closes: dict[Direction, Extent] = {}
+    from_it = Direction.BACKWARD if is_added else Direction.FORWARD
+    way = "back" if is_added else "on"
+    closes: Closed = {}
     if there.is_backend:
-        why = "it is the host's own and is never compared"
+        why = "it is the host's own and never compared"
+    elif there.is_instance:
+        closes = {from_it: Extent.IN_PART}
+        why = f"it is one device's own; a device that is given it does not go {way}"
     elif off is None:
-        closes = dict(_BOTH)
-        why = "it has no off value, so nothing says what it is where it is not known"
+        closes = _BOTH
+        why = "it has no off value, so the other side cannot be the same"
+    elif off not in there.allowed:
+        closes = _BOTH
+        why = f"it cannot be off ({shown(off)})"
+    elif there.allowed.is_within(AllowedValues.only(off)):
+        why = f"it is always off ({shown(off)})"
     else:
-        if off not in there.allowed:
-            closes[to_it] = Extent.ALWAYS
-        elif not there.allowed.is_within(AllowedValues.only(off)):
-            closes[from_it] = Extent.IN_PART
-        why = (
-            f"it cannot be off ({shown(off)})"
-            if off not in there.allowed
-            else f"it has to be off ({shown(off)}) where it is not known"
-            if closes
-            else f"it is always {shown(off)}, which is its off value"
-        )
-        if off not in there.allowed:
-            closes[from_it] = Extent.ALWAYS
+        closes = {from_it: Extent.IN_PART}
+        why = f"a device goes {way} only with it off ({shown(off)})"
     kind = ChangeKind.ADDED if is_added else ChangeKind.REMOVED
     stated = {field: value for field, value in there.document().items() if field in _COMPARED and value != []}
     message = f"{name} is {'new' if is_added else 'gone'}: {why}"
@@ -195,14 +193,16 @@ def _changed_message(name: str, before: Variable, after: Variable, fields: Seque
     said = []
     if "type" in fields:
         said.append(f"was {before.type.value}, is {after.type.value}")
-    if "init_value" in fields:
+    if "init_value" in fields and after.settable:
         said.append(f"is {shown(after.init_value)} in a new device, not {shown(before.init_value)}")
-    if "allowed_values" in fields and before.settable and after.settable:
+    if "settable" in fields and after.settable:
+        said.append(f"can be set now: {after.allowed.shown()}")
+    elif "settable" in fields:
+        said.append(f"cannot be set any more (always {shown(after.init_value)})")
+    elif "init_value" in fields and not after.settable:
+        said.append(f"is always {shown(after.init_value)}, not {shown(before.init_value)}")
+    elif "allowed_values" in fields and after.settable:
         said.append(f"allows {after.allowed.shown()}, not {before.allowed.shown()}")
-    if "settable" in fields:
-        said.append(f"can be set now: {after.allowed.shown()}" if after.settable else "cannot be set any more")
-    if "off_value" in fields:
-        said.append("states another off value")
     if "scope" in fields:
         said.append(f"is {after.scope.value}, not {before.scope.value}")
     if "runtime" in fields:

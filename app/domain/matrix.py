@@ -15,10 +15,10 @@ MAX_PROBLEMS = 20
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """The verdict on a profile at a release: whether every device that the profile speaks of can be there.
+    """The verdict on a profile at a release: whether every device of it that the release implements can be there.
 
-    accepted, models: of how many models the release accepts the profile, and of how many the profile speaks.
-    problems: at most MAX_PROBLEMS. problem_count: how many there are.
+    accepted, refused, models: of how many models the release accepts the profile, of how many it implements it does
+    not, and of how many the profile speaks. problems: at most MAX_PROBLEMS. problem_count: how many there are.
     """
 
     release: str
@@ -26,6 +26,7 @@ class Cell:
     problems: tuple[Problem, ...]
     problem_count: int
     accepted: int
+    refused: int
     models: int
 
 
@@ -63,26 +64,31 @@ class Acceptance:
 def matrix(
     profiles: Sequence[Profile], releases: Sequence[Release], registry: Registry, models: Collection[str] = ()
 ) -> Iterator[Row]:
-    """Iterate over the rows of the support matrix; models: only what is said of these, none: of all."""
+    """Iterate over the rows of the support matrix.
+
+    models: only what is said of these, all of which a release then has to implement; none: of all that it implements.
+    """
     acceptance = Acceptance(registry)
     for profile in profiles:
         named = sorted(model for model in profile.values if not models or model in models)
-        yield Row(profile.name, tuple(_cell(profile, named, release, acceptance) for release in releases))
+        cells = (_cell(profile, named, release, acceptance, is_asked=bool(models)) for release in releases)
+        yield Row(profile.name, tuple(cells))
 
 
-def _cell(profile: Profile, models: Sequence[str], release: Release, acceptance: Acceptance) -> Cell:
+def _cell(profile: Profile, models: Sequence[str], release: Release, acceptance: Acceptance, *, is_asked: bool) -> Cell:
     problems = list(_problems_of_states(profile, release))
     supported = [model for model in models if model in release.sets]
     accepted = 0
-    for model in models if supported else ():
+    for model in models if is_asked else supported:
         found = acceptance.problems(profile, model, release)
         accepted += not found
         problems += [replace(each, message=f"{model}: {each.message}") for each in found]
-    if not supported:
+    if not supported and not is_asked:
         message = f"{release.name} implements none of the {len(models)} models that {profile.name} speaks of"
         problems.append(Problem(ProblemCode.MODEL_NOT_SUPPORTED, message))
     told = tuple(problems[:MAX_PROBLEMS])
-    return Cell(str(release.name), not problems, told, len(problems), accepted, len(models))
+    refused = len(supported) - accepted
+    return Cell(str(release.name), not problems, told, len(problems), accepted, refused, len(models))
 
 
 def _problems_of_states(profile: Profile, release: Release) -> Iterator[Problem]:

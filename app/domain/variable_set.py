@@ -54,13 +54,17 @@ def matches(condition: Condition, configuration: Mapping[str, Value]) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class VariableSet:
-    """What one release says about one device model; equal content has one digest."""
+    """What one release says about one device model; equal content has one digest.
+
+    is_narrowed: with what a host restricts.
+    """
 
     model: str
     variables: Mapping[str, Variable]
     constraints: tuple[Constraint, ...] = ()
     migratable: bool = True
     blocks_migration: tuple[MigrationBlock, ...] = ()
+    is_narrowed: bool = False
 
     @classmethod
     def read(cls, model: str, written: Mapping[str, object], at: Place) -> "VariableSet":
@@ -126,7 +130,7 @@ class VariableSet:
             left = variable.allowed.intersection(AllowedValues.read(variable.type, values, at))
             without_effect += [f"a value for {name} of {self.model} {fault.message}" for fault in at.faults]
             variables[name] = replace(variable, allowed=left)
-        return replace(self, variables=variables), without_effect
+        return replace(self, variables=variables, is_narrowed=True), without_effect
 
     def document(self) -> Mapping[str, object]:
         """Return the set in JSON with its model's name, every default filled in."""

@@ -209,7 +209,8 @@ def judge(source: Source, release: Release, variable_set: VariableSet | None, po
 
     variable_set: the release's set of the device's model, narrowed by what the host restricts; None if it has none.
     """
-    check = _Check(source, release.name.vendor, str(release.name), variable_set)
+    where = f"{release.name} on this host" if variable_set and variable_set.is_narrowed else str(release.name)
+    check = _Check(source, release.name.vendor, where, variable_set)
     check.run()
     _check_states(check, source, release)
     _check_profile_is_listed(check, source, release, policy)

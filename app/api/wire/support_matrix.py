@@ -11,10 +11,14 @@ class Cell(Shape):
     """The verdict on a profile at a release."""
 
     release: str
-    compatible: bool = Field(description="whether every device that the profile speaks of can be there, policy strict")
+    compatible: bool = Field(
+        description="whether every device of the profile that the release implements can be there, policy strict; "
+        "where `model` is asked, each of these, implemented or not"
+    )
     problems: list[Problem] = Field(description=f"at most the first {MAX_PROBLEMS}")
     problem_count: int
     accepted_models: int = Field(description="for how many of its models the release accepts the profile")
+    refused_models: int = Field(description="for how many of its models, which the release implements, it does not")
     model_count: int = Field(description="of how many models the profile speaks")
 
 

@@ -58,7 +58,7 @@ async def _take(binary: Path, machines: Sequence[str], devices: Sequence[str], p
 
 
 async def _introspect(binary: Path, devices: Sequence[str], progress: Progress) -> dict[str, Any]:
-    async with _started(binary, "-M", "none") as qmp:
+    async with started(binary, "-M", "none") as qmp:
         try:
             machines = await qmp.execute("query-machines", {"compat-props": True})
         except ExecuteError:
@@ -115,7 +115,7 @@ async def _read_devices(
 ) -> dict[str, dict[str, Any]]:
     options = [option for place, device in enumerate(devices) for option in ("-device", f"{device},id=d{place}")]
     read: dict[str, dict[str, Any]] = {}
-    async with _started(binary, "-M", machine, *options) as qmp:
+    async with started(binary, "-M", machine, *options) as qmp:
         for place, device in enumerate(devices):
             values = read[device] = {}
             for name, told in capture.properties[device].items():
@@ -179,8 +179,8 @@ def _run_to_end(command: Sequence[str]) -> tuple[int, str]:
 
 
 @asynccontextmanager
-async def _started(binary: Path, *arguments: str) -> AsyncIterator[QMPClient]:
-    """Start the binary and yield its QMP connection; raises QMPError if it does not come up."""
+async def started(binary: Path, *arguments: str) -> AsyncIterator[QMPClient]:
+    """Start a QEMU binary without a guest and yield its QMP connection; raises QMPError if it does not come up."""
     with TemporaryDirectory(prefix="qmp-") as folder:
         socket, errors = Path(folder) / "qmp.sock", Path(folder) / "errors"
         command = [str(binary), *_WITHOUT_GUEST, "-monitor", "none", "-qmp", f"unix:{socket},server=on,wait=off"]
