@@ -11,8 +11,8 @@ from app.api.body import JsonRoute
 from app.api.publishing import BODY_ERRORS
 from app.api.wire import baseline as wire
 from app.domain import baseline as domain
-from app.domain import search
 from app.domain.document import FaultCode, Place
+from app.domain.fleet import BaselineProblem
 from app.domain.question import Destination
 from app.storage.catalog import Standing
 from app.storage.host import Label
@@ -27,7 +27,7 @@ router = APIRouter(route_class=JsonRoute, tags=["fleets"])
     responses=BODY_ERRORS,
     description="Return the best settings of each model that every release and host accepts: those that meet every "
     "constraint with the fewest variables off their first choice: the releases' init values in the order asked. "
-    f"The search looks at {search.MAX_TRIES:,} assignments at most; after that the problem is `baseline-undecided`.",
+    f"The search looks at {domain.MAX_TRIES:,} assignments at most; after that the problem is `baseline-undecided`.",
 )
 def post_baseline(
     question: Annotated[
@@ -66,7 +66,7 @@ def _document(found: domain.Baseline, releases: frozenset[str]) -> dict[str, Any
     }
 
 
-def _problem(problem: domain.BaselineProblem, releases: frozenset[str]) -> dict[str, Any]:
+def _problem(problem: BaselineProblem, releases: frozenset[str]) -> dict[str, Any]:
     hosts = [member for member in problem.members if member not in releases]
     return {
         "code": problem.code.value,

@@ -26,6 +26,7 @@ from app.storage.host import Label
 router = APIRouter(route_class=JsonRoute, tags=["compatibility"])
 
 _EXAMPLES_OF_REASON = 5
+_WITH_REMEDIES = {wire.Detail.PROBLEMS, wire.Detail.FULL}
 Render = Annotated[
     Form | None,
     Query(description="also what the destination's program is started with (implies detail=full): qemu or vfio-user"),
@@ -111,7 +112,7 @@ def _answer(question: wire.Question, current: Standing, render: Form | None) -> 
     results: list[dict[str, Any]] = []
     for place, (vm, devices) in enumerate(zip(vms, asked, strict=True)):
         of_vm = {"vm": vm.id or str(place)} if question.vms is not None else {}
-        asking = domain.Question(devices, current, question.policy)
+        asking = domain.Question(devices, current, question.policy, with_remedies=detail in _WITH_REMEDIES)
         answers = [(destination.id, asking.at(destination)) for destination in destinations]
         if detail is wire.Detail.SUMMARY:
             results.append({**of_vm, **_summary(summed_up(answers), len(destinations))})

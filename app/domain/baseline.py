@@ -1,54 +1,32 @@
 """The baseline: which settings a new VM should get so that it can move anywhere in a fleet."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from enum import StrEnum
+from dataclasses import dataclass
 from functools import reduce
-from typing import TypeVar
+from itertools import islice, product
+from math import prod
 
-from app.domain import search
 from app.domain.allowed import AllowedValues
+from app.domain.fleet import BaselineCode, BaselineProblem, Fleet, Member, Side, named, names_of
 from app.domain.model import Model
-from app.domain.problem import ProblemCode
 from app.domain.profile import Profile, Values
-from app.domain.question import Destination, restricted
-from app.domain.release import Release
-from app.domain.search import Requirement, UndecidedError
+from app.domain.question import Destination
+from app.domain.search import Assignment, Requirement, Tries, UndecidedError, best, candidates, conditions_on
 from app.domain.state import State
-from app.domain.value import Type, Value
+from app.domain.value import Type, Value, same
 from app.domain.variable import Scope
 from app.domain.variable_set import VariableSet
 from app.domain.verdict import Registry, problems_accepting
 
-# Of more that collide, all are named: which could be left out is not looked for.
+# How many assignments are looked at for a model before its baseline is undecided.
+MAX_TRIES = 20_000
+# Of hosts with several releases, how many ways to choose one of each are looked at.
+MAX_CHOICES = 64
+# What an explanation may cost beside; of more members that collide, all are named.
+_EXPLAINING_TRIES = 5_000
 _MOST_EXPLAINED = 30
-_MOST_NAMED = 5
 
-Colliding = TypeVar("Colliding")
-
-
-class BaselineCode(StrEnum):
-    """Why there is no baseline; the strings are part of the interface and never change."""
-
-    UNKNOWN_MODEL = ProblemCode.UNKNOWN_MODEL
-    UNKNOWN_RELEASE = ProblemCode.UNKNOWN_RELEASE
-    UNKNOWN_HOST = ProblemCode.UNKNOWN_HOST
-    MODEL_NOT_SUPPORTED = ProblemCode.MODEL_NOT_SUPPORTED
-    NOT_MIGRATABLE = ProblemCode.NOT_MIGRATABLE
-    RELEASE_RETIRED = ProblemCode.RELEASE_RETIRED
-    NO_COMMON_VALUE = "no-common-value"
-    NO_ASSIGNMENT = "no-assignment"
-    UNDECIDED = "baseline-undecided"
-
-
-@dataclass(frozen=True, slots=True)
-class BaselineProblem:
-    """Why a model has no baseline, and the members of the fleet that it is about."""
-
-    code: BaselineCode
-    message: str
-    members: tuple[str, ...] = ()
-    variable: str | None = None
+Collide = Callable[[Sequence[Member]], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,29 +42,6 @@ class Baseline:
     problems: tuple[BaselineProblem, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Member:
-    """A release, or a host with the releases of which one serves the model; in the order asked."""
-
-    names: tuple[str, ...]
-    releases: tuple[Release, ...]
-    sets: tuple[VariableSet, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Domains:
-    """What each compared variable may be at each member, and at all."""
-
-    by_member: Mapping[str, Sequence[AllowedValues]]
-    common: Mapping[str, AllowedValues]
-
-
-@dataclass(slots=True)
-class _Found:
-    members: list[_Member] = field(default_factory=list)
-    problems: list[BaselineProblem] = field(default_factory=list)
-
-
 def baseline(
     name: str, destinations: Sequence[Destination], registry: Registry, profiles: Sequence[Profile] = ()
 ) -> Baseline:
@@ -94,242 +49,189 @@ def baseline(
 
     The best assignment meets every constraint of every member with the fewest variables off their first choice; ties by
     variable name, then preference: the init values in the order asked, the off value, for ints the nearest to the first
-    init value, for others canonical order. profiles: those that name the model, the newest first.
+    init value, for others canonical order. A host with several releases takes what one of them takes whole.
+    profiles: those that name the model, the newest first.
     """
     model = registry.model(name)
     if model is None:
         problem = BaselineProblem(BaselineCode.UNKNOWN_MODEL, f"the registry has no device model {name}")
         return Baseline(None, {}, (), (problem,))
-    found = _members(model, destinations, registry)
-    if found.problems or not found.members:
-        return Baseline(None, {}, (), tuple(found.problems))
-    members = found.members
-    vendors = {release.name.vendor for member in members for release in member.releases}
-    off = model.off_values(*vendors)
-    domains = _domains(members, off)
-    accepted = tuple(profile.name for profile in profiles if _all_accept(profile, model, members))
-    collisions = tuple(_collisions(members, domains, off))
-    if collisions:
-        return Baseline(None, domains.common, accepted, collisions)
-    try:
-        values = _assignment(members, domains.common, off)
-    except UndecidedError:
-        message = f"no assignment was found among the {search.MAX_TRIES:,} that were looked at; the domains are exact"
-        undecided = BaselineProblem(BaselineCode.UNDECIDED, message)
-        return Baseline(None, domains.common, accepted, (undecided,))
-    if values is None:
-        problem = _unassignable(members, off)
-        return Baseline(None, domains.common, accepted, (problem,))
-    return Baseline(values, domains.common, accepted)
+    fleet = Fleet.of(model, destinations, registry)
+    if fleet.problems or not fleet.members:
+        return Baseline(None, {}, (), tuple(fleet.problems))
+    found = _best_choice(model, fleet.members)
+    accepted = tuple(profile.name for profile in profiles if _all_accept(profile, model, fleet.members))
+    return Baseline(found.values, found.domains, accepted, found.problems)
 
 
-def _members(model: Model, destinations: Sequence[Destination], registry: Registry) -> _Found:
-    """Return who has to accept the settings; those that accept the same are one member."""
-    found = _Found()
-    alike: dict[tuple[object, ...], _Member] = {}
-    for destination in destinations:
-        if destination.problem is not None:
-            found.problems.append(
-                BaselineProblem(BaselineCode.UNKNOWN_HOST, destination.problem.message, (destination.id,))
-            )
+def _best_choice(model: Model, members: Sequence[Member]) -> Baseline:
+    """Return the baseline for the best choice of a release for each member; if none does, why the first does not."""
+    tries = Tries(MAX_TRIES)
+    first: Baseline | None = None
+    decided: list[tuple[tuple[int, list[int]], Baseline]] = []
+    preferred = _Sets(model, [side for member in members for side in member.sides])
+    for sides in islice(product(*(member.sides for member in members)), MAX_CHOICES):
+        sets = _Sets(model, sides)
+        try:
+            found = None if any(domain.is_empty for domain in sets.common.values()) else sets.best(tries)
+        except UndecidedError:
+            first = first or _undecided(sets.common)
             continue
-        member = _member(model, destination, registry, found.problems)
-        if member is None:
-            continue
-        key = tuple(
-            (release.name.vendor, each.digest) for release, each in zip(member.releases, member.sets, strict=True)
-        )
-        same = alike.get(key)
-        alike[key] = member if same is None else replace(same, names=same.names + member.names)
-    found.members = list(alike.values())
-    found.problems = _merged(found.problems)
-    return found
+        if found is not None:
+            rank = (found.rank[0], [preferred.place(name, value) for name, value in sorted(found.values.items())])
+            decided.append((rank, Baseline(found.values, sets.common)))
+        if found is None and first is None:
+            chosen = [Member(member.names, (side,)) for member, side in zip(members, sides, strict=True)]
+            first = Baseline(None, sets.common, (), tuple(_explained(model, chosen, sets.common)))
+    if decided:
+        return min(decided, key=lambda each: each[0])[1]
+    if first is None or prod(len(member.sides) for member in members) > MAX_CHOICES:
+        return _undecided(first.domains if first else {})
+    return first
 
 
-def _member(
-    model: Model, destination: Destination, registry: Registry, problems: list[BaselineProblem]
-) -> _Member | None:
-    def problem(code: BaselineCode, message: str) -> None:
-        problems.append(BaselineProblem(code, message, (destination.id,)))
-
-    known = [release for each in destination.releases if (release := registry.release(each)) is not None]
-    unknown = [each for each in destination.releases if registry.release(each) is None]
-    implementing = [release for release in known if model.name in release.sets]
-    if not implementing:
-        if unknown:
-            problem(BaselineCode.UNKNOWN_RELEASE, f"the registry has no release {', '.join(unknown)}")
-        else:
-            problem(BaselineCode.MODEL_NOT_SUPPORTED, f"{model.name} is not implemented")
-        return None
-    # A device belongs to the first implementation in the host's order.
-    first = implementing[0].name.implementation
-    serving = [release for release in implementing if release.name.implementation == first]
-    usable = [release for release in serving if release.state is not State.RETIRED]
-    if not usable:
-        problem(BaselineCode.RELEASE_RETIRED, f"{', '.join(str(release.name) for release in serving)} is retired")
-        return None
-    sets = [restricted(release.sets[model.name], destination.restrict)[0] for release in usable]
-    movable = [(release, each) for release, each in zip(usable, sets, strict=True) if each.migratable]
-    if not movable:
-        problem(BaselineCode.NOT_MIGRATABLE, f"{model.name} cannot be migrated")
-        return None
-    return _Member((destination.id,), tuple(release for release, _ in movable), tuple(each for _, each in movable))
+def _undecided(domains: Mapping[str, AllowedValues]) -> Baseline:
+    message = f"nothing was found in {MAX_TRIES:,} tries and {MAX_CHOICES} choices of releases, but not all was tried"
+    return Baseline(None, domains, (), (BaselineProblem(BaselineCode.UNDECIDED, message),))
 
 
-def _merged(problems: Sequence[BaselineProblem]) -> list[BaselineProblem]:
-    """Return problems that are the same at several members once."""
-    merged: dict[tuple[BaselineCode, str], BaselineProblem] = {}
-    for each in problems:
-        key = (each.code, each.message)
-        members = (merged[key].members if key in merged else ()) + each.members
-        merged[key] = replace(each, members=members)
-    return [replace(each, message=f"{_named(each.members)}: {each.message}") for each in merged.values()]
+class _Sets:
+    """The variable sets that have to accept the settings: the compared variables, and what all allow of them."""
 
-
-def _domains(members: Sequence[_Member], off: Mapping[str, Value]) -> _Domains:
-    everywhere: dict[str, list[tuple[Scope, Type]]] = {}
-    for member in members:
-        for each in member.sets:
+    def __init__(self, model: Model, sides: Sequence[Side]) -> None:
+        self._sets = list(dict.fromkeys(side.set for side in sides))
+        self.off = model.off_values(*(side.vendor for side in sides))
+        stated: dict[str, list[tuple[Scope, Type]]] = {}
+        for each in self._sets:
             for name, variable in each.variables.items():
-                everywhere.setdefault(name, []).append((variable.scope, variable.type))
-    by_member: dict[str, Sequence[AllowedValues]] = {}
-    common: dict[str, AllowedValues] = {}
-    for name, stated in sorted(everywhere.items()):
-        if {scope for scope, _ in stated} in ({Scope.BACKEND}, {Scope.INSTANCE}):
-            continue
-        by_member[name] = [
-            reduce(_union, (_domain(each, name, off, stated[0][1]) for each in member.sets)) for member in members
-        ]
-        common[name] = reduce(_intersection, by_member[name])
-    return _Domains(by_member, common)
+                stated.setdefault(name, []).append((variable.scope, variable.type))
+        self.common = {
+            name: reduce(_intersection, (self.domain(each, name, kinds[0][1]) for each in self._sets))
+            for name, kinds in sorted(stated.items())
+            if {scope for scope, _ in kinds} not in ({Scope.BACKEND}, {Scope.INSTANCE})
+        }
 
+    def domain(self, each: VariableSet, name: str, of_type: Type) -> AllowedValues:
+        """Return what a set allows of a variable: without it, the off value alone."""
+        if name in each.variables:
+            return each.variables[name].allowed
+        return AllowedValues.only(self.off[name]) if name in self.off else AllowedValues(of_type, frozenset())
 
-def _domain(each: VariableSet, name: str, off: Mapping[str, Value], of_type: Type) -> AllowedValues:
-    """Return what a set allows: without the variable its off value alone."""
-    if name in each.variables:
-        return each.variables[name].allowed
-    return AllowedValues.only(off[name]) if name in off else AllowedValues(of_type, frozenset())
+    def best(self, tries: Tries) -> Assignment | None:
+        """Return the best assignment that all sets accept; raises UndecidedError."""
+        requirements = [Requirement({}, each) for each in self._sets if each.constraints or each.blocks_migration]
+        held_against = conditions_on(requirements)
+        choices = {
+            name: candidates(domain, list(self._preferred(name)), held_against.get(name, []))
+            for name, domain in self.common.items()
+        }
+        found = best(choices, requirements, tries)
+        if found is None and any(self.common[name].is_free_form for name in held_against if name in self.common):
+            # Some string that nobody names might do.
+            raise UndecidedError
+        return found
 
+    def place(self, name: str, value: Value) -> int:
+        """Return the place of a value among those that are preferred for a variable."""
+        preferred = list(self._preferred(name))
+        return next((place for place, each in enumerate(preferred) if same(each, value)), len(preferred))
 
-def _union(one: AllowedValues, other: AllowedValues) -> AllowedValues:
-    return one.union(other) if one.type is other.type else one
+    def _preferred(self, name: str) -> Iterator[Value]:
+        yield from (each.variables[name].init_value for each in self._sets if name in each.variables)
+        if name in self.off:
+            yield self.off[name]
 
 
 def _intersection(one: AllowedValues, other: AllowedValues) -> AllowedValues:
     return one.intersection(other) if one.type is other.type else AllowedValues(one.type, frozenset())
 
 
-def _collisions(members: Sequence[_Member], domains: _Domains, off: Mapping[str, Value]) -> Iterator[BaselineProblem]:
-    for name, common in domains.common.items():
-        if not common.is_empty:
-            continue
-        alike: dict[AllowedValues, list[int]] = {}
-        for place, domain in enumerate(domains.by_member[name]):
-            alike.setdefault(domain, []).append(place)
-        colliding = _least(list(alike), _is_empty_for)
-        said = "; ".join(
-            f"{_named([each for place in alike[domain] for each in members[place].names])} "
-            f"{_allows(members[alike[domain][0]], name, domain, off)}"
-            for domain in colliding
-        )
-        names = tuple(each for domain in colliding for place in alike[domain] for each in members[place].names)
-        yield BaselineProblem(BaselineCode.NO_COMMON_VALUE, f"{name} has no value for all: {said}", names, name)
+def _explained(
+    model: Model, members: Sequence[Member], common: Mapping[str, AllowedValues]
+) -> Iterator[BaselineProblem]:
+    """Iterate over what is wrong: for each variable without a common value, or else the constraints, who collides."""
+    empty = [name for name, domain in common.items() if domain.is_empty]
+    for name in empty:
+        yield _without_common_value(model, members, name)
+    if not empty:
+        yield _without_assignment(model, members)
 
 
-def _is_empty_for(domains: Sequence[AllowedValues]) -> bool:
-    return reduce(_intersection, domains).is_empty
+def _without_common_value(model: Model, members: Sequence[Member], name: str) -> BaselineProblem:
+    alike: dict[tuple[str, AllowedValues | None], Member] = {}
+    for member in members:
+        (side,) = member.sides
+        variable = side.set.variables.get(name)
+        key = (side.vendor, variable.allowed if variable else None)
+        standing = alike.get(key)
+        alike[key] = member if standing is None else Member(standing.names + member.names, member.sides)
+
+    def collide(some: Sequence[Member]) -> bool:
+        domain = _Sets(model, [side for member in some for side in member.sides]).common.get(name)
+        return domain is not None and domain.is_empty
+
+    colliding = _least(list(alike.values()), collide)
+    off = _Sets(model, [side for member in colliding for side in member.sides]).off
+    said = "; ".join(f"{named(member.names)} {_allows(member.sides[0].set, name, off)}" for member in colliding)
+    return BaselineProblem(
+        BaselineCode.NO_COMMON_VALUE, f"{name} has no value for all: {said}", tuple(names_of(colliding)), name
+    )
 
 
-def _allows(member: _Member, name: str, domain: AllowedValues, off: Mapping[str, Value]) -> str:
-    if any(name in each.variables for each in member.sets):
-        return f"allows {domain.shown()}"
-    return "does not have it, so it has to be off" if name in off else "does not have it, and it has no off value"
+def _allows(each: VariableSet, name: str, off: Mapping[str, Value]) -> str:
+    if name in each.variables:
+        return f"allows {each.variables[name].allowed.shown()}"
+    if name in off:
+        return f"does not have it, so it has to be off ({off[name]})"
+    return "does not have it, and it has no off value that counts for all"
 
 
-def _named(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    return ", ".join(names[:_MOST_NAMED]) + more
+def _without_assignment(model: Model, members: Sequence[Member]) -> BaselineProblem:
+    tries = Tries(_EXPLAINING_TRIES)
+
+    def collide(some: Sequence[Member]) -> bool:
+        sets = _Sets(model, [side for member in some for side in member.sides])
+        if any(domain.is_empty for domain in sets.common.values()):
+            return False
+        try:
+            return sets.best(tries) is None
+        except UndecidedError:
+            return False
+
+    alone = next((member for member in members if len(members) <= _MOST_EXPLAINED and collide([member])), None)
+    colliding = [alone] if alone else _least(members, collide)
+    sets = [side.set for member in colliding for side in member.sides]
+    told = [rule.description for each in sets for rule in each.constraints]
+    told += [block.description for each in sets for block in each.blocks_migration]
+    rules = list(dict.fromkeys(filter(None, told)))
+    names = tuple(names_of(colliding))
+    reason = f" ({'; '.join(rules)})" if rules else ""
+    message = f"no settings meet the constraints of {named(names)} together{reason}"
+    return BaselineProblem(BaselineCode.NO_ASSIGNMENT, message, names)
 
 
-def _least(several: Sequence[Colliding], collide: Callable[[Sequence[Colliding]], bool]) -> Sequence[Colliding]:
-    """Return some of several that collide, none of which can be left out; pairs first. All of very many."""
-    if len(several) > _MOST_EXPLAINED:
-        return several
-    for index, one in enumerate(several):
-        for other in several[:index]:
+def _least(members: Sequence[Member], collide: Collide) -> Sequence[Member]:
+    """Return some of the members that collide, none of which can be left out; pairs first. All of very many."""
+    if len(members) > _MOST_EXPLAINED:
+        return members
+    for index, one in enumerate(members):
+        for other in members[:index]:
             if collide((other, one)):
                 return (other, one)
-    kept = list(several)
-    for one in several:
+    kept = list(members)
+    for one in members:
         fewer = [each for each in kept if each is not one]
-        if fewer and collide(fewer):
+        if len(fewer) > 1 and collide(fewer):
             kept = fewer
     return kept
 
 
-def _places(
-    members: Sequence[_Member], common: Mapping[str, AllowedValues], off: Mapping[str, Value]
-) -> list[search.Place]:
-    """Return the members with what they want beyond the common domains."""
-    places: list[search.Place] = []
-    for member in members:
-        alternatives = []
-        for each in member.sets:
-            own = {name: _domain(each, name, off, common[name].type) for name in common}
-            narrower = {name: values for name, values in own.items() if not common[name].is_within(values)}
-            alternatives.append(Requirement(narrower, each))
-        if any(each.allowed or each.set.constraints or each.set.blocks_migration for each in alternatives):
-            places.append(alternatives)
-    return places
-
-
-def _assignment(
-    members: Sequence[_Member], common: Mapping[str, AllowedValues], off: Mapping[str, Value]
-) -> Values | None:
-    places = _places(members, common, off)
-    held_against = search.conditions_on(places)
-    choices = {
-        name: search.candidates(domain, list(_preferred(members, name, off)), held_against.get(name, []))
-        for name, domain in common.items()
-    }
-    return search.best(choices, places)
-
-
-def _preferred(members: Sequence[_Member], name: str, off: Mapping[str, Value]) -> Iterator[Value]:
-    for member in members:
-        yield from (each.variables[name].init_value for each in member.sets if name in each.variables)
-    if name in off:
-        yield off[name]
-
-
-def _unassignable(members: Sequence[_Member], off: Mapping[str, Value]) -> BaselineProblem:
-    def collide(some: Sequence[_Member]) -> bool:
-        try:
-            return _assignment(some, _domains(some, off).common, off) is None
-        except UndecidedError:
-            return False
-
-    alone = [member for member in members if len(members) <= _MOST_EXPLAINED and collide([member])]
-    colliding = alone[:1] or _least(members, collide)
-    names = tuple(each for member in colliding for each in member.names)
-    sets = [each for member in colliding for each in member.sets]
-    told = [rule.description for each in sets for rule in each.constraints]
-    told += [block.description for each in sets for block in each.blocks_migration]
-    rules = list(dict.fromkeys(filter(None, told)))
-    reason = f" ({'; '.join(rules)})" if rules else ""
-    message = f"no settings meet the constraints of {_named(names)} together{reason}"
-    return BaselineProblem(BaselineCode.NO_ASSIGNMENT, message, names)
-
-
-def _all_accept(profile: Profile, model: Model, members: Sequence[_Member]) -> bool:
+def _all_accept(profile: Profile, model: Model, members: Sequence[Member]) -> bool:
     """Return whether every member accepts what the profile says of the model, steps 1 to 6 of a verdict."""
     if profile.state is State.RETIRED:
         return False
     values = profile.values[model.name]
     return all(
-        any(
-            not problems_accepting(values, model, str(release.name), each)
-            for release, each in zip(member.releases, member.sets, strict=True)
-        )
+        any(not problems_accepting(values, model, str(side.release.name), side.set) for side in member.sides)
         for member in members
     )

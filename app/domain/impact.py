@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from app.domain.matrix import Acceptance
 from app.domain.profile import Profile
-from app.domain.question import Destination, restricted
+from app.domain.question import Destination, restricted, serving_implementation
 from app.domain.release import Release
 from app.domain.state import State
 from app.domain.verdict import Registry, problems_accepting
@@ -98,8 +98,8 @@ def _needs(host: Destination, release: Release, profile: Profile, models: Iterab
 def _serving(host: Destination, others: Sequence[Release], model: str, registry: Registry) -> Iterator[Release]:
     """Iterate over the other releases of the implementation that the model's devices belong to at the host."""
     known = [found for name in host.releases if (found := registry.release(name)) is not None]
-    first = next(each.name.implementation for each in known if model in each.sets)
-    yield from (other for other in others if other.name.implementation == first)
+    serving = serving_implementation(model, known)
+    yield from (other for other in others if other.name.implementation == serving)
 
 
 def _takes(host: Destination, release: Release, profile: Profile, name: str, registry: Registry) -> bool:

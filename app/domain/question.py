@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from app.domain.canonical import canonical_json
 from app.domain.problem import Caution, Problem, ProblemCode, WarningCode
 from app.domain.release import Release
-from app.domain.remedy import remedies
+from app.domain.remedy import NO_CHANGE, Remedy, remedy
 from app.domain.variable_set import VariableSet
 from app.domain.verdict import Device, Policy, Registry, Source, Verdict, judge
 
@@ -52,10 +52,18 @@ class Answer:
 class Question:
     """The devices of one VM, to be asked about at any number of destinations; equal hosts are judged once."""
 
-    def __init__(self, devices: Iterable[Device], registry: Registry, policy: Policy = Policy.STRICT) -> None:
+    def __init__(
+        self,
+        devices: Iterable[Device],
+        registry: Registry,
+        policy: Policy = Policy.STRICT,
+        *,
+        with_remedies: bool = True,
+    ) -> None:
         self._sources = [Source.of(device, registry) for device in devices]
         self._registry = registry
         self._policy = policy
+        self._with_remedies = with_remedies
         self._verdicts: dict[tuple[int, str], Verdict] = {}
         self._answers: dict[tuple[tuple[str, ...], str], Answer] = {}
 
@@ -68,7 +76,8 @@ class Question:
         answer = self._answers.get(key)
         if answer is None:
             verdicts = {} if restrict else self._verdicts
-            answer = _Host(destination, self._registry).answer(self._sources, self._policy, verdicts)
+            host = _Host(destination, self._registry, self._policy, with_remedies=self._with_remedies)
+            answer = host.answer(self._sources, verdicts)
             self._answers[key] = answer
         return answer
 
@@ -87,13 +96,27 @@ def restricted(variable_set: VariableSet, restrict: Restrictions) -> tuple[Varia
     return narrowed, [Caution(WarningCode.RESTRICTION_WITHOUT_EFFECT, message) for message in without_effect]
 
 
+def serving_implementation(model: str, releases: Sequence[Release]) -> str | None:
+    """Return the first implementation, in a host's order of releases, of which some release there has the model."""
+    having = {release.name.implementation for release in releases if model in release.sets}
+    ordered = (release.name.implementation for release in releases)
+    return next((implementation for implementation in ordered if implementation in having), None)
+
+
+def _size(remedies: Mapping[int, Remedy | None]) -> tuple[int, list[tuple[int, list[str], list[int]]]]:
+    ranks = [each.rank for each in remedies.values() if each is not None]
+    return sum(rank[0] for rank in ranks), ranks
+
+
 class _Host:
     """A destination with what the registry knows of its releases."""
 
-    def __init__(self, destination: Destination, registry: Registry) -> None:
+    def __init__(self, destination: Destination, registry: Registry, policy: Policy, *, with_remedies: bool) -> None:
         found = [(name, registry.release(name)) for name in destination.releases]
         self._first = destination.releases[0]
         self._restrict = destination.restrict
+        self._policy = policy
+        self._with_remedies = with_remedies
         self._releases = [release for _, release in found if release]
         self._unknown = [name for name, release in found if release is None]
         self._warnings = tuple(
@@ -101,51 +124,75 @@ class _Host:
             for name in self._unknown
         )
 
-    def answer(self, sources: Sequence[Source], policy: Policy, verdicts: dict[tuple[int, str], Verdict]) -> Answer:
+    def answer(self, sources: Sequence[Source], verdicts: dict[tuple[int, str], Verdict]) -> Answer:
         """Return the answer for the devices of a VM: each implementation serves those whose model it implements."""
         answers: dict[int, DeviceAnswer] = {}
         groups: dict[str | None, list[int]] = {}
         for place, source in enumerate(sources):
-            groups.setdefault(self._implementation_for(source.device.model), []).append(place)
+            groups.setdefault(serving_implementation(source.device.model, self._releases), []).append(place)
         for implementation, places in groups.items():
             if implementation is None:
-                answers.update((place, self._unsupported(sources[place], policy)) for place in places)
+                answers.update((place, self._unsupported(sources[place])) for place in places)
                 continue
-            chosen: list[DeviceAnswer] | None = None
-            for release in self._releases:
-                if release.name.implementation != implementation:
-                    continue
-                judged = [self._judge(place, sources[place], release, policy, verdicts) for place in places]
-                is_taken = all(each.verdict.compatible for each in judged)
-                if chosen is None or is_taken:
-                    chosen = judged
-                if is_taken:
-                    break
-            answers.update(zip(places, chosen or (), strict=True))
+            releases = [release for release in self._releases if release.name.implementation == implementation]
+            served = self._served({place: sources[place] for place in places}, releases, verdicts)
+            answers.update(served)
         return Answer(tuple(answers[place] for place in range(len(sources))))
 
-    def _implementation_for(self, model: str) -> str | None:
-        """Return the first implementation, in the host's order, of which some release there has the model."""
-        having = {release.name.implementation for release in self._releases if model in release.sets}
-        ordered = (release.name.implementation for release in self._releases)
-        return next((implementation for implementation in ordered if implementation in having), None)
+    def _served(
+        self,
+        sources: Mapping[int, Source],
+        releases: Sequence[Release],
+        verdicts: dict[tuple[int, str], Verdict],
+    ) -> Mapping[int, DeviceAnswer]:
+        """Return the answers of the first release that takes all the devices; of the first one where none does."""
+        judged = []
+        for release in releases:
+            answers = {place: self._judge(place, source, release, verdicts) for place, source in sources.items()}
+            if all(each.verdict.compatible for each in answers.values()):
+                return answers
+            judged.append(answers)
+        if not self._with_remedies:
+            return judged[0]
+        options = [self._remedies(sources, *each) for each in zip(releases, judged, strict=True)]
+        # A release that would take all of them then, with the fewest changes; else what mends the first one's problems.
+        whole = [each for each in options if None not in each.values()]
+        mended = min(whole, key=_size, default=options[0])
+        return {
+            place: replace(each, verdict=replace(each.verdict, remedies=found.changes))
+            if (found := mended[place]) is not None
+            else each
+            for place, each in judged[0].items()
+        }
+
+    def _remedies(
+        self, sources: Mapping[int, Source], release: Release, answers: Mapping[int, DeviceAnswer]
+    ) -> Mapping[int, Remedy | None]:
+        """Return the remedy of each device at a release: without changes where it needs none."""
+        return {
+            place: NO_CHANGE
+            if answer.verdict.compatible
+            else remedy(
+                sources[place], release, self._narrowed(sources[place], release)[0], self._policy, answer.verdict
+            )
+            for place, answer in answers.items()
+        }
 
     def _judge(
-        self, place: int, source: Source, release: Release, policy: Policy, verdicts: dict[tuple[int, str], Verdict]
+        self, place: int, source: Source, release: Release, verdicts: dict[tuple[int, str], Verdict]
     ) -> DeviceAnswer:
         key = (place, str(release.name))
         verdict = verdicts.get(key)
         if verdict is None:
-            variable_set = release.sets.get(source.device.model)
-            cautions: Sequence[Caution] = ()
-            if variable_set is not None:
-                variable_set, cautions = restricted(variable_set, self._restrict)
-            verdict = judge(source, release, variable_set, policy).with_warnings(*cautions)
-            verdict = replace(verdict, remedies=remedies(source, release, variable_set, policy, verdict))
-            verdicts[key] = verdict
+            variable_set, cautions = self._narrowed(source, release)
+            verdict = verdicts[key] = judge(source, release, variable_set, self._policy).with_warnings(*cautions)
         return DeviceAnswer(source.device, str(release.name), verdict.with_warnings(*self._warnings))
 
-    def _unsupported(self, source: Source, policy: Policy) -> DeviceAnswer:
+    def _narrowed(self, source: Source, release: Release) -> tuple[VariableSet | None, Sequence[Caution]]:
+        variable_set = release.sets.get(source.device.model)
+        return (None, ()) if variable_set is None else restricted(variable_set, self._restrict)
+
+    def _unsupported(self, source: Source) -> DeviceAnswer:
         """Return the answer on a device whose model no known release of the host implements."""
         unknown = tuple(
             Problem(ProblemCode.UNKNOWN_RELEASE, f"the registry has no release {name}, which the destination runs")
@@ -154,5 +201,5 @@ class _Host:
         if unknown or not self._releases:
             verdict = Verdict(source.problems + unknown, (), None, (), ())
         else:
-            verdict = judge(source, self._releases[0], None, policy)
+            verdict = judge(source, self._releases[0], None, self._policy)
         return DeviceAnswer(source.device, self._first, verdict)

@@ -1,16 +1,18 @@
 """Remedies: the smallest set of changes to a running device after which it could go where it now cannot."""
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from app.domain.allowed import AllowedValues
 from app.domain.problem import ProblemCode
 from app.domain.release import Release
-from app.domain.search import Requirement, UndecidedError, best, candidates, conditions_on
+from app.domain.search import Requirement, Tries, UndecidedError, best, candidates, conditions_on
 from app.domain.value import Value, same
 from app.domain.variable_set import VariableSet
 from app.domain.verdict import Change, Policy, Source, Verdict, judge
 
+# A remedy is looked for with every refusal, so not for long.
+MAX_TRIES = 1_000
 # What other values of the device can mend.
 _MENDABLE = frozenset(
     {
@@ -23,52 +25,66 @@ _MENDABLE = frozenset(
 )
 
 
-def remedies(
+@dataclass(frozen=True, slots=True)
+class Remedy:
+    """Changes to runtime variables of the source; of several the one with the lowest rank is the smallest."""
+
+    changes: tuple[Change, ...]
+    rank: tuple[int, list[str], list[int]]
+
+
+NO_CHANGE = Remedy((), (0, [], []))
+
+
+def remedy(
     source: Source, release: Release, variable_set: VariableSet | None, policy: Policy, verdict: Verdict
-) -> tuple[Change, ...]:
+) -> Remedy | None:
     """Return the fewest changes to runtime variables of the source after which the verdict is compatible, if any are.
 
-    Ties: by variable name, then the off value, then the value nearest to the present one.
+    Ties: by variable name, then the off value, then the value nearest to the present one. None also where none was
+    found among MAX_TRIES, or where the source itself is not as it is said to be.
     """
     own, model = source.set, source.model
     if own is None or model is None or variable_set is None or not source.is_known:
-        return ()
-    if not verdict.problems or any(problem.code not in _MENDABLE for problem in verdict.problems):
-        return ()
-    changeable = {name for name, variable in own.variables.items() if variable.runtime and name in source.configuration}
-    if not changeable:
-        return ()
+        return None
+    changeable = [name for name in source.runtime if name in source.configuration]
+    if not changeable or any(problem.code not in _MENDABLE for problem in verdict.problems):
+        return None
     off = model.off_values(*source.vendors, release.name.vendor)
-    completed = {
-        name: off[name] for name, each in variable_set.variables.items() if name in off and not each.is_instance
-    }
-    values = {**completed, **source.configuration}
-    places = [[Requirement({}, own)], [Requirement(_allowed_there(values, own, variable_set, off), variable_set)]]
-    held_against = conditions_on(places)
-    choices = {name: [value] for name, value in values.items()}
+    values = {**_completed(variable_set, off), **source.configuration}
+    requirements = [Requirement({}, own), Requirement(_allowed_there(source, values, variable_set, off), variable_set)]
+    held_against = conditions_on(requirements)
+    choices: dict[str, Sequence[Value]] = {name: [value] for name, value in values.items()}
     try:
         for name in changeable:
             wanted = [values[name], *([off[name]] if name in off else [])]
             choices[name] = candidates(own.variables[name].allowed, wanted, held_against.get(name, []))
-        found = best(choices, places) or {}
+        found = best(choices, requirements, Tries(MAX_TRIES))
     except UndecidedError:
-        return ()
-    changes = {name: value for name, value in found.items() if not same(value, values[name])}
+        return None
+    if found is None:
+        return None
+    changes = {name: value for name, value in found.values.items() if not same(value, values[name])}
     changed = replace(source, device=replace(source.device, values={**source.device.values, **changes}))
     # Shown to work by asking again.
     if not judge(changed, release, variable_set, policy).compatible:
-        return ()
-    return tuple(Change(name, values[name], value) for name, value in sorted(changes.items()))
+        return None
+    return Remedy(tuple(Change(name, values[name], value) for name, value in sorted(changes.items())), found.rank)
+
+
+def _completed(variable_set: VariableSet, off: Mapping[str, Value]) -> Mapping[str, Value]:
+    return {name: off[name] for name, each in variable_set.variables.items() if name in off and not each.is_instance}
 
 
 def _allowed_there(
-    values: Mapping[str, Value], own: VariableSet, there: VariableSet, off: Mapping[str, Value]
+    source: Source, values: Mapping[str, Value], there: VariableSet, off: Mapping[str, Value]
 ) -> Mapping[str, AllowedValues]:
     """Return what the destination allows of each variable: one that it does not have only the off value."""
     allowed = {}
-    for name in values:
-        sides = [side.variables[name] for side in (own, there) if name in side.variables]
-        if all(side.is_backend for side in sides):
+    for name, value in values.items():
+        sides = [side[name] for side in (source.variables, there.variables) if name in side]
+        is_carried_over = name in there.variables and there.variables[name].is_instance and same(value, off.get(name))
+        if all(side.is_backend for side in sides) or (is_carried_over and name not in source.device.values):
             continue
         if name in there.variables:
             allowed[name] = there.variables[name].allowed

@@ -1,6 +1,6 @@
 """The best assignment of values to variables under rules: how baselines and remedies are found."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import lcm
@@ -9,14 +9,25 @@ from app.domain.allowed import AllowedValues
 from app.domain.value import Type, Value
 from app.domain.variable_set import Condition, VariableSet, matches
 
-# How many assignments are looked at before a search gives up.
-MAX_TRIES = 20_000
 # How many values of an int are looked at to find one of each kind.
 _MOST_CANDIDATES = 50_000
 
 
 class UndecidedError(Exception):
     """The search has reached its bound without an answer."""
+
+
+class Tries:
+    """How many more assignments may be looked at."""
+
+    def __init__(self, left: int) -> None:
+        self._left = left
+
+    def take(self) -> None:
+        """Count one; raises UndecidedError if none is left."""
+        if self._left == 0:
+            raise UndecidedError
+        self._left -= 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,26 +64,13 @@ class Requirement:
         return frozenset()
 
 
-# A place where the configuration is to be accepted, by any one of these.
-Place = Sequence[Requirement]
-
-
-def _broken_by(places: Sequence[Place], values: Mapping[str, Value]) -> frozenset[str]:
-    for place in places:
-        broken = [each.broken_by(values) for each in place]
-        if all(broken):
-            return frozenset[str]().union(*broken)
-    return frozenset()
-
-
-def conditions_on(places: Sequence[Place]) -> dict[str, list[AllowedValues]]:
+def conditions_on(requirements: Iterable[Requirement]) -> dict[str, list[AllowedValues]]:
     """Return what each variable is held against anywhere."""
     found: dict[str, list[AllowedValues]] = {}
-    for place in places:
-        for requirement in place:
-            for condition in requirement.conditions():
-                for name, values in condition.items():
-                    found.setdefault(name, []).append(values)
+    for requirement in requirements:
+        for condition in requirement.conditions():
+            for name, values in condition.items():
+                found.setdefault(name, []).append(values)
     return found
 
 
@@ -80,8 +78,8 @@ def candidates(domain: AllowedValues, preferred: Sequence[Value], held_against: 
     """Return values of a domain, the best first: of all that the rules cannot tell apart, the best alone.
 
     preferred: the values that come first where the domain has them, the first of them for ints also the one that the
-    rest is near to. Then ints by distance, the smaller of two first; others in canonical order.
-    Raises UndecidedError where that takes too many.
+    rest is near to. Then ints by distance, the smaller of two first; others in canonical order. Of strings that may be
+    anything only those are candidates that somebody names. Raises UndecidedError where it takes too many.
     """
     ranked = [value for value in preferred if value in domain]
     if held_against or not ranked:
@@ -126,50 +124,68 @@ def _ints(domain: AllowedValues, near: int, held_against: Sequence[AllowedValues
     return sorted(allowed, key=lambda value: (abs(value - near), value))
 
 
-def best(choices: Mapping[str, Sequence[Value]], places: Sequence[Place]) -> Mapping[str, Value] | None:
-    """Return the values that every place accepts, with the fewest variables off their first choice; None if none is.
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """Values of variables, and how far they are off the first choice; the lowest rank is the best.
 
-    Ties: by the names of those variables, then by the choice taken. Raises UndecidedError beyond MAX_TRIES.
+    rank: how many variables are off their first choice, which these are, and the place of their values.
     """
-    search = _Search({name: tuple(values) for name, values in choices.items()}, places)
+
+    values: Mapping[str, Value]
+    rank: tuple[int, list[str], list[int]]
+
+
+def best(
+    choices: Mapping[str, Sequence[Value]], requirements: Sequence[Requirement], tries: Tries
+) -> Assignment | None:
+    """Return the values that meet all requirements, with the fewest variables off their first choice; None if none do.
+
+    Ties: by the names of those variables, then by the choice taken. Raises UndecidedError when no tries are left.
+    """
+    search = _Search(choices, requirements, tries)
     for changes in range(len(choices) + 1):
-        search.is_cut = False
-        search.found = []
-        search.seen = set()
-        search.go({}, changes)
-        if search.found:
-            return search.with_changes(min(search.found, key=search.rank))
-        if not search.is_cut:
-            return None
+        found = search.with_so_many(changes)
+        if found is not None or not search.is_cut:
+            return found
     return None
 
 
 class _Search:
     """Changes first choices, of the variables in a rule that is not met, until every rule is."""
 
-    def __init__(self, choices: Mapping[str, tuple[Value, ...]], places: Sequence[Place]) -> None:
+    def __init__(
+        self, choices: Mapping[str, Sequence[Value]], requirements: Sequence[Requirement], tries: Tries
+    ) -> None:
         self._choices = choices
-        self._places = places
+        self._requirements = requirements
         self._first = {name: values[0] for name, values in choices.items()}
-        self._tries = 0
+        self._tries = tries
+        self._found: list[Mapping[str, int]] = []
+        self._seen: set[frozenset[tuple[str, int]]] = set()
         self.is_cut = False
-        self.found: list[Mapping[str, int]] = []
-        self.seen: set[frozenset[tuple[str, int]]] = set()
 
-    def with_changes(self, changes: Mapping[str, int]) -> Mapping[str, Value]:
+    def with_so_many(self, changes: int) -> Assignment | None:
+        """Return the best assignment with so many variables off their first choice; is_cut: more might do."""
+        self.is_cut = False
+        self._found.clear()
+        self._seen.clear()
+        self._go({}, changes)
+        ranked = ((changes, sorted(each), [each[name] for name in sorted(each)]) for each in self._found)
+        best = min(ranked, default=None)
+        return None if best is None else Assignment(self._changed(dict(zip(best[1], best[2], strict=True))), best)
+
+    def _changed(self, changes: Mapping[str, int]) -> Mapping[str, Value]:
         return {**self._first, **{name: self._choices[name][place] for name, place in changes.items()}}
 
-    def rank(self, changes: Mapping[str, int]) -> tuple[list[str], list[int]]:
-        names = sorted(changes)
-        return names, [changes[name] for name in names]
+    def _broken_by(self, values: Mapping[str, Value]) -> frozenset[str]:
+        broken = (requirement.broken_by(values) for requirement in self._requirements)
+        return next(filter(None, broken), frozenset())
 
-    def go(self, changes: Mapping[str, int], left: int) -> None:
-        self._tries += 1
-        if self._tries > MAX_TRIES:
-            raise UndecidedError
-        broken = _broken_by(self._places, self.with_changes(changes))
+    def _go(self, changes: Mapping[str, int], left: int) -> None:
+        self._tries.take()
+        broken = self._broken_by(self._changed(changes))
         if not broken:
-            self.found.append(changes)
+            self._found.append(changes)
             return
         open_names = sorted(name for name in broken if name not in changes and len(self._choices.get(name, ())) > 1)
         if left == 0:
@@ -179,6 +195,6 @@ class _Search:
             for place in range(1, len(self._choices[name])):
                 further = {**changes, name: place}
                 key = frozenset(further.items())
-                if key not in self.seen:
-                    self.seen.add(key)
-                    self.go(further, left - 1)
+                if key not in self._seen:
+                    self._seen.add(key)
+                    self._go(further, left - 1)

@@ -88,7 +88,11 @@ def profile(connection: sa.Connection, name: str) -> Row | None:
     table, parent, state = schema.profile, schema.profile.alias("parent"), schema.profile_state
     query = (
         sa.select(table.c.id, table.c.name, parent.c.name.label("extends"), table.c.description, state.c.state)
-        .select_from(table.outerjoin(parent, parent.c.id == table.c.extends_id).outerjoin(state))
+        .select_from(
+            table.outerjoin(parent, parent.c.id == table.c.extends_id).outerjoin(
+                state, state.c.profile_id == table.c.id
+            )
+        )
         .where(table.c.name == name)
     )
     return connection.execute(query).first()
@@ -221,7 +225,11 @@ def _published_profiles(filters: Mapping[str, str | None]) -> Query:
         parent.c.name.label("extends"),
         sa.func.coalesce(schema.profile_state.c.state, State.PUBLISHED.value).label("state"),
         count.label("models"),
-    ).select_from(profile.outerjoin(parent, parent.c.id == profile.c.extends_id).outerjoin(schema.profile_state))
+    ).select_from(
+        profile.outerjoin(parent, parent.c.id == profile.c.extends_id).outerjoin(
+            schema.profile_state, schema.profile_state.c.profile_id == profile.c.id
+        )
+    )
     if (name := filters.get("vendor")) is not None:
         query = query.join(schema.vendor, schema.vendor.c.id == profile.c.vendor_id).where(schema.vendor.c.name == name)
     if (name := filters.get("model")) is not None:

@@ -1,6 +1,6 @@
 """The laws of the design, for random models, releases, profiles and questions."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from hypothesis import given, settings
@@ -71,12 +71,14 @@ def _try_publish(world: World, release: str, document: Mapping[str, Any]) -> Non
 
 
 @st.composite
-def worlds(draw: st.DrawFn) -> tuple[World, list[tuple[str, dict[str, Any]]]]:
-    """What is published: up to three releases of two vendors, and a profile."""
+def worlds(
+    draw: st.DrawFn, change: Callable[[dict[str, Any]], dict[str, Any]] = lambda document: document
+) -> tuple[World, list[tuple[str, dict[str, Any]]]]:
+    """What is published: up to three releases of two vendors, and a profile; change: what is done to every set."""
     world = World()
     published = []
     for release in RELEASES:
-        document = draw(sets())
+        document = change(draw(sets()))
         _try_publish(world, release, document)
         if world.release(release):
             published.append((release, document))

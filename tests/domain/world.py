@@ -82,13 +82,17 @@ class World:
         """Return the answer on a VM's devices at one destination."""
         return self.question(devices, policy).at(destination)
 
+    def profiles_for(self, model: str) -> list[Profile]:
+        """Return the profiles that name a model, the newest first."""
+        return [each for each in reversed(self._profiles.values()) if model in each.values]
+
     def lookups(self) -> Registry:
         """Return the lookups of a verdict."""
         return _Lookups(self)
 
-    def question(self, devices: Sequence[Device], policy: Policy) -> Question:
+    def question(self, devices: Sequence[Device], policy: Policy, *, with_remedies: bool = True) -> Question:
         """Return the question about a VM's devices."""
-        return Question(devices, self.lookups(), policy)
+        return Question(devices, self.lookups(), policy, with_remedies=with_remedies)
 
 
 class _Lookups:

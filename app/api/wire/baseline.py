@@ -5,7 +5,7 @@ from pydantic import Field
 from app.api.wire.base import Name, Shape, Value
 from app.api.wire.compatibility import Id, Label
 from app.api.wire.problem import Allowed
-from app.domain.baseline import BaselineCode
+from app.domain.fleet import BaselineCode
 
 MAX_MODELS = 1_000
 MAX_MEMBERS = 10_000

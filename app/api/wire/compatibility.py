@@ -9,6 +9,7 @@ from app.api.wire.base import Name, Shape, Value
 from app.api.wire.problem import Allowed, Problem, VerdictWarning
 from app.domain.allowed import MAX_LISTED
 from app.domain.problem import ProblemCode
+from app.domain.remedy import MAX_TRIES
 from app.domain.verdict import Policy
 
 MAX_DEVICES = 1_000
@@ -116,7 +117,8 @@ class DeviceAnswer(Shape):
         description="variables whose values nothing can check: free strings, and values that each host resolves"
     )
     remedies: list[Remedy] = Field(
-        description="the smallest set of changes to runtime variables of the source after which it would be compatible"
+        description="the smallest set of changes to runtime variables of the source that would make it compatible; "
+        f"none where {MAX_TRIES:,} tries found none, or where the source is not what it is said to be"
     )
     arguments: list[str] | None = Field(
         default=None,

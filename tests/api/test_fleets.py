@@ -1,0 +1,195 @@
+"""An operator plans a fleet: baselines, differences, the support matrix, what to apply, what to change."""
+
+import csv
+import io
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from app.api.wire.baseline import BaselineAnswer
+from app.api.wire.compatibility import Answer
+from app.api.wire.diff import Diff
+from app.api.wire.support_matrix import SupportMatrix
+from tests.api.stories import FEATURE, FIRMWARE, NIC, QUEUES, problem, publish, vendor
+
+ONE, TWO, THREE = (f"{FIRMWARE}@{version}" for version in (1, 2, 3))
+P, Q = "vendor-a.com/p", "vendor-a.com/q"
+GFX = "vendor-a.com/gfx"
+LIVE = {**FEATURE, "init_value": True, "runtime": True}
+
+
+@pytest.fixture
+def fleet(registry: TestClient) -> TestClient:
+    """Return a registry with three releases, the newest with fewer queues, and three products of one GPU."""
+    vendor(registry)
+    listed = [
+        {"name": P, "values": {NIC: {"num-queues": 2}}},
+        {"name": Q, "extends": P, "values": {NIC: {"feature": True}}},
+    ]
+    publish(registry, TWO, {"num-queues": QUEUES, "feature": LIVE}, profiles=listed)
+    publish(registry, ONE, {"num-queues": QUEUES}, profiles=[P])
+    fewer = {**QUEUES, "allowed_values": ["1-4"]}
+    assert publish(registry, THREE, {"num-queues": fewer, "feature": LIVE}).status_code == 201
+    memory: dict[str, Any] = {"4GB": {"init_value": 4, "settable": False}, "8GB": {"init_value": 8, "settable": False}}
+    memory["varGB"] = {"init_value": 2, "allowed_values": [1, 2, 4, 8]}
+    for size, stated in memory.items():
+        release = f"{GFX}/gfx-{size}@1"
+        publish(registry, release, {"memory-gb": {"type": "int", **stated}}, model=GFX)
+    return registry
+
+
+def baseline(registry: TestClient, **question: Any) -> Any:
+    response = registry.post("/baseline", json=question)
+    assert response.status_code == 200, response.text
+    BaselineAnswer.model_validate_json(response.content)
+    return response.json()["models"]
+
+
+def test_a_baseline_over_releases_with_the_worked_case(fleet: TestClient) -> None:
+    several = [f"{GFX}/gfx-{size}@1" for size in ("varGB", "4GB", "8GB")]
+    assert baseline(fleet, models=[GFX], releases=several[:2])[GFX] == {
+        "values": {"memory-gb": 4},
+        "domains": {"memory-gb": [4]},
+        "profiles": [],
+        "problems": [],
+    }
+    found = baseline(fleet, models=[GFX, NIC], releases=several)
+    (collision,) = found[GFX]["problems"]
+    assert (collision["code"], collision["variable"]) == ("no-common-value", "memory-gb")
+    assert collision["releases"] == several[1:]
+    assert found[NIC]["problems"][0]["code"] == "model-not-supported"
+
+
+def test_a_baseline_over_hosts_and_its_profiles(fleet: TestClient) -> None:
+    fleet.put("/hosts/a", json={"releases": [TWO], "restrict": {NIC: {"num-queues": ["1-3"]}}, "labels": {"rack": "1"}})
+    fleet.put("/hosts/b", json={"releases": [THREE], "labels": {"rack": "1"}})
+    (found,) = baseline(fleet, models=[NIC], label="rack=1").values()
+    assert (found["values"], found["profiles"]) == ({"feature": True, "num-queues": 1}, [Q, P])
+    (with_old,) = baseline(fleet, models=[NIC], releases=[ONE], hosts=["b"]).values()
+    assert (with_old["values"], with_old["profiles"]) == ({"feature": False, "num-queues": 4}, [P])
+    (unknown,) = baseline(fleet, models=[NIC], releases=[ONE], hosts=["z"]).values()
+    assert [(each["code"], each["releases"], each["hosts"]) for each in unknown["problems"]] == [
+        ("unknown-host", [], ["z"])
+    ]
+    nobody = fleet.post("/baseline", json={"models": [NIC], "label": "rack=9"})
+    assert problem(nobody, 422, "invalid") == [("", "missing-field")]
+
+
+def test_every_member_accepts_the_baseline(fleet: TestClient) -> None:
+    (found,) = baseline(fleet, models=[NIC], releases=[TWO, ONE, THREE]).values()
+    device = {"model": NIC, "values": found["values"], "complete": True}
+    question = {"devices": [device], "destinations": [{"releases": [each]} for each in (ONE, TWO, THREE)]}
+    results = fleet.post("/compatibility", json={**question, "policy": "permissive"}).json()["results"]
+    assert all(each["compatible"] for each in results)
+
+
+def diff(registry: TestClient, before: str, after: str, **more: Any) -> Any:
+    response = registry.get("/diff", params={"from": before, "to": after, **more})
+    assert response.status_code == 200, response.text
+    Diff.model_validate_json(response.content)
+    return response.json()
+
+
+def test_the_difference_of_releases_and_of_profiles(fleet: TestClient) -> None:
+    found = diff(fleet, ONE, THREE)
+    assert (found["from"], found["to"]) == (ONE, THREE)
+    feature, queues = found["models"][NIC]
+    assert (feature["variable"], feature["change"], feature["closes"]) == ("feature", "added", {"backward": "in-part"})
+    assert feature["to"]["init_value"] is True
+    assert "from" not in feature
+    assert queues == {
+        "variable": "num-queues",
+        "change": "changed",
+        "from": {"allowed_values": ["1-8"]},
+        "to": {"allowed_values": ["1-4"]},
+        "message": "num-queues allows 1-4, not 1-8",
+        "closes": {"forward": "in-part"},
+    }
+    assert diff(fleet, ONE, ONE)["models"] == {}
+    assert diff(fleet, ONE, THREE, model="vendor-a.com/none")["models"] == {}
+    ((of_profiles,),) = diff(fleet, P, Q)["models"].values()
+    assert (of_profiles["variable"], of_profiles["from"], of_profiles["to"]) == ("feature", False, True)
+    gone = diff(fleet, ONE, f"{GFX}/gfx-4GB@1")["models"]
+    assert [(each["variable"], each["change"]) for each in gone[NIC]] == [(None, "removed")]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "status", "code"),
+    [
+        (ONE, P, 422, "invalid"),
+        (ONE, f"{FIRMWARE}@9", 404, "unknown-release"),
+        ("vendor-a.com/none", P, 404, "unknown-profile"),
+        ("nonsense", P, 404, "unknown-profile"),
+    ],
+)
+def test_what_cannot_be_compared(fleet: TestClient, before: str, after: str, status: int, code: str) -> None:
+    problem(fleet.get("/diff", params={"from": before, "to": after}), status, code)
+
+
+def test_the_support_matrix_in_json_and_csv(fleet: TestClient) -> None:
+    response = fleet.get("/support-matrix", params={"implementation": FIRMWARE})
+    SupportMatrix.model_validate_json(response.content)
+    matrix = response.json()
+    assert matrix["releases"] == [TWO, ONE, THREE]
+    cells = {(row["profile"], cell["release"]): cell for row in matrix["rows"] for cell in row["cells"]}
+    assert {pair: cell["compatible"] for pair, cell in cells.items()} == {
+        (Q, TWO): True,
+        (Q, ONE): False,
+        (Q, THREE): True,
+        (P, TWO): True,
+        (P, ONE): True,
+        (P, THREE): True,
+    }
+    assert [each["code"] for each in cells[Q, ONE]["problems"]] == ["profile-not-listed", "variable-not-supported"]
+    only = fleet.get("/support-matrix", params={"profile": P, "model": [NIC]}).json()
+    assert [row["profile"] for row in only["rows"]] == [P]
+    text = fleet.get("/support-matrix", params={"implementation": FIRMWARE}, headers={"Accept": "text/csv"})
+    assert text.headers["content-type"].startswith("text/csv")
+    header, first, second = csv.reader(io.StringIO(text.text))
+    assert header == ["profile", TWO, ONE, THREE]
+    assert second == [P, "yes", "yes", "yes"]
+    assert first[2].startswith(f"no 0/1: {ONE} does not list {Q} and 1 more")
+    assert fleet.get("/support-matrix", headers={"Accept": "image/png"}).status_code == 406
+
+
+def ask(registry: TestClient, **more: Any) -> Any:
+    parameters = {"model": NIC, **more}
+    response = registry.get("/compatibility", params=parameters)
+    assert response.status_code == 200, response.text
+    Answer.model_validate_json(response.content)
+    ((device,),) = [result["devices"] for result in response.json()["results"]]
+    return device
+
+
+def test_a_remedy_is_offered_and_works(fleet: TestClient) -> None:
+    stuck = ask(fleet, source=TWO, destination=ONE, policy="permissive")
+    assert stuck["remedies"] == [{"variable": "feature", "from": True, "to": False}]
+    assert ask(fleet, source=TWO, destination=ONE, policy="permissive", value="feature=off")["compatible"]
+    assert ask(fleet, source=TWO, destination=THREE, value="num-queues=8")["remedies"] == []
+
+
+def test_what_the_orchestrator_applies(fleet: TestClient) -> None:
+    card = ask(fleet, source=TWO, profile=P, destination=TWO, value="num-queues=3", render="qemu")
+    assert card["configuration"] == {"num-queues": 3, "feature": False}
+    assert card["arguments"] == ["-device", "my-nic,num-queues=3"]
+    # Without a machine type of that name there, its values are all to be given.
+    there = ask(fleet, source=TWO, profile=P, destination=THREE, value="num-queues=3", render="qemu")
+    assert there["arguments"] == ["-device", "my-nic,feature=off,num-queues=3"]
+    rfc = ask(fleet, source=TWO, profile=P, destination=TWO, render="vfio-user")
+    assert rfc["arguments"] == ["--m-feature=off", "--m-num-queues=2"]
+    refused = ask(fleet, source=TWO, destination=ONE, render="qemu")
+    assert refused["arguments"] is None
+    assert "arguments" not in ask(fleet, source=TWO, destination=TWO)
+    problem(fleet.get("/compatibility", params={"model": NIC, "render": "libvirt"}), 422, "invalid")
+
+
+def test_what_no_argument_can_say_is_said(fleet: TestClient) -> None:
+    hostile = {"driver": {"type": "str", "init_value": "", "off_value": ""}}
+    publish(fleet, "vendor-a.com/evil@1", hostile, model="vendor-a.com/evil-device")
+    parameters = {"model": "vendor-a.com/evil-device", "source": "vendor-a.com/evil@1", "value": "driver=e1000"}
+    response = fleet.get("/compatibility", params={**parameters, "render": "qemu"})
+    Answer.model_validate_json(response.content)
+    (device,) = response.json()["results"][0]["devices"]
+    assert (device["compatible"], device["arguments"]) == (True, None)
+    assert "not-renderable" in {each["code"] for each in device["warnings"]}

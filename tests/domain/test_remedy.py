@@ -1,0 +1,124 @@
+"""Remedies: what to change on the running device, so that it can go where it now cannot."""
+
+from itertools import product
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from app.domain.question import Destination
+from app.domain.verdict import Device, Policy
+from tests.domain.test_laws import RELEASES, VALUES, devices, worlds
+from tests.domain.world import NIC, World, device, variable
+
+OLD, NEW, THREE = (f"vendor-a.com/fw@{version}" for version in (1, 2, 3))
+P = "vendor-a.com/p"
+LIVE: dict[str, Any] = {"runtime": True}
+
+
+def changes(world: World, asked: Device, *there: str, **more: Any) -> list[tuple[str, Any, Any]]:
+    """Return the remedies as (variable, from, to)."""
+    found = world.ask(asked, *there, **more).remedies
+    return [(each.variable, each.before, each.after) for each in found]
+
+
+def test_a_value_that_is_not_allowed_there_is_changed_to_the_off_value_or_else_the_nearest() -> None:
+    queues = variable("int", 8, 1, ["1-16"], **LIVE)
+    world = World().publish(OLD, {NIC: {"queues": queues}})
+    world.publish(NEW, {NIC: {"queues": {**queues, "allowed_values": [1, "3-6", 8]}}})
+    assert changes(world, device(OLD, queues=12), NEW) == [("queues", 12, 1)]
+    no_off = variable("int", 8, None, ["1-16"], **LIVE)
+    other = World().publish(OLD, {NIC: {"queues": no_off}})
+    other.publish(NEW, {NIC: {"queues": {**no_off, "allowed_values": ["1-6", 8, 16]}}})
+    assert changes(other, device(OLD, queues=12), NEW) == [("queues", 12, 8)]
+    assert changes(other, device(OLD, queues=8), NEW) == []
+
+
+def test_a_variable_that_is_not_there_is_switched_off() -> None:
+    world = World().publish(OLD, {NIC: {"new": variable("bool", True, False, **LIVE)}}).publish(NEW, {NIC: {}})
+    assert changes(world, device(OLD), NEW) == [("new", True, False)]
+    fixed = World().publish(OLD, {NIC: {"new": variable("bool", True, False)}}).publish(NEW, {NIC: {}})
+    assert changes(fixed, device(OLD), NEW) == []
+
+
+def test_the_source_has_to_allow_it_and_both_sides_constraints_hold() -> None:
+    stated = {
+        "feature": variable("bool", True, False, **LIVE),
+        "queues": variable("int", 4, 1, ["1-8"], **LIVE),
+    }
+    rule = {"when": {"feature": [True]}, "require": {"queues": ["3-8"]}}
+    source = {"variables": stated, "constraints": [rule]}
+    small = {"variables": {**stated, "queues": variable("int", 2, 1, ["1-2"], **LIVE)}}
+    world = World().publish(OLD, {NIC: source}).publish(NEW, {NIC: small})
+    # Two queues alone would break the source's own constraint.
+    assert changes(world, device(OLD), NEW) == [("feature", True, False), ("queues", 4, 1)]
+
+
+def test_a_block_of_migration_is_stepped_out_of() -> None:
+    stated = {"invtsc": variable("bool", True, False, **LIVE)}
+    blocked = {"variables": stated, "blocks_migration": [{"when": {"invtsc": [True]}}]}
+    world = World().publish(OLD, {NIC: blocked})
+    assert changes(world, device(OLD), OLD) == [("invtsc", True, False)]
+
+
+@pytest.mark.parametrize("policy", list(Policy))
+def test_what_no_value_can_mend_has_no_remedy(policy: Policy) -> None:
+    queues = variable("int", 8, 1, ["1-16"], **LIVE)
+    world = World().publish(OLD, {NIC: {"queues": queues}}, profiles=[P]).profile(P, {NIC: {"queues": 8}})
+    world.publish(NEW, {NIC: {"queues": {**queues, "init_value": 4, "allowed_values": ["1-4"]}}}, profiles=[])
+    expected = [("queues", 8, 1)] if policy is Policy.PERMISSIVE else []
+    assert changes(world, device(OLD, P), NEW, policy=policy) == expected
+    assert changes(world, device(OLD, queues=99), NEW) == []
+    assert changes(world, device(OLD, P), "vendor-a.com/none@1") == []
+
+
+def test_of_a_host_with_several_releases_the_fewest_changes_that_one_of_them_takes() -> None:
+    a, b = variable("bool", True, False, **LIVE), variable("bool", True, False, **LIVE)
+    world = World().publish(OLD, {NIC: {"a": a, "b": b}}).publish(NEW, {NIC: {}}).publish(THREE, {NIC: {"b": b}})
+    assert changes(world, device(OLD), NEW, THREE) == [("a", True, False)]
+    assert changes(world, device(OLD), NEW) == [("a", True, False), ("b", True, False)]
+
+
+def test_remedies_are_left_out_where_they_are_not_asked() -> None:
+    world = World().publish(OLD, {NIC: {"a": variable("bool", True, False, **LIVE)}}).publish(NEW, {NIC: {}})
+    question = world.question([device(OLD)], Policy.PERMISSIVE, with_remedies=False)
+    assert question.at(Destination("there", (NEW,))).devices[0].verdict.remedies == ()
+
+
+def _live(document: Any) -> Any:
+    return {
+        **document,
+        "variables": {name: {**each, "runtime": name in "ab"} for name, each in document["variables"].items()},
+    }
+
+
+@settings(suppress_health_check=[HealthCheck.filter_too_much])
+@given(worlds(change=_live), devices(), st.sampled_from(RELEASES), st.sampled_from(RELEASES))
+def test_no_search_by_force_finds_fewer_changes(
+    published: tuple[World, list[tuple[str, dict[str, Any]]]], asked: Device, source: str, there: str
+) -> None:
+    world, releases = published
+    assume(source in dict(releases))
+    on_source = Device(id="nic", model=NIC, release=source, profile=asked.profile, values=asked.values)
+    verdict = world.ask(on_source, there)
+    assume(not verdict.compatible and "source-value-invalid" not in {each.code.value for each in verdict.problems})
+    assume("unknown-variable" not in {each.code.value for each in verdict.problems})
+    own = world.release(source)
+    assert own is not None
+    off = world.model(NIC).off_values(*(name.partition("/")[0] for name in (source, there)))  # type: ignore[union-attr]
+    config = world.ask(on_source, source).configuration or {}
+    names = [name for name in ("a", "b") if name in own.sets[NIC].variables and name in config]
+    assume(config)
+    assume(not any(own.sets[NIC].variables[name].is_backend for name in names))
+    found = []
+    for values in product(*(VALUES[{"a": "int", "b": "bool"}[name]] for name in names)):
+        changed = {name: value for name, value in zip(names, values, strict=True) if value != config[name]}
+        again = Device(id="nic", model=NIC, release=source, profile=asked.profile, values={**asked.values, **changed})
+        if world.ask(again, there).compatible:
+            rank = [
+                (value != off.get(name), abs(value - config[name]), value) for name, value in sorted(changed.items())
+            ]
+            found.append(((len(changed), sorted(changed), rank), changed))
+    best = min(found, key=lambda each: each[0], default=(None, {}))[1]
+    assert {each.variable: each.after for each in verdict.remedies} == best
