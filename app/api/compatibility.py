@@ -9,23 +9,22 @@ from fastapi.exceptions import RequestValidationError
 from app.api import examples
 from app.api.access import Registry
 from app.api.answer import json_response
+from app.api.answering import Writer, summary_document
 from app.api.body import JsonRoute
 from app.api.publishing import BODY_ERRORS, INVALID
 from app.api.wire import compatibility as wire
-from app.api.wire.problem import StepRange, problem_document, warning_document
+from app.api.wire.problem import StepRange
 from app.domain import question as domain
 from app.domain.document import FaultCode, Place
-from app.domain.problem import Caution, WarningCode
-from app.domain.rendering import Form, UnrenderableError, own_values, rendered
+from app.domain.rendering import Form
 from app.domain.state import State
-from app.domain.summary import Summary, summed_up
-from app.domain.verdict import Device, Policy, Verdict
+from app.domain.summary import summed_up
+from app.domain.verdict import Device, Policy
 from app.storage.catalog import Standing
 from app.storage.host import Label
 
 router = APIRouter(route_class=JsonRoute, tags=["compatibility"])
 
-_EXAMPLES_OF_REASON = 5
 _WITH_REMEDIES = {wire.Detail.PROBLEMS, wire.Detail.FULL}
 Render = Annotated[
     Form | None,
@@ -115,31 +114,11 @@ def _answer(question: wire.Question, current: Standing, render: Form | None) -> 
         asking = domain.Question(devices, current, question.policy, with_remedies=detail in _WITH_REMEDIES)
         answers = [(destination.id, asking.at(destination)) for destination in destinations]
         if detail is wire.Detail.SUMMARY:
-            results.append({**of_vm, **_summary(summed_up(answers), len(destinations))})
+            results.append({**of_vm, **summary_document(summed_up(answers), len(destinations))})
             continue
-        writer = _Writer(detail, current, render)
+        writer = Writer(detail, current, render)
         results += [{**of_vm, "destination": id_, **writer.document(answer)} for id_, answer in answers]
     return json_response({"results": results})
-
-
-def _summary(summary: Summary, destinations: int) -> dict[str, Any]:
-    return {
-        "compatible": bool(summary.possible),
-        "possible": summary.possible,
-        "impossible": destinations - len(summary.possible),
-        "reasons": [
-            {
-                "count": len(each.destinations),
-                "code": each.code.value,
-                "message": each.message,
-                **({} if each.variable is None else {"variable": each.variable}),
-                "release": each.release,
-                "devices": each.devices,
-                "examples": each.destinations[:_EXAMPLES_OF_REASON],
-            }
-            for each in summary.reasons
-        ],
-    }
 
 
 def _check(question: wire.Question, vms: Sequence[wire.Vm], at: Place) -> None:
@@ -233,61 +212,3 @@ def restrictions(restrict: Mapping[str, Mapping[str, Sequence[Any]]]) -> domain.
         }
         for model, variables in restrict.items()
     }
-
-
-class _Writer:
-    """Writes the answers on one VM; equal answers are written once."""
-
-    def __init__(self, detail: wire.Detail, current: Standing, render: Form | None) -> None:
-        self._detail = detail
-        self._current = current
-        self._render = render
-        self._written: dict[int, dict[str, Any]] = {}
-
-    def document(self, answer: domain.Answer) -> dict[str, Any]:
-        """Return an answer in JSON, without whose it is; the question keeps it alive."""
-        if self._detail is wire.Detail.VERDICT:
-            return {"compatible": answer.compatible}
-        written = self._written.get(id(answer))
-        if written is None:
-            devices = [self._device(each) for each in answer.devices]
-            written = self._written[id(answer)] = {"compatible": answer.compatible, "devices": devices}
-        return written
-
-    def _device(self, answer: domain.DeviceAnswer) -> dict[str, Any]:
-        verdict: Verdict = answer.verdict
-        arguments, cautions = self._arguments(answer)
-        document: dict[str, Any] = {
-            "id": answer.device.id,
-            "compatible": verdict.compatible,
-            "release": answer.release,
-            "problems": [problem_document(each) for each in verdict.problems],
-            "warnings": [warning_document(each) for each in (*verdict.warnings, *cautions)],
-        }
-        if self._detail is wire.Detail.FULL:
-            document["configuration"] = verdict.configuration
-        document["carry_over"] = verdict.carry_over
-        document["unchecked"] = verdict.unchecked
-        document["remedies"] = [
-            {"variable": each.variable, "from": each.before, "to": each.after} for each in verdict.remedies
-        ]
-        if self._render is not None:
-            document["arguments"] = arguments
-        return document
-
-    def _arguments(self, answer: domain.DeviceAnswer) -> tuple[list[str] | None, list[Caution]]:
-        """Return what the destination's program is started with, or why that cannot be said."""
-        configuration, device = answer.verdict.configuration, answer.device
-        release, model = self._current.release(answer.release), self._current.model(device.model)
-        if self._render is None or configuration is None or release is None or model is None:
-            return None, []
-        profile = self._current.profile(device.profile) if device.profile is not None else None
-        # Only a machine type that the release has makes values of its own.
-        is_there = profile is not None and release.profiles is not None and profile.name in release.profiles
-        variable_set = release.sets[device.model]
-        values = profile.values[device.model] if profile is not None and is_there else None
-        own = own_values(variable_set, model.off_values(release.name.vendor), values)
-        try:
-            return rendered(self._render, configuration, variable_set, own), []
-        except UnrenderableError as error:
-            return None, [Caution(WarningCode.NOT_RENDERABLE, str(error))]

@@ -106,14 +106,16 @@ def _grouped(models: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterator[_Gro
 def _counted(models: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     whole = Counter(each["change"] for found in models.values() for each in found if each["variable"] is None)
     variables = Counter(each["change"] for found in models.values() for each in found if each["variable"] is not None)
-    said = [f"{len(models)} models differ"]
-    said += [
-        f"{whole[change]} models {word}" for change, word in (("removed", "gone"), ("added", "new")) if whole[change]
-    ]
-    said += [
-        f"{variables[change]:,} variables {change}" for change in ("removed", "added", "changed") if variables[change]
-    ]
+    said = [_number(len(models), "model") + (" differs" if len(models) == 1 else " differ")]
+    gone = (("removed", "gone"), ("added", "new"))
+    said += [f"{_number(whole[change], 'model')} {word}" for change, word in gone if whole[change]]
+    changes = ("removed", "added", "changed")
+    said += [f"{_number(variables[change], 'variable')} {change}" for change in changes if variables[change]]
     return ", ".join(said)
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def _print_groups(groups: Sequence[_Group], title: str) -> None:

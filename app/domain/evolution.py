@@ -49,8 +49,8 @@ class EvolutionError(ValueError):
         models = {each.model for each in broken}
         profiles = {each.profile for each in broken}
         super().__init__(
-            f"{release} breaks {len(broken):,} profile entries ({len(profiles)} profiles, {len(models)} models) that "
-            "stand between it and its earlier releases; ?override=<reason> publishes it all the same"
+            f"{release} and its earlier releases do not accept the same: {len(broken):,} entries of profiles break "
+            f"(profiles: {len(profiles)}, models: {len(models)}); ?override=<reason> publishes it all the same"
         )
         self.broken = tuple(broken)
 

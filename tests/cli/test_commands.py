@@ -2,9 +2,12 @@
 
 import json
 import socket
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from app.cli.client import Registry
@@ -119,9 +122,16 @@ def test_migrate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert (refused.exit_code, why in refused.stderr) == (2, True)
 
 
-@pytest.mark.parametrize(
-    "command", [("serve",), ("migrate",), ("check",), ("demo",), ("import", "qemu"), ("import", "migration-info")]
-)
+def _commands(command: Any, *names: str) -> Iterator[tuple[str, ...]]:
+    below = getattr(command, "commands", None)
+    if below is None:
+        yield names
+        return
+    for name, each in below.items():
+        yield from _commands(each, *names, name)
+
+
+@pytest.mark.parametrize("command", list(_commands(get_command(app))), ids=" ".join)
 def test_every_command_shows_help_with_an_example(command: tuple[str, ...]) -> None:
     shown = CliRunner().invoke(app, [*command, "--help"])
     assert shown.exit_code == 0

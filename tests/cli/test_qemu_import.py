@@ -11,13 +11,14 @@ from fastapi.testclient import TestClient
 from app.cli.client import Registry, RegistryError
 from app.cli.qemu import publication
 from app.cli.qemu.capture import Capture, CaptureError, Property
-from app.cli.qemu.properties import is_unset_marker
+from app.cli.qemu.properties import is_unset_marker, kind_of, scope_of
 from app.cli.qemu.publication import Published
 from app.cli.qemu.release import Known, QemuRelease
 from tests.cli.conftest import DATA, RELEASE, talking_to
 from tests.conftest import fresh_database, make_app
 
 OLD, NEW = RELEASE["7.2"], RELEASE["10.0"]
+IMPLEMENTATION = OLD.partition("@")[0]
 
 
 def capture(version: str) -> Capture:
@@ -195,6 +196,53 @@ def test_models_are_device_types_and_no_cpus_and_wiring_is_left_out(qemu: Regist
     assert card["addr"] == {"type": "str"}
     assert card["rombar"]["off_value"] == 1
     assert not {"id", "bus", "virtio-backend", "ebpf-rss-fds"} & card.keys()
+
+
+@pytest.mark.parametrize("version", ["7.2", "10.0"])
+def test_profiles_are_what_machine_types_really_make_of_devices(qemu: Registry, version: str) -> None:
+    """At least 999 of 1,000 values, as the QEMU that published the entry reads them."""
+    taken = capture(version)
+    published_before = capture("7.2").effective if version == "10.0" else {}
+    off = {each["model"]: qemu.get(f"/models/{each['model']}")["variables"] for each in qemu.items("/models")}
+    scopes = {each["model"]: each["variables"] for each in qemu.items("/variable-sets", implementation=IMPLEMENTATION)}
+    differing, compared = set(), 0
+    for machine, devices in taken.effective.items():
+        values = qemu.get(f"/profiles/qemu.org/{machine}", resolved=True)["values"]
+        for device, live in devices.items():
+            if device in published_before.get(machine, {}):
+                continue
+            model = f"qemu.org/{device}"
+            for name, told in live.items():
+                kind = kind_of(taken.properties[device][name])
+                stated = scopes[model].get(name)
+                if kind is None or told is None or stated is None or stated["scope"] != "interface":
+                    continue
+                compared += 1
+                resolved = values[model].get(name, off[model][name].get("off_value"))
+                if resolved != kind.in_type(stated["type"]).value(told):
+                    differing.add((machine, device, name))
+    assert compared > {"7.2": 80_000, "10.0": 20_000}[version]
+    assert len(differing) <= compared / 1000, sorted(differing)[:10]
+
+
+def test_devices_differ_between_machine_types_exactly_where_their_live_values_do(qemu: Registry) -> None:
+    """`diff` of two profiles shows a difference wherever the machine types really make another device."""
+    taken = capture("7.2")
+    pairs = [("pc-q35-7.2", "pc-q35-5.1"), ("pc-q35-6.1", "pc-q35-6.2"), ("pc-i440fx-7.2", "pc-i440fx-2.4")]
+    for one, other in pairs:
+        found = qemu.get("/diff", **{"from": f"qemu.org/{one}", "to": f"qemu.org/{other}"})["models"]
+        shown = {device for device in taken.effective[one] if f"qemu.org/{device}" in found}
+        real = {
+            device
+            for device, values in taken.effective[one].items()
+            for name, value in values.items()
+            if (kind := kind_of(taken.properties[device][name])) is not None
+            and scope_of(name, kind) == "interface"
+            and value != taken.effective[other].get(device, {}).get(name)
+            and value is not None
+        }
+        assert shown == real, (one, other)
+        assert real
 
 
 def test_live_values_and_compat_properties_agree_but_for_unset_markers() -> None:

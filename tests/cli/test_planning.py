@@ -1,0 +1,123 @@
+"""The commands that a fleet is planned with."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Run
+
+NIC = "vendor-a.com/nic"
+ONE, TWO = "vendor-a.com/fw@1", "vendor-a.com/fw@2"
+P = "vendor-a.com/p"
+QUEUES = {"type": "int", "init_value": 4, "off_value": 1, "allowed_values": ["1-8"]}
+NEW = {"type": "bool", "init_value": True, "off_value": False, "runtime": True}
+
+
+def _publish(run: Run, release: str, variables: object, **more: object) -> None:
+    document = json.dumps({"models": {NIC: {"variables": variables}}, **more})
+    done = run("import", "migration-info", "-", "--release", release, stdin=document)
+    assert done.exit_code == 0, done.output
+
+
+@pytest.fixture
+def fleet(run: Run, api: object) -> Run:
+    """Return the command on a registry with two releases."""
+    api.put("/vendors/vendor-a.com", {})  # type: ignore[attr-defined]
+    profiles = [{"name": P, "values": {NIC: {"queues": 8}}}]
+    _publish(run, ONE, {"queues": QUEUES}, profiles=profiles)
+    _publish(run, TWO, {"queues": QUEUES, "new": NEW, "mac": {"type": "str", "init_value": "", "scope": "instance"}})
+    return run
+
+
+def test_a_pipeline_learns_what_it_would_break(fleet: Run) -> None:
+    fewer = {"models": {NIC: {"variables": {"queues": {**QUEUES, "allowed_values": ["1-4"]}}}}}
+    arguments = ("import", "migration-info", "-", "--release", "vendor-a.com/fw@3")
+    refused = fleet(*arguments, "--dry-run", stdin=json.dumps(fewer))
+    assert refused.exit_code == 2
+    assert f"{NIC}, {P}: value-not-allowed: the profile has queues=8" in " ".join(refused.stderr.split())
+    told = fleet(*arguments, "--dry-run", "--json", stdin=json.dumps(fewer))
+    assert (told.exit_code, json.loads(told.stdout)["code"]) == (2, "evolution-gate")
+    passed = fleet(*arguments, "--override", "a smaller chip", stdin=json.dumps(fewer))
+    assert passed.exit_code == 0
+    assert "Published although it breaks earlier releases" in passed.stdout
+
+
+def test_baseline(fleet: Run) -> None:
+    found = fleet("baseline", "--model", NIC, "--release", ONE, "--release", TWO)
+    assert found.exit_code == 0
+    assert "queues" in found.stdout
+    assert f"newest first: {P}" in found.stdout
+    values = json.loads(fleet("baseline", "--model", NIC, "--release", ONE, "--release", TWO, "--json").stdout)
+    assert values["models"][NIC]["values"] == {"new": False, "queues": 4}
+    none = fleet("baseline", "--model", NIC, "--release", "vendor-a.com/fw@9")
+    assert (none.exit_code, "unknown-release" in none.stdout) == (1, True)
+    assert fleet("baseline", "--model", NIC).exit_code == 2
+
+
+def test_diff(fleet: Run) -> None:
+    found = fleet("diff", ONE, TWO)
+    assert found.exit_code == 1
+    assert "new (off)" in found.stdout
+    assert "1 model differs, 2 variables added" in found.stdout
+    assert fleet("diff", ONE, ONE).exit_code == 0
+    assert "differ in nothing" in fleet("diff", ONE, ONE, "--model", NIC).stdout
+    assert set(json.loads(fleet("diff", ONE, TWO, "--json").stdout)["models"]) == {NIC}
+    assert fleet("diff", ONE, "vendor-a.com/fw@9").exit_code == 2
+
+
+def test_matrix(fleet: Run) -> None:
+    shown = fleet("matrix")
+    assert shown.exit_code == 0
+    assert f"1: {ONE}" in shown.stdout
+    assert fleet("matrix", "--csv").stdout.splitlines()[1] == f"{P},yes,yes"
+    assert json.loads(fleet("matrix", "--json").stdout)["releases"] == [ONE, TWO]
+    assert fleet("matrix", "--profile", "vendor-a.com/none").exit_code == 2
+
+
+def test_impact(fleet: Run) -> None:
+    shown = fleet("impact", ONE)
+    assert (shown.exit_code, P in shown.stdout) == (0, True)
+    assert json.loads(fleet("impact", ONE, "--json").stdout)["releases"] == [ONE]
+    assert fleet("impact", "vendor-a.com/fw@9").exit_code == 2
+
+
+def test_hosts_report_list_and_forget(fleet: Run, tmp_path: Path) -> None:
+    binary = tmp_path / "qemu-system-x86_64"
+    binary.write_text('#!/bin/sh\necho "QEMU emulator version 9.2.1 (Debian 1:9.2.1+ds-1)"\n')
+    binary.chmod(0o755)
+    report = ("host", "report", "--name", "host-1", "--binary", str(binary), "--release", TWO)
+    assert fleet(*report, "--label", "rack=r1", "--dry-run").exit_code == 0
+    assert json.loads(fleet("host", "list", "--json").stdout) == []
+    done = fleet(*report, "--label", "rack=r1")
+    assert done.exit_code == 0, done.output
+    # Labels stay where none are given.
+    told = json.loads(fleet(*report, "--json").stdout)
+    assert told["labels"] == {"rack": "r1"}
+    assert told["releases"][:2] == [TWO, "qemu.org/qemu-system-x86_64@9.2.1"]
+    assert told["releases"][2].startswith("kernel.org/linux@")
+    assert told["unknown_releases"] == told["releases"][1:]
+    assert "host-1" in fleet("host", "list", "--label", "rack=r1").stdout
+    asked = fleet("check", "--model", NIC, "--source", TWO, "--host", "host-1")
+    assert asked.exit_code == 0
+    assert fleet("check", "--model", NIC, "--source", TWO, "--label", "rack=r1", "--json").exit_code == 0
+    assert fleet("host", "forget", "host-1").exit_code == 0
+    assert fleet("host", "forget", "host-1").exit_code == 2
+    assert fleet("host", "report", "--label", "rack").exit_code == 2
+    assert fleet("host", "report", "--binary", str(tmp_path / "none")).exit_code == 2
+
+
+def test_check_sums_a_drain_up_and_tells_remedies_and_arguments(fleet: Run) -> None:
+    vm = {"id": "db", "release": TWO, "devices": [{"id": "net0", "model": NIC}]}
+    destinations = [{"id": "old", "releases": [ONE]}, {"id": "new", "releases": [TWO]}]
+    question = {"vms": [vm], "destinations": destinations, "detail": "summary"}
+    summed_up = fleet("check", "-", stdin=json.dumps(question))
+    assert summed_up.exit_code == 0
+    assert "1 of 2: new" in summed_up.stdout
+    assert "1: the source has new=on" in " ".join(summed_up.stdout.replace("│", " ").split())
+    stuck = fleet("check", "--model", NIC, "--source", TWO, "--destination", ONE)
+    assert (stuck.exit_code, "remedy: set new to False" in stuck.stdout) == (1, True)
+    told = fleet(
+        "check", "--model", NIC, "--source", TWO, "--destination", TWO, "--value", "queues=2", "--render", "qemu"
+    )
+    assert "-device nic,queues=2" in told.stdout
