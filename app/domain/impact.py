@@ -1,14 +1,15 @@
 """The impact of a change of state: the profiles, releases, hosts and listed pairs whose verdicts would flip."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from app.domain.matrix import Acceptance
 from app.domain.profile import Profile
-from app.domain.question import Destination, restricted, serving_implementation
+from app.domain.question import Destination, Restrictions, restricted, serving_implementation
 from app.domain.release import Release
 from app.domain.state import State
-from app.domain.verdict import Registry, problems_accepting
+from app.domain.variable_set import VariableSet
+from app.domain.verdict import Registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +40,9 @@ def of_release(
         if (release.profiles is None or profile.name in release.profiles)
         and (models := _accepted_models(profile, release, acceptance))
     }
-    by_name = {profile.name: profile for profile in usable}
-    needing = [
-        host.id
-        for host in hosts
-        if str(release.name) in host.releases
-        and any(_needs(host, release, by_name[name], models, registry) for name, models in flipped.items())
-    ]
+    needing = _Needs(release, usable, flipped, registry).hosts(hosts)
     listed = tuple((name, str(release.name)) for name in sorted(flipped) if release.profiles is not None)
-    return Impact(tuple(sorted(flipped)), (str(release.name),) if flipped else (), tuple(needing), listed)
+    return Impact(tuple(sorted(flipped)), (str(release.name),) if flipped else (), needing, listed)
 
 
 def of_profile(
@@ -81,32 +76,71 @@ def _accepted_models(profile: Profile, release: Release, acceptance: Acceptance)
     return [model for model in models if not acceptance.problems(profile, model, release)]
 
 
-def _needs(host: Destination, release: Release, profile: Profile, models: Iterable[str], registry: Registry) -> bool:
-    """Return whether some model can be at the host with the profile thanks to this release alone."""
-    others = [
-        other
-        for name in host.releases
-        if name != str(release.name) and (other := registry.release(name)) is not None and _is_usable(other.state)
-    ]
-    return any(
-        _takes(host, release, profile, model, registry)
-        and not any(_takes(host, other, profile, model, registry) for other in _serving(host, others, model, registry))
-        for model in models
-    )
+class _Needs:
+    """Finds the hosts where some device can be thanks to one release alone; hosts that run the same are judged once."""
 
+    def __init__(
+        self,
+        release: Release,
+        profiles: Sequence[Profile],
+        accepted: Mapping[str, Sequence[str]],
+        registry: Registry,
+    ) -> None:
+        """accepted: the models of each profile that the release accepts, by the profile's name."""
+        self._release = release
+        self._accepted = [(each, accepted[each.name]) for each in profiles if each.name in accepted]
+        self._registry = registry
+        self._acceptance = Acceptance(registry)
+        self._narrowed: dict[tuple[int, int], VariableSet] = {}
+        # What is kept by identity is kept alive with it.
+        self._alive: list[object] = []
 
-def _serving(host: Destination, others: Sequence[Release], model: str, registry: Registry) -> Iterator[Release]:
-    """Iterate over the other releases of the implementation that the model's devices belong to at the host."""
-    known = [found for name in host.releases if (found := registry.release(name)) is not None]
-    serving = serving_implementation(model, known)
-    yield from (other for other in others if other.name.implementation == serving)
+    def hosts(self, hosts: Iterable[Destination]) -> tuple[str, ...]:
+        """Return the hosts that need the release, in the order given."""
+        known: dict[tuple[tuple[str, ...], int], bool] = {}
+        needing = []
+        for host in hosts:
+            if str(self._release.name) not in host.releases:
+                continue
+            key = (host.releases, id(host.restrict) if host.restrict else 0)
+            if key not in known:
+                self._alive.append(host.restrict)
+                known[key] = self._needs(host)
+            if known[key]:
+                needing.append(host.id)
+        return tuple(needing)
 
-
-def _takes(host: Destination, release: Release, profile: Profile, name: str, registry: Registry) -> bool:
-    if release.profiles is not None and profile.name not in release.profiles:
+    def _needs(self, host: Destination) -> bool:
+        known = [found for name in host.releases if (found := self._registry.release(name)) is not None]
+        others = [each for each in known if each.name != self._release.name and _is_usable(each.state)]
+        asked: set[tuple[str, int, tuple[str, ...]]] = set()
+        for profile, models in self._accepted:
+            listing = [each for each in others if each.profiles is None or profile.name in each.profiles]
+            names = tuple(str(each.name) for each in listing)
+            for model in models:
+                # Equal values are one object.
+                key = (model, id(profile.values[model]), names)
+                if key in asked:
+                    continue
+                asked.add(key)
+                if self._takes(host, self._release, profile, model) and not any(
+                    self._takes(host, other, profile, model)
+                    for other in listing
+                    if other.name.implementation == serving_implementation(model, known)
+                ):
+                    return True
         return False
-    model, own = registry.model(name), release.sets.get(name)
-    if model is None or own is None:
-        return False
-    narrowed, _ = restricted(own, host.restrict)
-    return not problems_accepting(profile.values[name], model, str(release.name), narrowed)
+
+    def _takes(self, host: Destination, release: Release, profile: Profile, model: str) -> bool:
+        own = release.sets.get(model)
+        if own is None:
+            return False
+        return not self._acceptance.of_set(profile, model, release, self._restricted(own, host.restrict))
+
+    def _restricted(self, own: VariableSet, restrict: Restrictions) -> VariableSet:
+        if own.model not in restrict:
+            return own
+        key = (id(own), id(restrict))
+        if key not in self._narrowed:
+            self._narrowed[key] = restricted(own, restrict)[0]
+        return self._narrowed[key]

@@ -7,6 +7,7 @@ from app.domain.problem import Problem, ProblemCode
 from app.domain.profile import Profile
 from app.domain.release import Release
 from app.domain.state import State
+from app.domain.variable_set import VariableSet
 from app.domain.verdict import Registry, problems_accepting
 
 # More problems of one cell are counted, not told.
@@ -48,7 +49,11 @@ class Acceptance:
 
     def problems(self, profile: Profile, name: str, release: Release) -> Sequence[Problem]:
         """Return why the release does not accept the profile for the model of this name, which it speaks of."""
-        values, own = profile.values[name], release.sets.get(name)
+        return self.of_set(profile, name, release, release.sets.get(name))
+
+    def of_set(self, profile: Profile, name: str, release: Release, own: VariableSet | None) -> Sequence[Problem]:
+        """Return why it does not accept the profile for a model with this variable set, such as a host's."""
+        values = profile.values[name]
         key = (id(values), id(own), release.name.vendor)
         if own is not None and key in self._accepted:
             return ()
