@@ -25,7 +25,7 @@ def summary_document(summary: Summary, destinations: int) -> dict[str, Any]:
                 "code": each.code.value,
                 "message": each.message,
                 **({} if each.variable is None else {"variable": each.variable}),
-                "release": each.release,
+                "releases": each.releases,
                 "devices": each.devices,
                 "examples": each.destinations[:_EXAMPLES_OF_REASON],
             }

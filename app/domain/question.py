@@ -65,21 +65,27 @@ class Question:
         self._policy = policy
         self._with_remedies = with_remedies
         self._verdicts: dict[tuple[int, str], Verdict] = {}
+        self._restricts: dict[int, tuple[str, Restrictions]] = {}
         self._answers: dict[tuple[tuple[str, ...], str], Answer] = {}
 
     def at(self, destination: Destination) -> Answer:
         """Return the answer for one destination."""
         if destination.problem is not None:
             return self._unanswerable(destination, destination.problem)
-        restrict = canonical_json(destination.restrict) if destination.restrict else ""
-        key = (destination.releases, restrict)
+        key = (destination.releases, self._canonical(destination.restrict) if destination.restrict else "")
         answer = self._answers.get(key)
         if answer is None:
-            verdicts = {} if restrict else self._verdicts
             host = _Host(destination, self._registry, self._policy, with_remedies=self._with_remedies)
-            answer = host.answer(self._sources, verdicts)
+            answer = host.answer(self._sources, self._verdicts)
             self._answers[key] = answer
         return answer
+
+    def _canonical(self, restrict: Restrictions) -> str:
+        """Return what is equal for hosts that restrict the same; registered hosts share it as an object."""
+        kept = self._restricts.get(id(restrict))
+        if kept is None:
+            kept = self._restricts[id(restrict)] = (canonical_json(restrict), restrict)
+        return kept[0]
 
     def _unanswerable(self, destination: Destination, problem: Problem) -> Answer:
         verdicts = (Verdict((*source.problems, problem), (), None, (), ()) for source in self._sources)
@@ -117,6 +123,7 @@ class _Host:
         self._restrict = destination.restrict
         self._policy = policy
         self._with_remedies = with_remedies
+        self._own_verdicts: dict[tuple[int, str], Verdict] = {}
         self._releases = [release for _, release in found if release]
         self._unknown = [name for name, release in found if release is None]
         self._warnings = tuple(
@@ -181,11 +188,13 @@ class _Host:
     def _judge(
         self, place: int, source: Source, release: Release, verdicts: dict[tuple[int, str], Verdict]
     ) -> DeviceAnswer:
+        # What the host restricts is judged for it alone.
+        own = self._own_verdicts if source.device.model in self._restrict else verdicts
         key = (place, str(release.name))
-        verdict = verdicts.get(key)
+        verdict = own.get(key)
         if verdict is None:
             variable_set, cautions = self._narrowed(source, release)
-            verdict = verdicts[key] = judge(source, release, variable_set, self._policy).with_warnings(*cautions)
+            verdict = own[key] = judge(source, release, variable_set, self._policy).with_warnings(*cautions)
         return DeviceAnswer(source.device, str(release.name), verdict.with_warnings(*self._warnings))
 
     def _narrowed(self, source: Source, release: Release) -> tuple[VariableSet | None, Sequence[Caution]]:

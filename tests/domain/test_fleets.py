@@ -115,7 +115,7 @@ def test_reasons_are_summed_up_over_hosts_and_devices() -> None:
     found = summed_up((host.id, question.at(host)) for host in hosts)
     assert found.possible == ("h0", "h3", "h6")
     (reason,) = found.reasons
-    assert (reason.code.value, reason.variable, reason.release) == ("value-not-allowed", "queues", TWO)
+    assert (reason.code.value, reason.variable, reason.releases) == ("value-not-allowed", "queues", (TWO,))
     assert reason.destinations == ("h1", "h2", "h4", "h5", "h7", "h8")
     assert reason.message == f"the source has queues=8, but {TWO} allows 1-4"
 

@@ -143,7 +143,7 @@ class Reason(Shape):
     code: ProblemCode
     message: str
     variable: str | None = None
-    release: str = Field(description="the release there whose problem it is")
+    releases: list[str] = Field(description="the releases there whose problem it is")
     devices: list[str] = Field(description="the devices of the VM that are concerned")
     examples: list[str] = Field(description="the first five of these destinations")
 
