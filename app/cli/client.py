@@ -122,6 +122,8 @@ def _error(response: httpx.Response) -> RegistryError:
     except (ValueError, KeyError, TypeError, AttributeError):
         message = f"{response.request.method} {response.url} answered {response.status_code}"
         return RegistryError(message, {"status": response.status_code})
+    if problem["code"] == "evolution-gate":
+        lines[0] += "; here --override <reason>"
     if response.status_code == httpx.codes.UNAUTHORIZED:
         lines.append("  REGISTRY_TOKEN holds the token to write with")
     more = len(lines) - 1 - _FAULTS_SHOWN
