@@ -129,14 +129,18 @@ def _check(question: wire.Question, vms: Sequence[wire.Vm], at: Place) -> None:
         place.fault(FaultCode.LIMIT_EXCEEDED, f"there are more than {wire.MAX_DEVICES:,} devices")
     for index, each in enumerate(question.destinations or ()):
         _check_destination(each, at / "destinations" / index)
-    named = [each.id or each.host for each in question.destinations or () if each.label is None and not each.all_hosts]
-    _check_ids(named, at / "destinations")
+    one_by_one = {
+        index: each.id or each.host
+        for index, each in enumerate(question.destinations or ())
+        if each.label is None and not each.all_hosts
+    }
+    _check_ids(one_by_one, at / "destinations")
     if question.vms is None:
-        _check_ids([each.id for each in question.devices or ()], at / "devices")
+        _check_ids(dict(enumerate(each.id for each in question.devices or ())), at / "devices")
         return
-    _check_ids([vm.id for vm in vms], at / "vms")
+    _check_ids(dict(enumerate(vm.id for vm in vms)), at / "vms")
     for index, vm in enumerate(vms):
-        _check_ids([each.id for each in vm.devices], at / "vms" / index / "devices")
+        _check_ids(dict(enumerate(each.id for each in vm.devices)), at / "vms" / index / "devices")
 
 
 def _check_destination(destination: wire.Destination, at: Place) -> None:
@@ -149,9 +153,9 @@ def _check_destination(destination: wire.Destination, at: Place) -> None:
         (at / "id").fault(FaultCode.UNKNOWN_FIELD, "is the name of each of the hosts")
 
 
-def _check_ids(ids: Sequence[str | None], at: Place) -> None:
+def _check_ids(ids: Mapping[int, str | None], at: Place) -> None:
     seen = set()
-    for index, each in enumerate(ids):
+    for index, each in ids.items():
         own = str(index) if each is None else each
         if own in seen:
             (at / index / "id").fault(FaultCode.DUPLICATE, f"{own} stands for another one before")
@@ -186,21 +190,28 @@ def _destinations(
     hosts = current.hosts([each.host for each in question.destinations if each.host is not None])
     found: dict[str, domain.Destination] = {}
     for place, each in enumerate(question.destinations):
-        if each.host is not None:
-            host = hosts[each.host]
-            own = each.id or each.host
-            found[own] = domain.Destination(own, host.releases, host.restrict, host.problem)
-        elif each.releases is not None:
-            own = str(place) if each.id is None else each.id
-            found[own] = domain.Destination(own, tuple(each.releases), restrictions(each.restrict))
-        else:
-            label = Label.parse(each.label) if each.label is not None else None
-            for host in current.all_hosts(label):
-                found.setdefault(host.id, host)
+        for destination in _expanded(each, place, hosts, current):
+            standing = found.setdefault(destination.id, destination)
+            if (standing.releases, standing.restrict) != (destination.releases, destination.restrict):
+                message = f"{destination.id} stands for another one before"
+                (at / "destinations" / place).fault(FaultCode.DUPLICATE, message)
     if len(found) > wire.MAX_DESTINATIONS:
         message = f"there are {len(found):,} destinations, of which {wire.MAX_DESTINATIONS:,} may be asked at once"
         (at / "destinations").fault(FaultCode.LIMIT_EXCEEDED, message)
     return list(found.values())
+
+
+def _expanded(
+    asked: wire.Destination, place: int, hosts: Mapping[str, domain.Destination], current: Standing
+) -> Sequence[domain.Destination]:
+    """Return the destinations that one of the question stands for."""
+    if asked.host is not None:
+        host = hosts[asked.host]
+        return [domain.Destination(asked.id or asked.host, host.releases, host.restrict, host.problem)]
+    if asked.releases is not None:
+        own = str(place) if asked.id is None else asked.id
+        return [domain.Destination(own, tuple(asked.releases), restrictions(asked.restrict))]
+    return current.all_hosts(Label.parse(asked.label) if asked.label is not None else None)
 
 
 def restrictions(restrict: Mapping[str, Mapping[str, Sequence[Any]]]) -> domain.Restrictions:

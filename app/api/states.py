@@ -1,7 +1,7 @@
 """Changes of state of profiles and releases, and what they would flip."""
 
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Response
 from fastapi.exceptions import RequestValidationError
@@ -111,7 +111,9 @@ def _check_is_published(wanted: State) -> None:
 def get_impact(
     registry: Registry,
     name: Annotated[str, Query(max_length=400, description="a release or a profile")],
-    state: Annotated[State, Query(description="the state that it would take")] = State.RETIRED,
+    state: Annotated[
+        Literal[State.PUBLISHED, State.DEPRECATED, State.RETIRED], Query(description="the state that it would take")
+    ] = State.RETIRED,
 ) -> Response:
     """Say before a change of state whose verdicts it would flip: profiles, releases, hosts and listed pairs."""
     return json_response(registry.ask(lambda current: _impact(name, state, current)))

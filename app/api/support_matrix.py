@@ -2,15 +2,14 @@
 
 import csv
 import io
+import re
 from collections.abc import Sequence
-from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
 
 from app.api.access import Registry
 from app.api.answer import json_response
-from app.api.errors import ApiError
 from app.api.publishing import INVALID
 from app.api.wire.problem import problem_document
 from app.api.wire.support_matrix import SupportMatrix
@@ -21,6 +20,7 @@ from app.storage.catalog import Standing
 router = APIRouter(tags=["fleets"])
 
 MAX_CELLS = 100_000
+_WEIGHT = re.compile(r"[01](?:\.[0-9]{0,3})?")
 Names = Annotated[list[Annotated[str, Query(max_length=400)]] | None, Query()]
 
 
@@ -62,13 +62,13 @@ def _answer(
 
 
 def _prefers_csv(accept: str) -> bool:
-    """Return whether text/csv is asked for, and no JSON before it."""
-    kinds = [each.partition(";")[0].strip() for each in accept.split(",")]
-    wanted = [kind for kind in kinds if kind in {"text/csv", "application/json", "application/*", "*/*"}]
-    if not wanted:
-        message = f"the support matrix is application/json or text/csv, not {accept}"
-        raise ApiError(HTTPStatus.NOT_ACCEPTABLE, "not-acceptable", message)
-    return wanted[0] == "text/csv"
+    """Return whether text/csv is asked for, and JSON not more so (RFC 9110, 12.5.1); everything else gets JSON."""
+    weights: dict[str, float] = {}
+    for each in accept.lower().split(","):
+        kind, *parameters = (part.strip() for part in each.split(";"))
+        weight = next((parameter[2:] for parameter in parameters if parameter.startswith("q=")), "1")
+        weights[kind] = float(weight) if _WEIGHT.fullmatch(weight) else 0.0
+    return weights.get("text/csv", 0) > max(weights.get(kind, 0) for kind in ("application/json", "application/*"))
 
 
 def _csv(releases: Sequence[str], rows: Sequence[Row]) -> str:

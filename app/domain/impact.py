@@ -1,7 +1,7 @@
 """The impact of a change of state: the profiles, releases, hosts and listed pairs whose verdicts would flip."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from app.domain.matrix import Acceptance
 from app.domain.profile import Profile
@@ -33,16 +33,16 @@ def of_release(
     if _is_usable(release.state) == _is_usable(state):
         return Impact()
     acceptance = Acceptance(registry)
-    usable = [profile for profile in profiles if _is_usable(profile.state)]
-    flipped = {
+    accepted = {
         profile.name: models
-        for profile in usable
-        if (release.profiles is None or profile.name in release.profiles)
-        and (models := _accepted_models(profile, release, acceptance))
+        for profile in profiles
+        if _may_be_at(profile, release) and (models := _accepted_models(profile, release, acceptance))
     }
-    needing = _Needs(release, usable, flipped, registry).hosts(hosts)
-    listed = tuple((name, str(release.name)) for name in sorted(flipped) if release.profiles is not None)
-    return Impact(tuple(sorted(flipped)), (str(release.name),) if flipped else (), needing, listed)
+    at_hosts = _AtHosts(registry, acceptance)
+    asked = [(each, accepted[each.name]) for each in profiles if each.name in accepted]
+    needing = at_hosts.flipping(hosts, lambda host: at_hosts.needs(host, release, asked))
+    listed = tuple((name, str(release.name)) for name in sorted(accepted) if release.profiles is not None)
+    return Impact(tuple(sorted(accepted)), (str(release.name),), needing, listed)
 
 
 def of_profile(
@@ -52,19 +52,19 @@ def of_profile(
     if _is_usable(profile.state) == _is_usable(state):
         return Impact()
     acceptance = Acceptance(registry)
+    published = replace(profile, state=State.PUBLISHED)
     flipped = [
         release
         for release in releases
         if _is_usable(release.state)
-        and (release.profiles is None or profile.name in release.profiles)
-        and _accepted_models(profile, release, acceptance)
+        and _may_be_at(published, release)
+        and _accepted_models(published, release, acceptance)
     ]
-    names = {str(release.name) for release in flipped}
-    needing = [host.id for host in hosts if names.intersection(host.releases)]
+    at_hosts = _AtHosts(registry, acceptance)
+    taking = at_hosts.flipping(hosts, lambda host: at_hosts.takes_some(host, published))
+    names = tuple(str(release.name) for release in flipped)
     listed = tuple((profile.name, str(release.name)) for release in flipped if release.profiles is not None)
-    return Impact(
-        (profile.name,) if flipped else (), tuple(map(str, (r.name for r in flipped))), tuple(needing), listed
-    )
+    return Impact((profile.name,) if flipped else (), names, taking, listed)
 
 
 def _is_usable(state: State) -> bool:
@@ -76,60 +76,77 @@ def _accepted_models(profile: Profile, release: Release, acceptance: Acceptance)
     return [model for model in models if not acceptance.problems(profile, model, release)]
 
 
-class _Needs:
-    """Finds the hosts where some device can be thanks to one release alone; hosts that run the same are judged once."""
+def _may_be_at(profile: Profile, release: Release) -> bool:
+    """Return whether neither the profile's state nor the release's list is in the way (steps 7 and 8)."""
+    return _is_usable(profile.state) and (release.profiles is None or profile.name in release.profiles)
 
-    def __init__(
-        self,
-        release: Release,
-        profiles: Sequence[Profile],
-        accepted: Mapping[str, Sequence[str]],
-        registry: Registry,
-    ) -> None:
-        """accepted: the models of each profile that the release accepts, by the profile's name."""
-        self._release = release
-        self._accepted = [(each, accepted[each.name]) for each in profiles if each.name in accepted]
+
+class _AtHosts:
+    """Judges profiles at hosts; hosts that run the same are judged once."""
+
+    def __init__(self, registry: Registry, acceptance: Acceptance) -> None:
         self._registry = registry
-        self._acceptance = Acceptance(registry)
-        self._narrowed: dict[tuple[int, int], VariableSet] = {}
+        self._acceptance = acceptance
         # What is kept by identity is kept alive with it.
-        self._alive: list[object] = []
+        self._narrowed: dict[tuple[int, int], tuple[VariableSet, Restrictions]] = {}
 
-    def hosts(self, hosts: Iterable[Destination]) -> tuple[str, ...]:
-        """Return the hosts that need the release, in the order given."""
-        known: dict[tuple[tuple[str, ...], int], bool] = {}
-        needing = []
+    def flipping(self, hosts: Iterable[Destination], flips: Callable[[Destination], bool]) -> tuple[str, ...]:
+        """Return the hosts that flip, in the order given."""
+        known: dict[tuple[tuple[str, ...], int], tuple[bool, Restrictions]] = {}
+        flipping = []
         for host in hosts:
-            if str(self._release.name) not in host.releases:
-                continue
             key = (host.releases, id(host.restrict) if host.restrict else 0)
             if key not in known:
-                self._alive.append(host.restrict)
-                known[key] = self._needs(host)
-            if known[key]:
-                needing.append(host.id)
-        return tuple(needing)
+                known[key] = (flips(host), host.restrict)
+            if known[key][0]:
+                flipping.append(host.id)
+        return tuple(flipping)
 
-    def _needs(self, host: Destination) -> bool:
-        known = [found for name in host.releases if (found := self._registry.release(name)) is not None]
-        others = [each for each in known if each.name != self._release.name and _is_usable(each.state)]
+    def needs(self, host: Destination, release: Release, accepted: Sequence[tuple[Profile, Sequence[str]]]) -> bool:
+        """Return whether some device can be at the host thanks to this release alone.
+
+        accepted: the profiles that may be at the release, with the models that it accepts them for.
+        """
+        if str(release.name) not in host.releases:
+            return False
+        known = self._releases(host)
+        serving = [model for model in release.sets if _serves(release, model, known)]
+        others = [
+            each
+            for each in known
+            if each.name != release.name and _is_usable(each.state) and _is_same_product(each, release)
+        ]
+        if any(not any(model in other.sets for other in others) for model in serving):
+            return True
         asked: set[tuple[str, int, tuple[str, ...]]] = set()
-        for profile, models in self._accepted:
-            listing = [each for each in others if each.profiles is None or profile.name in each.profiles]
+        for profile, models in accepted:
+            listing = [each for each in others if _may_be_at(profile, each)]
             names = tuple(str(each.name) for each in listing)
             for model in models:
                 # Equal values are one object.
                 key = (model, id(profile.values[model]), names)
-                if key in asked:
+                if key in asked or not _serves(release, model, known):
                     continue
                 asked.add(key)
-                if self._takes(host, self._release, profile, model) and not any(
-                    self._takes(host, other, profile, model)
-                    for other in listing
-                    if other.name.implementation == serving_implementation(model, known)
+                if self._takes(host, release, profile, model) and not any(
+                    self._takes(host, other, profile, model) for other in listing
                 ):
                     return True
         return False
+
+    def takes_some(self, host: Destination, profile: Profile) -> bool:
+        """Return whether some device with the profile can be at the host."""
+        known = self._releases(host)
+        return any(
+            self._takes(host, release, profile, model)
+            for release in known
+            if _is_usable(release.state) and _may_be_at(profile, release)
+            for model in profile.values
+            if model in release.sets and _serves(release, model, known)
+        )
+
+    def _releases(self, host: Destination) -> list[Release]:
+        return [found for name in host.releases if (found := self._registry.release(name)) is not None]
 
     def _takes(self, host: Destination, release: Release, profile: Profile, model: str) -> bool:
         own = release.sets.get(model)
@@ -142,5 +159,14 @@ class _Needs:
             return own
         key = (id(own), id(restrict))
         if key not in self._narrowed:
-            self._narrowed[key] = restricted(own, restrict)[0]
-        return self._narrowed[key]
+            self._narrowed[key] = (restricted(own, restrict)[0], restrict)
+        return self._narrowed[key][0]
+
+
+def _is_same_product(one: Release, other: Release) -> bool:
+    return one.name.implementation == other.name.implementation
+
+
+def _serves(release: Release, model: str, known: Sequence[Release]) -> bool:
+    """Return whether a host's devices of the model belong to the release's implementation."""
+    return serving_implementation(model, known) == release.name.implementation

@@ -120,6 +120,8 @@ def publish_release(
     vendor_id = _vendor_id(connection, name.vendor)
     release_id = lookup.release_id(connection, name.implementation, name.version)
     is_new = release_id is None
+    if is_new and not gate.whole and state.release_draft(connection, name) is not None:
+        at.fault(FaultCode.ENTRY_CHANGED, f"{name} is a draft: PUT replaces it, PATCH publishes it")
     if release_id is not None:
         _check_description(connection, release_id, document, at)
         state.check_state_asked(document.state, lookup.release_state(connection, release_id), at)

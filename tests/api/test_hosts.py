@@ -105,6 +105,16 @@ def test_a_destination_is_one_thing(operated: TestClient, destination: dict[str,
     assert where == f"/destinations/0{place}"
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_an_id_stands_for_one_destination(operated: TestClient, turned: bool) -> None:
+    mine = [{"id": "host-1", "releases": [OLD]}, {"label": "rack=r1"}]
+    destinations = list(reversed(mine)) if turned else mine
+    question = {"devices": [{"model": NIC, "release": NEW}], "destinations": destinations}
+    assert problem(operated.post("/compatibility", json=question), 422, "invalid") == [("/destinations/1", "duplicate")]
+    same = [{"host": "host-1"}, {"label": "rack=r1"}, {"id": "2", "releases": [OLD]}, {"releases": [NEW]}]
+    assert len(ask(operated, *same)) == 4
+
+
 @pytest.mark.parametrize(
     ("document", "place"),
     [

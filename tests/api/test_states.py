@@ -135,6 +135,13 @@ def test_publishing_a_document_is_the_end_of_its_draft(published: TestClient) ->
     assert published.get("/releases", params={"state": "draft"}).json()["items"] == []
 
 
+def test_a_variable_set_is_not_added_to_a_draft(published: TestClient) -> None:
+    publish(published, TWO, {"num-queues": QUEUES}, state="draft")
+    more = {"model": NIC, "implementation": FIRMWARE, "version": "2", "variables": {"num-queues": QUEUES}}
+    assert problem(published.post("/variable-sets", json=more), 409, "entry-changed") == [("", "entry-changed")]
+    assert len(published.get("/releases", params={"state": "draft"}).json()["items"]) == 1
+
+
 def test_a_draft_has_to_be_fit_to_be_published(published: TestClient) -> None:
     bad = {"name": Q, "values": {NIC: {"nonsense": 1}}, "state": "draft"}
     assert problem(published.post("/profiles", json=bad), 422, "invalid")

@@ -83,7 +83,10 @@ def test_the_impact_of_retiring_a_release() -> None:
         Destination("both", (ONE, THREE)),
         Destination("small", (THREE, ONE), {NIC: {"queues": ["1-2"]}}),
         Destination("elsewhere", (TWO,)),
+        Destination("others-first", ("vendor-c.com/clone@1", ONE)),
+        Destination("newer", (THREE, "vendor-a.com/fw@4", ONE)),
     ]
+    made.publish("vendor-c.com/clone@1", {NIC: {"queues": QUEUES}, GPU: {}}).publish("vendor-a.com/fw@4", {GPU: {}})
     release = made.release(ONE)
     assert release
     profiles = [profile for name in (P, LATER) if (profile := made.profile_named(name))]
@@ -91,9 +94,18 @@ def test_the_impact_of_retiring_a_release() -> None:
     assert found.profiles == (LATER, P)
     assert found.releases == (ONE,)
     assert found.listed == ((LATER, ONE), (P, ONE))
-    # At `both` the GPU has nowhere to go but ONE; `small` takes neither profile, but the GPU.
+    # At `both` the GPU has nowhere to go but ONE, and so at `small`; at the others another release takes all.
     assert found.hosts == ("alone", "both", "small")
     assert impact.of_release(release, State.DEPRECATED, profiles, hosts, made.lookups()) == impact.Impact()
+
+
+def test_the_impact_on_devices_without_a_profile() -> None:
+    made = World().publish(ONE, {NIC: {"queues": QUEUES}}).publish(TWO, {NIC: {"queues": QUEUES}})
+    release = made.release(ONE)
+    assert release
+    hosts = [Destination("alone", (ONE,)), Destination("both", (ONE, TWO))]
+    found = impact.of_release(release, State.RETIRED, [], hosts, made.lookups())
+    assert (found.releases, found.hosts, found.profiles, found.listed) == ((ONE,), ("alone",), (), ())
 
 
 def test_the_impact_of_retiring_a_profile() -> None:
@@ -101,7 +113,11 @@ def test_the_impact_of_retiring_a_profile() -> None:
     profile = made.profile_named(P)
     assert profile
     releases = [each for name in (ONE, TWO) if (each := made.release(name))]
-    hosts = [Destination("one", (ONE,)), Destination("two", (TWO,))]
+    hosts = [
+        Destination("one", (ONE,)),
+        Destination("two", (TWO,)),
+        Destination("narrow", (TWO,), {NIC: {"queues": ["1-2"]}}),
+    ]
     found = impact.of_profile(profile, State.RETIRED, releases, hosts, made.lookups())
     assert (found.profiles, found.releases, found.hosts, found.listed) == ((P,), (ONE,), ("one",), ((P, ONE),))
     assert impact.of_profile(profile, State.PUBLISHED, releases, hosts, made.lookups()) == impact.Impact()
