@@ -111,7 +111,12 @@ def test_an_id_stands_for_one_destination(operated: TestClient, turned: bool) ->
     destinations = list(reversed(mine)) if turned else mine
     question = {"devices": [{"model": NIC, "release": NEW}], "destinations": destinations}
     assert problem(operated.post("/compatibility", json=question), 422, "invalid") == [("/destinations/1", "duplicate")]
-    same = [{"host": "host-1"}, {"label": "rack=r1"}, {"id": "2", "releases": [OLD]}, {"releases": [NEW]}]
+    same: list[dict[str, Any]] = [
+        {"host": "host-1"},
+        {"label": "rack=r1"},
+        {"id": "2", "releases": [OLD]},
+        {"releases": [NEW]},
+    ]
     assert len(ask(operated, *same)) == 4
 
 
