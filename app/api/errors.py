@@ -93,8 +93,8 @@ def _fault_of(error: Mapping[str, Any]) -> Mapping[str, str]:
     fault = {"code": code.value, "message": str(error["msg"])}
     if where != "body":
         return {"parameter": ".".join(map(str, path)), **fault}
-    # The names of a union's members are pydantic's, not the document's.
-    steps = [str(step).replace("~", "~0").replace("/", "~1") for step in path if step not in _UNION_MEMBERS]
+    # The names of a union's members, and of a key, are pydantic's, not the document's.
+    steps = [str(step).replace("~", "~0").replace("/", "~1") for step in path if step not in _PYDANTICS_OWN]
     return {"pointer": "".join(f"/{step}" for step in steps), **fault}
 
 
@@ -111,7 +111,7 @@ def _of_union(told: Sequence[Mapping[str, str]]) -> Mapping[str, str]:
     return beyond_type[0] if beyond_type else {**told[0], "message": "is of none of the types that it may be"}
 
 
-_UNION_MEMBERS = frozenset({"bool", "int", "str", "constrained-int", "constrained-str", "none"})
+_PYDANTICS_OWN = frozenset({"bool", "int", "str", "constrained-int", "constrained-str", "none", "[key]"})
 
 
 async def _invalid_document(_request: Request, error: Exception) -> Response:

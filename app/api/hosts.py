@@ -15,6 +15,7 @@ from app.api.compatibility import restrictions
 from app.api.errors import unknown
 from app.api.parameters import HostName
 from app.api.publishing import BODY_ERRORS, INVALID, NOT_FOUND, UNAUTHORIZED
+from app.api.wire import compatibility as wire
 from app.api.wire.base import Page
 from app.api.wire.host import HostDocument, HostRegistration, StoredHost
 from app.domain.name import ReleaseName, is_release_name
@@ -22,10 +23,6 @@ from app.storage import listing, lookup
 from app.storage.host import Label, delete_host, labels_of, put_host
 
 router = APIRouter(route_class=JsonRoute, tags=["hosts"])
-
-LabelFilter = Annotated[
-    str | None, Query(max_length=511, pattern=r"^[^\x00-\x1f]+$", description="`name=value`, or `name` for any value")
-]
 
 
 @router.put(
@@ -70,7 +67,9 @@ def _parts(release: str) -> tuple[str, str]:
 
 
 @router.get("/hosts", response_model=Page[StoredHost], responses=INVALID)
-def list_hosts(reading: Reading, at: paging.ByName, label: LabelFilter = None) -> dict[str, Any]:
+def list_hosts(
+    reading: Reading, at: paging.ByName, label: Annotated[wire.Label | None, Query()] = None
+) -> dict[str, Any]:
     """List the registered hosts by name, those that have the label."""
     page = listing.hosts(reading, None if label is None else Label.parse(label), at.after, at.limit)
     labels = labels_of(reading, [row.name for row in page.rows])

@@ -97,6 +97,7 @@ def test_what_a_host_restricts_is_named_as_the_hosts(operated: TestClient) -> No
         ({"host": "host-1", "restrict": {NIC: {"feature": [True]}}}, "/restrict"),
         ({"label": "rack", "id": "x"}, "/id"),
         ({"all_hosts": True, "label": "rack"}, ""),
+        ({"label": "rack\0"}, "/label"),
     ],
 )
 def test_a_destination_is_one_thing(operated: TestClient, destination: dict[str, Any], place: str) -> None:
@@ -126,7 +127,7 @@ def test_an_id_stands_for_one_destination(operated: TestClient, turned: bool) ->
         ({"releases": []}, "/releases"),
         ({"releases": ["nonsense"]}, "/releases/0"),
         ({"releases": [NEW], "restrict": {NIC: {"feature": True}}}, f"/restrict/{NIC.replace('/', '~1')}/feature"),
-        ({"releases": [NEW], "labels": {"": "x"}}, "/labels//[key]"),
+        ({"releases": [NEW], "labels": {"": "x"}}, "/labels/"),
         ({"releases": [NEW], "more": 1}, "/more"),
     ],
 )

@@ -59,7 +59,16 @@ Restrict = Annotated[
     dict[str, dict[str, Annotated[list[Allowed], Field(max_length=MAX_LISTED)]]],
     Field(description="per model and variable, the only values that this host allows"),
 ]
-Label = Annotated[str, Field(min_length=1, max_length=511, description="`name=value`, or `name` for any value")]
+Label = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=511,
+        pattern=r"^[^\x00-\x1f]+$",
+        description="`name=value`, or `name` for any value",
+        examples=["rack=r1"],
+    ),
+]
 
 
 class Destination(Shape):
