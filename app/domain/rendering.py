@@ -8,7 +8,7 @@ from app.domain.value import Value, same
 from app.domain.variable_set import VariableSet
 
 # What QEMU's -device itself makes of these names: a variable so called would name another device.
-_TAKEN = frozenset({"driver", "id", "bus"})
+_TAKEN = frozenset({"driver", "id", "bus", "help", "?"})
 _HELP = frozenset({"help", "?"})
 
 

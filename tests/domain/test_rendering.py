@@ -87,7 +87,7 @@ def _as_qemu_reads(option: str) -> list[tuple[str, str]]:
     return found
 
 
-@pytest.mark.parametrize("name", ["driver", "id", "bus", "a,b", ",driver"])
+@pytest.mark.parametrize("name", ["driver", "id", "bus", "help", "?", "a,b", ",driver"])
 def test_a_name_that_qemu_would_take_for_something_else_is_refused(name: str) -> None:
     with pytest.raises(UnrenderableError):
         arguments(Form.QEMU, {name: "x"}, {name: variable("str", "")})
