@@ -23,6 +23,10 @@ class WriteSession:
     connection: sa.Connection
     dry_run: bool
 
+    def undo(self) -> None:
+        """Undo all that was written, and let others write; nothing more can be written then."""
+        self.connection.close()
+
 
 _bearer = HTTPBearer(auto_error=False, description="the admin's token; reads need none")
 

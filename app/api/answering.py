@@ -1,16 +1,26 @@
 """Answers to a question, in JSON."""
 
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import orjson
+from fastapi import Response
+from fastapi.responses import StreamingResponse
+
+from app.api.answer import json_response
 from app.api.wire import compatibility as wire
 from app.api.wire.problem import problem_document, warning_document
 from app.domain.problem import Caution, WarningCode
 from app.domain.question import Answer, DeviceAnswer
-from app.domain.rendering import Form, UnrenderableError, own_values, rendered
+from app.domain.rendering import Form, UnrenderableError, rendered
 from app.domain.summary import Summary
 from app.storage.catalog import Standing
 
 _EXAMPLES_OF_REASON = 5
+# What is larger is sent piece by piece.
+_PIECE_BYTES = 4 * 1024 * 1024
+_LEAST_BYTES = 64
 
 
 def summary_document(summary: Summary, destinations: int) -> dict[str, Any]:
@@ -34,6 +44,39 @@ def summary_document(summary: Summary, destinations: int) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One of the results of an answer in JSON, and about how many bytes it takes."""
+
+    document: Mapping[str, Any]
+    size: int
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> "Result":
+        """Return the result that a document is."""
+        return cls(document, len(orjson.dumps(document)))
+
+
+def results_response(results: Sequence[Result]) -> Response:
+    """Return the answer; a large one piece by piece, so that it is never in the memory as a whole."""
+    if sum(each.size for each in results) <= _PIECE_BYTES:
+        return json_response({"results": [each.document for each in results]})
+    return StreamingResponse(_pieces(results), media_type="application/json")
+
+
+def _pieces(results: Sequence[Result]) -> Iterator[bytes]:
+    before = b'{"results":['
+    piece: list[Mapping[str, Any]] = []
+    size = 0
+    for each in results:
+        piece.append(each.document)
+        size += each.size
+        if size >= _PIECE_BYTES:
+            yield before + orjson.dumps(piece)[1:-1]
+            before, piece, size = b",", [], 0
+    yield before + orjson.dumps(piece)[1:-1] + b"]}" if piece else b"]}"
+
+
 class Writer:
     """Writes the answers on one VM; equal answers are written once."""
 
@@ -41,17 +84,18 @@ class Writer:
         self._detail = detail
         self._current = current
         self._render = render
-        self._written: dict[int, dict[str, Any]] = {}
+        self._written: dict[int, tuple[orjson.Fragment, int]] = {}
 
-    def document(self, answer: Answer) -> dict[str, Any]:
-        """Return an answer in JSON, without whose it is; the question keeps it alive."""
+    def result(self, whose: Mapping[str, Any], answer: Answer) -> Result:
+        """Return an answer in JSON, after whose it is; the question keeps it alive."""
+        document = {**whose, "compatible": answer.compatible}
         if self._detail is wire.Detail.VERDICT:
-            return {"compatible": answer.compatible}
+            return Result(document, _LEAST_BYTES)
         written = self._written.get(id(answer))
         if written is None:
-            devices = [self._device(each) for each in answer.devices]
-            written = self._written[id(answer)] = {"compatible": answer.compatible, "devices": devices}
-        return written
+            devices = orjson.dumps([self._device(each) for each in answer.devices])
+            written = self._written[id(answer)] = orjson.Fragment(devices), len(devices)
+        return Result({**document, "devices": written[0]}, _LEAST_BYTES + written[1])
 
     def _device(self, answer: DeviceAnswer) -> dict[str, Any]:
         verdict = answer.verdict
@@ -81,12 +125,7 @@ class Writer:
         if self._render is None or configuration is None or release is None or model is None:
             return None, []
         profile = self._current.profile(device.profile) if device.profile is not None else None
-        # Only a machine type that the release has makes values of its own.
-        is_there = profile is not None and release.profiles is not None and profile.name in release.profiles
-        variable_set = release.sets[device.model]
-        values = profile.values[device.model] if profile is not None and is_there else None
-        own = own_values(variable_set, model.off_values(release.name.vendor), values)
         try:
-            return rendered(self._render, configuration, variable_set, own), []
+            return rendered(self._render, configuration, release, model, profile), []
         except UnrenderableError as error:
             return None, [Caution(WarningCode.NOT_RENDERABLE, str(error))]

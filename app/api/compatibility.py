@@ -1,19 +1,17 @@
 """Compatibility: the question, and its verdicts."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 from fastapi import APIRouter, Body, Query, Response
 from fastapi.exceptions import RequestValidationError
 
 from app.api import examples
 from app.api.access import Registry
-from app.api.answer import json_response
-from app.api.answering import Writer, summary_document
+from app.api.answering import Result, Writer, results_response, summary_document
 from app.api.body import JsonRoute
 from app.api.publishing import BODY_ERRORS, INVALID
 from app.api.wire import compatibility as wire
-from app.api.wire.problem import StepRange
 from app.domain import question as domain
 from app.domain.document import FaultCode, Place
 from app.domain.rendering import Form
@@ -108,17 +106,18 @@ def _answer(question: wire.Question, current: Standing, render: Form | None) -> 
     destinations = _destinations(question, asked, current, at)
     _check_pairs(detail, sum(map(len, asked)) * len(destinations), at)
     at.raise_faults()
-    results: list[dict[str, Any]] = []
+    results: list[Result] = []
+    judging = domain.Judging(current, question.policy)
     for place, (vm, devices) in enumerate(zip(vms, asked, strict=True)):
         of_vm = {"vm": vm.id or str(place)} if question.vms is not None else {}
-        asking = domain.Question(devices, current, question.policy, with_remedies=detail in _WITH_REMEDIES)
+        asking = domain.Question(devices, judging, with_remedies=detail in _WITH_REMEDIES)
         answers = [(destination.id, asking.at(destination)) for destination in destinations]
         if detail is wire.Detail.SUMMARY:
-            results.append({**of_vm, **summary_document(summed_up(answers), len(destinations))})
+            results.append(Result.of({**of_vm, **summary_document(summed_up(answers), len(destinations))}))
             continue
         writer = Writer(detail, current, render)
-        results += [{**of_vm, "destination": id_, **writer.document(answer)} for id_, answer in answers]
-    return json_response({"results": results})
+        results += [writer.result({**of_vm, "destination": id_}, answer) for id_, answer in answers]
+    return results_response(results)
 
 
 def _check(question: wire.Question, vms: Sequence[wire.Vm], at: Place) -> None:
@@ -210,16 +209,5 @@ def _expanded(
         return [domain.Destination(asked.id or asked.host, host.releases, host.restrict, host.problem)]
     if asked.releases is not None:
         own = str(place) if asked.id is None else asked.id
-        return [domain.Destination(own, tuple(asked.releases), restrictions(asked.restrict))]
+        return [domain.Destination(own, tuple(asked.releases), wire.restrictions(asked.restrict))]
     return current.all_hosts(Label.parse(asked.label) if asked.label is not None else None)
-
-
-def restrictions(restrict: Mapping[str, Mapping[str, Sequence[Any]]]) -> domain.Restrictions:
-    """Return what a host restricts as the domain and the database have it."""
-    return {
-        model: {
-            name: [each.model_dump() if isinstance(each, StepRange) else each for each in values]
-            for name, values in variables.items()
-        }
-        for model, variables in restrict.items()
-    }

@@ -46,6 +46,8 @@ def _answer(before: str, after: str, model: str | None, current: Standing) -> di
     is_release = "@" in before
     one, other = (_release(each, current) if is_release else _profile(each, current) for each in (before, after))
     sides = [_models(one), _models(other)]
+    if model is not None and current.model(model) is None:
+        raise unknown(model, "model")
     names = sorted({*sides[0], *sides[1]}) if model is None else [model]
     current.load((one, other), names)
     models = {name: list(map(_document, _differences(name, one, other, current))) for name in names}
@@ -79,7 +81,10 @@ def _differences(name: str, one: Release | Profile, other: Release | Profile, cu
         return difference.between_releases(model, vendors, one.sets.get(name), other.sets.get(name))
     if isinstance(one, Profile) and isinstance(other, Profile):
         vendors = (vendor_of(one.name), vendor_of(other.name))
-        return difference.between_profiles(model, vendors, one.values.get(name), other.values.get(name))
+        found = difference.between_profiles(model, vendors, one.values.get(name), other.values.get(name))
+        if not any(each.variable for each in found):
+            return found
+        return difference.without_backend(found, [each.sets[name] for each in current.releases([name])])
     return []
 
 

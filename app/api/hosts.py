@@ -5,20 +5,20 @@ from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Query, Response
-from fastapi.exceptions import RequestValidationError
 
 from app.api import examples, paging
 from app.api.access import Reading, Writing
 from app.api.answer import json_response
 from app.api.body import JsonRoute
-from app.api.compatibility import restrictions
 from app.api.errors import unknown
 from app.api.parameters import HostName
 from app.api.publishing import BODY_ERRORS, INVALID, NOT_FOUND, UNAUTHORIZED
 from app.api.wire import compatibility as wire
 from app.api.wire.base import Page
 from app.api.wire.host import HostDocument, HostRegistration, StoredHost
+from app.domain.document import FaultCode, Place
 from app.domain.name import ReleaseName, is_release_name
+from app.domain.restriction import checked
 from app.storage import listing, lookup
 from app.storage.host import Label, delete_host, labels_of, put_host
 
@@ -41,13 +41,14 @@ def put_registered_host(
     writing: Writing,
 ) -> Response:
     """Register what a host runs, in the place of what was registered of it."""
-    invalid = [place for place, each in enumerate(document.releases) if not is_release_name(each)]
-    if invalid:
-        message = "is no release: <implementation>@<version>"
-        raise RequestValidationError(
-            [{"type": "value_error", "loc": ("body", "releases", place), "msg": message} for place in invalid]
-        )
-    is_new = put_host(writing.connection, host, document.releases, restrictions(document.restrict), document.labels)
+    at = Place()
+    for place, each in enumerate(document.releases):
+        if not is_release_name(each):
+            (at / "releases" / place).fault(FaultCode.INVALID_NAME, "is no release: <implementation>@<version>")
+    restrict = wire.restrictions(document.restrict)
+    unknown_there = checked(restrict, lookup.models(writing.connection, restrict), at / "restrict")
+    at.raise_faults()
+    is_new = put_host(writing.connection, host, document.releases, restrict, document.labels)
     content = {
         "host": host,
         "dry_run": writing.dry_run,
@@ -56,6 +57,8 @@ def put_registered_host(
             for each in dict.fromkeys(document.releases)
             if lookup.release_id(writing.connection, *_parts(each)) is None
         ],
+        "unknown_models": unknown_there.models,
+        "unknown_variables": unknown_there.variables,
     }
     status = HTTPStatus.CREATED if is_new else HTTPStatus.OK
     return json_response(content, status)

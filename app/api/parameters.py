@@ -36,6 +36,15 @@ NewImplementation = Annotated[str, Path(description="<vendor>/<path>"), _as(name
 HostName = Annotated[
     str, Path(description="no white space or control characters", max_length=255), _as(names.host_name)
 ]
+
+
+def _reason(text: str | None) -> str | None:
+    if text is not None and not text.strip():
+        message = "says nothing"
+        raise ValueError(message)
+    return text if text is None else text.strip()
+
+
 Override = Annotated[
     str | None,
     Query(
@@ -44,6 +53,7 @@ Override = Annotated[
         description="the reason why a release is published although it breaks earlier ones; it is kept and shown",
     ),
     AfterValidator(_printable),
+    AfterValidator(_reason),
 ]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import Response
 
 from app.api.answer import json_response
-from app.api.wire.problem import ErrorShape, broken_document, problem_document
+from app.api.wire.problem import MAX_BROKEN, ErrorShape, broken_document, problem_document
 from app.api.wire.release import Publication
 from app.storage.outcome import Outcome
 
@@ -63,5 +63,6 @@ def publication_document(name: str, outcome: Outcome, *, dry_run: bool) -> dict[
             }
             for each in outcome.not_accepted
         ],
-        "overridden": [broken_document(each) for each in outcome.overridden],
+        "overridden": [broken_document(each) for each in outcome.overridden[:MAX_BROKEN]],
+        "overridden_count": len(outcome.overridden),
     }

@@ -3,7 +3,7 @@
 import json
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Response
+from fastapi import APIRouter, Body, Query, Response
 
 from app.api import examples, paging
 from app.api.access import Reading, Writing
@@ -12,6 +12,7 @@ from app.api.errors import unknown
 from app.api.parameters import Filter, IncludeDrafts, NewRelease, Override, StateFilter, states
 from app.api.publishing import INVALID, NOT_FOUND, PUBLICATION, published
 from app.api.wire.base import AsDocumented, Page
+from app.api.wire.problem import MAX_BROKEN
 from app.api.wire.release import ListedRelease, Publication, ReleaseDocument, StoredRelease
 from app.domain import release as domain
 from app.domain.document import Place
@@ -19,6 +20,7 @@ from app.domain.name import ReleaseName, is_release_name
 from app.domain.state import State
 from app.storage import listing, lookup
 from app.storage.evolution import overrides
+from app.storage.own_values import values_of_release as stored_own_values
 from app.storage.publication import Gate, draft_release, publish_release
 
 router = APIRouter(route_class=JsonRoute, tags=["releases"])
@@ -85,8 +87,19 @@ def list_releases(
     return paging.answer(page, items)
 
 
-@router.get("/releases/{release:path}", response_model=StoredRelease, responses={**NOT_FOUND, **INVALID})
-def get_release(release: str, reading: Reading, *, include_drafts: IncludeDrafts = False) -> dict[str, Any]:
+@router.get(
+    "/releases/{release:path}",
+    response_model=StoredRelease,
+    response_model_exclude_unset=True,
+    responses={**NOT_FOUND, **INVALID},
+)
+def get_release(
+    release: str,
+    reading: Reading,
+    *,
+    own_values: Annotated[bool, Query(description="also what it makes itself otherwise than its profiles")] = False,
+    include_drafts: IncludeDrafts = False,
+) -> dict[str, Any]:
     """Return a release: its models with the digests of their variable sets, and the profiles on its list."""
     name = ReleaseName.parse(release) if is_release_name(release) else None
     found = listing.release(reading, name) if name else None
@@ -108,7 +121,16 @@ def get_release(release: str, reading: Reading, *, include_drafts: IncludeDrafts
             for model, digest in sorted(lookup.release_models(reading, found.id).items())
         ],
         "profiles": None if listed is None else sorted(listed),
-        "overrides": overrides(reading, found.id),
+        **({"own_values": stored_own_values(reading, found.id)} if own_values else {}),
+        "overrides": [
+            {
+                "reason": each.reason,
+                "at": each.at,
+                "broken": each.broken[:MAX_BROKEN],
+                "broken_count": len(each.broken),
+            }
+            for each in overrides(reading, found.id)
+        ],
     }
 
 

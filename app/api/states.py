@@ -86,6 +86,8 @@ def _changed(name: str, before: State, after: State, writing: Writing, registry:
         "dry_run": writing.dry_run,
     }
     if writing.dry_run:
+        # What was tried is undone first: others write on while the impact is worked out.
+        writing.undo()
         change["impact"] = registry.ask(lambda current: _impact(name, after, current))
     return change
 

@@ -10,7 +10,8 @@ from fastapi import APIRouter, Header, Query, Response
 
 from app.api.access import Registry
 from app.api.answer import json_response
-from app.api.publishing import INVALID
+from app.api.errors import unknown
+from app.api.publishing import INVALID, NOT_FOUND
 from app.api.wire.problem import problem_document
 from app.api.wire.support_matrix import SupportMatrix
 from app.domain.document import FaultCode, Place
@@ -27,7 +28,7 @@ Names = Annotated[list[Annotated[str, Query(max_length=400)]] | None, Query()]
 @router.get(
     "/support-matrix",
     response_model=SupportMatrix,
-    responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}}, **INVALID},
+    responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}}, **NOT_FOUND, **INVALID},
 )
 def get_support_matrix(
     registry: Registry,
@@ -51,6 +52,7 @@ def get_support_matrix(
 def _answer(
     current: Standing, profiles: list[str] | None, models: list[str] | None, implementations: list[str] | None
 ) -> tuple[list[str], list[Row]]:
+    _check_known(current, profiles, models, implementations)
     chosen = [each for each in current.profiles(models) if profiles is None or each.name in profiles]
     releases = current.releases(models, implementations)
     if len(chosen) * len(releases) > MAX_CELLS:
@@ -59,6 +61,21 @@ def _answer(
         at.fault(FaultCode.LIMIT_EXCEEDED, message)
         at.raise_faults()
     return [str(each.name) for each in releases], list(matrix(chosen, releases, current, models or ()))
+
+
+def _check_known(
+    current: Standing, profiles: list[str] | None, models: list[str] | None, implementations: list[str] | None
+) -> None:
+    """Raise the error for a name that is not in the registry."""
+    for profile in profiles or ():
+        if current.profile(profile) is None:
+            raise unknown(profile, "profile")
+    for model in models or ():
+        if current.model(model) is None:
+            raise unknown(model, "model")
+    for implementation in implementations or ():
+        if not current.releases(None, [implementation]):
+            raise unknown(implementation, "implementation")
 
 
 def _prefers_csv(accept: str) -> bool:

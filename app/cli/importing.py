@@ -14,9 +14,10 @@ from app.cli.client import Registry, RegistryError
 from app.cli.output import AsJson, fail, print_json, print_line, print_table, progress_bar, refuse
 from app.cli.qemu import publication
 from app.cli.qemu.capture import Capture, CaptureError
-from app.cli.qemu.cpu import publish_cpu_models, take_cpu_models
-from app.cli.qemu.live import take_capture
+from app.cli.qemu.cpu import CpuModels, publish_cpu_models, take_cpu_models
+from app.cli.qemu.live import Progress, take_capture
 from app.domain.name import InvalidNameError, ReleaseName
+from app.domain.rendering import CPU_MODEL
 from app.settings import ClientSettings
 
 commands = typer.Typer(help="Publish what a vendor's tool or a QEMU says of its devices.", no_args_is_help=True)
@@ -35,6 +36,7 @@ _ADDED = {
     "drafts": "drafts",
     "profile_lists": "lists of profiles",
     "listed_profiles": "profiles on the list",
+    "own_values": "models with values of the release's own",
 }
 
 
@@ -91,7 +93,8 @@ def import_qemu(  # noqa: PLR0913 (each is an option of the command)
     """Publish a QEMU: its device types as models, its machine types as profiles. Import older releases first.
 
     Older first, because a property keeps the off value that the oldest release knows, and one that a newer release
-    lacks is kept as what it was last. A binary is asked for some minutes; all it needs is to be able to start.
+    lacks is kept as what it was last. Where earlier releases have CPU models (import cpu-models), a binary is asked for
+    its own, too. A binary is asked for some minutes; all it needs is to be able to start.
 
     Example:
 
@@ -108,7 +111,10 @@ def import_qemu(  # noqa: PLR0913 (each is an option of the command)
             )
             name = release or publication.default_name(taken)
             _check_release(name)
-            published = publication.publish(registry, taken, name, progress, dry_run=dry_run, override=override)
+            cpus = _cpus_beside(registry, name, binary, progress)
+            published = publication.publish(
+                registry, taken, name, progress, dry_run=dry_run, override=override, cpus=cpus
+            )
     except RegistryError as error:
         refuse(error, as_json=as_json)
     except CaptureError as error:
@@ -117,6 +123,16 @@ def import_qemu(  # noqa: PLR0913 (each is an option of the command)
         print_json(_document(published))
     else:
         _print_published(published, dry_run=dry_run)
+
+
+def _cpus_beside(registry: Registry, release: str, binary: Path | None, progress: Progress) -> CpuModels | None:
+    """Return the CPU models of a binary where another release of its implementation has some: else they would be gone.
+
+    A capture tells nothing of them.
+    """
+    implementation = release.partition("@")[0]
+    having = registry.items("/releases", implementation=implementation, model=CPU_MODEL)
+    return take_cpu_models(binary, progress) if binary is not None and any(True for _ in having) else None
 
 
 @commands.command("cpu-models")

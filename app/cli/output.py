@@ -55,6 +55,11 @@ def fail(message: str) -> NoReturn:
     raise typer.Exit(COULD_NOT_ASK)
 
 
+def warn(message: str) -> None:
+    """Print what is amiss, while the command goes on."""
+    _errors.print(Text(message, style="yellow"), soft_wrap=True)
+
+
 @contextmanager
 def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
     """Show progress while the work goes on; yields what is to be told (what is done, how much of it, of how much)."""

@@ -1,7 +1,7 @@
 """The difference of two releases or two profiles, per device model, and which direction of migration it closes."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from app.domain.allowed import AllowedValues
@@ -129,6 +129,16 @@ def _set_differences(before: VariableSet, after: VariableSet) -> Iterator[Differ
         yield Difference(None, ChangeKind.CHANGED, message, one["constraints"], other["constraints"], closes)
 
 
+def without_backend(found: Sequence[Difference], sets: Iterable[VariableSet]) -> list[Difference]:
+    """Return differences of profiles where what every set that has it calls backend closes nothing."""
+    others, backends = set[str](), set[str]()
+    for variables in (each.variables for each in sets):
+        for name, variable in variables.items():
+            (backends if variable.is_backend else others).add(name)
+    uncompared = backends - others
+    return [replace(each, closes={}) if each.variable in uncompared else each for each in found]
+
+
 def _variable_differences(
     name: str, before: Variable | None, after: Variable | None, off: Value | None
 ) -> Iterator[Difference]:
@@ -143,7 +153,7 @@ def _variable_differences(
         return
     was = {field: one.get(field) for field in fields}
     now = {field: other.get(field) for field in fields}
-    closes = _closed_between(before, after)
+    closes = _closed_between(before, after, off)
     yield Difference(name, ChangeKind.CHANGED, _changed_message(name, before, after, fields), was, now, closes)
 
 
@@ -174,19 +184,28 @@ def _only_on_one_side(name: str, there: Variable, off: Value | None, *, is_added
     return Difference(name, kind, message, None if is_added else stated, stated if is_added else None, closes)
 
 
-def _closed_between(before: Variable, after: Variable) -> Closed:
+def _closed_between(before: Variable, after: Variable, off: Value | None) -> Closed:
     if before.is_backend and after.is_backend:
         return {}
-    if before.type is not after.type:
-        return dict.fromkeys(Direction, Extent.IN_PART)
     sides = {Direction.FORWARD: (before, after), Direction.BACKWARD: (after, before)}
-    closes = {}
-    for direction, (here, there) in sides.items():
-        if here.allowed.is_within(there.allowed):
-            continue
-        is_disjoint = here.allowed.intersection(there.allowed).is_empty
-        closes[direction] = Extent.ALWAYS if is_disjoint else Extent.IN_PART
-    return closes
+    return {direction: extent for direction, each in sides.items() if (extent := _closed_to(*each, off)) is not None}
+
+
+def _closed_to(here: Variable, there: Variable, off: Value | None) -> Extent | None:
+    """Return which devices of one side the other refuses; of an instance variable there are those not given it, too."""
+    is_of_type = here.type is there.type
+    none_refused = is_of_type and here.allowed.is_within(there.allowed)
+    all_refused = not is_of_type or here.allowed.intersection(there.allowed).is_empty
+    if here.is_instance:
+        takes_not_given = there.is_instance or (off is not None and off in there.allowed)
+        none_refused = none_refused and takes_not_given
+        all_refused = all_refused and not takes_not_given
+    elif there.is_instance and off in here.allowed:
+        # What is off and not given there is carried over.
+        all_refused = False
+    if none_refused:
+        return None
+    return Extent.ALWAYS if all_refused else Extent.IN_PART
 
 
 def _changed_message(name: str, before: Variable, after: Variable, fields: Sequence[str]) -> str:

@@ -6,8 +6,9 @@ from enum import StrEnum
 
 from app.domain.model import Model
 from app.domain.problem import ProblemCode
-from app.domain.question import Destination, restricted, serving_implementation
+from app.domain.question import Destination, serving_implementation
 from app.domain.release import Release
+from app.domain.restriction import restricted
 from app.domain.state import State
 from app.domain.variable_set import VariableSet
 from app.domain.verdict import Registry

@@ -3,10 +3,12 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from app.domain.difference import Direction, between_releases
 from app.domain.matrix import Acceptance
 from app.domain.profile import Profile
-from app.domain.question import Destination, Restrictions, restricted, serving_implementation
+from app.domain.question import Destination, serving_implementation
 from app.domain.release import Release
+from app.domain.restriction import Restrictions, restricted
 from app.domain.state import State
 from app.domain.variable_set import VariableSet
 from app.domain.verdict import Registry
@@ -89,6 +91,7 @@ class _AtHosts:
         self._acceptance = acceptance
         # What is kept by identity is kept alive with it.
         self._narrowed: dict[tuple[int, int], tuple[VariableSet, Restrictions]] = {}
+        self._covered: dict[tuple[int, int, str], bool] = {}
 
     def flipping(self, hosts: Iterable[Destination], flips: Callable[[Destination], bool]) -> tuple[str, ...]:
         """Return the hosts that flip, in the order given."""
@@ -116,7 +119,7 @@ class _AtHosts:
             for each in known
             if each.name != release.name and _is_usable(each.state) and _is_same_product(each, release)
         ]
-        if any(not any(model in other.sets for other in others) for model in serving):
+        if any(not any(self._covers(other, release, model, host) for other in others) for model in serving):
             return True
         asked: set[tuple[str, int, tuple[str, ...]]] = set()
         for profile, models in accepted:
@@ -133,6 +136,18 @@ class _AtHosts:
                 ):
                     return True
         return False
+
+    def _covers(self, other: Release, release: Release, name: str, host: Destination) -> bool:
+        """Return whether every device of a model that can be at a release can be at another one, too."""
+        own, there, model = release.sets[name], other.sets.get(name), self._registry.model(name)
+        if there is None or model is None:
+            return False
+        sides = (self._restricted(own, host.restrict), self._restricted(there, host.restrict))
+        key = (id(sides[0]), id(sides[1]), release.name.vendor)
+        if key not in self._covered:
+            found = between_releases(model, (release.name.vendor, other.name.vendor), *sides)
+            self._covered[key] = not any(Direction.FORWARD in (each.closes or {}) for each in found)
+        return self._covered[key]
 
     def takes_some(self, host: Destination, profile: Profile) -> bool:
         """Return whether some device with the profile can be at the host."""

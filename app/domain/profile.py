@@ -54,7 +54,7 @@ class ProfileDocument:
         for model, own, here in (at / "values").entries(fields.get("values", {})):
             read_name(model, here)
             values[model] = {
-                variable: _read_written(variable, each, there) for variable, each, there in here.entries(own)
+                variable: read_written(variable, each, there) for variable, each, there in here.entries(own)
             }
         return cls(
             profile,
@@ -77,7 +77,8 @@ def read_name(written: object, at: Place) -> str:
         return ""
 
 
-def _read_written(variable: str, written: object, at: Place) -> Written | None:
+def read_written(variable: str, written: object, at: Place) -> Written | None:
+    """Return the value that stands here as it is written, its faults reported; None also for null."""
     try:
         variable_name(variable)
     except InvalidNameError as error:

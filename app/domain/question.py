@@ -7,10 +7,9 @@ from app.domain.canonical import canonical_json
 from app.domain.problem import Caution, Problem, ProblemCode, WarningCode
 from app.domain.release import Release
 from app.domain.remedy import NO_CHANGE, Remedy, remedy
+from app.domain.restriction import Restrictions, restricted
 from app.domain.variable_set import VariableSet
 from app.domain.verdict import Device, Policy, Registry, Source, Verdict, judge
-
-Restrictions = Mapping[str, Mapping[str, Sequence[object]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,57 +48,94 @@ class Answer:
         return all(each.verdict.compatible for each in self.devices)
 
 
+class Judging:
+    """Judges devices at releases as hosts restrict them, for any number of VMs; each equal question once."""
+
+    def __init__(self, registry: Registry, policy: Policy = Policy.STRICT) -> None:
+        self.registry = registry
+        self.policy = policy
+        self._sources: dict[str, Source] = {}
+        self._verdicts: dict[tuple[int, str, str], Verdict] = {}
+        self._narrowed: dict[tuple[int, str], tuple[VariableSet, Sequence[Caution]]] = {}
+        # What is kept by identity is kept alive with it; registered hosts that restrict the same share the object.
+        self._canonical: dict[int, tuple[str, object]] = {}
+        self._unknown: dict[str, bool] = {}
+
+    def source(self, device: Device) -> Source:
+        """Return what the registry knows of where a device is, one object for devices that differ in the id alone."""
+        own = [device.model, device.release, device.profile, device.complete, device.values]
+        key = canonical_json(own)
+        if key not in self._sources:
+            self._sources[key] = Source.of(device, self.registry)
+        return self._sources[key]
+
+    def verdict(self, source: Source, release: Release, restrict: Restrictions) -> Verdict:
+        """Return the verdict on a device at a release on a host that restricts it so."""
+        key = (id(source), str(release.name), self.canonical(restrict.get(source.device.model)))
+        verdict = self._verdicts.get(key)
+        if verdict is None:
+            variable_set, cautions = self.narrowed(source.device.model, release, restrict)
+            verdict = judge(source, release, variable_set, self.policy).with_warnings(*cautions)
+            self._verdicts[key] = verdict
+        return verdict
+
+    def narrowed(
+        self, model: str, release: Release, restrict: Restrictions
+    ) -> tuple[VariableSet | None, Sequence[Caution]]:
+        """Return the release's set of a model with what a host restricts, and warnings of what has no effect."""
+        variable_set = release.sets.get(model)
+        if variable_set is None or model not in restrict:
+            return variable_set, ()
+        key = (id(variable_set), self.canonical(restrict[model]))
+        if key not in self._narrowed:
+            self._narrowed[key] = restricted(variable_set, restrict)
+        return self._narrowed[key]
+
+    def unknown_models(self, restrict: Restrictions) -> Sequence[str]:
+        """Return the models that a host restricts but the registry does not have."""
+        for model in restrict:
+            if model not in self._unknown:
+                self._unknown[model] = self.registry.model(model) is None
+        return [model for model in restrict if self._unknown[model]]
+
+    def canonical(self, restrict: object) -> str:
+        """Return what is equal for equal restrictions; empty for none."""
+        if not restrict:
+            return ""
+        kept = self._canonical.get(id(restrict))
+        if kept is None:
+            kept = self._canonical[id(restrict)] = (canonical_json(restrict), restrict)
+        return kept[0]
+
+
 class Question:
     """The devices of one VM, to be asked about at any number of destinations; equal hosts are judged once."""
 
-    def __init__(
-        self,
-        devices: Iterable[Device],
-        registry: Registry,
-        policy: Policy = Policy.STRICT,
-        *,
-        with_remedies: bool = True,
-    ) -> None:
-        self._sources = [Source.of(device, registry) for device in devices]
-        self._registry = registry
-        self._policy = policy
+    def __init__(self, devices: Iterable[Device], judging: Judging, *, with_remedies: bool = True) -> None:
+        self._devices = list(devices)
+        self._sources = [judging.source(device) for device in self._devices]
+        self._judging = judging
         self._with_remedies = with_remedies
-        self._verdicts: dict[tuple[int, str], Verdict] = {}
-        self._restricts: dict[int, tuple[str, Restrictions]] = {}
         self._answers: dict[tuple[tuple[str, ...], str], Answer] = {}
 
     def at(self, destination: Destination) -> Answer:
         """Return the answer for one destination."""
         if destination.problem is not None:
             return self._unanswerable(destination, destination.problem)
-        key = (destination.releases, self._canonical(destination.restrict) if destination.restrict else "")
+        key = (destination.releases, self._judging.canonical(destination.restrict))
         answer = self._answers.get(key)
         if answer is None:
-            host = _Host(destination, self._registry, self._policy, with_remedies=self._with_remedies)
-            answer = host.answer(self._sources, self._verdicts)
-            self._answers[key] = answer
+            verdicts = _Host(destination, self._judging, with_remedies=self._with_remedies).verdicts(self._sources)
+            answer = self._answers[key] = self._answer(verdicts)
         return answer
-
-    def _canonical(self, restrict: Restrictions) -> str:
-        """Return what is equal for hosts that restrict the same; registered hosts share it as an object."""
-        kept = self._restricts.get(id(restrict))
-        if kept is None:
-            kept = self._restricts[id(restrict)] = (canonical_json(restrict), restrict)
-        return kept[0]
 
     def _unanswerable(self, destination: Destination, problem: Problem) -> Answer:
         verdicts = (Verdict((*source.problems, problem), (), None, (), ()) for source in self._sources)
-        pairs = zip(self._sources, verdicts, strict=True)
-        return Answer(tuple(DeviceAnswer(source.device, destination.id, verdict) for source, verdict in pairs))
+        return self._answer([(destination.id, verdict) for verdict in verdicts])
 
-
-def restricted(variable_set: VariableSet, restrict: Restrictions) -> tuple[VariableSet, Sequence[Caution]]:
-    """Return a set with what a host restricts, and warnings of restrictions that name no value of a variable."""
-    narrower = restrict.get(variable_set.model)
-    if narrower is None:
-        return variable_set, ()
-    narrowed, without_effect = variable_set.narrowed(narrower)
-    return narrowed, [Caution(WarningCode.RESTRICTION_WITHOUT_EFFECT, message) for message in without_effect]
+    def _answer(self, verdicts: Sequence[tuple[str, Verdict]]) -> Answer:
+        pairs = zip(self._devices, verdicts, strict=True)
+        return Answer(tuple(DeviceAnswer(device, release, verdict) for device, (release, verdict) in pairs))
 
 
 def serving_implementation(model: str, releases: Sequence[Release]) -> str | None:
@@ -117,98 +153,86 @@ def _size(remedies: Mapping[int, Remedy | None]) -> tuple[int, list[tuple[int, l
 class _Host:
     """A destination with what the registry knows of its releases."""
 
-    def __init__(self, destination: Destination, registry: Registry, policy: Policy, *, with_remedies: bool) -> None:
-        found = [(name, registry.release(name)) for name in destination.releases]
+    def __init__(self, destination: Destination, judging: Judging, *, with_remedies: bool) -> None:
+        found = [(name, judging.registry.release(name)) for name in destination.releases]
         self._first = destination.releases[0]
         self._restrict = destination.restrict
-        self._policy = policy
+        self._judging = judging
         self._with_remedies = with_remedies
-        self._own_verdicts: dict[tuple[int, str], Verdict] = {}
         self._releases = [release for _, release in found if release]
         self._unknown = [name for name, release in found if release is None]
-        self._warnings = tuple(
-            Caution(WarningCode.UNKNOWN_RELEASE, f"the registry has no release {name}, which the destination runs")
-            for name in self._unknown
+        self._warnings = (
+            *(
+                Caution(WarningCode.UNKNOWN_RELEASE, f"the registry has no release {name}, which the destination runs")
+                for name in self._unknown
+            ),
+            *(
+                Caution(WarningCode.RESTRICTION_WITHOUT_EFFECT, f"the registry has no device model {model}")
+                for model in judging.unknown_models(destination.restrict)
+            ),
         )
 
-    def answer(self, sources: Sequence[Source], verdicts: dict[tuple[int, str], Verdict]) -> Answer:
-        """Return the answer for the devices of a VM: each implementation serves those whose model it implements."""
-        answers: dict[int, DeviceAnswer] = {}
+    def verdicts(self, sources: Sequence[Source]) -> Sequence[tuple[str, Verdict]]:
+        """Return for each device of a VM the release that serves it, and the verdict.
+
+        Each implementation serves the devices whose model it implements.
+        """
+        verdicts: dict[int, tuple[str, Verdict]] = {}
         groups: dict[str | None, list[int]] = {}
         for place, source in enumerate(sources):
             groups.setdefault(serving_implementation(source.device.model, self._releases), []).append(place)
         for implementation, places in groups.items():
             if implementation is None:
-                answers.update((place, self._unsupported(sources[place])) for place in places)
+                verdicts.update((place, (self._first, self._unsupported(sources[place]))) for place in places)
                 continue
             releases = [release for release in self._releases if release.name.implementation == implementation]
-            served = self._served({place: sources[place] for place in places}, releases, verdicts)
-            answers.update(served)
-        return Answer(tuple(answers[place] for place in range(len(sources))))
+            serving, served = self._served({place: sources[place] for place in places}, releases)
+            warned = {place: verdict.with_warnings(*self._warnings) for place, verdict in served.items()}
+            verdicts.update((place, (str(serving.name), verdict)) for place, verdict in warned.items())
+        return [verdicts[place] for place in range(len(sources))]
 
     def _served(
-        self,
-        sources: Mapping[int, Source],
-        releases: Sequence[Release],
-        verdicts: dict[tuple[int, str], Verdict],
-    ) -> Mapping[int, DeviceAnswer]:
-        """Return the answers of the first release that takes all the devices; of the first one where none does."""
+        self, sources: Mapping[int, Source], releases: Sequence[Release]
+    ) -> tuple[Release, Mapping[int, Verdict]]:
+        """Return the first release that takes all the devices, and its verdicts; the first one where none does."""
         judged = []
         for release in releases:
-            answers = {place: self._judge(place, source, release, verdicts) for place, source in sources.items()}
-            if all(each.verdict.compatible for each in answers.values()):
-                return answers
-            judged.append(answers)
+            verdicts = {
+                place: self._judging.verdict(source, release, self._restrict) for place, source in sources.items()
+            }
+            if all(verdict.compatible for verdict in verdicts.values()):
+                return release, verdicts
+            judged.append(verdicts)
         if not self._with_remedies:
-            return judged[0]
+            return releases[0], judged[0]
         options = [self._remedies(sources, *each) for each in zip(releases, judged, strict=True)]
         # A release that would take all of them then, with the fewest changes; else what mends the first one's problems.
         whole = [each for each in options if None not in each.values()]
         mended = min(whole, key=_size, default=options[0])
-        return {
-            place: replace(each, verdict=replace(each.verdict, remedies=found.changes))
-            if (found := mended[place]) is not None
-            else each
-            for place, each in judged[0].items()
+        return releases[0], {
+            place: replace(verdict, remedies=found.changes) if (found := mended[place]) is not None else verdict
+            for place, verdict in judged[0].items()
         }
 
     def _remedies(
-        self, sources: Mapping[int, Source], release: Release, answers: Mapping[int, DeviceAnswer]
+        self, sources: Mapping[int, Source], release: Release, verdicts: Mapping[int, Verdict]
     ) -> Mapping[int, Remedy | None]:
         """Return the remedy of each device at a release: without changes where it needs none."""
         return {
-            place: NO_CHANGE
-            if answer.verdict.compatible
-            else remedy(
-                sources[place], release, self._narrowed(sources[place], release)[0], self._policy, answer.verdict
-            )
-            for place, answer in answers.items()
+            place: NO_CHANGE if verdict.compatible else self._remedy(sources[place], release, verdict)
+            for place, verdict in verdicts.items()
         }
 
-    def _judge(
-        self, place: int, source: Source, release: Release, verdicts: dict[tuple[int, str], Verdict]
-    ) -> DeviceAnswer:
-        # What the host restricts is judged for it alone.
-        own = self._own_verdicts if source.device.model in self._restrict else verdicts
-        key = (place, str(release.name))
-        verdict = own.get(key)
-        if verdict is None:
-            variable_set, cautions = self._narrowed(source, release)
-            verdict = own[key] = judge(source, release, variable_set, self._policy).with_warnings(*cautions)
-        return DeviceAnswer(source.device, str(release.name), verdict.with_warnings(*self._warnings))
+    def _remedy(self, source: Source, release: Release, verdict: Verdict) -> Remedy | None:
+        variable_set, _ = self._judging.narrowed(source.device.model, release, self._restrict)
+        return remedy(source, release, variable_set, self._judging.policy, verdict)
 
-    def _narrowed(self, source: Source, release: Release) -> tuple[VariableSet | None, Sequence[Caution]]:
-        variable_set = release.sets.get(source.device.model)
-        return (None, ()) if variable_set is None else restricted(variable_set, self._restrict)
-
-    def _unsupported(self, source: Source) -> DeviceAnswer:
-        """Return the answer on a device whose model no known release of the host implements."""
+    def _unsupported(self, source: Source) -> Verdict:
+        """Return the verdict on a device whose model no known release of the host implements."""
         unknown = tuple(
             Problem(ProblemCode.UNKNOWN_RELEASE, f"the registry has no release {name}, which the destination runs")
             for name in self._unknown
         )
         if unknown or not self._releases:
-            verdict = Verdict(source.problems + unknown, (), None, (), ())
-        else:
-            verdict = judge(source, self._releases[0], None, self._policy)
-        return DeviceAnswer(source.device, self._first, verdict)
+            return Verdict(source.problems + unknown, (), None, (), ())
+        return judge(source, self._releases[0], None, self._judging.policy)

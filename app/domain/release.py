@@ -1,16 +1,17 @@
 """A release: one version of an implementation, its variable sets and the profiles that it supports."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from app.domain import variable_set
 from app.domain.document import FaultCode, Place
 from app.domain.name import InvalidNameError, ReleaseName, version
-from app.domain.profile import ProfileDocument, read_name
+from app.domain.profile import ProfileDocument, Values, Written, read_name, read_written
 from app.domain.state import State, read_state
+from app.domain.value import InvalidValueError
 from app.domain.variable_set import VariableSet
 
-_FIELDS = frozenset({"profiles", "description", "state"})
+_FIELDS = frozenset({"profiles", "own_values", "description", "state"})
 _VARIABLE_SET_FIELDS = frozenset({"model", "implementation", "version"})
 
 
@@ -19,12 +20,14 @@ class Release:
     """A published release: its variable set of each device model, and the profiles on its list.
 
     profiles: None says nothing about profiles; an empty list supports none.
+    own_values: per listed profile and model, what the release itself makes otherwise than the profile says.
     """
 
     name: ReleaseName
     sets: Mapping[str, VariableSet]
     profiles: frozenset[str] | None = None
     state: State = State.PUBLISHED
+    own_values: Mapping[str, Mapping[str, Values]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,7 @@ class ReleaseDocument:
     profiles: tuple[str | ProfileDocument, ...] | None = None
     description: str | None = None
     state: State | None = None
+    own_values: Mapping[str, Mapping[str, Mapping[str, Written]]] = field(default_factory=dict)
 
     @classmethod
     def read(cls, written: object, at: Place) -> "ReleaseDocument":
@@ -68,6 +72,7 @@ class ReleaseDocument:
             tuple(_read_listed(fields["profiles"], at / "profiles")) if "profiles" in fields else None,
             (at / "description").text(fields["description"]) if "description" in fields else None,
             read_state(fields, at),
+            _read_own_values(fields.get("own_values", {}), at / "own_values"),
         )
 
 
@@ -80,6 +85,38 @@ def _read_listed(written: object, at: Place) -> list[str | ProfileDocument]:
             here.fault(FaultCode.DUPLICATE, f"lists {name} again")
         listed[name] = profile
     return list(listed.values())
+
+
+def _read_own_values(written: object, at: Place) -> Mapping[str, Mapping[str, Mapping[str, Written]]]:
+    own: dict[str, dict[str, dict[str, Written]]] = {}
+    for profile, models, here in at.entries(written):
+        own[profile] = {}
+        for model, values, there in here.entries(models):
+            own[profile][model] = {}
+            for variable, each, place in there.entries(values):
+                value = read_written(variable, each, place)
+                if value is not None:
+                    own[profile][model][variable] = value
+                elif each is None:
+                    place.fault(FaultCode.WRONG_TYPE, "is null: the off value is to be given as it is")
+    return own
+
+
+def typed_own_values(written: Mapping[str, Written], variable_set: VariableSet, at: Place) -> Values:
+    """Return what a release itself makes of a model's variables, in their types, its faults reported."""
+    values = {}
+    for name, each in written.items():
+        variable = variable_set.variables.get(name)
+        if variable is None:
+            (at / name).fault(FaultCode.UNKNOWN_VARIABLE, "is no variable of the set")
+        elif variable.is_backend or variable.is_instance:
+            (at / name).fault(FaultCode.WRONG_SCOPE, f"is {variable.scope.value}: no profile speaks of it")
+        else:
+            try:
+                values[name] = variable.type.read(each)
+            except InvalidValueError as error:
+                (at / name).fault(FaultCode.INVALID_VALUE, f"{each!r} {error}")
+    return values
 
 
 def read_variable_set(written: object, at: Place) -> tuple[ReleaseName, ReleaseDocument]:

@@ -3,17 +3,20 @@
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 
-from app.domain.profile import Values
+from app.domain.model import Model
+from app.domain.profile import Profile, Values
+from app.domain.release import Release
 from app.domain.value import Value, same
-from app.domain.variable_set import VariableSet
 
+# The model whose devices -cpu makes, not -device; its profiles are named by the CPU models, qemu.org/x86-cpu/EPYC-v4.
+CPU_MODEL = "qemu.org/x86-cpu"
 # What QEMU's -device itself makes of these names: a variable so called would name another device.
 _TAKEN = frozenset({"driver", "id", "bus", "help", "?"})
 _HELP = frozenset({"help", "?"})
 
 
 class Form(StrEnum):
-    """Whose arguments are wanted: `qemu` -device options, `vfio-user` the RFC's --m-<param>=<value>."""
+    """Whose arguments are wanted: `qemu` -device (or -cpu) options, `vfio-user` the RFC's --m-<param>=<value>."""
 
     QEMU = "qemu"
     VFIO_USER = "vfio-user"
@@ -24,46 +27,67 @@ class UnrenderableError(ValueError):
 
 
 def rendered(
-    form: Form, configuration: Values, variable_set: VariableSet, own_values: Mapping[str, Value]
+    form: Form, configuration: Values, release: Release, model: Model, profile: Profile | None = None
 ) -> list[str]:
     """Return the arguments, each as the program receives it: no shell has a part in that.
 
-    own_values: what the destination makes of the variables by itself, under the machine type where there is one.
-    Raises UnrenderableError.
+    profile: the device's, which says what else is on the destination's command line: `qemu` is started with the machine
+    type that the profile stands for, a CPU with the CPU model. Raises UnrenderableError.
     """
-    variables = variable_set.variables
+    variables = release.sets[model.name].variables
     settable = {name: value for name, value in configuration.items() if variables[name].settable}
     if form is Form.VFIO_USER:
         compared = {name: value for name, value in settable.items() if not variables[name].is_backend}
         return [f"--m-{name}={_written(value)}" for name, value in sorted(compared.items())]
-    differing = {name: value for name, value in settable.items() if not same(value, own_values.get(name))}
-    return ["-device", ",".join(_options(variable_set.model, differing))]
+    listed = profile if profile and release.profiles is not None and profile.name in release.profiles else None
+    own = own_values(release, model, listed)
+    differing = {name: value for name, value in settable.items() if not same(value, own.get(name))}
+    if model.name == CPU_MODEL:
+        return ["-cpu", ",".join(_options(_cpu(listed), differing))]
+    return ["-device", ",".join(_options(_driver(model.name), differing))]
 
 
-def own_values(variable_set: VariableSet, off: Mapping[str, Value], profile: Values | None) -> Mapping[str, Value]:
-    """Return what a release makes of the variables by itself: under a machine type (profile) that it has, or without.
+def own_values(release: Release, model: Model, profile: Profile | None) -> Mapping[str, Value]:
+    """Return what a release makes of a model's variables by itself: under a profile on its list, or without.
 
-    Under one, a variable that the profile does not name is off; one without an off value is not known, and is left out.
+    Under one: what the release states of itself, or else the profile's values; a variable that the profile does not
+    name is off, and one without an off value is not known, and is left out.
     """
-    values: dict[str, Value] = {}
-    for name, variable in variable_set.variables.items():
-        if profile is None or variable.is_instance or variable.is_backend:
-            values[name] = variable.init_value
-        elif (value := profile.get(name, off.get(name))) is not None:
+    variables = release.sets[model.name].variables
+    if profile is None:
+        return {name: variable.init_value for name, variable in variables.items()}
+    off = model.off_values(release.name.vendor)
+    stated = {**profile.values[model.name], **release.own_values.get(profile.name, {}).get(model.name, {})}
+    values = {}
+    for name, variable in variables.items():
+        value = variable.init_value if variable.is_instance or variable.is_backend else stated.get(name, off.get(name))
+        if value is not None:
             values[name] = value
     return values
 
 
-def _options(model: str, values: Mapping[str, Value]) -> Iterator[str]:
-    """QEMU's own syntax (qemu_opts_parse): a comma in a value is doubled, a name ends at the first = or comma."""
+def _cpu(profile: Profile | None) -> str:
+    """Return the CPU model that a profile stands for: it has a family and a stepping, which no variable says."""
+    if profile is None or not profile.name.startswith(f"{CPU_MODEL}/"):
+        message = f"-cpu takes a CPU model: a profile {CPU_MODEL}/<CPU model> that the release lists"
+        raise UnrenderableError(message)
+    return profile.name.removeprefix(f"{CPU_MODEL}/")
+
+
+def _driver(model: str) -> str:
     driver = model.partition("/")[2]
     if driver in _HELP or driver.startswith("{"):
         message = f"-device takes {driver} for no device type"
         raise UnrenderableError(message)
-    yield driver.replace(",", ",,")
+    return driver
+
+
+def _options(first: str, values: Mapping[str, Value]) -> Iterator[str]:
+    """QEMU's own syntax (qemu_opts_parse): a comma in a value is doubled, a name ends at the first = or comma."""
+    yield first.replace(",", ",,")
     for name, value in sorted(values.items()):
         if "," in name or name in _TAKEN:
-            message = f"-device cannot set a property called {name}"
+            message = f"no option of QEMU can set a property called {name}"
             raise UnrenderableError(message)
         yield f"{name}={_written(value).replace(',', ',,')}"
 

@@ -14,7 +14,7 @@ from app.domain.profile import Profile, Values
 from app.domain.question import Destination
 from app.domain.release import Release
 from app.domain.variable_set import VariableSet
-from app.storage import database, lookup, schema
+from app.storage import database, lookup, own_values, schema
 from app.storage.host import Hosts, Label
 
 # What another process publishes is seen at most this much later (the promise is one second).
@@ -170,7 +170,11 @@ class Standing:
             return None
         sets = _Named(lookup.release_models(connection, release_id), self._sets)
         state = lookup.release_state(connection, release_id)
-        return Release(name, sets, lookup.listed_profiles(connection, release_id), state)
+        own = {
+            profile: _Named(digests, self._values)
+            for profile, digests in own_values.of_release(connection, release_id).items()
+        }
+        return Release(name, sets, lookup.listed_profiles(connection, release_id), state, own)
 
     def profile(self, name: str) -> Profile | None:
         """Return the profile, None if it is not published."""

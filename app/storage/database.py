@@ -73,7 +73,7 @@ def writing(engine: sa.Engine, *, dry_run: bool = False) -> Iterator[sa.Connecti
         if engine.dialect.name == "postgresql":
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_PUBLICATION_LOCK)))
         yield connection
-        if dry_run:
+        if dry_run and transaction.is_active:
             transaction.rollback()
 
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -100,6 +101,15 @@ def _published_entries(connection: sa.Connection, models: Collection[str]) -> di
     return {profiles[profile_id]: each for profile_id, each in resolved.items()}
 
 
+@dataclass(frozen=True, slots=True)
+class Override:
+    """That a release passed the gate although it breaks it; broken: as JSON tells it."""
+
+    reason: str
+    at: str
+    broken: Sequence[Mapping[str, Any]]
+
+
 def keep_override(connection: sa.Connection, release_id: int, reason: str, broken: Sequence[Broken]) -> None:
     """Keep why a release was published although it breaks the gate."""
     told = [
@@ -121,9 +131,9 @@ def keep_override(connection: sa.Connection, release_id: int, reason: str, broke
     connection.execute(sa.insert(schema.evolution_override), row)
 
 
-def overrides(connection: sa.Connection, release_id: int) -> list[Mapping[str, object]]:
-    """Return why and when a release passed the gate although it breaks it, and how many profile entries it broke."""
+def overrides(connection: sa.Connection, release_id: int) -> list[Override]:
+    """Return why and when a release passed the gate although it breaks it, and which profile entries it broke."""
     table = schema.evolution_override
     query = sa.select(table.c.reason, table.c.at, table.c.broken).where(table.c.release_id == release_id)
     rows = connection.execute(query.order_by(table.c.id))
-    return [{"reason": row.reason, "at": row.at, "broken": json.loads(row.broken)} for row in rows]
+    return [Override(row.reason, row.at, json.loads(row.broken)) for row in rows]

@@ -215,9 +215,10 @@ def stored_digests(connection: sa.Connection, table: sa.Table, digests: Iterable
 
 
 def versions(connection: sa.Connection, implementation_id: int) -> dict[str, int]:
-    """Return the ids of an implementation's releases by version."""
+    """Return the ids of an implementation's releases by version, in the order published."""
     table = schema.release
     query = sa.select(table.c.version, table.c.id).where(table.c.implementation_id == implementation_id)
+    query = query.order_by(table.c.id)
     return {row.version: row.id for row in connection.execute(query)}
 
 

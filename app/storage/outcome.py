@@ -58,6 +58,7 @@ class Added:
     profile_models: int = 0
     profile_lists: int = 0
     listed_profiles: int = 0
+    own_values: int = 0
 
     def counts(self) -> Mapping[str, int]:
         """Return the numbers by kind."""

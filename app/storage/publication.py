@@ -18,6 +18,8 @@ from app.domain.state import State
 from app.domain.variable_set import VariableSet
 from app.storage import evolution, lookup, schema, state
 from app.storage.outcome import Added, Outcome, UnknownVendorError, refuse_faults
+from app.storage.own_values import OwnValues
+from app.storage.own_values import of_release as stored_own_values
 from app.storage.profile_publication import ProfilePublication, PublishedRelease
 
 
@@ -99,8 +101,8 @@ def _fault_published(at: Place) -> None:
 class Gate:
     """How a release passes the evolution gate.
 
-    override: the reason why it may although it breaks it. whole: its document is all of a new release, so that what it
-    lacks is gone. is_open: it is not held against anything.
+    override: the reason why it may although it breaks it. whole: what the release then lacks is gone. is_open: nothing
+    holds it back.
     """
 
     override: str | None = None
@@ -135,9 +137,8 @@ def publish_release(
     others = {model: set_digest for model, set_digest in standing.items() if model not in document.sets}
     # What is wrong with the sets would only be told again, as profiles that they do not accept.
     unsure = document.sets.keys() if at.faults else frozenset[str]()
-    profiles = ProfilePublication(
-        connection, after, PublishedRelease(name, {**document.sets, **_sets_of(connection, document, others)}), unsure
-    )
+    sets = {**document.sets, **_sets_of(connection, document, others)}
+    profiles = ProfilePublication(connection, after, PublishedRelease(name, sets), unsure)
     listed = document.profiles or ()
     places = [at / "profiles" / index for index in range(len(listed))]
     profiles.check(
@@ -146,6 +147,8 @@ def publish_release(
     names = [each.name if isinstance(each, ProfileDocument) else each for each in listed]
     on_list = lookup.listed_profiles(connection, release_id) if release_id is not None else None
     profiles.check_listed(list(zip(names, places, strict=True)), on_list or frozenset(), outcome)
+    own_values = OwnValues(document, stored_own_values(connection, release_id) if release_id is not None else {})
+    own_values.check(sets, {*names, *(on_list or ())}, at / "own_values")
     refuse_faults(at)
 
     if release_id is None:
@@ -158,13 +161,14 @@ def publish_release(
     profiles.store(outcome)
     if document.profiles is not None:
         _store_list(connection, release_id, names, outcome)
+    outcome.added.own_values = own_values.store(connection, release_id)
     if outcome.added:
         _store_digest(connection, release_id, name)
     if is_new and document.state not in {None, State.DRAFT, State.PUBLISHED}:
         state.set_release_state(connection, release_id, document.state)
     state.delete_release_draft(connection, name)
     if (new or is_new) and not gate.is_open:
-        _pass_gate(connection, name, release_id, new, outcome, gate, is_whole=is_new and gate.whole)
+        _pass_gate(connection, name, release_id, new, outcome, gate)
     return _finish(connection, outcome)
 
 
@@ -175,11 +179,18 @@ def _pass_gate(
     new: Mapping[str, VariableSet],
     outcome: Outcome,
     gate: Gate,
-    *,
-    is_whole: bool,
 ) -> None:
     sets = {each.digest: each for each in new.values()}
-    broken = evolution.broken_by(connection, name, None if is_whole else new.keys(), sets)
+    passed = {
+        (each["profile"], each["model"], each["refused_by"])
+        for override in evolution.overrides(connection, release_id)
+        for each in override.broken
+    }
+    broken = [
+        each
+        for each in evolution.broken_by(connection, name, None if gate.whole else new.keys(), sets)
+        if (each.profile, each.model, each.refused_by) not in passed
+    ]
     if broken and gate.override is None:
         raise EvolutionError(str(name), broken)
     if broken and gate.override is not None:
@@ -232,7 +243,7 @@ def _sets_of(
     connection: sa.Connection, document: ReleaseDocument, digests: Mapping[str, str]
 ) -> Mapping[str, VariableSet]:
     """Return the release's sets that the document does not repeat, as far as its profiles need them."""
-    if not document.profiles:
+    if not document.profiles and not document.own_values:
         return {}
     sets = lookup.variable_sets(connection, digests.values())
     return {model: sets[set_digest] for model, set_digest in digests.items()}
@@ -349,6 +360,7 @@ def _store_digest(connection: sa.Connection, release_id: int, name: ReleaseName)
         "release": str(name),
         "models": lookup.release_models(connection, release_id),
         "profiles": None if listed is None else sorted(listed),
+        **({"own_values": own_values} if (own_values := stored_own_values(connection, release_id)) else {}),
     }
     row = {"digest": digest(canonical_json(whole))}
     table = schema.release_digest

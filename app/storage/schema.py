@@ -147,6 +147,18 @@ release_profile = Table(
     PrimaryKeyConstraint("release_id", "profile_id"),
 )
 
+# What a release itself makes of a model under a profile on its list, where that is not what the profile says.
+release_own_values = Table(
+    "release_own_values",
+    metadata,
+    Column("release_id", Integer, nullable=False),
+    Column("profile_id", Integer, nullable=False),
+    Column("model_id", ForeignKey("model.id"), nullable=False),
+    Column("digest", ForeignKey("profile_values.digest"), nullable=False),
+    PrimaryKeyConstraint("release_id", "profile_id", "model_id"),
+    ForeignKeyConstraint(["release_id", "profile_id"], ["release_profile.release_id", "release_profile.profile_id"]),
+)
+
 # What is derived from a release as it stands, renewed with every addition.
 release_digest = Table(
     "release_digest",

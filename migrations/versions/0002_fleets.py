@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from migrations.immutable import refuse_changes
+
 revision = "0002"
 down_revision = "0001"
 
@@ -78,17 +80,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("host_id", "name", name="pk_host_label"),
     )
     op.create_index("ix_host_label_name_value", "host_label", ["name", "value"])
-    _refuse_changes("evolution_override")
-
-
-def _refuse_changes(table: str) -> None:
-    is_postgresql = op.get_bind().dialect.name == "postgresql"
-    for event in ("UPDATE", "DELETE", *(["TRUNCATE"] if is_postgresql else [])):
-        create = f"CREATE TRIGGER {table}_refuses_{event.lower()} BEFORE {event} ON {table}"
-        if is_postgresql:
-            op.execute(f"{create} FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()")
-        else:
-            op.execute(f"{create} BEGIN SELECT RAISE(ABORT, 'what is published never changes'); END")
+    refuse_changes("evolution_override")
 
 
 def downgrade() -> None:

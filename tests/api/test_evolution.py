@@ -121,3 +121,30 @@ def test_other_faults_are_told_first(published: TestClient) -> None:
     assert problem(
         publish(published, TWO, {"num-queues": {"type": "str", "init_value": ""}}), 409, "variable-redefined"
     )
+
+
+def test_a_release_that_came_in_parts_is_held_against_all_models_when_it_is_put(published: TestClient) -> None:
+    card = {"model": NIC, "implementation": FIRMWARE, "version": "1.10", "variables": {"num-queues": QUEUES}}
+    assert published.post("/variable-sets", json=card).status_code == 201
+    other: dict[str, Any] = {"vendor-a.com/other": {"variables": {}}}
+    refused = published.put(f"/releases/{TWO}", json={"models": other})
+    problem(refused, 409, "evolution-gate")
+    assert [(each["profile"], each["model"]) for each in refused.json()["broken"]] == [(P, GPU)]
+    passed = published.put(f"/releases/{TWO}", json={"models": other}, params={"override": "the GPU is gone"})
+    assert passed.json()["overridden_count"] == 1
+    # What was passed once is not asked again.
+    more: dict[str, Any] = {"vendor-a.com/more": {"variables": {}}}
+    assert published.put(f"/releases/{TWO}", json={"models": more}).status_code == 201
+
+
+def test_a_reason_says_something(published: TestClient) -> None:
+    assert problem(put(published, TWO, FEWER, override=" "), 422, "invalid") == [("override", "invalid-value")]
+
+
+def test_only_so_much_of_what_breaks_is_told(published: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("publishing", "releases"):
+        monkeypatch.setattr(f"app.api.{module}.MAX_BROKEN", 1)
+    passed = put(published, TWO, FEWER, gpu=False, override="a smaller chip").json()
+    assert (len(passed["overridden"]), passed["overridden_count"]) == (1, 2)
+    (override,) = published.get(f"/releases/{TWO}").json()["overrides"]
+    assert (len(override["broken"]), override["broken_count"]) == (1, 2)

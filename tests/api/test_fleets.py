@@ -107,7 +107,8 @@ def test_the_difference_of_releases_and_of_profiles(fleet: TestClient) -> None:
         "closes": {"forward": "in-part"},
     }
     assert diff(fleet, ONE, ONE)["models"] == {}
-    assert diff(fleet, ONE, THREE, model="vendor-a.com/none")["models"] == {}
+    assert diff(fleet, ONE, THREE, model=GFX)["models"] == {}
+    problem(fleet.get("/diff", params={"from": ONE, "to": THREE, "model": "vendor-a.com/none"}), 404, "unknown-model")
     ((of_profiles,),) = diff(fleet, P, Q)["models"].values()
     assert (of_profiles["variable"], of_profiles["from"], of_profiles["to"]) == ("feature", False, True)
     gone = diff(fleet, ONE, f"{GFX}/gfx-4GB@1")["models"]
@@ -202,3 +203,77 @@ def test_what_no_argument_can_say_is_said(fleet: TestClient) -> None:
     (device,) = response.json()["results"][0]["devices"]
     assert (device["compatible"], device["arguments"]) == (True, None)
     assert "not-renderable" in {each["code"] for each in device["warnings"]}
+
+
+def test_a_name_that_a_matrix_is_asked_for_has_to_be_there(fleet: TestClient) -> None:
+    for field in ("profile", "model", "implementation"):
+        problem(fleet.get("/support-matrix", params={field: "vendor-a.com/none"}), 404, f"unknown-{field}")
+
+
+def test_what_is_backend_closes_nothing_between_profiles(registry: TestClient) -> None:
+    vendor(registry)
+    backend = {"type": "str", "init_value": "", "scope": "backend"}
+    profiles = [{"name": name, "values": {NIC: {"netdev": value}}} for name, value in ((P, "tap0"), (Q, "tap1"))]
+    assert publish(registry, ONE, {"netdev": backend}, profiles=profiles).status_code == 201
+    ((found,),) = diff(registry, P, Q)["models"].values()
+    assert found["closes"] == {}
+
+
+def test_a_release_states_what_it_makes_otherwise_than_a_profile_on_its_list(fleet: TestClient) -> None:
+    variables = {"num-queues": QUEUES, "feature": LIVE}
+    own = {P: {NIC: {"feature": "on"}}}
+    four = f"{FIRMWARE}@4"
+    assert publish(fleet, four, variables, profiles=[P], own_values=own).json()["added"]["own_values"] == 1
+    assert publish(fleet, four, variables, profiles=[P], own_values=own).status_code == 200
+    assert publish(fleet, four, variables).status_code == 200
+    assert fleet.get(f"/releases/{four}", params={"own_values": True}).json()["own_values"] == {
+        P: {NIC: {"feature": True}}
+    }
+    assert "own_values" not in fleet.get(f"/releases/{four}").json()
+    # The profile has it off, so it is off after the migration: the program there is told.
+    told = ask(fleet, source=TWO, profile=P, destination=four, render="qemu")
+    assert told["configuration"] == {"num-queues": 2, "feature": False}
+    assert told["arguments"] == ["-device", "my-nic,feature=off"]
+    changed = publish(fleet, four, variables, own_values={P: {NIC: {"feature": False}}})
+    assert problem(changed, 409, "entry-changed") == [
+        ("/own_values/vendor-a.com~1p/vendor-a.com~1my-nic", "entry-changed")
+    ]
+    before = fleet.get(f"/releases/{four}").json()["digest"]
+    more = publish(fleet, four, variables, profiles=[Q], own_values={Q: {NIC: {"num-queues": 4}}})
+    assert (more.status_code, more.json()["added"]["own_values"]) == (201, 1)
+    assert fleet.get(f"/releases/{four}").json()["digest"] != before
+
+
+def test_own_values_are_checked_all_at_once(fleet: TestClient) -> None:
+    mac = {"type": "str", "init_value": "", "scope": "instance"}
+    own = {
+        P: {NIC: {"feature": 7, "none": 1, "mac": "x", "num-queues": None}, GFX: {}},
+        Q: {NIC: {"feature": True}},
+    }
+    refused = publish(
+        fleet, f"{FIRMWARE}@4", {"feature": LIVE, "num-queues": QUEUES, "mac": mac}, profiles=[P], own_values=own
+    )
+    nic = "/own_values/vendor-a.com~1p/vendor-a.com~1my-nic"
+    assert sorted(problem(refused, 422, "invalid")) == [
+        ("/own_values/vendor-a.com~1p/vendor-a.com~1gfx", "unknown-model"),
+        (f"{nic}/feature", "invalid-value"),
+        (f"{nic}/mac", "wrong-scope"),
+        (f"{nic}/none", "unknown-variable"),
+        (f"{nic}/num-queues", "wrong-type"),
+        ("/own_values/vendor-a.com~1q", "unknown-profile"),
+    ]
+
+
+def test_a_large_answer_comes_piece_by_piece_and_is_the_same(
+    fleet: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = {"model": NIC, "release": TWO, "values": {"feature": True}}
+    destinations = [{"id": f'"{place}', "releases": [ONE if place % 3 else TWO]} for place in range(50)]
+    question = {"vms": [{"devices": [card]}, {"devices": [card, card]}], "destinations": destinations}
+    whole = fleet.post("/compatibility", json=question)
+    assert "content-length" in whole.headers
+    for size in (1, 5_000, 40_000):
+        monkeypatch.setattr("app.api.answering._PIECE_BYTES", size)
+        piecewise = fleet.post("/compatibility", json=question)
+        assert "content-length" not in piecewise.headers
+        assert piecewise.json() == whole.json()

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from app.api.wire.compatibility import Answer
-from app.domain.question import Destination, Question
+from app.domain.question import Destination, Judging, Question
 from app.domain.verdict import Device, Policy
 from tests.api.stories import FEATURE, FIRMWARE, NIC, QUEUES, problem, publish, vendor
 
@@ -30,7 +30,7 @@ def operated(registry: TestClient) -> TestClient:
     for name, document in hosts.items():
         response = registry.put(f"/hosts/{name}", json=document)
         assert response.status_code == 201, response.text
-        assert response.json() == {"host": name, "dry_run": False, "unknown_releases": []}
+        assert not any(response.json()[each] for each in ("unknown_releases", "unknown_models", "unknown_variables"))
     return registry
 
 
@@ -200,7 +200,47 @@ def _asked_singly(app: FastAPI, vms: list[dict[str, Any]]) -> dict[tuple[str, st
             for each in vm["devices"]
         ]
         for host in (each for each in current.all_hosts() if each.id.startswith("h0")):
-            answer = Question(devices, current, Policy.STRICT).at(Destination(host.id, host.releases, host.restrict))
+            answer = Question(devices, Judging(current, Policy.STRICT)).at(
+                Destination(host.id, host.releases, host.restrict)
+            )
             problems = [each.verdict.problems for each in answer.devices]
             found[vm["id"], host.id] = [each.message for several in problems for each in several]
     return found
+
+
+def test_what_a_host_restricts_is_checked_and_what_is_unknown_is_told(operated: TestClient) -> None:
+    def put(restrict: Any, **more: Any) -> Any:
+        return operated.put("/hosts/host-5", json={"releases": [NEW], "restrict": restrict, **more})
+
+    refused = put({NIC: {"num-queues": ["8-2"], "feature": [True, "maybe"], "a=b": [1]}, "no name": {}})
+    nic = f"/restrict/{NIC.replace('/', '~1')}"
+    assert sorted(problem(refused, 422, "invalid")) == [
+        ("/restrict/no name", "invalid-name"),
+        (f"{nic}/a=b", "invalid-name"),
+        (f"{nic}/feature/1", "invalid-value"),
+        (f"{nic}/num-queues/0", "invalid-value"),
+    ]
+    told = put({NIC: {"feature": ["off"], "featrue": [False]}, "vendor-a.com/my-nik": {"feature": [False]}}).json()
+    assert told["unknown_models"] == ["vendor-a.com/my-nik"]
+    assert told["unknown_variables"] == {NIC: ["featrue"]}
+    device = {"id": "net0", "model": NIC, "release": OLD}
+    question = {"devices": [device], "destinations": [{"host": "host-5"}]}
+    (result,) = operated.post("/compatibility", json=question).json()["results"]
+    warnings = [each["message"] for each in result["devices"][0]["warnings"] if "restriction" in each["code"]]
+    assert warnings == [f"{NIC} has no variable featrue here", "the registry has no device model vendor-a.com/my-nik"]
+
+
+def test_a_dry_run_of_a_change_of_state_keeps_nobody_waiting(
+    operated: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others write while the impact is worked out."""
+    written = []
+
+    def impact(*_: Any) -> dict[str, Any]:
+        written.append(operated.put("/vendors/vendor-b.com", json={}).status_code)
+        return {"profiles": [], "releases": [], "hosts": [], "listed": []}
+
+    monkeypatch.setattr("app.api.states._impact", impact)
+    answer = operated.patch(f"/releases/{NEW}", json={"state": "retired"}, params={"dry_run": True})
+    assert (answer.status_code, written) == (200, [201])
+    assert operated.get(f"/releases/{NEW}").json()["state"] == "published"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from app.cli import hosts
 from tests.cli.conftest import Run
 
 NIC = "vendor-a.com/nic"
@@ -105,6 +106,40 @@ def test_hosts_report_list_and_forget(fleet: Run, tmp_path: Path) -> None:
     assert fleet("host", "forget", "host-1").exit_code == 2
     assert fleet("host", "report", "--label", "rack").exit_code == 2
     assert fleet("host", "report", "--binary", str(tmp_path / "none")).exit_code == 2
+
+
+def test_a_report_keeps_what_it_does_not_look_for_and_says_what_is_gone(fleet: Run, tmp_path: Path) -> None:
+    for name, said in (("x86_64", "QEMU emulator version 9.2.1"), ("i386", "QEMU emulator version 9.2.1")):
+        binary = tmp_path / f"qemu-system-{name}"
+        binary.write_text(f'#!/bin/sh\necho "{said}"\n')
+        binary.chmod(0o755)
+    both = [option for name in ("i386", "x86_64") for option in ("--binary", str(tmp_path / f"qemu-system-{name}"))]
+    report = ("host", "report", "--name", "host-1")
+    assert fleet(*report, *both, "--release", TWO).exit_code == 0
+    told = json.loads(fleet(*report, *both[:2], "--json").stdout)
+    assert told["releases"][0] == "qemu.org/qemu-system-i386@9.2.1"
+    assert told["releases"][-1] == TWO
+    assert not any("x86_64" in each for each in told["releases"])
+    assert "is not found any more: qemu.org/qemu-system-x86_64@9.2.1" in fleet(*report, *both).stdout + fleet(
+        *report, *both[:2]
+    ).stdout.replace("\n", " ")
+    # Another version of the same product takes its place.
+    newer = json.loads(fleet(*report, *both, "--release", ONE, "--json").stdout)["releases"]
+    assert (ONE in newer, TWO in newer) == (True, False)
+
+
+def test_the_binaries_of_a_host_are_those_of_its_own_architecture_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("aarch64", "i386", "x86_64", "x86_64-microvm"):
+        binary = tmp_path / f"qemu-system-{name}"
+        binary.write_text("#!/bin/sh\n")
+        binary.chmod(0o755)
+    monkeypatch.setattr(hosts, "_PLACES", (str(tmp_path),))
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    assert [path.name for path in hosts._binaries()] == [
+        f"qemu-system-{each}" for each in ("x86_64", "aarch64", "i386")
+    ]
 
 
 def test_check_sums_a_drain_up_and_tells_remedies_and_arguments(fleet: Run) -> None:

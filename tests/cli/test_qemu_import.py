@@ -225,6 +225,35 @@ def test_profiles_are_what_machine_types_really_make_of_devices(qemu: Registry, 
     assert len(differing) <= compared / 1000, sorted(differing)[:10]
 
 
+def test_a_release_states_what_it_makes_otherwise_than_the_machine_type_that_is_published(qemu: Registry) -> None:
+    """What `render` leaves out is what QEMU really makes by itself, under every machine type."""
+    taken = capture("10.0")
+    own = qemu.get(f"/releases/{NEW}", own_values=True)["own_values"]
+    sets = {each["model"]: each["variables"] for each in qemu.items("/variable-sets", version="10.0.13")}
+    off = {model: qemu.get(f"/models/{model}")["variables"] for model in sets}
+    differing, compared, stated = set(), 0, 0
+    for machine, devices in taken.effective.items():
+        values = qemu.get(f"/profiles/qemu.org/{machine}", resolved=True)["values"]
+        for device, live in devices.items():
+            model = f"qemu.org/{device}"
+            otherwise = own.get(f"qemu.org/{machine}", {}).get(model, {})
+            stated += len(otherwise)
+            known = {**values[model], **otherwise}
+            for name, told in live.items():
+                kind = kind_of(taken.properties[device][name])
+                variable = sets[model].get(name)
+                if kind is None or told is None or variable is None or variable["scope"] != "interface":
+                    continue
+                compared += 1
+                if known.get(name, off[model][name].get("off_value")) != kind.in_type(variable["type"]).value(told):
+                    differing.add((machine, device, name))
+    assert compared > 100_000
+    assert not differing, sorted(differing)[:10]
+    assert stated > 1_000
+    assert own["qemu.org/pc-q35-7.2"]["qemu.org/virtio-net-pci"] == {"rombar": -1}
+    assert own["qemu.org/pc-q35-7.2"]["qemu.org/nec-usb-xhci"].keys() == {"rombar", "streams"}
+
+
 def test_devices_differ_between_machine_types_exactly_where_their_live_values_do(qemu: Registry) -> None:
     """`diff` of two profiles shows a difference wherever the machine types really make another device."""
     taken = capture("7.2")

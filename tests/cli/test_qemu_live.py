@@ -11,9 +11,10 @@ from qemu.qmp import ExecuteError
 from app.cli.client import Registry
 from app.cli.qemu import publication
 from app.cli.qemu.capture import Capture
-from app.cli.qemu.cpu import MODEL, CpuModels, profile_name, publish_cpu_models, restriction, take_cpu_models
+from app.cli.qemu.cpu import CpuModels, profile_name, publish_cpu_models, restriction, take_cpu_models
 from app.cli.qemu.live import started, take_capture
 from app.cli.qemu.properties import kind_of, scope_of
+from app.domain.rendering import CPU_MODEL
 from tests.cli.conftest import DATA, Run
 
 BINARY = shutil.which("qemu-system-x86_64")
@@ -85,9 +86,9 @@ def test_cpu_models_are_profiles_of_one_model(cpus: CpuModels, api: Registry) ->
     assert not finds
     second = api.get(f"/profiles/{profile_name('Haswell-v2')}")
     assert second["extends"] == profile_name("Haswell-v1")
-    assert second["values"] == {MODEL: {"hle": None, "rtm": None}}
+    assert second["values"] == {CPU_MODEL: {"hle": None, "rtm": None}}
     for name in ("Haswell-v4", "EPYC-v3", "qemu64-v1"):
-        resolved = api.get(f"/profiles/{profile_name(name)}", resolved=True)["values"][MODEL]
+        resolved = api.get(f"/profiles/{profile_name(name)}", resolved=True)["values"][CPU_MODEL]
         assert {feature for feature, value in resolved.items() if value} == cpus.models[name]
 
 
@@ -97,20 +98,20 @@ def test_a_guests_features_are_within_the_hosts(cpus: CpuModels, api: Registry) 
     publish_cpu_models(api, cpus, release)
     for name in ("Haswell-v1", "Westmere-v1"):
         has = dict.fromkeys(cpus.features, False) | dict.fromkeys(cpus.models[name], True)
-        host = CpuModels(cpus.version, cpus.target, has, {})
-        document = {"releases": [release], "restrict": {MODEL: restriction(host, list(cpus.features))}}
+        host = CpuModels(cpus.version, cpus.target, cpus.is_kvm, has, {})
+        document = {"releases": [release], "restrict": {CPU_MODEL: restriction(host, list(cpus.features))}}
         api.put(f"/hosts/{name}", document)
-    question = {"model": MODEL, "host": ["Haswell-v1", "Westmere-v1"]}
+    question = {"model": CPU_MODEL, "host": ["Haswell-v1", "Westmere-v1"]}
     for name, features in cpus.models.items():
         results = api.get("/compatibility", profile=profile_name(name), **question)["results"]
         expected = {host: features <= cpus.models[host] for host in question["host"]}
         assert {each["destination"]: each["compatible"] for each in results} == expected, name
-    (common,) = api.post("/baseline", {"models": [MODEL], "hosts": question["host"]})["models"].values()
+    (common,) = api.post("/baseline", {"models": [CPU_MODEL], "hosts": question["host"]})["models"].values()
     shared = cpus.models["Haswell-v1"] & cpus.models["Westmere-v1"]
     assert {feature for feature, value in common["values"].items() if value} == shared
     assert profile_name("Westmere-v1") in common["profiles"]
     # An invariant TSC goes nowhere.
-    stuck = api.get("/compatibility", model=MODEL, source=release, destination=release, value="invtsc=on")
+    stuck = api.get("/compatibility", model=CPU_MODEL, source=release, destination=release, value="invtsc=on")
     assert {each["code"] for each in stuck["results"][0]["devices"][0]["problems"]} == {"not-migratable"}
 
 
@@ -165,5 +166,5 @@ def test_a_host_reports_itself(cpus: CpuModels, api: Registry, run: Run) -> None
     host = api.get("/hosts/here")
     assert host["releases"][0] == release
     lacking = {name for name, has in cpus.features.items() if not has}
-    assert set(host["restrict"][MODEL]) == lacking
-    assert api.post("/baseline", {"models": [MODEL], "hosts": ["here"]})["models"][MODEL]["values"] is not None
+    assert set(host["restrict"][CPU_MODEL]) == lacking
+    assert api.post("/baseline", {"models": [CPU_MODEL], "hosts": ["here"]})["models"][CPU_MODEL]["values"] is not None

@@ -3,8 +3,10 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from app.domain.difference import Difference, Direction, between_profiles, between_releases
+from app.domain.difference import Difference, Direction, Extent, between_profiles, between_releases
 from app.domain.verdict import Device
 from tests.domain.world import NIC, World, codes, variable
 
@@ -164,6 +166,42 @@ def test_what_is_closed_is_what_a_verdict_refuses(before: Any, after: Any, expec
             assert not all(verdicts)
         else:
             assert all(verdicts)
+
+
+_SCOPES = st.sampled_from(["interface", "instance", "backend"])
+_INTS = st.sets(st.integers(0, 3), min_size=1).map(sorted)
+
+
+@st.composite
+def _stated(draw: st.DrawFn) -> dict[str, Any]:
+    """Return a variable as one vendor of several states it."""
+    if draw(st.booleans()):
+        allowed: list[Any] = draw(st.sampled_from([[False], [True], [False, True]]))
+        kind = "bool"
+    else:
+        allowed, kind = draw(_INTS), "int"
+    off = draw(st.sampled_from([None, *allowed]))
+    return variable(kind, draw(st.sampled_from(allowed)), off, allowed, scope=draw(_SCOPES))
+
+
+@given(_stated(), _stated())
+def test_what_is_closed_is_what_a_verdict_refuses_for_any_two_statements(before: Any, after: Any) -> None:
+    one, other, vendors = "vendor-b.com/fw@1", "vendor-c.com/fw@1", ("vendor-b.com", "vendor-c.com")
+    world = World().publish(OLD, {NIC: {}}).publish(one, {NIC: {"v": before}}).publish(other, {NIC: {"v": after}})
+    model, old, new = world.model(NIC), world.release(one), world.release(other)
+    assert model
+    assert old
+    assert new
+    found = between_releases(model, vendors, old.sets[NIC], new.sets[NIC])
+    sides = {Direction.FORWARD: (one, old, other), Direction.BACKWARD: (other, new, one)}
+    for direction, (source, release, there) in sides.items():
+        allowed = [value for value in (False, True, 0, 1, 2, 3) if value in release.sets[NIC].variables["v"].allowed]
+        devices = [Device(id="x", model=NIC, release=source, values={"v": value}) for value in allowed]
+        devices.append(Device(id="x", model=NIC, release=source))
+        verdicts = [world.ask(each, there).compatible for each in devices]
+        closed = {each.closes[direction] for each in found if each.closes and direction in each.closes}
+        expected = set() if all(verdicts) else {Extent.IN_PART} if any(verdicts) else {Extent.ALWAYS}
+        assert closed == expected
 
 
 def test_profiles_differ_in_what_a_device_is() -> None:

@@ -108,6 +108,19 @@ def test_the_impact_on_devices_without_a_profile() -> None:
     assert (found.releases, found.hosts, found.profiles, found.listed) == ((ONE,), ("alone",), (), ())
 
 
+def test_the_impact_where_another_release_of_the_host_allows_less() -> None:
+    fewer = {NIC: {"q": variable("int", 1, 1, ["1-4"])}}
+    more = {NIC: {"q": variable("int", 1, 1, ["1-8"])}}
+    made = World().publish("vendor-a.com/fw@1", fewer).publish("vendor-a.com/fw@2", more)
+    hosts = [Destination("both", ("vendor-a.com/fw@1", "vendor-a.com/fw@2"))]
+    flipped = {}
+    for name in hosts[0].releases:
+        release = made.release(name)
+        assert release
+        flipped[name] = impact.of_release(release, State.RETIRED, [], hosts, made.lookups()).hosts
+    assert flipped == {"vendor-a.com/fw@1": (), "vendor-a.com/fw@2": ("both",)}
+
+
 def test_the_impact_of_retiring_a_profile() -> None:
     made = world()
     profile = made.profile_named(P)

@@ -7,7 +7,7 @@ from app.domain.document import Place
 from app.domain.model import Model
 from app.domain.name import ReleaseName
 from app.domain.profile import Profile
-from app.domain.question import Answer, Destination, Question
+from app.domain.question import Answer, Destination, Judging, Question
 from app.domain.release import Release, ReleaseDocument
 from app.domain.state import State
 from app.domain.verdict import Device, Policy, Registry, Verdict
@@ -92,7 +92,7 @@ class World:
 
     def question(self, devices: Sequence[Device], policy: Policy, *, with_remedies: bool = True) -> Question:
         """Return the question about a VM's devices."""
-        return Question(devices, self.lookups(), policy, with_remedies=with_remedies)
+        return Question(devices, Judging(self.lookups(), policy), with_remedies=with_remedies)
 
 
 class _Lookups:

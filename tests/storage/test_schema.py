@@ -26,6 +26,7 @@ def publish(connection: sa.Connection, version: str = "1", init: int = 4) -> Out
     document = {
         "models": {NIC: {"variables": {"queues": queues}}},
         "profiles": [{"name": "vendor-a.com/p", "values": {NIC: {"queues": 8}}}],
+        "own_values": {"vendor-a.com/p": {NIC: {"queues": 4}}},
     }
     read = ReleaseDocument.read(document, at)
     return publish_release(connection, ReleaseName("vendor-a.com/fw", version), read, at)
@@ -116,7 +117,7 @@ def test_a_set_is_stored_once_for_each_digest(engine: sa.Engine) -> None:
         count = sa.select(sa.func.count())
         assert connection.execute(count.select_from(schema.variable_set)).scalar_one() == 1
         assert connection.execute(count.select_from(schema.release_model)).scalar_one() == 3
-        assert connection.execute(count.select_from(schema.profile_values)).scalar_one() == 1
+        assert connection.execute(count.select_from(schema.profile_values)).scalar_one() == 2
 
 
 def _publish_and_fail(engine: sa.Engine) -> None:

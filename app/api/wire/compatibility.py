@@ -1,15 +1,17 @@
 """The question and its answer on the wire."""
 
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from app.api.wire.base import Name, Shape, Value
-from app.api.wire.problem import Allowed, Problem, VerdictWarning
+from app.api.wire.problem import Allowed, Problem, StepRange, VerdictWarning
 from app.domain.allowed import MAX_LISTED
 from app.domain.problem import ProblemCode
 from app.domain.remedy import MAX_TRIES
+from app.domain.restriction import Restrictions
 from app.domain.verdict import Policy
 
 MAX_DEVICES = 1_000
@@ -69,6 +71,17 @@ Label = Annotated[
         examples=["rack=r1"],
     ),
 ]
+
+
+def restrictions(restrict: Mapping[str, Mapping[str, Sequence[Any]]]) -> Restrictions:
+    """Return what a host restricts as the domain and the database have it."""
+    return {
+        model: {
+            name: [each.model_dump() if isinstance(each, StepRange) else each for each in values]
+            for name, values in variables.items()
+        }
+        for model, variables in restrict.items()
+    }
 
 
 class Destination(Shape):

@@ -38,3 +38,5 @@ class HostRegistration(Shape):
     host: str
     dry_run: bool
     unknown_releases: list[str] = Field(description="what it runs that the registry does not know (yet)")
+    unknown_models: list[str] = Field(description="models that it restricts, and that the registry does not know (yet)")
+    unknown_variables: dict[str, list[str]] = Field(description="by model, variables that it restricts, and no set has")

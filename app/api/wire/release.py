@@ -2,8 +2,8 @@
 
 from pydantic import Field
 
-from app.api.wire.base import Name, Published, Shape
-from app.api.wire.problem import Broken, Problem
+from app.api.wire.base import Name, Published, Shape, Value
+from app.api.wire.problem import MAX_BROKEN, Broken, Problem
 from app.api.wire.profile import Asked, ProfileDocument
 from app.api.wire.variable_set import Description, SetDocument
 from app.domain.state import State
@@ -17,6 +17,11 @@ class ReleaseDocument(Shape):
         default_factory=list,
         description="the profiles that the release supports, by name or published with it. "
         "No list: it says nothing about profiles; an empty one: it supports none",
+    )
+    own_values: dict[Name, dict[Name, dict[str, Value]]] = Field(
+        default_factory=dict,
+        description="under a profile on its list, what the release itself makes of a model's variables where that is "
+        "not what the profile says; what `render` leaves out depends on it, no verdict does",
     )
     description: Description = ""
     state: Asked = State.PUBLISHED
@@ -36,6 +41,7 @@ class Added(Shape):
     profile_models: int = Field(default=0, description="models that profiles gained")
     profile_lists: int = Field(default=0, description="1 if the release had no list of profiles before")
     listed_profiles: int = Field(default=0, description="profiles added to the release's list")
+    own_values: int = Field(default=0, description="models under listed profiles with values of the release's own")
 
 
 class NotAccepted(Shape):
@@ -57,8 +63,11 @@ class Publication(Shape):
     )
 
     overridden: list[Broken] = Field(
-        default_factory=list, description="what it breaks of earlier releases; published all the same with `override`"
+        default_factory=list,
+        description="what it breaks of earlier releases, published all the same with `override`; "
+        f"at most {MAX_BROKEN:,} are told",
     )
+    overridden_count: int = Field(default=0, description="how many there are")
 
 
 class ReleaseModel(Shape):
@@ -83,7 +92,8 @@ class Override(Shape):
 
     reason: str
     at: str = Field(description="when, in UTC (ISO 8601)")
-    broken: list[Overridden]
+    broken: list[Overridden] = Field(description=f"at most {MAX_BROKEN:,}")
+    broken_count: int = Field(description="how many there are")
 
 
 class StoredRelease(Shape):
@@ -97,6 +107,11 @@ class StoredRelease(Shape):
     digest: str = Field(description="of the whole release as it stands: its models' digests and its list of profiles")
     models: list[ReleaseModel]
     profiles: list[str] | None = Field(description="null: it says nothing about profiles")
+    own_values: dict[str, dict[str, dict[str, Value]]] = Field(
+        default_factory=dict,
+        description="only with `own_values=true`: per listed profile and model, what the release itself makes "
+        "otherwise than the profile says",
+    )
     overrides: list[Override] = Field(description="why it was published although it breaks earlier releases' profiles")
 
 

@@ -11,8 +11,9 @@ from qemu.qmp import ExecuteError, QMPClient, QMPError
 from app.cli.client import Registry
 from app.cli.qemu.capture import CaptureError
 from app.cli.qemu.live import Progress, started
+from app.domain.rendering import CPU_MODEL
 
-MODEL = "qemu.org/x86-cpu"
+# What CPU models have does not depend on it; what a host can give a guest does.
 _ACCELERATORS = ("-accel", "kvm", "-accel", "tcg")
 # An invariant TSC cannot go on with the same frequency elsewhere: QEMU calls such a CPU not migratable.
 _BLOCKS = [{"when": {"invtsc": [True]}, "description": "an invariant TSC does not go on elsewhere"}]
@@ -22,12 +23,14 @@ _BLOCKS = [{"when": {"invtsc": [True]}, "description": "an invariant TSC does no
 class CpuModels:
     """What a QEMU binary says of CPUs.
 
-    features: of each feature it knows, whether this host can give it to a guest. models: name → the features it has,
+    features: of each feature it knows, whether this host can give it to a guest: with KVM (is_kvm) what its CPU has,
+    without it what QEMU emulates. models: name → the features it has,
     of the models that mean the same everywhere (their names end in a version).
     """
 
     version: str
     target: str
+    is_kvm: bool
     features: Mapping[str, bool]
     models: Mapping[str, frozenset[str]]
 
@@ -54,6 +57,7 @@ async def _take(binary: Path, progress: Progress, *, host_only: bool) -> CpuMode
     async with started(binary, "-M", "none", *_ACCELERATORS) as qmp:
         version: Any = await qmp.execute("query-version")
         target: Any = await qmp.execute("query-target")
+        kvm: Any = await qmp.execute("query-kvm")
         try:
             features = await _features(qmp, "max")
             definitions: Any = [] if host_only else await qmp.execute("query-cpu-definitions")
@@ -66,7 +70,7 @@ async def _take(binary: Path, progress: Progress, *, host_only: bool) -> CpuMode
             progress("reading CPU models", place, len(names))
             models[name] = frozenset(feature for feature, has in (await _features(qmp, name)).items() if has)
     number = ".".join(str(version["qemu"][part]) for part in ("major", "minor", "micro"))
-    return CpuModels(number, target["arch"], features, models)
+    return CpuModels(number, target["arch"], kvm["enabled"], features, models)
 
 
 async def _features(qmp: QMPClient, model: str) -> dict[str, bool]:
@@ -87,7 +91,7 @@ def _version(name: str) -> tuple[str, int] | None:
 
 def profile_name(model: str) -> str:
     """Return the name of the profile that a CPU model becomes."""
-    return f"{MODEL}/{model}"
+    return f"{CPU_MODEL}/{model}"
 
 
 def publish_cpu_models(
@@ -97,13 +101,27 @@ def publish_cpu_models(
 
     Returns what the registry answered, and the CPU models that are published with other features.
     """
-    published = {
-        profile["name"]: frozenset(registry.get(f"/profiles/{profile['name']}", resolved=True)["values"][MODEL])
-        for profile in registry.items("/profiles", model=MODEL)
-    }
-    document = {"models": {MODEL: _variable_set(cpus)}, "profiles": list(_profiles(cpus, published))}
+    published = _published(registry)
+    document = _document(cpus, published)
     answer = registry.put(f"/releases/{release}", document, dry_run=dry_run, override=override)
     return answer, list(_finds(cpus, published))
+
+
+def cpu_document(registry: Registry, cpus: CpuModels) -> dict[str, Any]:
+    """Return what a release states of CPUs, to be published with all else of it: models and profiles."""
+    return _document(cpus, _published(registry))
+
+
+def _document(cpus: CpuModels, published: Mapping[str, frozenset[str]]) -> dict[str, Any]:
+    return {"models": {CPU_MODEL: _variable_set(cpus)}, "profiles": list(_profiles(cpus, published))}
+
+
+def _published(registry: Registry) -> Mapping[str, frozenset[str]]:
+    """Return the CPU models that are published, with the features that they have."""
+    return {
+        profile["name"]: frozenset(registry.get(f"/profiles/{profile['name']}", resolved=True)["values"][CPU_MODEL])
+        for profile in registry.items("/profiles", model=CPU_MODEL)
+    }
 
 
 def _variable_set(cpus: CpuModels) -> dict[str, Any]:
@@ -132,7 +150,7 @@ def _profiles(cpus: CpuModels, published: Mapping[str, frozenset[str]]) -> Itera
         gained = dict.fromkeys(sorted(cpus.models[name] - inherited), True)
         lost = dict.fromkeys(sorted(inherited - cpus.models[name]))
         extends = {"extends": profile_name(parent)} if parent else {}
-        yield {"name": profile_name(name), **extends, "values": {MODEL: {**gained, **lost}}}
+        yield {"name": profile_name(name), **extends, "values": {CPU_MODEL: {**gained, **lost}}}
 
 
 def _standing(name: str, cpus: CpuModels, published: Mapping[str, frozenset[str]]) -> frozenset[str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from app.cli.client import Registry
 from app.cli.qemu.capture import Capture
+from app.cli.qemu.cpu import CpuModels, cpu_document
 from app.cli.qemu.properties import Value
 from app.cli.qemu.release import VENDOR, Find, Known, QemuRelease, qualified
 from app.domain.evolution import numeric
@@ -33,7 +34,7 @@ def default_name(capture: Capture) -> str:
     return f"{VENDOR}/qemu-system-{capture.target}@{capture.version}"
 
 
-def publish(
+def publish(  # noqa: PLR0913 (each is an option of the command)
     registry: Registry,
     capture: Capture,
     release: str,
@@ -41,8 +42,11 @@ def publish(
     *,
     dry_run: bool = False,
     override: str | None = None,
+    cpus: CpuModels | None = None,
 ) -> Published:
     """Publish a capture as a release; override: why it may break earlier ones. Raises RegistryError.
+
+    cpus: the CPU models of the same QEMU, to be published with it.
 
     progress is told (what is done, how much of it, of how much).
     """
@@ -51,6 +55,10 @@ def publish(
     known = _read_known(registry, capture, release, progress)
     qemu = QemuRelease(capture, known)
     document = qemu.document()
+    if cpus is not None:
+        of_cpus = cpu_document(registry, cpus)
+        document["models"].update(of_cpus["models"])
+        document["profiles"] += of_cpus["profiles"]
     progress("publishing", 0, 1)
     answer = registry.put(f"/releases/{release}", document, dry_run=dry_run, override=override)
     progress("publishing", 1, 1)

@@ -88,7 +88,7 @@ class QemuRelease:
     @cached_property
     def finds(self) -> Sequence[Find]:
         """What the registry has otherwise than this QEMU: types, profiles that are published, its own sets."""
-        return [*self._finds_in_types(), *self._finds_in_profiles(), *self._finds_in_own_sets()]
+        return [*self._finds_in_types(), *self._finds_in_profiles, *self._finds_in_own_sets()]
 
     def _finds_in_types(self) -> Iterator[Find]:
         for device, kinds in self.kinds.items():
@@ -106,6 +106,7 @@ class QemuRelease:
                 if qualified(device) not in self._known.own
             },
             "profiles": [self._listed(machine) for machine in self._machines],
+            "own_values": self._own_values_of_release(),
         }
 
     @cached_property
@@ -235,13 +236,31 @@ class QemuRelease:
                 values[name] = value
         return values
 
-    def _finds_in_profiles(self) -> Iterator[Find]:
-        for machine in self._machines:
-            published = self._known.profiles.get(qualified(machine.name), {})
-            for device in self._capture.device_types:
-                entry = published.get(qualified(device))
-                if entry is not None and self._is_known(machine, device):
-                    yield from self._finds_in_entry(machine, device, entry)
+    def _own_values_of_release(self) -> Mapping[str, Mapping[str, Mapping[str, Value]]]:
+        """Return what this QEMU makes otherwise than the profiles say that are published: profile → model → values."""
+        own: dict[str, dict[str, dict[str, Value]]] = {}
+        for find in self._finds_in_profiles:
+            if find.found is not None:
+                of_profile = own.setdefault(qualified(find.where), {})
+                of_profile.setdefault(qualified(find.device), {})[find.variable] = find.found
+        return own
+
+    @cached_property
+    def _finds_in_profiles(self) -> Sequence[Find]:
+        return [
+            find
+            for machine in self._machines
+            for device, entry in self._published(machine)
+            for find in self._finds_in_entry(machine, device, entry)
+        ]
+
+    def _published(self, machine: MachineType) -> Iterator[tuple[str, Mapping[str, Value]]]:
+        """Iterate over the device types that a profile is published for, and whose values here are known."""
+        published = self._known.profiles.get(qualified(machine.name), {})
+        for device in self._capture.device_types:
+            entry = published.get(qualified(device))
+            if entry is not None and self._is_known(machine, device):
+                yield device, entry
 
     def _finds_in_entry(self, machine: MachineType, device: str, entry: Mapping[str, Value]) -> Iterator[Find]:
         own = self._own_values(machine, device)
