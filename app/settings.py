@@ -1,5 +1,7 @@
 """Settings, from environment variables that begin with REGISTRY_."""
 
+from typing import Literal
+
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -14,6 +16,9 @@ class Settings(BaseSettings):
     )
     admin_token: SecretStr | None = Field(
         default=None, description="the token that may write; without one, nobody may", min_length=8
+    )
+    read: Literal["open", "token"] = Field(
+        default="open", description="who may read: open for everybody, token for whoever has a token of any role"
     )
     max_body_bytes: int = Field(default=32 * 1024 * 1024, description="the largest request body, in bytes", ge=1024)
 

@@ -1,34 +1,34 @@
-"""Who may do what: a route reads with a reading connection, and writes with one that only a checked token gives."""
+"""Who may do what: reading and writing are given to a route by what it asks for, and only to whom may have them."""
 
 import hmac
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import sqlalchemy as sa
+from anyio import CancelScope, CapacityLimiter, to_thread
 from fastapi import Depends, Query, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from app.api.errors import ApiError
+from app.domain.token import Identity, Role
 from app.settings import Settings
 from app.storage import database
 from app.storage.catalog import Catalog
+from app.storage.database import Writing
+from app.storage.token import Tokens
 
+_ADMIN = Identity("admin", Role.ADMIN)
+# Requests that wait for their turn to write, beside the threads that answer.
+_MOST_WAITING = 200
 
-@dataclass(frozen=True, slots=True)
-class WriteSession:
-    """A connection that may publish; only a checked token gives one. Of a dry run nothing is kept."""
-
-    connection: sa.Connection
-    dry_run: bool
-
-    def undo(self) -> None:
-        """Undo all that was written, and let others write; nothing more can be written then."""
-        self.connection.close()
-
-
-_bearer = HTTPBearer(auto_error=False, description="the admin's token; reads need none")
+_bearer = HTTPBearer(
+    auto_error=False,
+    description="a token: an admin's writes all, a publisher's the names of its vendor; reads need one only where the "
+    "operator says so",
+)
 
 
 async def _engine(request: Request) -> sa.Engine:
@@ -36,9 +36,9 @@ async def _engine(request: Request) -> sa.Engine:
     return engine
 
 
-async def _catalog(request: Request) -> Catalog:
-    catalog: Catalog = request.app.state.catalog
-    return catalog
+async def _tokens(request: Request) -> Tokens:
+    tokens: Tokens = request.app.state.tokens
+    return tokens
 
 
 async def _settings(request: Request) -> Settings:
@@ -46,37 +46,189 @@ async def _settings(request: Request) -> Settings:
     return settings
 
 
-def _reading(engine: Annotated[sa.Engine, Depends(_engine)]) -> Iterator[sa.Connection]:
+async def _identity(
+    settings: Annotated[Settings, Depends(_settings)],
+    tokens: Annotated[Tokens, Depends(_tokens)],
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+) -> Identity | None:
+    """Return whose token the request shows, None if it shows none; raises the error for one that is not valid."""
+    if credentials is None:
+        return None
+    found = await _find(credentials.credentials, settings, tokens)
+    if found is None:
+        _refuse_unknown("the token is not valid here", 'Bearer error="invalid_token"')
+    return found
+
+
+async def _find(secret: str, settings: Settings, tokens: Tokens) -> Identity | None:
+    admin = settings.admin_token.get_secret_value() if settings.admin_token else ""
+    if admin and hmac.compare_digest(admin.encode(), secret.encode()):
+        return _ADMIN
+    return tokens.remembered(secret) or await to_thread.run_sync(tokens.find, secret)
+
+
+def _refuse_unknown(message: str, challenge: str = "Bearer") -> NoReturn:
+    raise ApiError(HTTPStatus.UNAUTHORIZED, "unauthorized", message, {"WWW-Authenticate": challenge})
+
+
+def _forbid(message: str) -> NoReturn:
+    raise ApiError(HTTPStatus.FORBIDDEN, "forbidden", message)
+
+
+MaybeSomebody = Annotated[Identity | None, Depends(_identity)]
+
+
+async def _reader(settings: Annotated[Settings, Depends(_settings)], identity: MaybeSomebody) -> None:
+    if settings.read == "token" and identity is None:
+        _refuse_unknown("reading needs a token here: Authorization: Bearer <token>")
+
+
+async def _writer(identity: MaybeSomebody) -> Identity:
+    if identity is None:
+        _refuse_unknown("this needs a token: Authorization: Bearer <token>")
+    if identity.role is Role.READER:
+        _forbid("this token is for reading alone")
+    return identity
+
+
+async def _admin(identity: MaybeSomebody) -> Identity:
+    if identity is None:
+        _refuse_unknown("this needs an admin's token: Authorization: Bearer <token>")
+    if not identity.is_admin:
+        _forbid("this needs an admin's token")
+    return identity
+
+
+async def _catalog(request: Request, _: Annotated[None, Depends(_reader)]) -> Catalog:
+    catalog: Catalog = request.app.state.catalog
+    return catalog
+
+
+def _probing(engine: Annotated[sa.Engine, Depends(_engine)]) -> Iterator[sa.Connection]:
     with database.reading(engine) as connection:
         yield connection
 
 
-async def _admin(
-    settings: Annotated[Settings, Depends(_settings)],
+def _reading(
+    engine: Annotated[sa.Engine, Depends(_engine)], _: Annotated[None, Depends(_reader)]
+) -> Iterator[sa.Connection]:
+    with database.reading(engine) as connection:
+        yield connection
+
+
+@dataclass(frozen=True, slots=True)
+class PublishSession:
+    """Publishes names of the vendors that the token is for. Of a dry run nothing is kept."""
+
+    _identity: Identity
+    _writing: Writing
+    dry_run: bool
+
+    def of(self, *vendors: str) -> Writing:
+        """Return what writes names of these vendors; raises the error for a token that may not.
+
+        The error is the same whether such a vendor or name is there or not.
+        """
+        if not all(map(self._identity.may_write, vendors)):
+            _forbid(f"this token publishes names of {self._identity.vendor} alone")
+        return self._writing
+
+    def allow_override(self, override: str | None) -> str | None:
+        """Return the reason to pass the evolution gate, which is an admin's to give."""
+        if override is not None and not self._identity.is_admin:
+            _forbid("override needs an admin's token")
+        return override
+
+
+@dataclass(frozen=True, slots=True)
+class AdminSession:
+    """Writes what is the operator's. Of a dry run nothing is kept."""
+
+    writing: Writing
+    dry_run: bool
+
+
+DryRun = Annotated[bool, Query(description="answer what would happen, and store nothing")]
+
+
+@asynccontextmanager
+async def _turn_to_write(request: Request, by: str, *, dry_run: bool) -> AsyncIterator[Writing]:
+    """Yield the transaction that writes; a request that waits for it takes none of the threads that answer."""
+    state = request.app.state
+    transaction = database.writing(state.engine, by, dry_run=dry_run)
+    # A request that is given up meanwhile must not leave the transaction open.
+    with CancelScope(shield=True):
+        writing = await to_thread.run_sync(transaction.__enter__, limiter=_waiting(request))
+    try:
+        yield writing
+    except BaseException as error:
+        with CancelScope(shield=True):
+            await to_thread.run_sync(transaction.__exit__, type(error), error, error.__traceback__)
+        raise
+    with CancelScope(shield=True):
+        await to_thread.run_sync(transaction.__exit__, None, None, None)
+    state.catalog.outdate()
+    state.tokens.forget()
+
+
+def _waiting(request: Request) -> CapacityLimiter:
+    state = request.app.state
+    if not hasattr(state, "waiting_to_write"):
+        state.waiting_to_write = CapacityLimiter(_MOST_WAITING)
+    limiter: CapacityLimiter = state.waiting_to_write
+    return limiter
+
+
+async def _publishing(
+    request: Request, identity: Annotated[Identity, Depends(_writer)], *, dry_run: DryRun = False
+) -> AsyncIterator[PublishSession]:
+    async with _turn_to_write(request, identity.name, dry_run=dry_run) as writing:
+        yield PublishSession(identity, writing, dry_run)
+
+
+async def _administering(
+    request: Request, identity: Annotated[Identity, Depends(_admin)], *, dry_run: DryRun = False
+) -> AsyncIterator[AdminSession]:
+    async with _turn_to_write(request, identity.name, dry_run=dry_run) as writing:
+        yield AdminSession(writing, dry_run)
+
+
+@dataclass(frozen=True, slots=True)
+class FollowSession:
+    """Reads again and again, as long as it may."""
+
+    engine: sa.Engine
+    _settings: Settings
+    _tokens: Tokens
+    _secret: str | None
+
+    async def may_still(self) -> bool:
+        """Return whether the token that it began with, if it needed one, is still valid."""
+        if self._settings.read == "open":
+            return True
+        return self._secret is not None and await _find(self._secret, self._settings, self._tokens) is not None
+
+
+async def _following(
+    request: Request,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
-) -> None:
-    if credentials is None:
-        challenge = {"WWW-Authenticate": "Bearer"}
-        message = "writing needs a token: Authorization: Bearer <token>"
-        raise ApiError(HTTPStatus.UNAUTHORIZED, "unauthorized", message, challenge)
-    token = settings.admin_token.get_secret_value() if settings.admin_token else ""
-    if not token or not hmac.compare_digest(token.encode(), credentials.credentials.encode()):
-        challenge = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
-        raise ApiError(HTTPStatus.UNAUTHORIZED, "unauthorized", "the token is not valid here", challenge)
+    _: Annotated[None, Depends(_reader)],
+) -> FollowSession:
+    state = request.app.state
+    return FollowSession(state.engine, state.settings, state.tokens, credentials.credentials if credentials else None)
 
 
-def _writing(
-    engine: Annotated[sa.Engine, Depends(_engine)],
-    catalog: Annotated[Catalog, Depends(_catalog)],
-    _: Annotated[None, Depends(_admin)],
-    *,
-    dry_run: Annotated[bool, Query(description="answer what would happen, and store nothing")] = False,
-) -> Iterator[WriteSession]:
-    with database.writing(engine, dry_run=dry_run) as connection:
-        yield WriteSession(connection, dry_run)
-    catalog.outdate()
+def _auditing(
+    engine: Annotated[sa.Engine, Depends(_engine)], _: Annotated[Identity, Depends(_admin)]
+) -> Iterator[sa.Connection]:
+    with database.reading(engine) as connection:
+        yield connection
 
 
+Probing = Annotated[sa.Connection, Depends(_probing, scope="function")]
 Reading = Annotated[sa.Connection, Depends(_reading, scope="function")]
-Writing = Annotated[WriteSession, Depends(_writing, scope="function")]
+Auditing = Annotated[sa.Connection, Depends(_auditing, scope="function")]
+Publishing = Annotated[PublishSession, Depends(_publishing, scope="function")]
+Administering = Annotated[AdminSession, Depends(_administering, scope="function")]
+Following = Annotated[FollowSession, Depends(_following)]
 Registry = Annotated[Catalog, Depends(_catalog)]

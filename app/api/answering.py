@@ -57,14 +57,14 @@ class Result:
         return cls(document, len(orjson.dumps(document)))
 
 
-def results_response(results: Sequence[Result]) -> Response:
-    """Return the answer; a large one piece by piece, so that it is never in the memory as a whole."""
+def results_response(results: Sequence[Result], seq: int) -> Response:
+    """Return the answer, based on the changes until seq; a large one piece by piece, never in the memory as a whole."""
     if sum(each.size for each in results) <= _PIECE_BYTES:
-        return json_response({"results": [each.document for each in results]})
-    return StreamingResponse(_pieces(results), media_type="application/json")
+        return json_response({"results": [each.document for each in results], "seq": seq})
+    return StreamingResponse(_pieces(results, seq), media_type="application/json")
 
 
-def _pieces(results: Sequence[Result]) -> Iterator[bytes]:
+def _pieces(results: Sequence[Result], seq: int) -> Iterator[bytes]:
     before = b'{"results":['
     piece: list[Mapping[str, Any]] = []
     size = 0
@@ -74,7 +74,7 @@ def _pieces(results: Sequence[Result]) -> Iterator[bytes]:
         if size >= _PIECE_BYTES:
             yield before + orjson.dumps(piece)[1:-1]
             before, piece, size = b",", [], 0
-    yield before + orjson.dumps(piece)[1:-1] + b"]}" if piece else b"]}"
+    yield (before + orjson.dumps(piece)[1:-1] if piece else b"") + b'],"seq":%d}' % seq
 
 
 class Writer:

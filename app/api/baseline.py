@@ -7,8 +7,8 @@ from fastapi import APIRouter, Body, Response
 from app.api import examples
 from app.api.access import Registry
 from app.api.answer import json_response
-from app.api.body import JsonRoute
 from app.api.publishing import BODY_ERRORS
+from app.api.route import Route
 from app.api.wire import baseline as wire
 from app.domain import baseline as domain
 from app.domain.document import FaultCode, Place
@@ -17,7 +17,7 @@ from app.domain.question import Destination
 from app.storage.catalog import Standing
 from app.storage.host import Label
 
-router = APIRouter(route_class=JsonRoute, tags=["fleets"])
+router = APIRouter(route_class=Route, tags=["fleets"])
 
 
 @router.post(

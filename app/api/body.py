@@ -2,13 +2,11 @@
 
 import json
 import re
-from collections.abc import Callable, Coroutine
 from http import HTTPStatus
 from typing import Any, NoReturn
 
 from anyio import to_thread
-from fastapi import Request, Response
-from fastapi.routing import APIRoute
+from fastapi import Request
 
 from app.api.errors import ApiError
 
@@ -64,10 +62,11 @@ def _too_large(limit: int) -> NoReturn:
     raise ApiError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-large", message)
 
 
-class _JsonRequest(Request):
+class JsonRequest(Request):
     """A request whose body is strict JSON, no larger than the limit."""
 
     async def body(self) -> bytes:
+        """Return the body; raises the error for one that is too large, before all of it is read."""
         if not hasattr(self, "_body"):
             limit: int = self.app.state.settings.max_body_bytes
             announced = self.headers.get("content-length", "")
@@ -82,22 +81,13 @@ class _JsonRequest(Request):
         return self._body
 
     async def json(self) -> Any:
+        """Return the JSON of the body; a large one is parsed off the event loop."""
         body = await self.body()
         return parse(body) if len(body) <= _PARSED_ON_THE_LOOP else await to_thread.run_sync(parse, body)
 
 
-class JsonRoute(APIRoute):
-    """A route whose request body, if it has one, is strict JSON."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return the handler, given a request that reads strict JSON."""
-        handle = super().get_route_handler()
-
-        async def handle_json(request: Request) -> Response:
-            content_type = request.headers.get("content-type")
-            if self.body_field and content_type and not _JSON.match(content_type):
-                message = f"the body is to be application/json, not {content_type}"
-                raise ApiError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", message)
-            return await handle(_JsonRequest(request.scope, request.receive))
-
-        return handle_json
+def check_content_type(content_type: str | None) -> None:
+    """Raise the error for a body that is said to be something else than JSON."""
+    if content_type and not _JSON.match(content_type):
+        message = f"the body is to be application/json, not {content_type}"
+        raise ApiError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", message)

@@ -9,8 +9,8 @@ from fastapi.exceptions import RequestValidationError
 from app.api import examples
 from app.api.access import Registry
 from app.api.answering import Result, Writer, results_response, summary_document
-from app.api.body import JsonRoute
 from app.api.publishing import BODY_ERRORS, INVALID
+from app.api.route import Route
 from app.api.wire import compatibility as wire
 from app.domain import question as domain
 from app.domain.document import FaultCode, Place
@@ -21,7 +21,7 @@ from app.domain.verdict import Device, Policy
 from app.storage.catalog import Standing
 from app.storage.host import Label
 
-router = APIRouter(route_class=JsonRoute, tags=["compatibility"])
+router = APIRouter(route_class=Route, tags=["compatibility"])
 
 _WITH_REMEDIES = {wire.Detail.PROBLEMS, wire.Detail.FULL}
 Render = Annotated[
@@ -117,7 +117,7 @@ def _answer(question: wire.Question, current: Standing, render: Form | None) -> 
             continue
         writer = Writer(detail, current, render)
         results += [writer.result({**of_vm, "destination": id_}, answer) for id_, answer in answers]
-    return results_response(results)
+    return results_response(results, current.seq)
 
 
 def _check(question: wire.Question, vms: Sequence[wire.Vm], at: Place) -> None:

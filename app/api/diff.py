@@ -11,6 +11,7 @@ from app.api.answer import json_response
 from app.api.errors import unknown
 from app.api.parameters import Filter
 from app.api.publishing import INVALID, NOT_FOUND
+from app.api.route import Route
 from app.api.wire.diff import Diff
 from app.domain import difference
 from app.domain.difference import Difference
@@ -19,7 +20,7 @@ from app.domain.profile import Profile
 from app.domain.release import Release
 from app.storage.catalog import Standing
 
-router = APIRouter(tags=["fleets"])
+router = APIRouter(route_class=Route, tags=["fleets"])
 
 Compared = Annotated[str, Query(max_length=400)]
 

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from app.api.wire.problem import MAX_BROKEN, broken_document
 from app.domain.document import Fault, FaultCode, InvalidDocumentError
 from app.domain.evolution import EvolutionError
+from app.storage.mirror import AlteredError, GapError, RefusedError
 from app.storage.outcome import ConflictError, UnknownVendorError
 
 _RETRY_SECONDS = 2
@@ -137,6 +138,14 @@ async def _evolution(_request: Request, error: Exception) -> Response:
     return problem(HTTPStatus.CONFLICT, "evolution-gate", str(error), more=more)
 
 
+async def _mirror(_request: Request, error: Exception) -> Response:
+    code = "gap" if isinstance(error, GapError) else "altered"
+    if isinstance(error, RefusedError):
+        code = "mirror-conflict"
+    faults = _stated(error.faults) if isinstance(error, RefusedError) else ()
+    return problem(HTTPStatus.CONFLICT, code, str(error), faults)
+
+
 async def _unknown_vendor(_request: Request, error: Exception) -> Response:
     return problem(HTTPStatus.NOT_FOUND, "unknown-vendor", str(error))
 
@@ -159,6 +168,8 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(ConflictError, _conflict)
     app.add_exception_handler(EvolutionError, _evolution)
     app.add_exception_handler(UnknownVendorError, _unknown_vendor)
+    for refused in (AlteredError, GapError, RefusedError):
+        app.add_exception_handler(refused, _mirror)
     app.add_exception_handler(sa.exc.OperationalError, _unavailable)
     app.add_exception_handler(sa.exc.TimeoutError, _unavailable)
 

@@ -5,6 +5,7 @@ from typing import Any
 NIC = "vendor-a.com/my-nic"
 FIRMWARE = "vendor-a.com/my-nic-firmware"
 
+TOKEN = {"name": "vendor-a's pipeline", "role": "publisher", "vendor": "vendor-a.com", "expires_in": 31536000}
 VENDOR = {"name": "Vendor A", "url": "https://vendor-a.com"}
 RELEASE = {
     "description": "the firmware as it is shipped since May 2024",
@@ -64,6 +65,21 @@ HOST = {
     "labels": {"rack": "r1"},
 }
 IMPLEMENTATION = {"evolution": "full", "transitive": True}
+MIRRORED = {
+    "url": "https://registry.example",
+    "changes": [
+        {
+            "seq": 1,
+            "part_of": 1,
+            "at": "2026-11-23T12:00:00.000Z",
+            "by": "admin",
+            "kind": "vendor-registered",
+            "name": "vendor-c.com",
+            "document": {"name": "Vendor C", "url": "https://vendor-c.com"},
+            "document_digest": "sha256:e8984084a0fc921e03b19e17b9b6e5ea6467c8dbf4229a2c75d1bb906058a210",
+        }
+    ],
+}
 BASELINE = {"models": [NIC], "releases": [f"{FIRMWARE}@2024.1"]}
 
 

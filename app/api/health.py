@@ -4,7 +4,7 @@ from http import HTTPStatus
 
 from fastapi import APIRouter
 
-from app.api.access import Reading
+from app.api.access import Probing
 from app.api.errors import ApiError
 from app.api.publishing import UNAVAILABLE
 from app.api.wire.base import Shape
@@ -26,7 +26,7 @@ async def get_health() -> Health:
 
 
 @router.get("/readyz", responses=UNAVAILABLE)
-def get_readiness(reading: Reading) -> Health:
+def get_readiness(reading: Probing) -> Health:
     """Say that the database can be reached and its schema is of this version."""
     if not database.is_migrated(reading):
         message = "the database's schema is of another version: run profile-registry migrate"

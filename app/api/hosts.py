@@ -7,12 +7,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Query, Response
 
 from app.api import examples, paging
-from app.api.access import Reading, Writing
+from app.api.access import Administering, Reading
 from app.api.answer import json_response
-from app.api.body import JsonRoute
 from app.api.errors import unknown
 from app.api.parameters import HostName
 from app.api.publishing import BODY_ERRORS, INVALID, NOT_FOUND, UNAUTHORIZED
+from app.api.route import Route
 from app.api.wire import compatibility as wire
 from app.api.wire.base import Page
 from app.api.wire.host import HostDocument, HostRegistration, StoredHost
@@ -22,7 +22,7 @@ from app.domain.restriction import checked
 from app.storage import listing, lookup
 from app.storage.host import Label, delete_host, labels_of, put_host
 
-router = APIRouter(route_class=JsonRoute, tags=["hosts"])
+router = APIRouter(route_class=Route, tags=["hosts"])
 
 
 @router.put(
@@ -38,20 +38,26 @@ router = APIRouter(route_class=JsonRoute, tags=["hosts"])
 def put_registered_host(
     host: HostName,
     document: Annotated[HostDocument, Body(openapi_examples=examples.example("what a host runs", examples.HOST))],
-    writing: Writing,
+    session: Administering,
 ) -> Response:
     """Register what a host runs, in the place of what was registered of it."""
-    at = Place()
+    writing, at = session.writing, Place()
     for place, each in enumerate(document.releases):
         if not is_release_name(each):
             (at / "releases" / place).fault(FaultCode.INVALID_NAME, "is no release: <implementation>@<version>")
     restrict = wire.restrictions(document.restrict)
-    unknown_there = checked(restrict, lookup.models(writing.connection, restrict), at / "restrict")
+    models = lookup.models(writing.connection, restrict)
+    unknown_there = checked(restrict, models, Place())
+    # What is registered already may stay, whatever was published since.
+    before = listing.host(writing.connection, host)
+    standing = json.loads(before.document)["restrict"] if before else {}
+    new = {model: each for model, each in restrict.items() if standing.get(model) != each}
+    checked(new, models, at / "restrict")
     at.raise_faults()
-    is_new = put_host(writing.connection, host, document.releases, restrict, document.labels)
+    is_new = put_host(writing, host, document.releases, restrict, document.labels)
     content = {
         "host": host,
-        "dry_run": writing.dry_run,
+        "dry_run": session.dry_run,
         "unknown_releases": [
             each
             for each in dict.fromkeys(document.releases)
@@ -94,7 +100,7 @@ def _stored(name: str, document: str, labels: dict[str, str]) -> dict[str, Any]:
 
 
 @router.delete("/hosts/{host}", status_code=204, responses={**NOT_FOUND, **INVALID, **UNAUTHORIZED})
-def forget_host(host: HostName, writing: Writing) -> None:
+def forget_host(host: HostName, session: Administering) -> None:
     """Forget a host."""
-    if not delete_host(writing.connection, host):
+    if not delete_host(session.writing, host):
         raise unknown(host, "host")

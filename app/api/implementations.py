@@ -7,12 +7,12 @@ import sqlalchemy as sa
 from fastapi import APIRouter, Body, Response
 
 from app.api import examples
-from app.api.access import Reading, Writing
+from app.api.access import Publishing, Reading
 from app.api.answer import json_response
-from app.api.body import JsonRoute
 from app.api.errors import unknown
 from app.api.parameters import NewImplementation
 from app.api.publishing import INVALID, NOT_FOUND, PUBLICATION
+from app.api.route import Route
 from app.api.wire.implementation import ImplementationDocument, StoredImplementation
 from app.domain.evolution import Evolution, numeric
 from app.domain.name import is_name, vendor_of
@@ -20,7 +20,7 @@ from app.storage import lookup, schema
 from app.storage.evolution import evolution_of
 from app.storage.publication import set_evolution
 
-router = APIRouter(route_class=JsonRoute, tags=["implementations"])
+router = APIRouter(route_class=Route, tags=["implementations"])
 
 
 @router.put(
@@ -34,11 +34,12 @@ def put_implementation(
     document: Annotated[
         ImplementationDocument, Body(openapi_examples=examples.example("the strictest", examples.IMPLEMENTATION))
     ],
-    writing: Writing,
+    session: Publishing,
 ) -> Response:
     """Set what the releases of an implementation are held to from now on; what is published stays."""
     wanted = Evolution(document.evolution, document.transitive)
-    status = HTTPStatus.CREATED if set_evolution(writing.connection, implementation, wanted) else HTTPStatus.OK
+    writing = session.of(vendor_of(implementation))
+    status = HTTPStatus.CREATED if set_evolution(writing, implementation, wanted) else HTTPStatus.OK
     content = _stored(writing.connection, implementation)
     return json_response(content, status)
 

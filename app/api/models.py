@@ -10,13 +10,14 @@ from app.api.access import Reading
 from app.api.errors import unknown
 from app.api.parameters import Filter
 from app.api.publishing import INVALID, NOT_FOUND
+from app.api.route import Route
 from app.api.wire.base import Page
 from app.api.wire.model import ListedModel, StoredModel
 from app.domain.model import Statement
 from app.domain.name import ReleaseName, is_name
 from app.storage import listing, lookup
 
-router = APIRouter(tags=["models"])
+router = APIRouter(route_class=Route, tags=["models"])
 
 
 @router.get("/models", response_model=Page[ListedModel], responses=INVALID)

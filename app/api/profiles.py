@@ -2,25 +2,27 @@
 
 from typing import Annotated, Any
 
+import sqlalchemy as sa
 from fastapi import APIRouter, Body, Query, Response
 
 from app.api import examples, paging
-from app.api.access import Reading, Writing
-from app.api.body import JsonRoute
+from app.api.access import Publishing, Reading
+from app.api.answer import json_response
 from app.api.errors import unknown
 from app.api.parameters import Filter, IncludeDrafts, NewProfile, StateFilter, states
 from app.api.publishing import INVALID, NOT_FOUND, PUBLICATION, published
+from app.api.route import Route
 from app.api.wire.base import AsDocumented, Page
 from app.api.wire.profile import ListedProfile, NamedProfileDocument, ProfileDocument, StoredProfile
 from app.api.wire.release import Publication
 from app.domain import profile as domain
 from app.domain.document import Place
-from app.domain.name import is_name
+from app.domain.name import is_name, vendor_of
 from app.domain.state import State
 from app.storage import listing, lookup, state
 from app.storage.publication import draft_profile, publish_profile
 
-router = APIRouter(route_class=JsonRoute, tags=["profiles"])
+router = APIRouter(route_class=Route, tags=["profiles"])
 
 
 @router.post("/profiles", status_code=201, response_model=Publication, responses=PUBLICATION)
@@ -30,13 +32,13 @@ def post_profile(
         AsDocumented(ProfileDocument),
         Body(openapi_examples=examples.example("a profile that extends another", examples.PROFILE)),
     ],
-    writing: Writing,
+    session: Publishing,
 ) -> Response:
     """Publish a profile, or add models to it that it did not name.
 
     For each model at least one published release must accept its values.
     """
-    return _publish(document, None, writing)
+    return _publish(document, None, session)
 
 
 @router.put("/profiles/{name:path}", status_code=201, response_model=Publication, responses=PUBLICATION)
@@ -47,25 +49,26 @@ def put_profile(
         AsDocumented(NamedProfileDocument),
         Body(openapi_examples=examples.example("a profile that takes a variable out", examples.NAMED_PROFILE)),
     ],
-    writing: Writing,
+    session: Publishing,
 ) -> Response:
     """Publish the profile of this name, or add models to it that it did not name.
 
     For each model at least one published release must accept its values.
     """
-    return _publish(document, name, writing)
+    return _publish(document, name, session)
 
 
-def _publish(document: object, name: str | None, writing: Writing) -> Response:
+def _publish(document: object, name: str | None, session: Publishing) -> Response:
     at = Place()
     read = domain.ProfileDocument.read(document, at, named=name)
     if not read.name:
         at.raise_faults()
+    writing = session.of(vendor_of(read.name))
     if read.state is State.DRAFT and isinstance(document, dict):
-        outcome = draft_profile(writing.connection, read, at, document)
+        outcome = draft_profile(writing, read, at, document)
     else:
-        outcome = publish_profile(writing.connection, read, at)
-    return published(read.name, outcome, dry_run=writing.dry_run)
+        outcome = publish_profile(writing, read, at)
+    return published(read.name, outcome, dry_run=session.dry_run)
 
 
 @router.get("/profiles", response_model=Page[ListedProfile], responses=INVALID)
@@ -82,8 +85,8 @@ def list_profiles(
     filters = {"vendor": vendor, "model": model}
     page = listing.profiles(reading, filters, states(in_state, include_drafts=include_drafts), at.after, at.limit)
     items = [
-        {"name": name, "extends": extends, "state": its_state, "model_count": count}
-        for name, extends, its_state, count in page.rows
+        {"name": name, "extends": extends, "state": its_state, "digest": digest, "model_count": count}
+        for name, extends, its_state, digest, count in page.rows
     ]
     return paging.answer(page, items)
 
@@ -95,14 +98,27 @@ def get_profile(
     *,
     resolved: Annotated[bool, Query(description="all values that hold, inherited ones included")] = False,
     include_drafts: IncludeDrafts = False,
-) -> dict[str, Any]:
+) -> Response:
     """Return a profile, its own values or all that hold; a draft as it was written."""
-    found = listing.profile(reading, name) if is_name(name) else None
+    document = profile_document(reading, name, resolved=resolved) if is_name(name) else None
+    if document is None and include_drafts and is_name(name):
+        document = draft_document(reading, name)
+    if document is None:
+        raise unknown(name, "profile")
+    return json_response(document)
+
+
+def draft_document(reading: sa.Connection, name: str) -> dict[str, Any] | None:
+    """Return the draft of a profile in JSON, None if there is none."""
+    draft = state.profile_draft(reading, name)
+    return None if draft is None else {"extends": None, "description": None, **draft, "name": name, "digest": None}
+
+
+def profile_document(reading: sa.Connection, name: str, *, resolved: bool = False) -> dict[str, Any] | None:
+    """Return a profile in JSON, None if it is not there."""
+    found = listing.profile(reading, name)
     if found is None:
-        draft = state.profile_draft(reading, name) if include_drafts and is_name(name) else None
-        if draft is None:
-            raise unknown(name, "profile")
-        return {"extends": None, "description": None, **draft, "name": name}
+        return None
     if resolved:
         digests = lookup.resolved_entries(reading, [found.id])[found.id]
     else:
@@ -113,5 +129,6 @@ def get_profile(
         "extends": found.extends,
         "description": found.description,
         "state": found.state or State.PUBLISHED,
+        "digest": found.digest,
         "values": {model: values[digest] for model, digest in sorted(digests.items())},
     }

@@ -13,29 +13,37 @@ from app.storage.outcome import Outcome
 _PROBLEM: dict[str, dict[str, Any]] = {"application/problem+json": {}}
 
 
-def _error(description: str) -> dict[str, Any]:
+def error_response(description: str) -> dict[str, Any]:
+    """Return the documentation of an error."""
     return {"model": ErrorShape, "description": description, "content": _PROBLEM}
 
 
-NOT_FOUND: dict[int | str, dict[str, Any]] = {404: _error("`unknown-…`: it is not in the registry")}
-INVALID: dict[int | str, dict[str, Any]] = {422: _error("`invalid`: every fault of the request at once")}
+NOT_FOUND: dict[int | str, dict[str, Any]] = {404: error_response("`unknown-…`: it is not in the registry")}
+INVALID: dict[int | str, dict[str, Any]] = {422: error_response("`invalid`: every fault of the request at once")}
 UNAVAILABLE: dict[int | str, dict[str, Any]] = {
-    503: _error("`unavailable`: the database cannot be reached; try again after Retry-After seconds")
+    503: error_response("`unavailable`: the database cannot be reached; try again after Retry-After seconds")
 }
 BODY_ERRORS: dict[int | str, dict[str, Any]] = {
-    400: _error("`malformed-json`: the body is no strict JSON"),
-    413: _error("`too-large`: the body is larger than the limit"),
-    415: _error("`unsupported-media-type`: the body is not application/json"),
+    400: error_response("`malformed-json`: the body is no strict JSON"),
+    413: error_response("`too-large`: the body is larger than the limit"),
+    415: error_response("`unsupported-media-type`: the body is not application/json"),
     **INVALID,
     **UNAVAILABLE,
 }
-UNAUTHORIZED: dict[int | str, dict[str, Any]] = {401: _error("`unauthorized`: no valid token")}
+UNAUTHORIZED: dict[int | str, dict[str, Any]] = {
+    401: error_response("`unauthorized`: no valid token"),
+    403: error_response("`forbidden`: the token is valid, but not for this"),
+}
+PRECONDITION_FAILED: dict[int | str, dict[str, Any]] = {
+    412: error_response("`precondition-failed`: it is another than If-Match says")
+}
+ADMINISTRATION: dict[int | str, dict[str, Any]] = {**UNAUTHORIZED, **UNAVAILABLE}
 PUBLICATION: dict[int | str, dict[str, Any]] = {
     200: {"model": Publication, "description": "nothing was added"},
     **BODY_ERRORS,
     **UNAUTHORIZED,
-    404: _error("`unknown-vendor`: the vendor of the name is not registered"),
-    409: _error(
+    404: error_response("`unknown-vendor`: the vendor of the name is not registered"),
+    409: error_response(
         "`entry-changed`, `variable-redefined`: what is published never changes; where, say the faults. "
         "`evolution-gate`: it breaks what earlier releases gave; what, says `broken`"
     ),

@@ -3,27 +3,29 @@
 import json
 from typing import Annotated, Any
 
+import sqlalchemy as sa
 from fastapi import APIRouter, Body, Query, Response
 
 from app.api import examples, paging
-from app.api.access import Reading, Writing
-from app.api.body import JsonRoute
+from app.api.access import Publishing, Reading
+from app.api.answer import json_response
 from app.api.errors import unknown
 from app.api.parameters import Filter, IncludeDrafts, NewRelease, Override, StateFilter, states
 from app.api.publishing import INVALID, NOT_FOUND, PUBLICATION, published
+from app.api.route import Route
 from app.api.wire.base import AsDocumented, Page
 from app.api.wire.problem import MAX_BROKEN
 from app.api.wire.release import ListedRelease, Publication, ReleaseDocument, StoredRelease
 from app.domain import release as domain
 from app.domain.document import Place
-from app.domain.name import ReleaseName, is_release_name
+from app.domain.name import ReleaseName, is_release_name, vendor_of
 from app.domain.state import State
 from app.storage import listing, lookup
 from app.storage.evolution import overrides
 from app.storage.own_values import values_of_release as stored_own_values
 from app.storage.publication import Gate, draft_release, publish_release
 
-router = APIRouter(route_class=JsonRoute, tags=["releases"])
+router = APIRouter(route_class=Route, tags=["releases"])
 
 
 @router.put(
@@ -39,7 +41,7 @@ def put_release(
         AsDocumented(ReleaseDocument),
         Body(openapi_examples=examples.example("a release with a profile", examples.RELEASE)),
     ],
-    writing: Writing,
+    session: Publishing,
     override: Override = None,
 ) -> Response:
     """Publish a release with the profiles that it supports, in one transaction; or add models and listed profiles.
@@ -51,12 +53,15 @@ def put_release(
     """
     at = Place()
     name = ReleaseName.parse(release)
+    session.allow_override(override)
+    session.of(name.vendor)
     read = domain.ReleaseDocument.read(document, at)
+    writing = session.of(name.vendor, *(vendor_of(each) for each in read.own_profiles))
     if read.state is State.DRAFT and isinstance(document, dict):
-        outcome = draft_release(writing.connection, name, read, at, document)
+        outcome = draft_release(writing, name, read, at, document)
     else:
-        outcome = publish_release(writing.connection, name, read, at, Gate(override))
-    return published(release, outcome, dry_run=writing.dry_run)
+        outcome = publish_release(writing, name, read, at, Gate(override))
+    return published(release, outcome, dry_run=session.dry_run)
 
 
 @router.get("/releases", response_model=Page[ListedRelease], responses=INVALID)
@@ -99,18 +104,28 @@ def get_release(
     *,
     own_values: Annotated[bool, Query(description="also what it makes itself otherwise than its profiles")] = False,
     include_drafts: IncludeDrafts = False,
-) -> dict[str, Any]:
+) -> Response:
     """Return a release: its models with the digests of their variable sets, and the profiles on its list."""
     name = ReleaseName.parse(release) if is_release_name(release) else None
-    found = listing.release(reading, name) if name else None
+    document = release_document(reading, name) if name else None
+    if document is None and name and include_drafts:
+        document = draft_document(reading, name)
+    if document is None or name is None:
+        raise unknown(release, "release")
+    release_id = lookup.release_id(reading, name.implementation, name.version)
+    if own_values and release_id is not None:
+        document["own_values"] = stored_own_values(reading, release_id)
+    return json_response(document)
+
+
+def release_document(reading: sa.Connection, name: ReleaseName) -> dict[str, Any] | None:
+    """Return a release in JSON, None if it is not there."""
+    found = listing.release(reading, name)
     if found is None:
-        draft = _draft(name, reading) if name and include_drafts else None
-        if draft is None:
-            raise unknown(release, "release")
-        return draft
+        return None
     listed = lookup.listed_profiles(reading, found.id)
     return {
-        "release": release,
+        "release": str(name),
         "implementation": found.implementation,
         "version": found.version,
         "state": found.state or State.PUBLISHED,
@@ -121,7 +136,6 @@ def get_release(
             for model, digest in sorted(lookup.release_models(reading, found.id).items())
         ],
         "profiles": None if listed is None else sorted(listed),
-        **({"own_values": stored_own_values(reading, found.id)} if own_values else {}),
         "overrides": [
             {
                 "reason": each.reason,
@@ -134,7 +148,8 @@ def get_release(
     }
 
 
-def _draft(name: ReleaseName, reading: Reading) -> dict[str, Any] | None:
+def draft_document(reading: sa.Connection, name: ReleaseName) -> dict[str, Any] | None:
+    """Return the draft of a release in JSON, None if there is none."""
     found = listing.release_draft(reading, name)
     if found is None:
         return None

@@ -3,29 +3,35 @@
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
+import orjson
 from fastapi import APIRouter, Query, Response
 from fastapi.exceptions import RequestValidationError
 
-from app.api.access import Registry, Writing
+from app.api.access import Publishing, Registry
 from app.api.answer import json_response
-from app.api.body import JsonRoute
 from app.api.errors import ApiError, unknown
 from app.api.parameters import Override
-from app.api.publishing import INVALID, NOT_FOUND, PUBLICATION, UNAUTHORIZED, publication_document
+from app.api.profiles import draft_document as draft_profile_document
+from app.api.profiles import profile_document
+from app.api.publishing import INVALID, NOT_FOUND, PRECONDITION_FAILED, PUBLICATION, UNAUTHORIZED, publication_document
+from app.api.releases import draft_document as draft_release_document
+from app.api.releases import release_document
+from app.api.route import IfMatch, Route, check_if_match, etag_of
 from app.api.wire.state import Impact, StateChange, StateDocument
 from app.domain import impact
 from app.domain import profile as profiles
 from app.domain import release as releases
 from app.domain.document import Place
-from app.domain.name import ReleaseName, is_name, is_release_name
+from app.domain.name import ReleaseName, is_name, is_release_name, vendor_of
 from app.domain.state import State
 from app.storage import lookup, schema, state
 from app.storage.catalog import Standing
+from app.storage.database import Writing
 from app.storage.publication import Gate, publish_profile, publish_release
 
-router = APIRouter(route_class=JsonRoute, tags=["states"])
+router = APIRouter(route_class=Route, tags=["states"])
 
-_CHANGE = {key: value for key, value in PUBLICATION.items() if key != HTTPStatus.OK} | NOT_FOUND
+_CHANGE = {key: value for key, value in PUBLICATION.items() if key != HTTPStatus.OK} | NOT_FOUND | PRECONDITION_FAILED
 _DELETED = {**NOT_FOUND, **INVALID, **UNAUTHORIZED, 409: PUBLICATION[409]}
 
 
@@ -33,59 +39,75 @@ _DELETED = {**NOT_FOUND, **INVALID, **UNAUTHORIZED, 409: PUBLICATION[409]}
     "/releases/{release:path}", response_model=StateChange, response_model_exclude_unset=True, responses=_CHANGE
 )
 def patch_release(
-    release: str, document: StateDocument, writing: Writing, registry: Registry, override: Override = None
+    release: str,
+    document: StateDocument,
+    session: Publishing,
+    registry: Registry,
+    override: Override = None,
+    if_match: IfMatch = None,
 ) -> Response:
     """Deprecate, retire or restore a release, or publish its draft; with `dry_run` say what that would flip."""
     name = ReleaseName.parse(release) if is_release_name(release) else None
     if name is None:
         raise unknown(release, "release")
-    connection = writing.connection
-    release_id = lookup.release_id(connection, name.implementation, name.version)
-    if release_id is not None:
-        before = lookup.release_state(connection, release_id)
-        state.set_release_state(connection, release_id, document.state)
-        return json_response(_changed(release, before, document.state, writing, registry))
-    written = state.release_draft(connection, name)
+    session.allow_override(override)
+    writing = session.of(name.vendor)
+    reading = writing.connection
+    _check_stands(if_match, release_document(reading, name) or draft_release_document(reading, name))
+    if lookup.release_id(reading, name.implementation, name.version) is not None:
+        before = state.set_release_state(writing, name, document.state)
+        return json_response(_changed(release, before, document.state, session, writing, registry))
+    written = state.release_draft(reading, name)
     if written is None:
         raise unknown(release, "release")
     _check_is_published(document.state)
     at = Place()
     read = releases.ReleaseDocument.read({**written, "state": State.PUBLISHED.value}, at)
-    outcome = publish_release(connection, name, read, at, Gate(override))
-    publication = publication_document(release, outcome, dry_run=writing.dry_run)
+    outcome = publish_release(writing, name, read, at, Gate(override))
+    publication = publication_document(release, outcome, dry_run=session.dry_run)
     return json_response(_of_draft(release, document.state, publication))
 
 
 @router.patch("/profiles/{name:path}", response_model=StateChange, response_model_exclude_unset=True, responses=_CHANGE)
-def patch_profile(name: str, document: StateDocument, writing: Writing, registry: Registry) -> Response:
+def patch_profile(
+    name: str, document: StateDocument, session: Publishing, registry: Registry, if_match: IfMatch = None
+) -> Response:
     """Deprecate, retire or restore a profile, or publish its draft; with `dry_run` say what that would flip."""
-    connection = writing.connection
     if not is_name(name):
         raise unknown(name, "profile")
-    profile_id = lookup.ids(connection, schema.profile, [name]).get(name)
-    if profile_id is not None:
-        before = lookup.profile_state(connection, profile_id)
-        state.set_profile_state(connection, profile_id, document.state)
-        return json_response(_changed(name, before, document.state, writing, registry))
-    written = state.profile_draft(connection, name)
+    writing = session.of(vendor_of(name))
+    reading = writing.connection
+    _check_stands(if_match, profile_document(reading, name) or draft_profile_document(reading, name))
+    if lookup.ids(reading, schema.profile, [name]):
+        before = state.set_profile_state(writing, name, document.state)
+        return json_response(_changed(name, before, document.state, session, writing, registry))
+    written = state.profile_draft(reading, name)
     if written is None:
         raise unknown(name, "profile")
     _check_is_published(document.state)
     at = Place()
     read = profiles.ProfileDocument.read({**written, "state": State.PUBLISHED.value}, at, named=name)
-    outcome = publish_profile(connection, read, at)
-    publication = publication_document(name, outcome, dry_run=writing.dry_run)
+    outcome = publish_profile(writing, read, at)
+    publication = publication_document(name, outcome, dry_run=session.dry_run)
     return json_response(_of_draft(name, document.state, publication))
 
 
-def _changed(name: str, before: State, after: State, writing: Writing, registry: Registry) -> dict[str, Any]:
+def _check_stands(if_match: str | None, document: dict[str, Any] | None) -> None:
+    """Raise the error (412) if the client's condition does not hold of what GET answers now."""
+    if if_match is not None and document is not None:
+        check_if_match(if_match, etag_of(orjson.dumps(document)))
+
+
+def _changed(
+    name: str, before: State, after: State, session: Publishing, writing: Writing, registry: Registry
+) -> dict[str, Any]:
     change: dict[str, Any] = {
         "name": name,
         "before": before.value,
         "state": after.value,
-        "dry_run": writing.dry_run,
+        "dry_run": session.dry_run,
     }
-    if writing.dry_run:
+    if session.dry_run:
         # What was tried is undone first: others write on while the impact is worked out.
         writing.undo()
         change["impact"] = registry.ask(lambda current: _impact(name, after, current))
@@ -143,18 +165,24 @@ def _impact(name: str, wanted: State, current: Standing) -> dict[str, Any]:
 
 
 @router.delete("/releases/{release:path}", status_code=204, responses=_DELETED)
-def delete_release(release: str, writing: Writing) -> None:
+def delete_release(release: str, session: Publishing) -> None:
     """Delete the draft of a release; what is published is never deleted."""
     name = ReleaseName.parse(release) if is_release_name(release) else None
-    if name is None or not state.delete_release_draft(writing.connection, name):
-        published = name and lookup.release_id(writing.connection, name.implementation, name.version) is not None
+    if name is None:
+        raise unknown(release, "release")
+    writing = session.of(name.vendor)
+    if not state.discard_release_draft(writing, name):
+        published = lookup.release_id(writing.connection, name.implementation, name.version) is not None
         raise _not_deleted(release) if published else unknown(release, "release")
 
 
 @router.delete("/profiles/{name:path}", status_code=204, responses=_DELETED)
-def delete_profile(name: str, writing: Writing) -> None:
+def delete_profile(name: str, session: Publishing) -> None:
     """Delete the draft of a profile; what is published is never deleted."""
-    if not is_name(name) or not state.delete_profile_draft(writing.connection, name):
+    if not is_name(name):
+        raise unknown(name, "profile")
+    writing = session.of(vendor_of(name))
+    if not state.discard_profile_draft(writing, name):
         published = name in lookup.ids(writing.connection, schema.profile, [name])
         raise _not_deleted(name) if published else unknown(name, "profile")
 

@@ -12,13 +12,14 @@ from app.api.access import Registry
 from app.api.answer import json_response
 from app.api.errors import unknown
 from app.api.publishing import INVALID, NOT_FOUND
+from app.api.route import Route
 from app.api.wire.problem import problem_document
 from app.api.wire.support_matrix import SupportMatrix
 from app.domain.document import FaultCode, Place
 from app.domain.matrix import Cell, Row, matrix
 from app.storage.catalog import Standing
 
-router = APIRouter(tags=["fleets"])
+router = APIRouter(route_class=Route, tags=["fleets"])
 
 MAX_CELLS = 100_000
 _WEIGHT = re.compile(r"[01](?:\.[0-9]{0,3})?")

@@ -7,11 +7,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Response
 
 from app.api import examples, paging
-from app.api.access import Reading, Writing
-from app.api.body import JsonRoute
+from app.api.access import Publishing, Reading
 from app.api.errors import unknown
 from app.api.parameters import Filter, Override
 from app.api.publishing import INVALID, NOT_FOUND, PUBLICATION, published
+from app.api.route import Route
 from app.api.wire.base import AsDocumented, Page
 from app.api.wire.release import Publication
 from app.api.wire.variable_set import ListedSet, StoredSet, VariableSetDocument
@@ -20,7 +20,7 @@ from app.domain.release import read_variable_set
 from app.storage import listing
 from app.storage.publication import Gate, publish_release
 
-router = APIRouter(route_class=JsonRoute, tags=["variable sets"])
+router = APIRouter(route_class=Route, tags=["variable sets"])
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
@@ -37,7 +37,7 @@ def post_variable_set(
         AsDocumented(VariableSetDocument),
         Body(openapi_examples=examples.example("another model of the release", examples.VARIABLE_SET)),
     ],
-    writing: Writing,
+    session: Publishing,
     override: Override = None,
 ) -> Response:
     """Add a device model to a release, which comes into being with it where it is new.
@@ -45,9 +45,10 @@ def post_variable_set(
     The evolution gate looks at this model alone: others may follow.
     """
     at = Place()
+    session.allow_override(override)
     name, read = read_variable_set(document, at)
-    outcome = publish_release(writing.connection, name, read, at, Gate(override, whole=False))
-    return published(str(name), outcome, dry_run=writing.dry_run)
+    outcome = publish_release(session.of(name.vendor), name, read, at, Gate(override, whole=False))
+    return published(str(name), outcome, dry_run=session.dry_run)
 
 
 @router.get("/variable-sets", response_model=Page[ListedSet], response_model_exclude_unset=True, responses=INVALID)
@@ -74,5 +75,5 @@ def get_variable_set(digest: str, reading: Reading) -> Response:
     if document is None:
         raise unknown(digest, "variable set")
     content = f'{{"digest":"{digest}",{document[1:]}'
-    headers = {"Cache-Control": "public, max-age=31536000, immutable", "ETag": f'"{digest}"'}
+    headers = {"Cache-Control": "max-age=31536000, immutable", "ETag": f'"{digest}"'}
     return Response(content, media_type="application/json", headers=headers)

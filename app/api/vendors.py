@@ -5,11 +5,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Response
 
 from app.api import examples, paging
-from app.api.access import Reading, Writing
-from app.api.body import JsonRoute
+from app.api.access import Administering, Reading
 from app.api.errors import unknown
 from app.api.parameters import NewVendor
 from app.api.publishing import INVALID, NOT_FOUND, PUBLICATION, published
+from app.api.route import Route
 from app.api.wire.base import Page
 from app.api.wire.release import Publication
 from app.api.wire.vendor import StoredVendor, VendorDocument
@@ -17,7 +17,7 @@ from app.domain.name import is_vendor
 from app.storage import listing
 from app.storage.publication import publish_vendor
 
-router = APIRouter(route_class=JsonRoute, tags=["vendors"])
+router = APIRouter(route_class=Route, tags=["vendors"])
 
 
 @router.put(
@@ -29,14 +29,14 @@ router = APIRouter(route_class=JsonRoute, tags=["vendors"])
 def put_vendor(
     vendor: NewVendor,
     document: Annotated[VendorDocument, Body(openapi_examples=examples.example("a vendor", examples.VENDOR))],
-    writing: Writing,
+    session: Administering,
 ) -> Response:
     """Register a vendor, who then owns all names that begin with it.
 
     201 if it is new or gained a name or URL, 200 if nothing changed; a name or URL once given stays.
     """
-    outcome = publish_vendor(writing.connection, vendor, document.name, document.url)
-    return published(vendor, outcome, dry_run=writing.dry_run)
+    outcome = publish_vendor(session.writing, vendor, document.name, document.url)
+    return published(vendor, outcome, dry_run=session.dry_run)
 
 
 @router.get("/vendors", response_model=Page[StoredVendor], responses=INVALID)

@@ -14,6 +14,14 @@ from app.settings import ClientSettings
 _TIMEOUT_SECONDS = 300.0
 _PAGE = 1000
 _FAULTS_SHOWN = 20
+_PASSING = frozenset(
+    {
+        httpx.codes.SERVICE_UNAVAILABLE,
+        httpx.codes.BAD_GATEWAY,
+        httpx.codes.GATEWAY_TIMEOUT,
+        httpx.codes.TOO_MANY_REQUESTS,
+    }
+)
 
 Parameter: TypeAlias = str | int | bool | Sequence[str]
 
@@ -27,6 +35,11 @@ class RegistryError(Exception):
     def __init__(self, message: str, problem: Mapping[str, Any] | None = None) -> None:
         super().__init__(message)
         self.problem = problem
+
+    @property
+    def may_pass(self) -> bool:
+        """Return whether the same request may succeed a little later: nobody answered, or was able to."""
+        return self.problem is None or self.problem.get("status") in _PASSING
 
 
 class Registry:
@@ -82,7 +95,7 @@ class Registry:
         return self._request("PUT", path, content=orjson.dumps(document), params=parameters)
 
     def post(self, path: str, document: Mapping[str, Any], **parameters: str) -> Any:
-        """Ask a question; raises RegistryError."""
+        """Ask a question, or have something made; raises RegistryError."""
         return self._request("POST", path, content=orjson.dumps(document), params=parameters)
 
     def delete(self, path: str) -> None:

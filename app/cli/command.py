@@ -2,10 +2,11 @@
 
 import typer
 
-from app.cli import hosts, importing
+from app.cli import hosts, importing, tokens
 from app.cli.checking import check
 from app.cli.demonstration import demo
 from app.cli.difference import diff
+from app.cli.mirroring import export, mirror
 from app.cli.planning import baseline, impact, matrix
 from app.cli.service import migrate, serve
 
@@ -23,9 +24,12 @@ app.command()(baseline)
 app.command()(diff)
 app.command()(matrix)
 app.command()(impact)
+app.command()(mirror)
+app.command()(export)
 app.command()(demo)
 app.add_typer(importing.commands, name="import")
 app.add_typer(hosts.commands, name="host")
+app.add_typer(tokens.commands, name="token")
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ import orjson
 import typer
 
 from app.cli.client import Registry, RegistryError
+from app.cli.feed import Archive, ArchiveError, copied
 from app.cli.output import AsJson, fail, print_json, print_line, print_table, progress_bar, refuse
 from app.cli.qemu import publication
 from app.cli.qemu.capture import Capture, CaptureError
@@ -176,6 +177,32 @@ def import_cpu_models(
     if finds:
         rows = [(find.profile, find.feature, "has it" if find.published else "lacks it") for find in finds]
         print_table(("CPU model", "feature", "published"), rows, "Published otherwise, and left as it is")
+
+
+@commands.command("archive")
+def import_archive(
+    file: Annotated[Path, typer.Argument(help="What export wrote.")],
+    *,
+    with_hosts: Annotated[bool, typer.Option("--hosts", help="The hosts, too: to restore a backup.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Publish here what another registry published, from its archive; what is here already is left out.
+
+    Every digest is verified. It may be interrupted and begun again; a later archive or mirror goes on where this ends.
+
+    Example:
+
+        profile-registry import archive registry.jsonl.gz
+    """
+    try:
+        with progress_bar() as progress, Registry(ClientSettings()) as registry:
+            done = copied(Archive(file), registry, str(file), progress, with_hosts=with_hosts)
+    except (ArchiveError, RegistryError) as error:
+        fail(str(error))
+    if as_json:
+        print_json(asdict(done))
+        return
+    print_line(f"{file}: {done.changes:,} changes, {done.added:,} of them new here; it ends at change {done.seq:,}")
 
 
 def _check_release(release: str) -> None:

@@ -11,6 +11,8 @@ from app.cli.output import fail, print_line
 from app.settings import Settings
 from app.storage import database
 
+_GRACE_SECONDS = 10
+
 
 def serve(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
@@ -30,7 +32,16 @@ def serve(
     """
     if migrate_first:
         _migrate()
-    uvicorn.run("app.main:create", factory=True, host=host, port=port, workers=workers, access_log=access_log)
+    uvicorn.run(
+        "app.main:create",
+        factory=True,
+        host=host,
+        port=port,
+        workers=workers,
+        access_log=access_log,
+        # Those who follow the feed never end by themselves.
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+    )
 
 
 def migrate() -> None:

@@ -41,8 +41,8 @@ def of_release(
         if _may_be_at(profile, release) and (models := _accepted_models(profile, release, acceptance))
     }
     at_hosts = _AtHosts(registry, acceptance)
-    asked = [(each, accepted[each.name]) for each in profiles if each.name in accepted]
-    needing = at_hosts.flipping(hosts, lambda host: at_hosts.needs(host, release, asked))
+    possible = [each for each in profiles if _may_be_at(each, release)]
+    needing = at_hosts.flipping(hosts, lambda host: at_hosts.needs(host, release, possible))
     listed = tuple((name, str(release.name)) for name in sorted(accepted) if release.profiles is not None)
     return Impact(tuple(sorted(accepted)), (str(release.name),), needing, listed)
 
@@ -91,7 +91,7 @@ class _AtHosts:
         self._acceptance = acceptance
         # What is kept by identity is kept alive with it.
         self._narrowed: dict[tuple[int, int], tuple[VariableSet, Restrictions]] = {}
-        self._covered: dict[tuple[int, int, str], bool] = {}
+        self._covered: dict[tuple[int, int], bool] = {}
 
     def flipping(self, hosts: Iterable[Destination], flips: Callable[[Destination], bool]) -> tuple[str, ...]:
         """Return the hosts that flip, in the order given."""
@@ -105,36 +105,28 @@ class _AtHosts:
                 flipping.append(host.id)
         return tuple(flipping)
 
-    def needs(self, host: Destination, release: Release, accepted: Sequence[tuple[Profile, Sequence[str]]]) -> bool:
+    def needs(self, host: Destination, release: Release, profiles: Sequence[Profile]) -> bool:
         """Return whether some device can be at the host thanks to this release alone.
 
-        accepted: the profiles that may be at the release, with the models that it accepts them for.
+        profiles: those that may be at the release. What a device is beside its profile nobody knows before it is asked.
         """
         if str(release.name) not in host.releases:
             return False
         known = self._releases(host)
-        serving = [model for model in release.sets if _serves(release, model, known)]
+        serving = [model for model, own in release.sets.items() if own.migratable and _serves(release, model, known)]
         others = [
             each
             for each in known
             if each.name != release.name and _is_usable(each.state) and _is_same_product(each, release)
         ]
-        if any(not any(self._covers(other, release, model, host) for other in others) for model in serving):
-            return True
-        asked: set[tuple[str, int, tuple[str, ...]]] = set()
-        for profile, models in accepted:
-            listing = [each for each in others if _may_be_at(profile, each)]
-            names = tuple(str(each.name) for each in listing)
-            for model in models:
-                # Equal values are one object.
-                key = (model, id(profile.values[model]), names)
-                if key in asked or not _serves(release, model, known):
-                    continue
-                asked.add(key)
-                if self._takes(host, release, profile, model) and not any(
-                    self._takes(host, other, profile, model) for other in listing
-                ):
-                    return True
+        for model in serving:
+            covering = [other for other in others if self._covers(other, release, model, host)]
+            # A device without a profile, then one with each profile that may be here.
+            if not covering or any(
+                model in profile.values and not any(_may_be_at(profile, other) for other in covering)
+                for profile in profiles
+            ):
+                return True
         return False
 
     def _covers(self, other: Release, release: Release, name: str, host: Destination) -> bool:
@@ -143,7 +135,7 @@ class _AtHosts:
         if there is None or model is None:
             return False
         sides = (self._restricted(own, host.restrict), self._restricted(there, host.restrict))
-        key = (id(sides[0]), id(sides[1]), release.name.vendor)
+        key = (id(sides[0]), id(sides[1]))
         if key not in self._covered:
             found = between_releases(model, (release.name.vendor, other.name.vendor), *sides)
             self._covered[key] = not any(Direction.FORWARD in (each.closes or {}) for each in found)

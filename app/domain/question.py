@@ -84,7 +84,7 @@ class Judging:
     ) -> tuple[VariableSet | None, Sequence[Caution]]:
         """Return the release's set of a model with what a host restricts, and warnings of what has no effect."""
         variable_set = release.sets.get(model)
-        if variable_set is None or model not in restrict:
+        if variable_set is None or not restrict.get(model):
             return variable_set, ()
         key = (id(variable_set), self.canonical(restrict[model]))
         if key not in self._narrowed:

@@ -1,6 +1,6 @@
 """A release: one version of an implementation, its variable sets and the profiles that it supports."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from app.domain import variable_set
@@ -54,6 +54,11 @@ class ReleaseDocument:
     description: str | None = None
     state: State | None = None
     own_values: Mapping[str, Mapping[str, Mapping[str, Written]]] = field(default_factory=dict)
+
+    @property
+    def own_profiles(self) -> Sequence[str]:
+        """The names of the profiles that are published with it."""
+        return [each.name for each in self.profiles or () if isinstance(each, ProfileDocument) and each.name]
 
     @classmethod
     def read(cls, written: object, at: Place) -> "ReleaseDocument":

@@ -13,6 +13,8 @@ CPU_MODEL = "qemu.org/x86-cpu"
 # What QEMU's -device itself makes of these names: a variable so called would name another device.
 _TAKEN = frozenset({"driver", "id", "bus", "help", "?"})
 _HELP = frozenset({"help", "?"})
+# What -cpu once took for on and off.
+_SIGNS = frozenset("+-")
 
 
 class Form(StrEnum):
@@ -39,11 +41,12 @@ def rendered(
     if form is Form.VFIO_USER:
         compared = {name: value for name, value in settable.items() if not variables[name].is_backend}
         return [f"--m-{name}={_written(value)}" for name, value in sorted(compared.items())]
-    listed = profile if profile and release.profiles is not None and profile.name in release.profiles else None
-    own = own_values(release, model, listed)
+    is_listed = profile is not None and release.profiles is not None and profile.name in release.profiles
+    # Of a profile that the release does not list nobody knows what it makes.
+    own = own_values(release, model, profile) if profile is None or is_listed else {}
     differing = {name: value for name, value in settable.items() if not same(value, own.get(name))}
     if model.name == CPU_MODEL:
-        return ["-cpu", ",".join(_options(_cpu(listed), differing))]
+        return ["-cpu", ",".join(_features(_cpu(profile if is_listed else None), differing))]
     return ["-device", ",".join(_options(_driver(model.name), differing))]
 
 
@@ -60,7 +63,8 @@ def own_values(release: Release, model: Model, profile: Profile | None) -> Mappi
     stated = {**profile.values[model.name], **release.own_values.get(profile.name, {}).get(model.name, {})}
     values = {}
     for name, variable in variables.items():
-        value = variable.init_value if variable.is_instance or variable.is_backend else stated.get(name, off.get(name))
+        by_default = variable.init_value if variable.is_instance or variable.is_backend else off.get(name)
+        value = stated.get(name, by_default)
         if value is not None:
             values[name] = value
     return values
@@ -71,7 +75,11 @@ def _cpu(profile: Profile | None) -> str:
     if profile is None or not profile.name.startswith(f"{CPU_MODEL}/"):
         message = f"-cpu takes a CPU model: a profile {CPU_MODEL}/<CPU model> that the release lists"
         raise UnrenderableError(message)
-    return profile.name.removeprefix(f"{CPU_MODEL}/")
+    cpu = profile.name.removeprefix(f"{CPU_MODEL}/")
+    if "," in cpu or cpu in _HELP:
+        message = f"-cpu takes {cpu} for no CPU model"
+        raise UnrenderableError(message)
+    return cpu
 
 
 def _driver(model: str) -> str:
@@ -90,6 +98,17 @@ def _options(first: str, values: Mapping[str, Value]) -> Iterator[str]:
             message = f"no option of QEMU can set a property called {name}"
             raise UnrenderableError(message)
         yield f"{name}={_written(value).replace(',', ',,')}"
+
+
+def _features(cpu: str, values: Mapping[str, Value]) -> Iterator[str]:
+    """QEMU's own syntax of -cpu (x86_cpu_parse_featurestr): a comma ends a feature, whatever stands around it."""
+    yield cpu
+    for name, value in sorted(values.items()):
+        written = _written(value)
+        if "," in name + written or name[:1] in _SIGNS or name in _HELP:
+            message = f"-cpu cannot set {name} to {written}"
+            raise UnrenderableError(message)
+        yield f"{name}={written}"
 
 
 def _written(value: Value) -> str:

@@ -57,7 +57,7 @@ def _is_known(model: Model, variable: str, values: Sequence[object], at: Place) 
 def restricted(variable_set: VariableSet, restrict: Restrictions) -> tuple[VariableSet, Sequence[Caution]]:
     """Return a set with what a host restricts, and warnings of restrictions that name no value of a variable."""
     narrower = restrict.get(variable_set.model)
-    if narrower is None:
+    if not narrower:
         return variable_set, ()
     narrowed, without_effect = variable_set.narrowed(narrower)
     return narrowed, [Caution(WarningCode.RESTRICTION_WITHOUT_EFFECT, message) for message in without_effect]

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from threading import Lock
 from typing import Generic, TypeVar
 
@@ -14,7 +15,7 @@ from app.domain.profile import Profile, Values
 from app.domain.question import Destination
 from app.domain.release import Release
 from app.domain.variable_set import VariableSet
-from app.storage import database, lookup, own_values, schema
+from app.storage import change, database, lookup, own_values, schema
 from app.storage.host import Hosts, Label
 
 # What another process publishes is seen at most this much later (the promise is one second).
@@ -44,7 +45,9 @@ class _ByDigest(Generic[Content]):
         new = [digest for digest in dict.fromkeys(digests) if digest not in self._kept]
         if new:
             with database.reading(self._engine) as connection:
-                self._kept.update(self._read(connection, new))
+                for digest, content in self._read(connection, new).items():
+                    # The first one read stays: others know it by identity.
+                    self._kept.setdefault(digest, content)
 
     def __getitem__(self, digest: str) -> Content:
         if digest not in self._kept:
@@ -93,9 +96,11 @@ class Catalog:
             now = time.monotonic()
             if self._standing is None or now - self._checked > FRESH_SECONDS:
                 with database.reading(self._engine) as connection:
-                    revision = database.revision(connection)
+                    revision, seq = database.revision(connection), change.head(connection)
                 if self._standing is None or self._standing.revision != revision:
-                    self._standing = Standing(revision, self._engine, self._sets, self._values)
+                    self._standing = Standing(revision, seq, self._engine, self._sets, self._values)
+                elif self._standing.seq != seq:
+                    self._standing = self._standing.at(seq)
                 self._checked = now
             return self._standing
 
@@ -114,18 +119,25 @@ class Catalog:
 
 
 class Standing:
-    """The registry at one revision; implements the lookups of a verdict."""
+    """The registry at one revision; implements the lookups of a verdict. seq: the last change that is in it."""
 
     def __init__(
-        self, revision: int, engine: sa.Engine, sets: _ByDigest[VariableSet], values: _ByDigest[Values]
+        self, revision: int, seq: int, engine: sa.Engine, sets: _ByDigest[VariableSet], values: _ByDigest[Values]
     ) -> None:
         self.revision = revision
+        self.seq = seq
         self._engine = engine
         self._sets = sets
         self._values = values
         self._models: dict[str, Model] = {}
         self._releases: dict[str, Release] = {}
         self._profiles: dict[str, Profile] = {}
+
+    def at(self, seq: int) -> "Standing":
+        """Return the same revision, after changes of which no verdict looks anything up here: hosts."""
+        later = copy(self)
+        later.seq = seq
+        return later
 
     def model(self, name: str) -> Model | None:
         """Return the device model, None if it is not published."""

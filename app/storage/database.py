@@ -1,10 +1,14 @@
 """The database: its engine, its reading and writing transactions, its migrations."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from sqlite3 import Connection as SqliteConnection
+from threading import Lock
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
 from alembic import command
@@ -18,6 +22,8 @@ _MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 # Any number will do, as long as every publication takes the same.
 _PUBLICATION_LOCK = 0x70726F66
 _SQLITE_BUSY_SECONDS = 30
+_TURN_SECONDS = 60
+_turns: WeakKeyDictionary[sa.Engine, Lock] = WeakKeyDictionary()
 
 
 def create_engine(url: str, *, pool_size: int = 10) -> sa.Engine:
@@ -46,7 +52,7 @@ def create_engine(url: str, *, pool_size: int = 10) -> sa.Engine:
 
 def _configure_sqlite(connection: SqliteConnection, _record: object) -> None:
     connection.isolation_level = None  # transactions begin with _begin_sqlite, never by themselves
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "recursive_triggers=ON"):
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "recursive_triggers=ON"):
         connection.execute(f"PRAGMA {pragma}")
 
 
@@ -63,18 +69,64 @@ def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
         yield connection
 
 
-@contextmanager
-def writing(engine: sa.Engine, *, dry_run: bool = False) -> Iterator[sa.Connection]:
-    """Yield a connection whose transaction is the only one that publishes.
+def now() -> str:
+    """Return the time in UTC, as it is stored and told (ISO 8601)."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
-    It commits at the end; after an error, or of a dry run, nothing is kept.
+
+@dataclass(slots=True)
+class Writing:
+    """The one transaction that writes: by whom, when, and with what detail its changes are recorded.
+
+    first_seq: the first change of the transaction, once there is one.
     """
+
+    connection: sa.Connection
+    by: str
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    at: str = field(default_factory=now)
+    first_seq: int | None = None
+    end_turn: Callable[[], None] = lambda: None
+
+    def undo(self) -> None:
+        """Undo all that was written, and let others write; nothing more can be written then."""
+        self.connection.close()
+        self.end_turn()
+
+
+@contextmanager
+def writing(
+    engine: sa.Engine, by: str, *, dry_run: bool = False, detail: Mapping[str, Any] | None = None
+) -> Iterator[Writing]:
+    """Yield the transaction that alone writes, whatever other processes want to.
+
+    It commits at the end; after an error, or of a dry run, nothing is kept. by: who writes.
+    """
+    with ExitStack() as turn:
+        # Those of one process wait for one another without a connection, so that reading goes on meanwhile.
+        lock = _turns.setdefault(engine, Lock())
+        if not lock.acquire(timeout=_TURN_SECONDS):
+            raise sa.exc.TimeoutError
+        turn.callback(lock.release)
+        with _alone(engine, dry_run=dry_run) as connection:
+            yield Writing(connection, by, detail or {}, end_turn=turn.close)
+
+
+@contextmanager
+def _alone(engine: sa.Engine, *, dry_run: bool = False) -> Iterator[sa.Connection]:
     with engine.connect().execution_options(writes=True) as connection, connection.begin() as transaction:
         if engine.dialect.name == "postgresql":
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_PUBLICATION_LOCK)))
         yield connection
         if dry_run and transaction.is_active:
             transaction.rollback()
+
+
+@contextmanager
+def noting(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """Yield a connection that commits what is no publication, and need not wait for one."""
+    with engine.connect().execution_options(writes=True) as connection, connection.begin():
+        yield connection
 
 
 def _alembic_config() -> Config:
@@ -86,7 +138,7 @@ def _alembic_config() -> Config:
 def migrate(engine: sa.Engine) -> None:
     """Bring the schema to this program's version; any number of processes may do so at once."""
     config = _alembic_config()
-    with writing(engine) as connection:
+    with _alone(engine) as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
 

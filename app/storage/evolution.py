@@ -3,12 +3,12 @@
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from app.domain import evolution as domain
+from app.domain.change import ChangeKind
 from app.domain.evolution import Broken, Evolution, Mode
 from app.domain.model import Model
 from app.domain.name import ReleaseName
@@ -17,7 +17,8 @@ from app.domain.profile import Values
 from app.domain.state import State
 from app.domain.variable_set import VariableSet
 from app.domain.verdict import problems_accepting
-from app.storage import lookup, schema
+from app.storage import change, lookup, schema
+from app.storage.database import Writing
 
 
 def evolution_of(connection: sa.Connection, implementation_id: int) -> Evolution:
@@ -59,12 +60,16 @@ class _Acceptance:
 
 
 def broken_by(
-    connection: sa.Connection, name: ReleaseName, models: Collection[str] | None, sets: Mapping[str, VariableSet]
+    connection: sa.Connection,
+    name: ReleaseName,
+    models: Collection[str] | None,
+    sets: Mapping[str, VariableSet],
+    spared: Collection[str] = (),
 ) -> list[Broken]:
     """Return what a release that is stored already, in this transaction, breaks of what earlier ones gave.
 
     models: only these are looked at; None: all, those included that the release does not implement.
-    sets: by digest, those that are at hand.
+    sets: by digest, those that are at hand. spared: models that are not looked at.
     """
     implementation_id = lookup.ids(connection, schema.implementation, [name.implementation])[name.implementation]
     evolution = evolution_of(connection, implementation_id)
@@ -77,7 +82,9 @@ def broken_by(
         model
         for old in before
         for model in digests[old].keys() | digests[name].keys()
-        if digests[old].get(model) != digests[name].get(model) and (models is None or model in models)
+        if digests[old].get(model) != digests[name].get(model)
+        and (models is None or model in models)
+        and model not in spared
     }
     if not differing:
         return []
@@ -110,7 +117,7 @@ class Override:
     broken: Sequence[Mapping[str, Any]]
 
 
-def keep_override(connection: sa.Connection, release_id: int, reason: str, broken: Sequence[Broken]) -> None:
+def keep_override(writing: Writing, name: ReleaseName, release_id: int, reason: str, broken: Sequence[Broken]) -> None:
     """Keep why a release was published although it breaks the gate."""
     told = [
         {
@@ -122,13 +129,22 @@ def keep_override(connection: sa.Connection, release_id: int, reason: str, broke
         }
         for each in broken
     ]
+    store_override(writing, name, release_id, Override(reason, writing.at, told))
+
+
+def store_override(writing: Writing, name: ReleaseName, release_id: int, override: Override) -> None:
+    """Store that a release passed the gate although it breaks it."""
     row = {
         "release_id": release_id,
-        "reason": reason,
-        "at": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
-        "broken": json.dumps(told),
+        "reason": override.reason,
+        "at": override.at,
+        "broken": json.dumps(override.broken),
     }
-    connection.execute(sa.insert(schema.evolution_override), row)
+    writing.connection.execute(sa.insert(schema.evolution_override), row)
+    document = {"reason": override.reason, "at": override.at, "broken": override.broken}
+    models = {each["model"] for each in override.broken}
+    detail = {"reason": override.reason, "broken_count": len(override.broken)}
+    change.record(writing, ChangeKind.GATE_OVERRIDDEN, str(name), document, models=models, detail=detail)
 
 
 def overrides(connection: sa.Connection, release_id: int) -> list[Override]:

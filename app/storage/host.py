@@ -7,10 +7,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from app.domain.canonical import canonical_json
+from app.domain.canonical import canonical_json, digest
+from app.domain.change import ChangeKind
 from app.domain.problem import Problem, ProblemCode
 from app.domain.question import Destination
-from app.storage import lookup, schema
+from app.storage import change, lookup, schema
+from app.storage.database import Writing
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +30,18 @@ class Label:
 
 
 def put_host(
-    connection: sa.Connection,
+    writing: Writing,
     name: str,
     releases: Sequence[str],
     restrict: Mapping[str, Any],
     labels: Mapping[str, str],
 ) -> bool:
     """Register what a host runs, in the place of what was registered; return whether the host is new."""
-    table = schema.host
+    connection, table = writing.connection, schema.host
     document = canonical_json({"releases": list(releases), "restrict": restrict})
+    standing = connection.execute(sa.select(table.c.document).where(table.c.name == name)).scalar_one_or_none()
+    if standing == document and labels_of(connection, [name]).get(name, {}) == dict(labels):
+        return False
     host_id = lookup.ids(connection, table, [name]).get(name)
     is_new = host_id is None
     if host_id is None:
@@ -48,12 +53,18 @@ def put_host(
     if labels:
         rows = [{"host_id": host_id, "name": label, "value": value} for label, value in labels.items()]
         connection.execute(sa.insert(schema.host_label), rows)
+    whole = {"releases": list(releases), "restrict": restrict, "labels": labels}
+    kind = ChangeKind.HOST_REGISTERED if is_new else ChangeKind.HOST_CHANGED
+    change.record(writing, kind, name, whole, digest_of=digest(canonical_json(whole)))
     return is_new
 
 
-def delete_host(connection: sa.Connection, name: str) -> bool:
+def delete_host(writing: Writing, name: str) -> bool:
     """Forget a host; return whether it was registered."""
-    return connection.execute(sa.delete(schema.host).where(schema.host.c.name == name)).rowcount > 0
+    deleted = writing.connection.execute(sa.delete(schema.host).where(schema.host.c.name == name))
+    if deleted.rowcount:
+        change.record(writing, ChangeKind.HOST_FORGOTTEN, name, {})
+    return deleted.rowcount > 0
 
 
 def labels_of(connection: sa.Connection, names: Iterable[str]) -> dict[str, dict[str, str]]:

@@ -84,14 +84,21 @@ def release_draft(connection: sa.Connection, name: ReleaseName) -> Row | None:
 
 
 def profile(connection: sa.Connection, name: str) -> Row | None:
-    """Return a profile: id, name, extends, description, state (None: published)."""
+    """Return a profile: id, name, extends, description, state (None: published), digest."""
     table, parent, state = schema.profile, schema.profile.alias("parent"), schema.profile_state
     query = (
-        sa.select(table.c.id, table.c.name, parent.c.name.label("extends"), table.c.description, state.c.state)
+        sa.select(
+            table.c.id,
+            table.c.name,
+            parent.c.name.label("extends"),
+            table.c.description,
+            state.c.state,
+            schema.profile_digest.c.digest,
+        )
         .select_from(
-            table.outerjoin(parent, parent.c.id == table.c.extends_id).outerjoin(
-                state, state.c.profile_id == table.c.id
-            )
+            table.join(schema.profile_digest)
+            .outerjoin(parent, parent.c.id == table.c.extends_id)
+            .outerjoin(state, state.c.profile_id == table.c.id)
         )
         .where(table.c.name == name)
     )
@@ -209,11 +216,11 @@ def profiles(
 ) -> Page:
     """Return profiles in these states by name; filters: vendor, model (that it names or inherits).
 
-    Columns: name, extends, state, model_count.
+    Columns: name, extends, state, digest (None: a draft), model_count.
     """
     listed = sa.union_all(*_by_states(states, _published_profiles(filters), _profile_drafts(connection, filters)))
     each = listed.subquery("listed").c
-    query = sa.select(each.name, each.extends, each.state, each.models).where(each.state.in_(states))
+    query = sa.select(each.name, each.extends, each.state, each.digest, each.models).where(each.state.in_(states))
     return _page(connection, query, [each.name], after, limit)
 
 
@@ -224,11 +231,12 @@ def _published_profiles(filters: Mapping[str, str | None]) -> Query:
         profile.c.name.label("name"),
         parent.c.name.label("extends"),
         sa.func.coalesce(schema.profile_state.c.state, State.PUBLISHED.value).label("state"),
+        schema.profile_digest.c.digest,
         count.label("models"),
     ).select_from(
-        profile.outerjoin(parent, parent.c.id == profile.c.extends_id).outerjoin(
-            schema.profile_state, schema.profile_state.c.profile_id == profile.c.id
-        )
+        profile.join(schema.profile_digest)
+        .outerjoin(parent, parent.c.id == profile.c.extends_id)
+        .outerjoin(schema.profile_state, schema.profile_state.c.profile_id == profile.c.id)
     )
     if (name := filters.get("vendor")) is not None:
         query = query.join(schema.vendor, schema.vendor.c.id == profile.c.vendor_id).where(schema.vendor.c.name == name)
@@ -240,7 +248,8 @@ def _published_profiles(filters: Mapping[str, str | None]) -> Query:
 def _profile_drafts(connection: sa.Connection, filters: Mapping[str, str | None]) -> Query:
     draft = schema.profile_draft
     state = sa.literal(State.DRAFT.value).label("state")
-    query = sa.select(draft.c.name, draft.c.extends, state, draft.c.model_count.label("models"))
+    no_digest = sa.cast(sa.null(), sa.Text).label("digest")
+    query = sa.select(draft.c.name, draft.c.extends, state, no_digest, draft.c.model_count.label("models"))
     if (name := filters.get("vendor")) is not None:
         query = query.where(draft.c.name.startswith(f"{name}/", autoescape=True))
     if (name := filters.get("model")) is not None:
@@ -311,3 +320,21 @@ def releases_with_sets(connection: sa.Connection, digests: Sequence[str]) -> dic
     for digest, name, version in rows:
         found[digest].append(f"{name}@{version}")
     return found
+
+
+def tokens(connection: sa.Connection, after: Key | None, limit: int) -> Page:
+    """Return tokens in the order created: all that is known of them but the hash of the secret."""
+    table = schema.token
+    keys = [table.c.created_at, table.c.id]
+    query = sa.select(*keys, *(each for each in table.c if each.name not in {"created_at", "id", "secret_hash"}))
+    return _page(connection, query, keys, after, limit)
+
+
+def mirrors(connection: sa.Connection) -> Sequence[Row]:
+    """Return the registries that are mirrored into this one: registry, url, seq, at."""
+    return connection.execute(sa.select(schema.mirror).order_by(schema.mirror.c.registry)).all()
+
+
+def mirror(connection: sa.Connection, registry: str) -> Row | None:
+    """Return how far a registry is mirrored into this one: registry, url, seq, at."""
+    return connection.execute(sa.select(schema.mirror).where(schema.mirror.c.registry == registry)).first()

@@ -75,15 +75,16 @@ def _stored_set(document: str) -> VariableSet:
 
 def variable_sets(connection: sa.Connection, digests: Iterable[str]) -> dict[str, VariableSet]:
     """Return the variable sets of these digests."""
-    return {key: _stored_set(each) for key, each in _documents(connection, schema.variable_set, digests)}
+    return {key: _stored_set(each) for key, each in documents(connection, schema.variable_set, digests)}
 
 
 def profile_values(connection: sa.Connection, digests: Iterable[str]) -> dict[str, Values]:
     """Return the profile values of these digests."""
-    return {key: json.loads(each) for key, each in _documents(connection, schema.profile_values, digests)}
+    return {key: json.loads(each) for key, each in documents(connection, schema.profile_values, digests)}
 
 
-def _documents(connection: sa.Connection, table: sa.Table, digests: Iterable[str]) -> Iterator[tuple[str, str]]:
+def documents(connection: sa.Connection, table: sa.Table, digests: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Iterate over the digests that a table has, each with its canonical JSON."""
     for batch in batches(digests):
         rows = connection.execute(sa.select(table.c.digest, table.c.document).where(table.c.digest.in_(batch)))
         yield from ((row.digest, row.document) for row in rows)

@@ -79,6 +79,13 @@ class OwnValues:
         elif published != stated:
             at.fault(FaultCode.ENTRY_CHANGED, "is published with other values")
 
+    def document(self) -> Mapping[str, Mapping[str, Mapping[str, str]]]:
+        """Return what is new as a change records it, the values by their digests."""
+        own: dict[str, dict[str, str]] = {}
+        for each in self._new:
+            own.setdefault(each.profile, {})[each.model] = each.digest
+        return {"own_values": own} if own else {}
+
     def store(self, connection: sa.Connection, release_id: int) -> int:
         """Store what is new; return how much that is."""
         documents = {each.digest: each.document for each in self._new}

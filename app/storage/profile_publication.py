@@ -3,10 +3,12 @@
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
 from app.domain.canonical import canonical_json, digest
+from app.domain.change import ChangeKind
 from app.domain.document import FaultCode, Place
 from app.domain.model import Model
 from app.domain.name import ReleaseName, vendor_of
@@ -16,7 +18,8 @@ from app.domain.state import State
 from app.domain.value import shown
 from app.domain.variable_set import VariableSet
 from app.domain.verdict import problems_accepting
-from app.storage import lookup, schema, state
+from app.storage import change, lookup, schema, state
+from app.storage.database import Writing
 from app.storage.outcome import NotAccepted, Outcome, UnknownVendorError
 
 _PROBLEMS_SHOWN = 3
@@ -124,6 +127,57 @@ class ProfilePublication:
                 reasons = _shown([problem for each in refused for problem in each.problems])
                 at.fault(FaultCode.PROFILE_NOT_ACCEPTED, f"the release accepts no model of {name}: {reasons}")
             outcome.not_accepted += refused
+
+    def listing(self, newly_listed: Sequence[str] | None) -> Mapping[str, Any]:
+        """Return what a release's list gains as a change records it: names, and what is new of profiles themselves.
+
+        newly_listed: the names, None if the list stays as it is.
+        """
+        own = {name: self._document(name) for name in self._changed()}
+        names = [name for name in newly_listed or () if name not in own]
+        return {"profiles": [*names, *own.values()]} if own or newly_listed is not None else {}
+
+    def record(self, writing: Writing) -> None:
+        """Record what was added, a change for each profile."""
+        for name in self._changed():
+            is_new = name not in self._standing
+            profile_id = lookup.ids(self._connection, schema.profile, [name])[name]
+            entries = {
+                model: [own, resolved]
+                for model, (own, resolved) in lookup.profile_entries(self._connection, profile_id).items()
+            }
+            document = self._document(name)
+            whole = {"profile": name, "extends": document.get("extends"), "entries": entries}
+            digest_now = digest(canonical_json(whole))
+            lookup.put(self._connection, schema.profile_digest.c.profile_id, profile_id, {"digest": digest_now})
+            added = {"profiles": int(is_new), "profile_models": len(document["values"])}
+            change.record(
+                writing,
+                ChangeKind.PROFILE_PUBLISHED if is_new else ChangeKind.PROFILE_EXTENDED,
+                name,
+                # What a release brings is recorded with the release.
+                None if self._release else document,
+                digest_of=digest_now,
+                models=document["values"],
+                detail={"added": {what: count for what, count in added.items() if count}},
+            )
+            profile = self._new[name][0]
+            if is_new and profile.state not in {None, State.DRAFT, State.PUBLISHED}:
+                state.set_profile_state(writing, name, profile.state)
+
+    def _changed(self) -> list[str]:
+        """Return the profiles that are new or gain a model."""
+        return [name for name, (_, entries) in self._new.items() if entries or name not in self._standing]
+
+    def _document(self, name: str) -> dict[str, Any]:
+        """Return what is new of a profile as a change records it, the values by their digests."""
+        profile, entries = self._new[name]
+        document: dict[str, Any] = {"name": name, "values": {model: each.own for model, each in entries.items()}}
+        if profile.extends is not None:
+            document["extends"] = profile.extends
+        if profile.description is not None and name not in self._standing:
+            document["description"] = profile.description
+        return document
 
     def store(self, outcome: Outcome) -> None:
         """Store the profiles that were checked."""
@@ -358,10 +412,7 @@ class ProfilePublication:
                 "extends_id": parents.get(profile.extends or ""),
                 "description": profile.description,
             }
-            inserted = sa.insert(schema.profile).values(row).returning(schema.profile.c.id)
-            profile_id = self._connection.execute(inserted).scalar_one()
-            if profile.state not in {None, State.DRAFT, State.PUBLISHED}:
-                state.set_profile_state(self._connection, profile_id, profile.state)
+            self._connection.execute(sa.insert(schema.profile).values(row))
             state.delete_profile_draft(self._connection, name)
             outcome.added.profiles += 1
 

@@ -1,13 +1,14 @@
 """Publishing: what is published never changes, more may be added; one transaction or nothing."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
 
 from app.domain.canonical import canonical_json, digest
+from app.domain.change import ChangeKind
 from app.domain.document import FaultCode, Place
 from app.domain.evolution import Evolution, EvolutionError
 from app.domain.model import Model, Statement
@@ -16,23 +17,26 @@ from app.domain.profile import ProfileDocument
 from app.domain.release import ReleaseDocument
 from app.domain.state import State
 from app.domain.variable_set import VariableSet
-from app.storage import evolution, lookup, schema, state
+from app.storage import change, evolution, lookup, schema, state
+from app.storage.database import Writing
 from app.storage.outcome import Added, Outcome, UnknownVendorError, refuse_faults
 from app.storage.own_values import OwnValues
 from app.storage.own_values import of_release as stored_own_values
 from app.storage.profile_publication import ProfilePublication, PublishedRelease
 
 
-def publish_vendor(connection: sa.Connection, name: str, title: str | None, url: str | None) -> Outcome:
+def publish_vendor(writing: Writing, name: str, title: str | None, url: str | None) -> Outcome:
     """Register a vendor; its title and URL may be added later, not changed.
 
     Raises ConflictError.
     """
+    connection = writing.connection
     at, outcome, vendor = Place(), Outcome(), schema.vendor
     standing = connection.execute(sa.select(vendor).where(vendor.c.name == name)).first()
     if standing is None:
         connection.execute(sa.insert(vendor), {"name": name, "title": title, "url": url})
         outcome.added.vendors = 1
+        change.record(writing, ChangeKind.VENDOR_REGISTERED, name, {"name": title, "url": url})
     else:
         gained = {}
         for field, before, after in (("title", standing.title, title), ("url", standing.url, url)):
@@ -45,51 +49,51 @@ def publish_vendor(connection: sa.Connection, name: str, title: str | None, url:
         if gained:
             connection.execute(sa.update(vendor).where(vendor.c.id == standing.id), gained)
             outcome.added.vendors = 1
+            change.record(writing, ChangeKind.VENDOR_COMPLETED, name, {"name": title, "url": url})
     return _finish(connection, outcome)
 
 
-def publish_profile(connection: sa.Connection, document: ProfileDocument, at: Place) -> Outcome:
+def publish_profile(writing: Writing, document: ProfileDocument, at: Place) -> Outcome:
     """Publish a profile, or add models to it that it did not name. A draft of it is no more.
 
     Raises UnknownVendorError, ConflictError, InvalidDocumentError.
     """
-    outcome = Outcome()
+    connection, outcome = writing.connection, Outcome()
     _vendor_id(connection, vendor_of(document.name))
     publication = ProfilePublication(connection, {}, None)
     publication.check([(document, at)])
     refuse_faults(at)
     publication.store(outcome)
+    publication.record(writing)
     return _finish(connection, outcome)
 
 
-def draft_profile(
-    connection: sa.Connection, document: ProfileDocument, at: Place, written: Mapping[str, Any]
-) -> Outcome:
+def draft_profile(writing: Writing, document: ProfileDocument, at: Place, written: Mapping[str, Any]) -> Outcome:
     """Keep a profile as a draft, which has to be fit to be published; written: its document.
 
     Raises what publishing it would.
     """
-    if lookup.ids(connection, schema.profile, [document.name]):
+    if lookup.ids(writing.connection, schema.profile, [document.name]):
         _fault_published(at)
-    with connection.begin_nested() as trial:
-        publish_profile(connection, document, at)
+    with writing.connection.begin_nested() as trial:
+        publish_profile(replace(writing), document, at)
         trial.rollback()
-    return Outcome(Added(drafts=int(state.put_profile_draft(connection, document, written))))
+    return Outcome(Added(drafts=int(state.put_profile_draft(writing, document, written))))
 
 
 def draft_release(
-    connection: sa.Connection, name: ReleaseName, document: ReleaseDocument, at: Place, written: Mapping[str, Any]
+    writing: Writing, name: ReleaseName, document: ReleaseDocument, at: Place, written: Mapping[str, Any]
 ) -> Outcome:
     """Keep a release as a draft, which has to be fit to be published; written: its document.
 
     The evolution gate waits until it is. Raises what publishing it would.
     """
-    if lookup.release_id(connection, name.implementation, name.version) is not None:
+    if lookup.release_id(writing.connection, name.implementation, name.version) is not None:
         _fault_published(at)
-    with connection.begin_nested() as trial:
-        tried = publish_release(connection, name, document, at, Gate(is_open=True))
+    with writing.connection.begin_nested() as trial:
+        tried = publish_release(replace(writing), name, document, at, Gate(is_open=True))
         trial.rollback()
-    added = Added(drafts=int(state.put_release_draft(connection, name, document, written)))
+    added = Added(drafts=int(state.put_release_draft(writing, name, document, written)))
     return Outcome(added, tried.not_accepted)
 
 
@@ -111,14 +115,14 @@ class Gate:
 
 
 def publish_release(
-    connection: sa.Connection, name: ReleaseName, document: ReleaseDocument, at: Place, gate: Gate = Gate()
+    writing: Writing, name: ReleaseName, document: ReleaseDocument, at: Place, gate: Gate = Gate()
 ) -> Outcome:
     """Publish a release with the profiles that it lists, or add models and listed profiles to it. A draft is no more.
 
     Raises UnknownVendorError, ConflictError, InvalidDocumentError, and EvolutionError where it breaks what earlier
     releases gave; all faults of the document are reported at once.
     """
-    outcome = Outcome()
+    connection, outcome = writing.connection, Outcome()
     vendor_id = _vendor_id(connection, name.vendor)
     release_id = lookup.release_id(connection, name.implementation, name.version)
     is_new = release_id is None
@@ -159,42 +163,62 @@ def publish_release(
     new = {model: each for model, each in document.sets.items() if model not in standing}
     _store_sets(connection, release_id, model_ids, new, outcome)
     profiles.store(outcome)
-    if document.profiles is not None:
-        _store_list(connection, release_id, names, outcome)
+    newly_listed = _store_list(connection, release_id, names, outcome) if document.profiles is not None else None
     outcome.added.own_values = own_values.store(connection, release_id)
     if outcome.added:
-        _store_digest(connection, release_id, name)
+        added: dict[str, Any] = {
+            "models": {model: each.digest for model, each in new.items()},
+            **profiles.listing(newly_listed),
+            **own_values.document(),
+            **({"description": document.description} if is_new and document.description is not None else {}),
+        }
+        digest_now = _store_digest(connection, release_id, name)
+        _record_release(writing, name, added, outcome, digest_now)
+        profiles.record(writing)
     if is_new and document.state not in {None, State.DRAFT, State.PUBLISHED}:
-        state.set_release_state(connection, release_id, document.state)
+        state.set_release_state(writing, name, document.state)
     state.delete_release_draft(connection, name)
     if (new or is_new) and not gate.is_open:
-        _pass_gate(connection, name, release_id, new, outcome, gate)
+        _pass_gate(writing, name, release_id, standing.keys(), new, outcome, gate)
     return _finish(connection, outcome)
 
 
-def _pass_gate(
-    connection: sa.Connection,
+def _record_release(
+    writing: Writing, name: ReleaseName, stated: Mapping[str, Any], outcome: Outcome, digest_now: str
+) -> None:
+    kind = ChangeKind.RELEASE_PUBLISHED if outcome.added.releases else ChangeKind.RELEASE_EXTENDED
+    added = {what: count for what, count in outcome.added.counts().items() if count}
+    models = {*stated["models"], *(model for own in stated.get("own_values", {}).values() for model in own)}
+    change.record(writing, kind, str(name), stated, digest_of=digest_now, models=models, detail={"added": added})
+
+
+def _pass_gate(  # noqa: PLR0917 (what a publication knows)
+    writing: Writing,
     name: ReleaseName,
     release_id: int,
+    standing: Collection[str],
     new: Mapping[str, VariableSet],
     outcome: Outcome,
     gate: Gate,
 ) -> None:
+    connection = writing.connection
     sets = {each.digest: each for each in new.values()}
     passed = {
         (each["profile"], each["model"], each["refused_by"])
         for override in evolution.overrides(connection, release_id)
         for each in override.broken
     }
+    # What stood before has passed, and what is said of a model that is new here nobody has looked at yet.
+    models = None if gate.whole else new.keys()
     broken = [
         each
-        for each in evolution.broken_by(connection, name, None if gate.whole else new.keys(), sets)
-        if (each.profile, each.model, each.refused_by) not in passed
+        for each in evolution.broken_by(connection, name, models, sets, set(standing) - new.keys())
+        if each.model in new or (each.profile, each.model, each.refused_by) not in passed
     ]
     if broken and gate.override is None:
         raise EvolutionError(str(name), broken)
     if broken and gate.override is not None:
-        evolution.keep_override(connection, release_id, gate.override, broken)
+        evolution.keep_override(writing, name, release_id, gate.override, broken)
         outcome.overridden = broken
 
 
@@ -273,16 +297,20 @@ def _implementation_id(connection: sa.Connection, name: str, vendor_id: int) -> 
     return found[name]
 
 
-def set_evolution(connection: sa.Connection, implementation: str, wanted: Evolution) -> bool:
+def set_evolution(writing: Writing, implementation: str, wanted: Evolution) -> bool:
     """Set what the releases of an implementation are held to; return whether that, or the implementation, is new.
 
     Raises UnknownVendorError.
     """
+    connection = writing.connection
     vendor_id = _vendor_id(connection, vendor_of(implementation))
     is_new = not lookup.ids(connection, schema.implementation, [implementation])
-    return (
-        evolution.set_evolution(connection, _implementation_id(connection, implementation, vendor_id), wanted) or is_new
-    )
+    implementation_id = _implementation_id(connection, implementation, vendor_id)
+    has_changed = evolution.set_evolution(connection, implementation_id, wanted) or is_new
+    if has_changed:
+        document = {"evolution": wanted.mode.value, "transitive": wanted.transitive}
+        change.record(writing, ChangeKind.EVOLUTION_SET, implementation, document, detail=document)
+    return has_changed
 
 
 def _store_models(connection: sa.Connection, vendor_id: int, names: set[str], outcome: Outcome) -> None:
@@ -341,7 +369,10 @@ def _store_sets(
     outcome.added.release_models = len(sets)
 
 
-def _store_list(connection: sa.Connection, release_id: int, names: Sequence[str], outcome: Outcome) -> None:
+def _store_list(
+    connection: sa.Connection, release_id: int, names: Sequence[str], outcome: Outcome
+) -> Sequence[str] | None:
+    """Put profiles on a release's list; return those that were not on it, None if there was nothing to do."""
     standing = lookup.listed_profiles(connection, release_id)
     if standing is None:
         connection.execute(sa.insert(schema.profile_list), {"release_id": release_id})
@@ -352,9 +383,10 @@ def _store_list(connection: sa.Connection, release_id: int, names: Sequence[str]
         rows = [{"release_id": release_id, "profile_id": profile_ids[name]} for name in sorted(new)]
         connection.execute(sa.insert(schema.release_profile), rows)
     outcome.added.listed_profiles = len(new)
+    return [name for name in names if name in new] if new or standing is None else None
 
 
-def _store_digest(connection: sa.Connection, release_id: int, name: ReleaseName) -> None:
+def _store_digest(connection: sa.Connection, release_id: int, name: ReleaseName) -> str:
     listed = lookup.listed_profiles(connection, release_id)
     whole = {
         "release": str(name),
@@ -362,8 +394,6 @@ def _store_digest(connection: sa.Connection, release_id: int, name: ReleaseName)
         "profiles": None if listed is None else sorted(listed),
         **({"own_values": own_values} if (own_values := stored_own_values(connection, release_id)) else {}),
     }
-    row = {"digest": digest(canonical_json(whole))}
-    table = schema.release_digest
-    updated = connection.execute(sa.update(table).where(table.c.release_id == release_id).values(row))
-    if updated.rowcount == 0:
-        connection.execute(sa.insert(table), {**row, "release_id": release_id})
+    digest_now = digest(canonical_json(whole))
+    lookup.put(connection, schema.release_digest.c.release_id, release_id, {"digest": digest_now})
+    return digest_now

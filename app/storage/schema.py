@@ -159,11 +159,17 @@ release_own_values = Table(
     ForeignKeyConstraint(["release_id", "profile_id"], ["release_profile.release_id", "release_profile.profile_id"]),
 )
 
-# What is derived from a release as it stands, renewed with every addition.
+# What is derived from a release or a profile as it stands, renewed with every addition.
 release_digest = Table(
     "release_digest",
     metadata,
     Column("release_id", ForeignKey("release.id"), primary_key=True, autoincrement=False),
+    Column("digest", Text, nullable=False),
+)
+profile_digest = Table(
+    "profile_digest",
+    metadata,
+    Column("profile_id", ForeignKey("profile.id"), primary_key=True, autoincrement=False),
     Column("digest", Text, nullable=False),
 )
 
@@ -240,6 +246,71 @@ host_label = Table(
     Column("value", Name, nullable=False),
     PrimaryKeyConstraint("host_id", "name"),
     Index("ix_host_label_name_value", "name", "value"),
+)
+
+# What happened, in the same transaction as it did. The feed is what has a seq, without gaps; the audit is all of it.
+change = Table(
+    "change",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("seq", Integer, unique=True),
+    Column("part_of", Integer),  # the seq of the first change of the same transaction
+    Column("at", Text, nullable=False),  # ISO 8601, UTC
+    Column("by", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("name", Name, nullable=False),
+    Column("vendor", Name),
+    Column("digest", Text),
+    Column("detail", Text, nullable=False),  # JSON
+    Column("document_digest", Text),
+    Index("ix_change_vendor_seq", "vendor", "seq"),
+)
+
+# What was added, so that it can be added elsewhere: canonical JSON, in which content stands by its digest.
+change_document = Table(
+    "change_document",
+    metadata,
+    Column("seq", ForeignKey("change.seq"), primary_key=True, autoincrement=False),
+    Column("document", Text, nullable=False),
+)
+change_model = Table(
+    "change_model",
+    metadata,
+    Column("model_id", ForeignKey("model.id"), nullable=False),
+    Column("seq", ForeignKey("change.seq"), nullable=False),
+    PrimaryKeyConstraint("model_id", "seq"),
+)
+
+# Which registry this is; and how far others are mirrored into it.
+identity = Table(
+    "identity",
+    metadata,
+    Column("id", Integer, CheckConstraint("id = 1", name="single_row"), primary_key=True, autoincrement=False),
+    Column("registry", Text, nullable=False),
+)
+mirror = Table(
+    "mirror",
+    metadata,
+    Column("registry", Name, primary_key=True),
+    Column("url", Text, nullable=False),
+    Column("seq", Integer, nullable=False),
+    Column("at", Text, nullable=False),  # ISO 8601, UTC
+)
+
+# What opens the registry to somebody; the secret itself is nowhere.
+token = Table(
+    "token",
+    metadata,
+    Column("id", Name, primary_key=True),
+    Column("secret_hash", Text, nullable=False, unique=True),
+    Column("name", Text, nullable=False),
+    Column("role", Text, CheckConstraint("role IN ('admin', 'publisher', 'reader')", name="role"), nullable=False),
+    Column("vendor", Name),
+    Column("created_at", Text, nullable=False),  # ISO 8601, UTC, like the following
+    Column("created_by", Text, nullable=False),
+    Column("expires_at", Text),
+    Column("revoked_at", Text),
+    Column("last_used_at", Text),
 )
 
 # How often anything was added: what is read is current while this number stands.

@@ -1,39 +1,55 @@
 """The states of profiles and releases, and drafts."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import sqlalchemy as sa
 
 from app.domain.canonical import canonical_json, digest
+from app.domain.change import ChangeKind
 from app.domain.document import FaultCode, Place
 from app.domain.name import ReleaseName
 from app.domain.profile import ProfileDocument
 from app.domain.release import ReleaseDocument
 from app.domain.state import State
-from app.storage import lookup, schema
+from app.storage import change, lookup, schema
+from app.storage.database import Writing
 from app.storage.outcome import ConflictError
 
 
-def set_release_state(connection: sa.Connection, release_id: int, state: State) -> bool:
-    """Give a release a state; return whether that is another one. Raises ConflictError."""
+def set_release_state(writing: Writing, name: ReleaseName, state: State) -> State:
+    """Give a release that is published a state; return the one before. Raises ConflictError."""
+    connection = writing.connection
+    release_id = lookup.release_id(connection, name.implementation, name.version)
+    if release_id is None:
+        raise KeyError(str(name))
     standing = lookup.release_state(connection, release_id)
-    if not _is_another(standing, state):
-        return False
-    lookup.put(connection, schema.release_state.c.release_id, release_id, {"state": state.value})
-    lookup.count_revision(connection)
-    return True
+    if _is_another(standing, state):
+        lookup.put(connection, schema.release_state.c.release_id, release_id, {"state": state.value})
+        models = lookup.release_models(connection, release_id)
+        _record(writing, ChangeKind.RELEASE_STATE_CHANGED, str(name), standing, state, models)
+    return standing
 
 
-def set_profile_state(connection: sa.Connection, profile_id: int, state: State) -> bool:
-    """Give a profile a state; return whether that is another one. Raises ConflictError."""
+def set_profile_state(writing: Writing, name: str, state: State) -> State:
+    """Give a profile that is published a state; return the one before. Raises ConflictError."""
+    connection = writing.connection
+    profile_id = lookup.ids(connection, schema.profile, [name])[name]
     standing = lookup.profile_state(connection, profile_id)
-    if not _is_another(standing, state):
-        return False
-    lookup.put(connection, schema.profile_state.c.profile_id, profile_id, {"state": state.value})
-    lookup.count_revision(connection)
-    return True
+    if _is_another(standing, state):
+        lookup.put(connection, schema.profile_state.c.profile_id, profile_id, {"state": state.value})
+        models = lookup.resolved_entries(connection, [profile_id])[profile_id]
+        _record(writing, ChangeKind.PROFILE_STATE_CHANGED, name, standing, state, models)
+    return standing
+
+
+def _record(
+    writing: Writing, kind: ChangeKind, name: str, standing: State, state: State, models: Iterable[str]
+) -> None:
+    detail = {"before": standing.value, "state": state.value}
+    change.record(writing, kind, name, {"state": state.value}, models=models, detail=detail)
+    lookup.count_revision(writing.connection)
 
 
 def _is_another(standing: State, state: State) -> bool:
@@ -51,9 +67,7 @@ def check_state_asked(asked: State | None, standing: State, at: Place) -> None:
         (at / "state").fault(FaultCode.ENTRY_CHANGED, message)
 
 
-def put_release_draft(
-    connection: sa.Connection, name: ReleaseName, read: ReleaseDocument, document: Mapping[str, Any]
-) -> bool:
+def put_release_draft(writing: Writing, name: ReleaseName, read: ReleaseDocument, document: Mapping[str, Any]) -> bool:
     """Keep the draft of a release in the place of any before; return whether there was none."""
     sets = {model: each.digest for model, each in read.sets.items()}
     row = {
@@ -63,16 +77,19 @@ def put_release_draft(
         "document": json.dumps(document),
     }
     table = schema.release_draft
-    is_new = not delete_release_draft(connection, name)
-    connection.execute(sa.insert(table), {**row, "implementation": name.implementation, "version": name.version})
+    is_new = not delete_release_draft(writing.connection, name)
+    named = {"implementation": name.implementation, "version": name.version}
+    writing.connection.execute(sa.insert(table), {**row, **named})
+    change.record(writing, ChangeKind.DRAFT_KEPT, str(name))
     return is_new
 
 
-def put_profile_draft(connection: sa.Connection, read: ProfileDocument, document: Mapping[str, Any]) -> bool:
+def put_profile_draft(writing: Writing, read: ProfileDocument, document: Mapping[str, Any]) -> bool:
     """Keep the draft of a profile in the place of any before; return whether there was none."""
-    is_new = not delete_profile_draft(connection, read.name)
+    is_new = not delete_profile_draft(writing.connection, read.name)
     row = {"extends": read.extends, "model_count": len(read.values), "document": json.dumps(document)}
-    connection.execute(sa.insert(schema.profile_draft), {**row, "name": read.name})
+    writing.connection.execute(sa.insert(schema.profile_draft), {**row, "name": read.name})
+    change.record(writing, ChangeKind.DRAFT_KEPT, read.name)
     return is_new
 
 
@@ -110,3 +127,19 @@ def delete_profile_draft(connection: sa.Connection, name: str) -> bool:
     """Delete the draft of a profile; return whether there was one."""
     table = schema.profile_draft
     return connection.execute(sa.delete(table).where(table.c.name == name)).rowcount > 0
+
+
+def discard_release_draft(writing: Writing, name: ReleaseName) -> bool:
+    """Delete the draft of a release because somebody wants it gone; return whether there was one."""
+    was_there = delete_release_draft(writing.connection, name)
+    if was_there:
+        change.record(writing, ChangeKind.DRAFT_DELETED, str(name))
+    return was_there
+
+
+def discard_profile_draft(writing: Writing, name: str) -> bool:
+    """Delete the draft of a profile because somebody wants it gone; return whether there was one."""
+    was_there = delete_profile_draft(writing.connection, name)
+    if was_there:
+        change.record(writing, ChangeKind.DRAFT_DELETED, name)
+    return was_there

@@ -148,3 +148,20 @@ def test_only_so_much_of_what_breaks_is_told(published: TestClient, monkeypatch:
     assert (len(passed["overridden"]), passed["overridden_count"]) == (1, 2)
     (override,) = published.get(f"/releases/{TWO}").json()["overrides"]
     assert (len(override["broken"]), override["broken_count"]) == (1, 2)
+
+
+def test_what_was_passed_while_a_model_was_missing_is_asked_again_when_it_comes(published: TestClient) -> None:
+    gone = published.put(f"/releases/{TWO}", json={"models": {}}, params={"override": "not built yet"})
+    assert gone.status_code == 201
+    worse = {"models": {NIC: {"variables": {"num-queues": FEWER}}}}
+    problem(published.put(f"/releases/{TWO}", json=worse), 409, "evolution-gate")
+    added = {"model": NIC, "implementation": FIRMWARE, "version": "1.10", "variables": {"num-queues": FEWER}}
+    problem(published.post("/variable-sets", json=added), 409, "evolution-gate")
+
+
+def test_an_addition_is_not_refused_for_what_stood_before(published: TestClient) -> None:
+    assert put(published, TWO, FEWER, override="the chip has four queues").status_code == 201
+    late = {"name": "vendor-a.com/late", "values": {NIC: {"num-queues": 7}}}
+    assert published.post("/profiles", json=late).status_code == 201
+    more: dict[str, Any] = {"vendor-a.com/more": {"variables": {}}}
+    assert published.put(f"/releases/{TWO}", json={"models": more}).status_code == 201

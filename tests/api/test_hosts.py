@@ -244,3 +244,22 @@ def test_a_dry_run_of_a_change_of_state_keeps_nobody_waiting(
     answer = operated.patch(f"/releases/{NEW}", json={"state": "retired"}, params={"dry_run": True})
     assert (answer.status_code, written) == (200, [201])
     assert operated.get(f"/releases/{NEW}").json()["state"] == "published"
+
+
+def test_what_a_host_restricts_may_stay_whatever_is_published_since(operated: TestClient) -> None:
+    later = "vendor-a.com/later"
+    document = {"releases": [NEW], "restrict": {later: {"mode": ["fast"]}}}
+    assert operated.put("/hosts/host-6", json=document).json()["unknown_models"] == [later]
+    publish(operated, f"{FIRMWARE}@3", {"mode": {"type": "int", "init_value": 1}}, model=later, profiles=[])
+    assert operated.put("/hosts/host-6", json=document).status_code == 200
+    problem(operated.put("/hosts/host-7", json=document), 422, "invalid")
+
+
+def test_an_empty_restriction_restricts_nothing(operated: TestClient) -> None:
+    device = {"model": NIC, "release": NEW, "values": {"feature": True}}
+    hosts = [{"id": "plain", "releases": [OLD]}, {"id": "empty", "releases": [OLD], "restrict": {NIC: {}}}]
+    for order in (hosts, hosts[::-1]):
+        results = operated.post("/compatibility", json={"devices": [device], "destinations": order}).json()["results"]
+        assert {each["devices"][0]["problems"][0]["message"] for each in results} == {
+            f"the source has feature=on, but {OLD} has no variable feature: it would have to be off (off)"
+        }

@@ -41,7 +41,10 @@ def documented(database_url: str) -> Any:
 
 
 @pytest.mark.parametrize(("path", "method"), _OPERATIONS)
-def test_any_request_gets_a_documented_answer(documented: Any, path: str, method: str) -> None:
+def test_any_request_gets_a_documented_answer(
+    documented: Any, path: str, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.api.changes._SECOND", 0.0)
     operation = documented[path][method]
 
     @given(case=operation.as_strategy())
@@ -73,10 +76,12 @@ _ORDER = [
     ("/profiles/{name}", "/profiles/vendor-a.com/my-nic-2025"),
     ("/implementations/{implementation}", "/implementations/vendor-a.com/my-nic-firmware"),
     ("/hosts/{host}", "/hosts/host-17"),
+    ("/tokens", "/tokens"),
+    ("/mirrors/{registry}/changes", "/mirrors/another-registry/changes"),
     ("/baseline", "/baseline"),
     ("/compatibility", "/compatibility"),
 ]
-_QUESTIONS = {"/compatibility", "/baseline"}
+_QUESTIONS = {"/compatibility", "/baseline", "/mirrors/{registry}/changes"}
 
 
 def test_the_examples_are_true(registry: TestClient) -> None:

@@ -60,7 +60,7 @@ def run(service: TestClient, monkeypatch: pytest.MonkeyPatch) -> Run:
     real = httpx.Client
 
     def connected(**options: object) -> httpx.Client:
-        return real(**{**options, "transport": _ToApp(service)})  # type: ignore[arg-type]
+        return real(**{**options, "transport": options.get("transport") or _ToApp(service)})  # type: ignore[arg-type]
 
     monkeypatch.setattr(httpx, "Client", connected)
 

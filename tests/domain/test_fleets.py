@@ -5,7 +5,7 @@ from app.domain.matrix import MAX_PROBLEMS, matrix
 from app.domain.question import Destination
 from app.domain.state import State
 from app.domain.summary import summed_up
-from app.domain.verdict import Policy
+from app.domain.verdict import Device, Policy
 from tests.domain.world import NIC, World, device, variable
 
 ONE, TWO, THREE = (f"vendor-a.com/fw@{version}" for version in (1, 2, 3))
@@ -119,6 +119,26 @@ def test_the_impact_where_another_release_of_the_host_allows_less() -> None:
         assert release
         flipped[name] = impact.of_release(release, State.RETIRED, [], hosts, made.lookups()).hosts
     assert flipped == {"vendor-a.com/fw@1": (), "vendor-a.com/fw@2": ("both",)}
+
+
+def test_the_impact_where_only_this_release_lists_a_profile_that_it_does_not_accept_by_itself() -> None:
+    """A device with the profile may still go there: it has a value for what has no off value."""
+    nic = {NIC: {"q": QUEUES, "x": variable("int", 3)}}
+    made = World().publish(ONE, nic, profiles=[P]).publish(TWO, nic, profiles=[]).profile(P, {NIC: {"q": 8}})
+    release, profile = made.release(ONE), made.profile_named(P)
+    assert release
+    assert profile
+    both = Destination("both", (ONE, TWO))
+    going = Device(id="nic", model=NIC, release=ONE, profile=P, values={"x": 3})
+    assert made.answer([going], both, Policy.STRICT).compatible
+    assert impact.of_release(release, State.RETIRED, [profile], [both], made.lookups()).hosts == ("both",)
+
+
+def test_nothing_could_ever_go_where_nothing_can_be_migrated() -> None:
+    made = World().publish(ONE, {NIC: {"variables": {"q": QUEUES}, "migratable": False}})
+    release = made.release(ONE)
+    assert release
+    assert impact.of_release(release, State.RETIRED, [], [Destination("h", (ONE,))], made.lookups()).hosts == ()
 
 
 def test_the_impact_of_retiring_a_profile() -> None:

@@ -47,10 +47,17 @@ def test_under_a_machine_type_the_values_are_the_profiles() -> None:
     profile = Profile(MACHINE, {NET: {"queues": 8}})
     under = arguments(Form.QEMU, configuration, variables, profile=profile)
     assert under == ["-device", "virtio-net-pci,mac=52:54:00:12:34:56,mq=on"]
-    # Not so under one that the release does not list: it has no such machine type.
+    # Of one that the release does not list nobody knows what it makes: everything is told.
     other = replace(profile, name="qemu.org/pc-q35-99")
     without = arguments(Form.QEMU, configuration, variables, profile=other)
-    assert without == ["-device", "virtio-net-pci,mac=52:54:00:12:34:56,queues=8"]
+    assert without == ["-device", "virtio-net-pci,mac=52:54:00:12:34:56,mq=on,queues=8"]
+
+
+def test_what_a_profile_says_of_a_backend_variable_is_made_too() -> None:
+    variables = {"ioeventfd": variable("bool", True, False, scope="backend")}
+    profile = Profile(MACHINE, {NET: {"ioeventfd": False}})
+    told = arguments(Form.QEMU, {"ioeventfd": True}, variables, profile=profile)
+    assert told == ["-device", "virtio-net-pci,ioeventfd=on"]
 
 
 def test_what_a_release_makes_otherwise_than_the_profile_is_told() -> None:
@@ -75,6 +82,15 @@ def test_a_cpu_is_made_by_its_cpu_model() -> None:
     for unusable in (None, replace(profile, name=MACHINE), replace(profile, name=f"{CPU_MODEL}/EPYC-v9")):
         with pytest.raises(UnrenderableError, match="-cpu takes a CPU model"):
             arguments(Form.QEMU, configuration, features, CPU_MODEL, unusable)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("model-id", "Xeon (Skylake, IBRS)"), ("+aes", "x"), ("-aes", "x"), ("a,b", "x"), ("help", "x")]
+)
+def test_what_no_cpu_option_can_say_is_refused(name: str, value: str) -> None:
+    profile = Profile(f"{CPU_MODEL}/EPYC-v4", {CPU_MODEL: {}})
+    with pytest.raises(UnrenderableError, match="cannot set"):
+        arguments(Form.QEMU, {name: value}, {name: variable("str", "")}, CPU_MODEL, profile)
 
 
 def test_an_unsettable_variable_is_never_rendered_and_a_backend_one_is_no_migration_parameter() -> None:

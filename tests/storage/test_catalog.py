@@ -11,8 +11,8 @@ from tests.storage.test_schema import NIC, publish
 @pytest.fixture
 def filled(engine: sa.Engine) -> Catalog:
     """Return a catalog of a registry with one release."""
-    with database.writing(engine) as connection:
-        publish(connection)
+    with database.writing(engine, "a test") as writing:
+        publish(writing)
     return Catalog(engine)
 
 
@@ -21,8 +21,8 @@ def test_what_another_process_publishes_is_seen_within_a_second(
 ) -> None:
     assert catalog.FRESH_SECONDS < 1
     assert filled.standing().release("vendor-a.com/fw@2") is None
-    with database.writing(engine) as connection:
-        publish(connection, "2")
+    with database.writing(engine, "a test") as writing:
+        publish(writing, "2")
     monkeypatch.setattr(catalog, "FRESH_SECONDS", 0)
     assert filled.standing().release("vendor-a.com/fw@2") is not None
 
@@ -34,8 +34,8 @@ def test_a_question_sees_one_revision_throughout(filled: Catalog, engine: sa.Eng
         seen.append(standing.revision)
         release = standing.release("vendor-a.com/fw@1")
         if len(seen) == 1:
-            with database.writing(engine) as connection:
-                publish(connection, "2")
+            with database.writing(engine, "a test") as writing:
+                publish(writing, "2")
         assert standing.model(NIC) is not None
         return set(release.sets if release else ())
 

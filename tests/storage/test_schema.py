@@ -12,15 +12,16 @@ from app.domain.document import Place
 from app.domain.name import ReleaseName
 from app.domain.release import ReleaseDocument
 from app.storage import database, schema
+from app.storage.database import Writing
 from app.storage.outcome import Outcome
 from app.storage.publication import Gate, publish_release, publish_vendor
 
 NIC = "vendor-a.com/nic"
 
 
-def publish(connection: sa.Connection, version: str = "1", init: int = 4) -> Outcome:
+def publish(writing: Writing, version: str = "1", init: int = 4) -> Outcome:
     """Publish a release with a profile."""
-    publish_vendor(connection, "vendor-a.com", None, None)
+    publish_vendor(writing, "vendor-a.com", None, None)
     at = Place()
     queues = {"type": "int", "init_value": init, "off_value": 1}
     document = {
@@ -29,7 +30,7 @@ def publish(connection: sa.Connection, version: str = "1", init: int = 4) -> Out
         "own_values": {"vendor-a.com/p": {NIC: {"queues": 4}}},
     }
     read = ReleaseDocument.read(document, at)
-    return publish_release(connection, ReleaseName("vendor-a.com/fw", version), read, at)
+    return publish_release(writing, ReleaseName("vendor-a.com/fw", version), read, at)
 
 
 def test_the_migrations_make_the_schema(engine: sa.Engine) -> None:
@@ -54,24 +55,27 @@ _MAY_CHANGE = {
     schema.evolution,
     schema.host,
     schema.host_label,
+    schema.profile_digest,
+    schema.mirror,
+    schema.token,
 }
 _PUBLISHED = [table for table in schema.metadata.sorted_tables if table not in _MAY_CHANGE]
 
 
 @pytest.mark.parametrize("table", _PUBLISHED, ids=lambda table: table.name)
 def test_what_is_published_cannot_be_changed_or_deleted(engine: sa.Engine, table: sa.Table) -> None:
-    with database.writing(engine) as connection:
-        publish(connection)
+    with database.writing(engine, "a test") as writing:
+        publish(writing)
         at, name = Place(), ReleaseName("vendor-a.com/fw", "2")
-        publish_release(connection, name, ReleaseDocument.read({"models": {}}, at), at, Gate("the card is gone"))
+        publish_release(writing, name, ReleaseDocument.read({"models": {}}, at), at, Gate("the card is gone"))
     with database.reading(engine) as connection:
         before = connection.execute(sa.select(table)).all()
     assert before
     column = table.c.name if table is schema.vendor else next(iter(table.c))
     changes: list[sa.Executable] = [sa.delete(table), sa.update(table).values({column.name: column})]
     for change in changes:
-        with pytest.raises(sa.exc.IntegrityError, match="never changes"), database.writing(engine) as connection:
-            connection.execute(change)
+        with pytest.raises(sa.exc.IntegrityError, match="never changes"), database.writing(engine, "a test") as writing:
+            writing.connection.execute(change)
     with database.reading(engine) as connection:
         assert connection.execute(sa.select(table)).all() == before
 
@@ -89,30 +93,30 @@ def test_what_is_published_cannot_be_changed_or_deleted(engine: sa.Engine, table
     ],
 )
 def test_an_entry_cannot_stand_twice(engine: sa.Engine, table: sa.Table) -> None:
-    with database.writing(engine) as connection:
-        publish(connection)
-        row = dict(connection.execute(sa.select(table)).mappings().one())
+    with database.writing(engine, "a test") as writing:
+        publish(writing)
+        row = dict(writing.connection.execute(sa.select(table)).mappings().one())
     row.pop("id", None)
-    with pytest.raises(sa.exc.IntegrityError), database.writing(engine) as connection:
-        connection.execute(sa.insert(table), row)
+    with pytest.raises(sa.exc.IntegrityError), database.writing(engine, "a test") as writing:
+        writing.connection.execute(sa.insert(table), row)
 
 
 def test_what_is_published_cannot_be_replaced_or_emptied(engine: sa.Engine) -> None:
-    with database.writing(engine) as connection:
-        publish(connection)
+    with database.writing(engine, "a test") as writing:
+        publish(writing)
     statements = {
         "sqlite": ["INSERT OR REPLACE INTO off_value SELECT model_id, vendor_id, variable, '2' FROM off_value"],
         "postgresql": ["TRUNCATE off_value", "TRUNCATE vendor CASCADE"],
     }
     for statement in statements[engine.dialect.name]:
-        with pytest.raises(sa.exc.IntegrityError, match="never changes"), database.writing(engine) as connection:
-            connection.execute(sa.text(statement))
+        with pytest.raises(sa.exc.IntegrityError, match="never changes"), database.writing(engine, "a test") as writing:
+            writing.connection.execute(sa.text(statement))
 
 
 def test_a_set_is_stored_once_for_each_digest(engine: sa.Engine) -> None:
-    with database.writing(engine) as connection:
+    with database.writing(engine, "a test") as writing:
         for version in ("1", "2", "3"):
-            publish(connection, version)
+            publish(writing, version)
     with database.reading(engine) as connection:
         count = sa.select(sa.func.count())
         assert connection.execute(count.select_from(schema.variable_set)).scalar_one() == 1
@@ -121,14 +125,14 @@ def test_a_set_is_stored_once_for_each_digest(engine: sa.Engine) -> None:
 
 
 def _publish_and_fail(engine: sa.Engine) -> None:
-    with database.writing(engine) as connection:
-        publish(connection)
+    with database.writing(engine, "a test") as writing:
+        publish(writing)
         raise ZeroDivisionError
 
 
 def test_an_error_or_a_dry_run_leaves_nothing(engine: sa.Engine) -> None:
-    with database.writing(engine, dry_run=True) as connection:
-        assert publish(connection).added
+    with database.writing(engine, "a test", dry_run=True) as writing:
+        assert publish(writing).added
     with pytest.raises(ZeroDivisionError):
         _publish_and_fail(engine)
     with database.reading(engine) as connection:
@@ -139,8 +143,8 @@ def test_an_error_or_a_dry_run_leaves_nothing(engine: sa.Engine) -> None:
 def test_every_addition_is_counted_and_nothing_else(engine: sa.Engine) -> None:
     revisions = []
     for version in ("1", "1", "2"):
-        with database.writing(engine) as connection:
-            publish(connection, version)
+        with database.writing(engine, "a test") as writing:
+            publish(writing, version)
         with database.reading(engine) as connection:
             revisions.append(database.revision(connection))
     assert revisions == [2, 2, 3]
@@ -151,8 +155,8 @@ def test_writers_at_once_publish_one_after_the_other(engine: sa.Engine) -> None:
 
     def write(init: int) -> None:
         try:
-            with database.writing(engine) as connection:
-                added = bool(publish(connection, "1", init).added)
+            with database.writing(engine, "a test") as writing:
+                added = bool(publish(writing, "1", init).added)
             outcomes.append(added)
         except ValueError:
             outcomes.append(False)

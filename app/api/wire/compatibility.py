@@ -184,3 +184,7 @@ class Answer(Shape):
     """The answers in the order asked: by VM, then by destination; with `detail=summary` one for each VM."""
 
     results: list[DestinationAnswer | VmSummary]
+    seq: int = Field(
+        description="the last change that it is based on: it holds until a change behind it touches a model, profile, "
+        "release or host of the question (GET /changes)"
+    )

@@ -46,6 +46,7 @@ class StoredProfile(Shape):
     extends: str | None
     description: str | None
     state: Published
+    digest: str | None = Field(description="of the profile as it stands; null: a draft")
     values: Values = Field(description=f"{OWN_VALUES}; with `resolved=true` all that hold, inherited ones included")
 
 
@@ -55,4 +56,5 @@ class ListedProfile(Shape):
     name: str
     extends: str | None
     state: Published
+    digest: str | None = Field(description="of the profile as it stands; null: a draft")
     model_count: int = Field(description="how many models it names itself")

@@ -113,7 +113,15 @@ def cpu_document(registry: Registry, cpus: CpuModels) -> dict[str, Any]:
 
 
 def _document(cpus: CpuModels, published: Mapping[str, frozenset[str]]) -> dict[str, Any]:
-    return {"models": {CPU_MODEL: _variable_set(cpus)}, "profiles": list(_profiles(cpus, published))}
+    own: dict[str, dict[str, dict[str, bool]]] = {}
+    for find in _finds(cpus, published):
+        if find.feature in cpus.features:
+            own.setdefault(find.profile, {CPU_MODEL: {}})[CPU_MODEL][find.feature] = not find.published
+    return {
+        "models": {CPU_MODEL: _variable_set(cpus)},
+        "profiles": list(_profiles(cpus, published)),
+        "own_values": own,
+    }
 
 
 def _published(registry: Registry) -> Mapping[str, frozenset[str]]:

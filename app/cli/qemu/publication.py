@@ -59,6 +59,7 @@ def publish(  # noqa: PLR0913 (each is an option of the command)
         of_cpus = cpu_document(registry, cpus)
         document["models"].update(of_cpus["models"])
         document["profiles"] += of_cpus["profiles"]
+        document["own_values"].update(of_cpus["own_values"])
     progress("publishing", 0, 1)
     answer = registry.put(f"/releases/{release}", document, dry_run=dry_run, override=override)
     progress("publishing", 1, 1)

@@ -1,0 +1,72 @@
+"""What all routes share: bodies are strict JSON, reads are conditional (RFC 9110, section 13)."""
+
+from collections.abc import Callable, Coroutine
+from hashlib import blake2b
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import Header, Request, Response
+from fastapi.routing import APIRoute
+
+from app.api.body import JsonRequest, check_content_type
+from app.api.errors import ApiError
+
+_TAG_BYTES = 16
+_KEPT_IN_304 = ("etag", "cache-control", "vary")
+
+IfMatch = Annotated[
+    str | None,
+    Header(max_length=1000, description="the ETag of what is to be changed, as GET gave it: if it is another, 412"),
+]
+
+
+class Route(APIRoute):
+    """A route whose request body, if it has one, is strict JSON, and whose answers to GET have an ETag."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return the handler with what all routes share around it."""
+        handle = super().get_route_handler()
+
+        async def handle_request(request: Request) -> Response:
+            if self.body_field:
+                check_content_type(request.headers.get("content-type"))
+            response = await handle(JsonRequest(request.scope, request.receive))
+            return _conditional(request, response) if request.method == "GET" else response
+
+        return handle_request
+
+
+def etag_of(body: bytes) -> str:
+    """Return the entity tag of what an address answers."""
+    return f'"{blake2b(body, digest_size=_TAG_BYTES).hexdigest()}"'
+
+
+def _conditional(request: Request, response: Response) -> Response:
+    """Return a read with its ETag, or that it is as the client has it already (304)."""
+    # What comes piece by piece is never in the memory as a whole, and has no tag.
+    body = getattr(response, "body", None)
+    if response.status_code != HTTPStatus.OK or not isinstance(body, bytes):
+        return response
+    headers = response.headers
+    tag = headers.setdefault("ETag", etag_of(body))
+    is_closed = request.app.state.settings.read == "token"
+    headers["Cache-Control"] = f"{'private' if is_closed else 'public'}, {headers.get('Cache-Control', 'no-cache')}"
+    headers["Vary"] = "Accept, Authorization"
+    asked = request.headers.get("if-none-match")
+    if asked is None or not _matches(asked, tag):
+        return response
+    return Response(
+        status_code=HTTPStatus.NOT_MODIFIED, headers={name: headers[name] for name in _KEPT_IN_304 if name in headers}
+    )
+
+
+def _matches(asked: str, tag: str) -> bool:
+    tags = [each.strip().removeprefix("W/") for each in asked.split(",")]
+    return asked.strip() == "*" or tag in tags
+
+
+def check_if_match(asked: str | None, tag: str) -> None:
+    """Raise the error (412) if a client wants to change something else than stands."""
+    if asked is not None and asked.strip() != "*" and tag not in [each.strip() for each in asked.split(",")]:
+        message = "it is another than If-Match says: look at it again"
+        raise ApiError(HTTPStatus.PRECONDITION_FAILED, "precondition-failed", message)

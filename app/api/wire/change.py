@@ -1,0 +1,104 @@
+"""Changes on the wire."""
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from app.api.wire.base import Shape
+from app.domain.change import ChangeKind
+
+Kind = Annotated[ChangeKind, Field(strict=False)]
+Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$", examples=[f"sha256:{'0' * 64}"])]
+
+
+class Change(Shape):
+    """Something that happened to the registry."""
+
+    seq: int = Field(ge=1, description="its place in the feed: 1, 2, 3, … without gaps, in the order committed")
+    part_of: int = Field(
+        ge=1, description="the seq of the first change of the same transaction: all of it or none is there"
+    )
+    at: str = Field(max_length=40, description="when, in UTC (ISO 8601)")
+    by: str = Field(max_length=255, description="whose token it was")
+    kind: Kind
+    name: str = Field(max_length=400, description="the vendor, release, profile, implementation or host")
+    digest: Digest | None = Field(
+        default=None, description="of the release, profile or host as it stands after the change"
+    )
+    detail: dict[str, Any] = Field(default_factory=dict, description="what people want to know of it")
+    document_digest: Digest | None = Field(
+        default=None,
+        description="of what was added, GET /changes/{seq}; null for a profile that came with a release: the change "
+        "that `part_of` names",
+    )
+
+
+class Feed(Shape):
+    """Some of the changes, in order."""
+
+    registry: str = Field(description="which registry this is: a name of its own that it has for ever")
+    head: int = Field(description="the seq of the last change there is, 0 if none")
+    items: list[Change]
+    next: int | None = Field(description="`after` of the next request; null if these are the last ones now")
+
+
+class ChangeDocument(Change):
+    """A change with what it added, so that it can be added elsewhere."""
+
+    document: dict[str, Any] | None = Field(description="what was added; content stands by its digest")
+    contents: dict[str, dict[str, Any]] = Field(
+        description="by digest: variable sets and values of profiles; the digest is sha256 over their canonical JSON"
+    )
+
+
+class AuditedChange(Shape):
+    """Something that happened, with what the feed leaves out: drafts and tokens."""
+
+    id: int = Field(description="its place in the audit; ascending")
+    seq: int | None = Field(description="its place in the feed; null: the feed leaves it out")
+    part_of: int | None
+    at: str
+    by: str
+    kind: Kind
+    name: str
+    digest: str | None
+    detail: dict[str, Any]
+    document_digest: str | None
+
+
+class Audit(Shape):
+    """Some of what happened, in order."""
+
+    items: list[AuditedChange]
+    next: int | None = Field(description="`after` of the next request; null if these are the last ones now")
+
+
+class MirroredChange(Change):
+    """A change of another registry, with what it added."""
+
+    document: dict[str, Any] | None = None
+
+
+class MirroredChanges(Shape):
+    """Changes of another registry, in its order, those of one of its transactions together."""
+
+    url: str = Field(max_length=2000, description="where that registry is, or what file it was read from")
+    changes: list[MirroredChange] = Field(min_length=1, max_length=10_000)
+    contents: dict[Digest, dict[str, Any]] = Field(default_factory=dict, description="as GET /changes/{seq} gives them")
+    hosts: bool = Field(default=False, description="its hosts, too: to restore a backup")
+
+
+class Mirror(Shape):
+    """How far another registry is mirrored into this one."""
+
+    registry: str
+    url: str
+    seq: int = Field(description="the last of its changes that is here")
+    at: str = Field(description="when that was written, in UTC (ISO 8601)")
+
+
+class Mirrored(Mirror):
+    """What came of mirroring changes."""
+
+    added: int = Field(description="of how many changes something was not here yet")
+    dry_run: bool

@@ -1,0 +1,35 @@
+"""Changes: what may happen to a registry."""
+
+from enum import StrEnum
+
+
+class ChangeKind(StrEnum):
+    """What happened; the strings are part of the interface and never change."""
+
+    VENDOR_REGISTERED = "vendor-registered"
+    VENDOR_COMPLETED = "vendor-completed"
+    RELEASE_PUBLISHED = "release-published"
+    RELEASE_EXTENDED = "release-extended"
+    PROFILE_PUBLISHED = "profile-published"
+    PROFILE_EXTENDED = "profile-extended"
+    RELEASE_STATE_CHANGED = "release-state-changed"
+    PROFILE_STATE_CHANGED = "profile-state-changed"
+    EVOLUTION_SET = "evolution-set"
+    GATE_OVERRIDDEN = "gate-overridden"
+    HOST_REGISTERED = "host-registered"
+    HOST_CHANGED = "host-changed"
+    HOST_FORGOTTEN = "host-forgotten"
+    DRAFT_KEPT = "draft-kept"
+    DRAFT_DELETED = "draft-deleted"
+    TOKEN_CREATED = "token-created"  # noqa: S105 (the name of a kind)
+    TOKEN_REVOKED = "token-revoked"  # noqa: S105
+
+    @property
+    def is_audited_alone(self) -> bool:
+        """Return whether the feed leaves it out: it is nobody's but the operator's, or the drafting vendor's."""
+        return self in _AUDITED_ALONE
+
+
+_AUDITED_ALONE = frozenset(
+    {ChangeKind.DRAFT_KEPT, ChangeKind.DRAFT_DELETED, ChangeKind.TOKEN_CREATED, ChangeKind.TOKEN_REVOKED}
+)

@@ -1,0 +1,133 @@
+"""The feed and the audit: what happened, recorded in the transaction in which it does."""
+
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import sqlalchemy as sa
+
+from app.domain.canonical import canonical_json, digest
+from app.domain.change import ChangeKind
+from app.domain.name import vendor_of
+from app.storage import lookup, schema
+from app.storage.database import Writing
+
+Row: TypeAlias = sa.Row[*tuple[Any, ...]]
+
+_OF_NO_VENDOR = frozenset(
+    {
+        ChangeKind.HOST_REGISTERED,
+        ChangeKind.HOST_CHANGED,
+        ChangeKind.HOST_FORGOTTEN,
+        ChangeKind.TOKEN_CREATED,
+        ChangeKind.TOKEN_REVOKED,
+    }
+)
+_COLUMNS = [each for each in schema.change.c if each.name not in {"id", "vendor"}]
+
+
+def record(
+    writing: Writing,
+    kind: ChangeKind,
+    name: str,
+    document: Mapping[str, Any] | None = None,
+    *,
+    digest_of: str | None = None,
+    models: Iterable[str] = (),
+    detail: Mapping[str, Any] | None = None,
+) -> None:
+    """Record what happens.
+
+    document: what was added, content by its digest. digest_of: of what stands now under the name. models: those that it
+    concerns. detail: what people want to know of it.
+    """
+    connection, table = writing.connection, schema.change
+    seq = None if kind.is_audited_alone else head(connection) + 1
+    if seq is not None and writing.first_seq is None:
+        writing.first_seq = seq
+    canonical = None if document is None else canonical_json(document)
+    row = {
+        "seq": seq,
+        "part_of": None if seq is None else writing.first_seq,
+        "at": writing.at,
+        "by": writing.by,
+        "kind": kind.value,
+        "name": name,
+        "vendor": None if kind in _OF_NO_VENDOR else vendor_of(name),
+        "digest": digest_of,
+        "detail": json.dumps({**(detail or {}), **writing.detail}),
+        "document_digest": None if canonical is None else digest(canonical),
+    }
+    connection.execute(sa.insert(table).values(row))
+    if seq is None:
+        return
+    if canonical is not None:
+        connection.execute(sa.insert(schema.change_document).values(seq=seq, document=canonical))
+    rows = [{"model_id": model_id, "seq": seq} for model_id in lookup.ids(connection, schema.model, models).values()]
+    if rows:
+        connection.execute(sa.insert(schema.change_model), rows)
+
+
+def head(connection: sa.Connection) -> int:
+    """Return the seq of the last change, 0 if nothing ever happened."""
+    last: int | None = connection.execute(sa.select(sa.func.max(schema.change.c.seq))).scalar_one()
+    return last or 0
+
+
+def feed(
+    connection: sa.Connection, after: int, limit: int, *, vendor: str | None = None, model: str | None = None
+) -> Sequence[Row]:
+    """Return the changes behind one in order: seq, part_of, at, by, kind, name, digest, detail, document_digest."""
+    table = schema.change
+    query = sa.select(*_COLUMNS).where(table.c.seq > after).order_by(table.c.seq).limit(limit)
+    if vendor is not None:
+        query = query.where(table.c.vendor == vendor)
+    if model is not None:
+        concerned = sa.select(schema.change_model.c.seq).join(schema.model).where(schema.model.c.name == model)
+        query = query.where(table.c.seq.in_(concerned))
+    return connection.execute(query).all()
+
+
+def audit(connection: sa.Connection, after: int, limit: int) -> Sequence[Row]:
+    """Return all that happened behind an id in order: id, and what the feed tells; seq is null if it leaves it out."""
+    table = schema.change
+    query = sa.select(table.c.id, *_COLUMNS).where(table.c.id > after).order_by(table.c.id).limit(limit)
+    return connection.execute(query).all()
+
+
+def documents(connection: sa.Connection, seqs: Collection[int]) -> dict[int, str]:
+    """Return what changes added, canonical JSON by seq; those that have no document are left out."""
+    table = schema.change_document
+    found: dict[int, str] = {}
+    for batch in lookup.batches(seqs):
+        rows = connection.execute(sa.select(table.c.seq, table.c.document).where(table.c.seq.in_(batch)))
+        found.update((row.seq, row.document) for row in rows)
+    return found
+
+
+def registry_id(connection: sa.Connection) -> str:
+    """Return which registry this is: a name of its own that it has for ever."""
+    found: str = connection.execute(sa.select(schema.identity.c.registry)).scalar_one()
+    return found
+
+
+def digests(document: Mapping[str, Any]) -> set[str]:
+    """Return the digests by which content stands in the document of a publication."""
+    profiles = [each for each in document.get("profiles", ()) if isinstance(each, dict)]
+    # A profile's own document has its values beside its name.
+    valued = [*profiles, *([document] if "values" in document else [])]
+    return {
+        *document.get("models", {}).values(),
+        *(digest for each in valued for digest in each["values"].values()),
+        *(digest for own in document.get("own_values", {}).values() for digest in own.values()),
+    }
+
+
+def contents(connection: sa.Connection, document: Mapping[str, Any]) -> dict[str, str]:
+    """Return the content that stands in a document, canonical JSON by digest."""
+    wanted = digests(document)
+    return {
+        key: text
+        for table in (schema.variable_set, schema.profile_values)
+        for key, text in lookup.documents(connection, table, wanted)
+    }

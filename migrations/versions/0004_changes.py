@@ -1,0 +1,271 @@
+"""The feed of changes and the audit, tokens, mirrors; what was there before becomes the feed's first changes."""
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any
+from uuid import uuid4
+
+import sqlalchemy as sa
+from alembic import op
+
+from migrations.immutable import refuse_changes
+
+revision = "0004"
+down_revision = "0003"
+
+NAME = sa.Text().with_variant(sa.TEXT(collation="C"), "postgresql")
+BY = "before there was a feed"
+
+
+def upgrade() -> None:
+    """Create the tables, and record what is there."""
+    op.create_table(
+        "profile_digest",
+        sa.Column("profile_id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("digest", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(["profile_id"], ["profile.id"], name="fk_profile_digest_profile_id"),
+        sa.PrimaryKeyConstraint("profile_id", name="pk_profile_digest"),
+    )
+    op.create_table(
+        "change",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("seq", sa.Integer(), nullable=True),
+        sa.Column("part_of", sa.Integer(), nullable=True),
+        sa.Column("at", sa.Text(), nullable=False),
+        sa.Column("by", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("name", NAME, nullable=False),
+        sa.Column("vendor", NAME, nullable=True),
+        sa.Column("digest", sa.Text(), nullable=True),
+        sa.Column("detail", sa.Text(), nullable=False),
+        sa.Column("document_digest", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name="pk_change"),
+        sa.UniqueConstraint("seq", name="uq_change_seq"),
+    )
+    op.create_index("ix_change_vendor_seq", "change", ["vendor", "seq"])
+    op.create_table(
+        "change_document",
+        sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("document", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(["seq"], ["change.seq"], name="fk_change_document_seq"),
+        sa.PrimaryKeyConstraint("seq", name="pk_change_document"),
+    )
+    op.create_table(
+        "change_model",
+        sa.Column("model_id", sa.Integer(), nullable=False),
+        sa.Column("seq", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(["model_id"], ["model.id"], name="fk_change_model_model_id"),
+        sa.ForeignKeyConstraint(["seq"], ["change.seq"], name="fk_change_model_seq"),
+        sa.PrimaryKeyConstraint("model_id", "seq", name="pk_change_model"),
+    )
+    identity = op.create_table(
+        "identity",
+        sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("registry", sa.Text(), nullable=False),
+        sa.CheckConstraint("id = 1", name="single_row"),
+        sa.PrimaryKeyConstraint("id", name="pk_identity"),
+    )
+    op.bulk_insert(identity, [{"id": 1, "registry": str(uuid4())}])
+    op.create_table(
+        "mirror",
+        sa.Column("registry", NAME, nullable=False),
+        sa.Column("url", sa.Text(), nullable=False),
+        sa.Column("seq", sa.Integer(), nullable=False),
+        sa.Column("at", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("registry", name="pk_mirror"),
+    )
+    op.create_table(
+        "token",
+        sa.Column("id", NAME, nullable=False),
+        sa.Column("secret_hash", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("role", sa.Text(), nullable=False),
+        sa.Column("vendor", NAME, nullable=True),
+        sa.Column("created_at", sa.Text(), nullable=False),
+        sa.Column("created_by", sa.Text(), nullable=False),
+        sa.Column("expires_at", sa.Text(), nullable=True),
+        sa.Column("revoked_at", sa.Text(), nullable=True),
+        sa.Column("last_used_at", sa.Text(), nullable=True),
+        sa.CheckConstraint("role IN ('admin', 'publisher', 'reader')", name="role"),
+        sa.PrimaryKeyConstraint("id", name="pk_token"),
+        sa.UniqueConstraint("secret_hash", name="uq_token_secret_hash"),
+    )
+    _Recording().run()
+    for table in ("change", "change_document", "change_model", "identity"):
+        refuse_changes(table)
+
+
+class _Recording:
+    """Records what is there, in an order in which it could have come to be, as one transaction of the feed."""
+
+    def __init__(self) -> None:
+        self._connection = op.get_bind()
+        self._at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        self._seq = 0
+        self._models = {row.name: row.id for row in self._rows("SELECT id, name FROM model")}
+
+    def run(self) -> None:
+        for row in self._rows("SELECT name, title, url FROM vendor ORDER BY id"):
+            self._record("vendor-registered", row.name, {"name": row.title, "url": row.url})
+        self._record_releases()
+        self._record_profiles()
+        self._record_lists()
+        for row in self._rows(
+            "SELECT i.name, e.mode, e.transitive FROM evolution e JOIN implementation i ON i.id = e.implementation_id"
+        ):
+            document = {"evolution": row.mode, "transitive": bool(row.transitive)}
+            self._record("evolution-set", row.name, document, detail=document)
+        self._record_states()
+        self._record_overrides()
+        labels: dict[int, dict[str, str]] = {}
+        for row in self._rows("SELECT host_id, name, value FROM host_label"):
+            labels.setdefault(row.host_id, {})[row.name] = row.value
+        for row in self._rows("SELECT id, name, document FROM host ORDER BY id"):
+            document = {**json.loads(row.document), "labels": labels.get(row.id, {})}
+            self._record("host-registered", row.name, document, digest=_digest(_canonical(document)), vendor=None)
+
+    def _record_releases(self) -> None:
+        for row in self._releases():
+            models = self._digests(
+                "SELECT m.name, r.digest FROM release_model r JOIN model m ON m.id = r.model_id "
+                "WHERE r.release_id = :id",
+                row.id,
+            )
+            described = {} if row.description is None else {"description": row.description}
+            whole = None if self._lists(row.id) else row.digest
+            name = f"{row.name}@{row.version}"
+            self._record("release-published", name, {"models": models, **described}, digest=whole, models=models)
+
+    def _record_profiles(self) -> None:
+        for row in self._rows(
+            "SELECT p.id, p.name, p.description, above.name AS extends FROM profile p "
+            "LEFT JOIN profile above ON above.id = p.extends_id ORDER BY p.id"
+        ):
+            entries = {
+                each.name: [each.own_digest, each.resolved_digest]
+                for each in self._rows(
+                    "SELECT m.name, e.own_digest, e.resolved_digest FROM profile_entry e "
+                    "JOIN model m ON m.id = e.model_id WHERE e.profile_id = :id",
+                    id=row.id,
+                )
+            }
+            document = {"name": row.name, "values": {model: own for model, (own, _) in entries.items()}}
+            document |= {key: each for key in ("extends", "description") if (each := getattr(row, key)) is not None}
+            whole = _digest(_canonical({"profile": row.name, "extends": row.extends, "entries": entries}))
+            insert = sa.text("INSERT INTO profile_digest (profile_id, digest) VALUES (:id, :digest)")
+            self._connection.execute(insert, {"id": row.id, "digest": whole})
+            self._record("profile-published", row.name, document, digest=whole, models=entries)
+
+    def _record_lists(self) -> None:
+        for row in self._releases():
+            if not self._lists(row.id):
+                continue
+            names = [
+                each.name
+                for each in self._rows(
+                    "SELECT p.name FROM release_profile r JOIN profile p ON p.id = r.profile_id "
+                    "WHERE r.release_id = :id ORDER BY p.id",
+                    id=row.id,
+                )
+            ]
+            own: dict[str, dict[str, str]] = {}
+            for each in self._rows(
+                "SELECT p.name AS profile, m.name AS model, o.digest FROM release_own_values o "
+                "JOIN profile p ON p.id = o.profile_id JOIN model m ON m.id = o.model_id WHERE o.release_id = :id",
+                id=row.id,
+            ):
+                own.setdefault(each.profile, {})[each.model] = each.digest
+            document = {"models": {}, "profiles": names, **({"own_values": own} if own else {})}
+            models = {model for of_profile in own.values() for model in of_profile}
+            self._record("release-extended", f"{row.name}@{row.version}", document, digest=row.digest, models=models)
+
+    def _record_states(self) -> None:
+        for row in self._rows(
+            "SELECT i.name, r.version, s.state FROM release_state s JOIN release r ON r.id = s.release_id "
+            "JOIN implementation i ON i.id = r.implementation_id"
+        ):
+            self._record_state("release-state-changed", f"{row.name}@{row.version}", row.state)
+        for row in self._rows("SELECT p.name, s.state FROM profile_state s JOIN profile p ON p.id = s.profile_id"):
+            self._record_state("profile-state-changed", row.name, row.state)
+
+    def _record_state(self, kind: str, name: str, state: str) -> None:
+        self._record(kind, name, {"state": state}, detail={"before": "published", "state": state})
+
+    def _record_overrides(self) -> None:
+        for row in self._rows(
+            "SELECT i.name, r.version, o.reason, o.at, o.broken FROM evolution_override o "
+            "JOIN release r ON r.id = o.release_id JOIN implementation i ON i.id = r.implementation_id ORDER BY o.id"
+        ):
+            broken = json.loads(row.broken)
+            detail = {"reason": row.reason, "broken_count": len(broken)}
+            document = {"reason": row.reason, "at": row.at, "broken": broken}
+            models = {each["model"] for each in broken}
+            self._record("gate-overridden", f"{row.name}@{row.version}", document, models=models, detail=detail)
+
+    def _releases(self) -> Iterable[Any]:
+        return self._rows(
+            "SELECT r.id, i.name, r.version, r.description, d.digest FROM release r "
+            "JOIN implementation i ON i.id = r.implementation_id "
+            "JOIN release_digest d ON d.release_id = r.id ORDER BY r.id"
+        )
+
+    def _lists(self, release_id: int) -> bool:
+        return bool(self._rows("SELECT release_id FROM profile_list WHERE release_id = :id", id=release_id))
+
+    def _digests(self, query: str, release_id: int) -> dict[str, str]:
+        return {row.name: row.digest for row in self._rows(query, id=release_id)}
+
+    def _rows(self, query: str, **parameters: Any) -> list[Any]:
+        return list(self._connection.execute(sa.text(query), parameters).all())
+
+    def _record(  # noqa: PLR0913 (a change is all this)
+        self,
+        kind: str,
+        name: str,
+        document: Mapping[str, Any],
+        *,
+        digest: str | None = None,
+        vendor: str | None = "",
+        models: Iterable[str] = (),
+        detail: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._seq += 1
+        canonical = _canonical(document)
+        insert = sa.text(
+            "INSERT INTO change (seq, part_of, at, by, kind, name, vendor, digest, detail, document_digest) "
+            "VALUES (:seq, 1, :at, :by, :kind, :name, :vendor, :digest, :detail, :document_digest)"
+        )
+        row = {
+            "seq": self._seq,
+            "at": self._at,
+            "by": BY,
+            "kind": kind,
+            "name": name,
+            "vendor": name.partition("/")[0] if vendor == "" else vendor,
+            "digest": digest,
+            "detail": json.dumps(detail or {}),
+            "document_digest": _digest(canonical),
+        }
+        self._connection.execute(insert, row)
+        insert = sa.text("INSERT INTO change_document (seq, document) VALUES (:seq, :document)")
+        self._connection.execute(insert, {"seq": self._seq, "document": canonical})
+        rows = [{"model_id": self._models[model], "seq": self._seq} for model in models if model in self._models]
+        if rows:
+            insert = sa.text("INSERT INTO change_model (model_id, seq) VALUES (:model_id, :seq)")
+            self._connection.execute(insert, rows)
+
+
+def _canonical(document: object) -> str:
+    return json.dumps(document, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+def _digest(canonical: str) -> str:
+    return f"sha256:{sha256(canonical.encode()).hexdigest()}"
+
+
+def downgrade() -> None:
+    """There is no way back: what is published is never deleted."""
+    message = "this migration cannot be reverted: what is published is never deleted"
+    raise RuntimeError(message)

@@ -1,0 +1,303 @@
+"""Who may do what: every route, for everybody who may come."""
+
+import time
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from fastapi.testclient import TestClient
+from httpx2 import Response
+from pydantic import SecretStr
+
+from app.api.application import create_app
+from app.settings import Settings
+from app.storage import schema
+from tests.api.stories import NIC, QUEUES, problem, publish, vendor
+from tests.conftest import AUTHORIZATION, TOKEN
+
+OPEN, READ, PUBLISH, ADMIN = "open", "read", "publish", "admin"
+# A new route has to be written down here, or the test below fails.
+ROUTES = {
+    "get /healthz": OPEN,
+    "get /readyz": OPEN,
+    "get /vendors": READ,
+    "get /vendors/{vendor}": READ,
+    "put /vendors/{vendor}": ADMIN,
+    "get /implementations/{implementation}": READ,
+    "put /implementations/{implementation}": PUBLISH,
+    "get /releases": READ,
+    "get /releases/{release}": READ,
+    "put /releases/{release}": PUBLISH,
+    "patch /releases/{release}": PUBLISH,
+    "delete /releases/{release}": PUBLISH,
+    "get /variable-sets": READ,
+    "post /variable-sets": PUBLISH,
+    "get /variable-sets/{digest}": READ,
+    "get /models": READ,
+    "get /models/{model}": READ,
+    "get /profiles": READ,
+    "post /profiles": PUBLISH,
+    "get /profiles/{name}": READ,
+    "put /profiles/{name}": PUBLISH,
+    "patch /profiles/{name}": PUBLISH,
+    "delete /profiles/{name}": PUBLISH,
+    "get /impact": READ,
+    "get /hosts": READ,
+    "get /hosts/{host}": READ,
+    "put /hosts/{host}": ADMIN,
+    "delete /hosts/{host}": ADMIN,
+    "get /compatibility": READ,
+    "post /compatibility": READ,
+    "post /baseline": READ,
+    "get /diff": READ,
+    "get /support-matrix": READ,
+    "get /changes": READ,
+    "get /changes/{seq}": READ,
+    "get /audit": ADMIN,
+    "get /mirrors": READ,
+    "get /mirrors/{registry}": READ,
+    "post /mirrors/{registry}/changes": ADMIN,
+    "get /tokens": ADMIN,
+    "post /tokens": ADMIN,
+    "delete /tokens/{token_id}": ADMIN,
+}
+NAMES = {
+    "vendor": "vendor-a.com",
+    "implementation": "vendor-a.com/fw",
+    "release": "vendor-a.com/fw@1",
+    "name": "vendor-a.com/p",
+    "model": NIC,
+    "digest": f"sha256:{0:064}",
+    "host": "host-1",
+    "seq": "1",
+    "registry": "none",
+    "token_id": "none",
+}
+BODIES: dict[str, Any] = {
+    "put /vendors/{vendor}": {},
+    "put /implementations/{implementation}": {"evolution": "none"},
+    "put /releases/{release}": {"models": {}},
+    "patch /releases/{release}": {"state": "deprecated"},
+    "post /variable-sets": {"model": NIC, "implementation": "vendor-a.com/fw", "version": "1", "variables": {}},
+    "post /profiles": {"name": "vendor-a.com/p", "values": {}},
+    "put /profiles/{name}": {"values": {}},
+    "patch /profiles/{name}": {"state": "deprecated"},
+    "put /hosts/{host}": {"releases": ["vendor-a.com/fw@1"]},
+    "post /compatibility": {"devices": [{"model": NIC}]},
+    "post /baseline": {"models": [NIC], "releases": ["vendor-a.com/fw@1"]},
+    "post /mirrors/{registry}/changes": {
+        "url": "x",
+        "changes": [
+            {"seq": 1, "part_of": 1, "at": "x", "by": "x", "kind": "vendor-registered", "name": "a.b", "document": {}}
+        ],
+    },
+    "post /tokens": {"name": "another", "role": "reader"},
+}
+NOT_ALLOWED = {401, 403}
+
+
+def create(registry: TestClient, role: str, **more: Any) -> Any:
+    """Create a token with the admin's; return it with its secret."""
+    response = registry.post("/tokens", json={"name": f"a {role}", "role": role, **more}, headers=AUTHORIZATION)
+    assert response.status_code == 201, response.text
+    assert response.headers["Cache-Control"] == "no-store"
+    return response.json()
+
+
+def bearer(created: Any) -> dict[str, str]:
+    return {"Authorization": f"Bearer {created['token']}"}
+
+
+@pytest.fixture
+def visitors(registry: TestClient) -> dict[str, dict[str, str]]:
+    """Return the headers of everybody who may come, to a registry that has something in it."""
+    del registry.headers["Authorization"]
+    admin = TestClient(registry.app, headers=AUTHORIZATION)
+    vendor(admin)
+    vendor(admin, "vendor-b.com")
+    publish(
+        admin, "vendor-a.com/fw@1", {"num-queues": QUEUES}, profiles=[{"name": "vendor-a.com/p", "values": {NIC: {}}}]
+    )
+    revoked = create(registry, "admin")
+    assert registry.delete(f"/tokens/{revoked['id']}", headers=AUTHORIZATION).status_code == 204
+    expired = create(registry, "admin", expires_in=1)
+    with registry.app.state.engine.begin() as connection:  # type: ignore[attr-defined]
+        past = sa.update(schema.token).where(schema.token.c.id == expired["id"])
+        connection.execute(past.values(expires_at="2020-01-01T00:00:00.000+00:00"))
+    return {
+        "anonymous": {},
+        "reader": bearer(create(registry, "reader")),
+        "publisher": bearer(create(registry, "publisher", vendor="vendor-a.com")),
+        "another": bearer(create(registry, "publisher", vendor="vendor-b.com")),
+        "admin": bearer(create(registry, "admin")),
+        "root": AUTHORIZATION,
+        "expired": bearer(expired),
+        "revoked": bearer(revoked),
+        "stranger": {"Authorization": "Bearer dpr_nonsense"},
+    }
+
+
+def expected(visitor: str, kind: str, *, is_closed: bool) -> int | None:
+    """Return the status of whoever may not; None: they may."""
+    if kind == OPEN:
+        return None
+    if visitor in {"expired", "revoked", "stranger"}:
+        return 401
+    if visitor == "anonymous":
+        return 401 if kind != READ or is_closed else None
+    allowed = {
+        READ: {"reader", "publisher", "another", "admin", "root"},
+        PUBLISH: {"publisher", "admin", "root"},
+        ADMIN: {"admin", "root"},
+    }
+    return None if visitor in allowed[kind] else 403
+
+
+def request(registry: TestClient, route: str, headers: dict[str, str]) -> Response:
+    method, path = route.split(" ")
+    query = {"dry_run": "true"} if method != "get" else {}
+    if route == "get /compatibility":
+        query["model"] = NIC
+    if route == "get /diff":
+        query |= {"from": "vendor-a.com/p", "to": "vendor-a.com/p"}
+    if route == "get /impact":
+        query["name"] = "vendor-a.com/p"
+    if "evolution" in str(BODIES.get(route)):
+        query["dry_run"] = "true"
+    return registry.request(method, path.format(**NAMES), json=BODIES.get(route), params=query, headers=headers)
+
+
+def test_every_route_is_written_down_and_says_who_may_not(registry: TestClient) -> None:
+    document = registry.get("/openapi.json").json()["paths"]
+    operations = {f"{method} {path}": each for path, found in document.items() for method, each in found.items()}
+    assert operations.keys() == ROUTES.keys()
+    for route, kind in ROUTES.items():
+        if kind in {PUBLISH, ADMIN}:
+            assert {"401", "403"} <= operations[route]["responses"].keys(), route
+        assert ("security" in operations[route]) == (kind != OPEN), route
+
+
+@pytest.mark.parametrize("is_closed", [False, True])
+def test_who_may_do_what(
+    registry: TestClient, visitors: dict[str, dict[str, str]], database_url: str, is_closed: bool
+) -> None:
+    app = registry.app
+    if is_closed:
+        app = create_app(Settings(database_url=database_url, admin_token=SecretStr(TOKEN), read="token"))
+    wrong = {}
+    with TestClient(app) as asked:
+        for route, kind in ROUTES.items():
+            for visitor, headers in visitors.items():
+                response = request(asked, route, headers)
+                status = expected(visitor, kind, is_closed=is_closed)
+                is_right = response.status_code == status if status else response.status_code not in NOT_ALLOWED
+                if not is_right or response.status_code >= 500:
+                    wrong[route, visitor] = response.status_code
+    assert wrong == {}
+
+
+def test_not_yours_and_not_there_look_the_same(registry: TestClient, visitors: dict[str, dict[str, str]]) -> None:
+    told = set()
+    for name in ("vendor-a.com/fw", "vendor-a.com/none", "vendor-z.com/none"):
+        for method, path, body in (
+            ("put", f"/releases/{name}@1", {"models": {}}),
+            ("patch", f"/releases/{name}@1", {"state": "retired"}),
+            ("delete", f"/releases/{name}@1", None),
+            ("put", f"/implementations/{name}", {"evolution": "none"}),
+            ("patch", f"/profiles/{name}", {"state": "retired"}),
+            ("put", f"/profiles/{name}", {"values": {}}),
+        ):
+            told.add(registry.request(method, path, json=body, headers=visitors["another"]).text)
+    assert len(told) == 1, told
+
+
+def test_a_publisher_publishes_no_other_vendors_profile_with_its_release(
+    registry: TestClient, visitors: dict[str, dict[str, str]]
+) -> None:
+    registry.headers.update(visitors["another"])
+    foreign = {"name": "vendor-a.com/q", "values": {NIC: {}}}
+    refused = publish(registry, "vendor-b.com/dpu@1", {"num-queues": QUEUES}, profiles=[foreign])
+    problem(refused, 403, "forbidden")
+    # What is published may be listed by whoever supports it.
+    listed = publish(registry, "vendor-b.com/dpu@1", {"num-queues": QUEUES}, profiles=["vendor-a.com/p"])
+    assert listed.status_code == 201, listed.text
+    override = registry.put("/releases/vendor-b.com/dpu@2", json={"models": {}}, params={"override": "no"})
+    problem(override, 403, "forbidden")
+
+
+def test_a_secret_is_shown_once_and_stored_nowhere(registry: TestClient) -> None:
+    vendor(registry)
+    created = create(registry, "publisher", vendor="vendor-a.com", expires_in=3600)
+    assert created["token"].startswith("dpr_")
+    assert created["expires_at"] > created["created_at"]
+    (listed,) = registry.get("/tokens").json()["items"]
+    assert listed == {name: each for name, each in created.items() if name not in {"token", "dry_run"}}
+    with registry.app.state.engine.connect() as connection:  # type: ignore[attr-defined]
+        for table in schema.metadata.sorted_tables:
+            assert created["token"] not in str(connection.execute(sa.select(table)).all())
+    tried = registry.post("/tokens", json={"name": "x", "role": "reader"}, params={"dry_run": True}).json()
+    assert tried["token"] is None
+    assert len(registry.get("/tokens").json()["items"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("document", "status", "code", "faults"),
+    [
+        ({"name": "x", "role": "publisher"}, 422, "invalid", [("/vendor", "missing-field")]),
+        ({"name": "x", "role": "admin", "vendor": "vendor-a.com"}, 422, "invalid", [("/vendor", "unknown-field")]),
+        ({"name": "x", "role": "publisher", "vendor": "none.com"}, 404, "unknown-vendor", []),
+        ({"name": "", "role": "king"}, 422, "invalid", [("/name", "invalid-value"), ("/role", "invalid-value")]),
+        ({"name": "x", "role": "reader", "expires_in": 0}, 422, "invalid", [("/expires_in", "invalid-value")]),
+    ],
+)
+def test_a_token_that_cannot_be(
+    registry: TestClient, document: Any, status: int, code: str, faults: list[tuple[str, str]]
+) -> None:
+    assert problem(registry.post("/tokens", json=document), status, code) == faults
+
+
+def test_tokens_are_listed_page_by_page_in_the_order_created(registry: TestClient) -> None:
+    ids = [create(registry, "reader")["id"] for _ in range(3)]
+    page = registry.get("/tokens", params={"limit": 2}).json()
+    rest = registry.get("/tokens", params={"cursor": page["next"]}).json()
+    found = [each["id"] for each in page["items"] + rest["items"]]
+    assert sorted(found) == sorted(ids)
+    assert rest["next"] is None
+    problem(registry.delete("/tokens/none"), 404, "unknown-token")
+
+
+def test_the_last_use_is_written_down(registry: TestClient) -> None:
+    headers = bearer(create(registry, "reader"))
+    assert registry.get("/vendors", headers=headers).status_code == 200
+    registry.app.state.tokens.note_uses()  # type: ignore[attr-defined]
+    (token,) = registry.get("/tokens", headers=AUTHORIZATION).json()["items"]
+    assert token["last_used_at"] >= token["created_at"]
+
+
+def test_what_one_worker_revokes_the_others_refuse_within_a_second(registry: TestClient, database_url: str) -> None:
+    other = create_app(Settings(database_url=database_url, admin_token=SecretStr(TOKEN), read="token"))
+    created = create(registry, "reader")
+    with TestClient(other, headers=bearer(created)) as worker:
+        assert worker.get("/vendors").status_code == 200
+        assert registry.delete(f"/tokens/{created['id']}").status_code == 204
+        assert registry.get("/vendors", headers=bearer(created)).status_code == 401
+        until = time.monotonic() + 1
+        while (status := worker.get("/vendors").status_code) == 200 and time.monotonic() < until:
+            time.sleep(0.05)
+        assert status == 401
+    assert registry.delete(f"/tokens/{created['id']}").status_code == 204
+
+
+def test_what_tokens_do_is_audited_under_their_name(registry: TestClient) -> None:
+    vendor(registry)
+    created = create(registry, "publisher", vendor="vendor-a.com")
+    publish(TestClient(registry.app, headers=bearer(created)), "vendor-a.com/fw@1", {"num-queues": QUEUES})
+    registry.delete(f"/tokens/{created['id']}")
+    audited = [(each["kind"], each["by"], each["seq"]) for each in registry.get("/audit").json()["items"]]
+    assert audited == [
+        ("vendor-registered", "admin", 1),
+        ("token-created", "admin", None),
+        ("release-published", f"a publisher ({created['id']})", 2),
+        ("token-revoked", "admin", None),
+    ]
+    assert [each["seq"] for each in registry.get("/changes").json()["items"]] == [1, 2]

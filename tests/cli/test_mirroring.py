@@ -1,0 +1,321 @@
+"""What one registry published is made in another one, and nothing that was altered on the way."""
+
+import gzip
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import sqlalchemy as sa
+from fastapi.testclient import TestClient
+
+from app.cli import feed
+from app.cli.client import Registry, RegistryError
+from app.cli.feed import Archive, ArchiveError, Copied, RemoteFeed, copied, written
+from app.storage import database, schema
+from tests.api.stories import FEATURE, FIRMWARE, NIC, QUEUES, publish, vendor
+from tests.cli.conftest import Run, talking_to
+from tests.conftest import AUTHORIZATION, make_app
+
+ONE, TWO = f"{FIRMWARE}@1", f"{FIRMWARE}@2"
+P, Q = "vendor-a.com/p", "vendor-a.com/q"
+GPU = "vendor-a.com/gpu"
+
+
+def fill(registry: TestClient) -> None:
+    """Have much happen in a registry."""
+    vendor(registry)
+    profiles = [{"name": P, "description": "first", "values": {NIC: {"num-queues": 8}}}]
+    publish(registry, ONE, {"num-queues": QUEUES}, profiles=profiles, description="shipped in May")
+    child = {"name": Q, "extends": P, "values": {NIC: {"num-queues": None, "feature": True}}}
+    override = {"override": "a smaller chip"}
+    document = {
+        "models": {NIC: {"variables": {"num-queues": {**QUEUES, "allowed_values": ["1-4"]}, "feature": FEATURE}}},
+        "profiles": [child],
+        "own_values": {Q: {NIC: {"num-queues": 2}}},
+        "state": "deprecated",
+    }
+    assert registry.put(f"/releases/{TWO}", json=document, params=override).status_code == 201
+    registry.put("/vendors/vendor-a.com", json={"name": "Vendor A"})
+    gpu = {
+        "model": GPU,
+        "implementation": FIRMWARE,
+        "version": "2",
+        "variables": {"memory": {"type": "int", "init_value": 4}},
+    }
+    assert registry.post("/variable-sets", json=gpu).status_code == 201
+    extended = {"name": P, "values": {GPU: {"memory": 4}}}
+    assert registry.post("/profiles", json=extended).status_code == 201
+    registry.put(f"/implementations/{FIRMWARE}", json={"evolution": "full", "transitive": True})
+    registry.patch(f"/profiles/{P}", json={"state": "retired"})
+    registry.patch(f"/releases/{TWO}", json={"state": "published"})
+    registry.put(
+        "/hosts/host-1", json={"releases": [ONE], "labels": {"rack": "r1"}, "restrict": {NIC: {"num-queues": [1]}}}
+    )
+    registry.put("/hosts/host-2", json={"releases": [ONE]})
+    registry.delete("/hosts/host-2")
+
+
+@pytest.fixture
+def source(registry: TestClient) -> TestClient:
+    """Return a registry where much has happened."""
+    fill(registry)
+    return registry
+
+
+@pytest.fixture
+def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    """Yield an empty registry; not a copy, which would be the same one."""
+    url = f"sqlite:///{tmp_path_factory.mktemp('target') / 'registry.db'}"
+    engine = database.create_engine(url)
+    database.migrate(engine)
+    engine.dispose()
+    with TestClient(make_app(url), headers=AUTHORIZATION) as client:
+        yield client
+
+
+PATHS = [
+    "/vendors",
+    "/models",
+    "/variable-sets",
+    f"/models/{NIC}",
+    f"/releases/{ONE}",
+    f"/releases/{TWO}?own_values=true",
+]
+PATHS += [f"/profiles/{name}?resolved={resolved}" for name in (P, Q) for resolved in ("true", "false")]
+PATHS += [f"/implementations/{FIRMWARE}", "/releases", "/profiles"]
+
+
+def held(registry: TestClient) -> dict[str, Any]:
+    return {path: registry.get(path).json() for path in PATHS}
+
+
+def copy(source: TestClient, target: TestClient, **more: Any) -> Copied:
+    with talking_to(source) as theirs, talking_to(target) as here:
+        return copied(RemoteFeed(theirs), here, "http://source", lambda *_: None, **more)
+
+
+def test_a_mirror_becomes_equal_and_stays_so(source: TestClient, target: TestClient) -> None:
+    done = copy(source, target)
+    assert held(target) == held(source)
+    assert target.get("/hosts").json()["items"] == []
+    registry = source.get("/changes").json()["registry"]
+    (mirror,) = target.get("/mirrors").json()
+    assert (mirror["registry"], mirror["seq"]) == (registry, done.seq)
+    assert target.get(f"/mirrors/{registry}").json() == mirror
+    assert copy(source, target) == Copied(0, 0, done.seq)
+    source.patch(f"/profiles/{P}", json={"state": "published"})
+    assert copy(source, target) == Copied(1, 1, done.seq + 1)
+    assert held(target) == held(source)
+    # What was done here is told here, with whose it was there.
+    last = target.get("/changes", params={"limit": 1000}).json()["items"][-1]
+    assert (last["kind"], last["name"]) == ("profile-state-changed", P)
+    assert last["detail"]["origin"] == {
+        "registry": registry,
+        "seq": done.seq + 1,
+        "at": last["detail"]["origin"]["at"],
+        "by": "admin",
+    }
+
+
+def test_a_transaction_stays_whole(source: TestClient, target: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed, "_MOST_CHANGES", 1)
+    copy(source, target)
+    transactions = [each["part_of"] for each in source.get("/changes", params={"limit": 1000}).json()["items"]]
+    ours = target.get("/changes", params={"limit": 1000}).json()["items"]
+    sizes = [transactions.count(each) for each in dict.fromkeys(transactions)]
+    hosts = 3
+    assert [
+        [each["part_of"] for each in ours].count(one) for one in dict.fromkeys(each["part_of"] for each in ours)
+    ] == sizes[:-hosts]
+
+
+def test_an_archive_is_a_backup(source: TestClient, target: TestClient, run: Run, tmp_path: Path) -> None:
+    one, other = tmp_path / "one.jsonl.gz", tmp_path / "other.jsonl.gz"
+    exported = run("export", str(one))
+    assert exported.exit_code == 0, exported.output
+    assert json.loads(run("export", str(other), "--json").stdout)["changes"] == source.get("/changes").json()["head"]
+    assert one.read_bytes() == other.read_bytes()
+    with talking_to(target) as here:
+        copied(Archive(one), here, "one", lambda *_: None, with_hosts=True)
+    assert held(target) == held(source)
+    assert target.get("/hosts").json() == source.get("/hosts").json()
+    # What is here already is left out, and a mirror goes on where the archive ends.
+    with talking_to(target) as here:
+        assert copied(Archive(one), here, "one", lambda *_: None).changes == 0
+    source.put("/vendors/vendor-b.com", json={}, headers=AUTHORIZATION)
+    assert copy(source, target).changes == 1
+    assert run("export", str(tmp_path / "none" / "x")).exit_code == 2
+    assert run("import", "archive", str(tmp_path / "none")).exit_code == 2
+
+
+def test_what_came_before_the_feed_is_mirrored_too(source: TestClient, target: TestClient, database_url: str) -> None:
+    before = held(source)
+    engine = database.create_engine(database_url)
+    new = (
+        schema.change_model,
+        schema.change_document,
+        schema.change,
+        schema.identity,
+        schema.mirror,
+        schema.token,
+        schema.profile_digest,
+    )
+    with engine.begin() as connection:
+        for table in new:
+            connection.execute(sa.text(f"DROP TABLE {table.name}"))
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '0003'"))
+    database.migrate(engine)
+    engine.dispose()
+    assert held(source) == before
+    copy(source, target, with_hosts=True)
+    assert held(target) == before
+    assert target.get("/hosts").json() == source.get("/hosts").json()
+    assert source.get("/changes").json()["items"][0]["by"] == "before there was a feed"
+
+
+class _Altering(httpx.BaseTransport):
+    """Alters what a registry answers."""
+
+    def __init__(self, source: TestClient, alter: Callable[[str, Any], None]) -> None:
+        self._source = source
+        self._alter = alter
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        answer = self._source.request(request.method, str(request.url))
+        document = answer.json()
+        self._alter(request.url.path, document)
+        return httpx.Response(answer.status_code, json=document)
+
+
+def _description(path: str, document: Any) -> None:
+    if path == "/changes/2":
+        document["document"]["description"] = "altered"
+
+
+def _content(path: str, document: Any) -> None:
+    if path == "/changes/2":
+        (digest,) = document["document"]["models"].values()
+        document["contents"][digest]["variables"]["num-queues"]["init_value"] = 5
+
+
+def _lost(path: str, document: Any) -> None:
+    if path == "/changes/2":
+        document["contents"].clear()
+
+
+def _digest(path: str, document: Any) -> None:
+    for each in document.get("items", ()) if path == "/changes" else ():
+        if each["seq"] == 3:
+            each["digest"] = f"sha256:{0:064}"
+
+
+def _state(path: str, document: Any) -> None:
+    if path != "/changes" and "document" in document and document["kind"] == "profile-state-changed":
+        document["document"]["state"] = "published"
+
+
+def _gap(path: str, document: Any) -> None:
+    if path == "/changes":
+        document["items"] = [each for each in document["items"] if each["seq"] != 2]
+
+
+@pytest.mark.parametrize(
+    ("alter", "code", "named"),
+    [
+        (_description, "altered", f"change 2 (release-published {ONE})"),
+        (_content, "altered", "the content sha256:"),
+        (_lost, "altered", "is missing"),
+        (_digest, "altered", f"after change 3 {P}"),
+        (_state, "altered", f"(profile-state-changed {P})"),
+        (_gap, "gap", "change 3 does not follow on change 1"),
+    ],
+)
+def test_what_was_altered_on_the_way_is_refused_and_named(
+    source: TestClient, target: TestClient, alter: Callable[[str, Any], None], code: str, named: str
+) -> None:
+    settings = talking_to(source)
+    settings._http = httpx.Client(base_url="http://testserver", transport=_Altering(source, alter))
+    with settings as theirs, talking_to(target) as here:
+        with pytest.raises(RegistryError) as refused:
+            copied(RemoteFeed(theirs), here, "http://source", lambda *_: None)
+        assert refused.value.problem is not None
+        assert refused.value.problem["code"] == code
+        assert named in str(refused.value)
+        assert not refused.value.may_pass
+    assert target.get("/releases").json()["items"] == []
+    copy(source, target)
+    assert held(target) == held(source)
+
+
+def test_what_is_published_here_otherwise_is_not_overwritten(source: TestClient, target: TestClient) -> None:
+    vendor(target)
+    publish(target, ONE, {"num-queues": {**QUEUES, "init_value": 1}})
+    with pytest.raises(RegistryError, match=f"change 2 .release-published {ONE}. cannot be made here") as refused:
+        copy(source, target)
+    assert refused.value.problem is not None
+    assert refused.value.problem["code"] == "mirror-conflict"
+    assert refused.value.problem["faults"]
+
+
+def test_a_registry_that_was_set_back_is_told(source: TestClient, target: TestClient) -> None:
+    copy(source, target)
+    with talking_to(source) as theirs, talking_to(target) as here:
+        older = RemoteFeed(theirs)
+        older.head = 3
+        with pytest.raises(ArchiveError, match="was set back"):
+            copied(older, here, "http://source", lambda *_: None)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [{"format": "another"}],
+        [],
+        [{"format": feed.FORMAT, "version": 1, "registry": "x", "head": 1}, {"nothing": 1}],
+        [{"format": feed.FORMAT, "version": 1, "registry": "x", "head": 1}],
+    ],
+)
+def test_a_file_that_is_no_archive_is_refused(target: TestClient, tmp_path: Path, lines: list[Any]) -> None:
+    path = tmp_path / "archive"
+    path.write_bytes(gzip.compress("".join(json.dumps(line) + "\n" for line in lines).encode()))
+    with talking_to(target) as here, pytest.raises(ArchiveError):
+        copied(Archive(path), here, "archive", lambda *_: None)
+
+
+def test_a_registry_is_no_mirror_of_itself(source: TestClient, run: Run) -> None:
+    before = held(source)
+    done = run("mirror", "http://testserver", "--once")
+    assert (done.exit_code, "mirror-of-itself" in done.stderr) == (2, True)
+    assert held(source) == before
+
+
+def test_what_cannot_be_written_leaves_nothing(source: TestClient, tmp_path: Path) -> None:
+    class Broken:
+        registry, head = "x", 1
+
+        def changes(self, after: int) -> Iterator[feed.Change]:
+            raise RegistryError(str(after))
+
+    with (tmp_path / "x").open("wb") as file, pytest.raises(RegistryError):
+        written(Broken(), file, lambda *_: None)
+    assert source.get("/changes").status_code == 200
+
+
+def test_tokens_by_command(run: Run, api: Registry) -> None:
+    api.put("/vendors/vendor-a.com", {})
+    created = run(
+        "token", "create", "pipeline", "--role", "publisher", "--vendor", "vendor-a.com", "--expires-in", "90d"
+    )
+    assert created.exit_code == 0, created.output
+    assert created.stdout.startswith("dpr_")
+    (token,) = json.loads(run("token", "list", "--json").stdout)
+    assert (token["name"], token["vendor"]) == ("pipeline", "vendor-a.com")
+    assert "pipeline" in run("token", "list").stdout
+    assert run("token", "revoke", token["id"]).exit_code == 0
+    assert run("token", "revoke", "none").exit_code == 2
+    assert run("token", "create", "x", "--role", "publisher").exit_code == 2
+    assert run("token", "create", "x", "--role", "reader", "--expires-in", "soon").exit_code == 2
+    assert json.loads(run("token", "create", "x", "--role", "reader", "--json").stdout)["role"] == "reader"

@@ -1,0 +1,78 @@
+"""Any number of writers at once: one of them wins, and everybody is told the truth."""
+
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from random import Random
+from typing import Any
+
+import httpx
+
+from tests.running.conftest import Server, changes, client, every
+
+WRITERS = 16
+PUBLICATIONS = 2_000
+RELEASES = 250
+NIC = "vendor-a.com/nic"
+
+
+def document(content: int) -> dict[str, Any]:
+    """Return one of some contents of a release, with a profile of it."""
+    queues = {"type": "int", "init_value": content + 1, "allowed_values": ["1-8"]}
+    return {"models": {NIC: {"variables": {"queues": queues}}}, "profiles": [], "description": f"content {content}"}
+
+
+def follow(server: Server, is_done: threading.Event, seen: list[int]) -> None:
+    """Follow the feed while it is written."""
+    with client(server) as registry:
+        while True:
+            was_done = is_done.is_set()
+            page = registry.get("/changes", params={"after": seen[-1] if seen else 0, "wait": 1}).json()["items"]
+            seen += [each["seq"] for each in page]
+            if was_done and not page:
+                return
+
+
+def test_writers_in_several_processes(servers: list[Server]) -> None:
+    with client(servers[0]) as registry:
+        registry.put("/vendors/vendor-a.com", json={})
+    clients = [client(servers[number % len(servers)]) for number in range(WRITERS)]
+    random = Random(4)  # noqa: S311 (not for secrets)
+    asked = [(random.randrange(RELEASES), random.choice([0, 0, 0, 1])) for _ in range(PUBLICATIONS)]
+    is_done, seen = threading.Event(), list[int]()
+    follower = threading.Thread(target=follow, args=(servers[-1], is_done, seen))
+    follower.start()
+
+    def publish(number: int) -> httpx.Response:
+        release, content = asked[number]
+        path = f"/releases/vendor-a.com/product-{release}@1"
+        return clients[number % WRITERS].put(path, json=document(content))
+
+    with ThreadPoolExecutor(WRITERS) as writers:
+        answers = list(writers.map(publish, range(PUBLICATIONS)))
+    is_done.set()
+    follower.join()
+
+    with client(servers[0]) as registry:
+        stored = {each["release"]: each["digest"] for each in every(registry, "/releases")}
+        descriptions = {name: registry.get(f"/releases/{name}").json()["description"] for name in stored}
+        feed, audit = changes(registry), changes(registry, "/audit")
+    for each in clients:
+        each.close()
+    assert Counter(answer.status_code for answer in answers).keys() <= {200, 201, 409}
+    for release in {release for release, _ in asked}:
+        name = f"vendor-a.com/product-{release}@1"
+        told = [
+            (content, answers[number].status_code) for number, (each, content) in enumerate(asked) if each == release
+        ]
+        winners = [content for content, status in told if status == 201]
+        assert len(winners) == 1, name
+        assert descriptions[name] == f"content {winners[0]}"
+        for content, status in told:
+            assert status in ({200, 201} if content == winners[0] else {409}), name
+    # The feed: all of it, once each, in order, as it is audited, and as it was seen meanwhile.
+    assert [each["seq"] for each in feed] == list(range(1, len(feed) + 1))
+    assert {each["name"]: each["digest"] for each in feed if each["kind"] == "release-published"} == stored
+    assert len(feed) == len(stored) + 1
+    assert [{name: value for name, value in each.items() if name != "id"} for each in audit] == feed
+    assert seen == [each["seq"] for each in feed]
