@@ -122,7 +122,7 @@ def profile_document(reading: sa.Connection, name: str, *, resolved: bool = Fals
     if resolved:
         digests = lookup.resolved_entries(reading, [found.id])[found.id]
     else:
-        digests = {model: own for model, (own, _) in lookup.profile_entries(reading, found.id).items()}
+        digests = {model: own for model, (own, _) in lookup.profile_entries(reading, [found.id])[found.id].items()}
     values = lookup.profile_values(reading, digests.values())
     return {
         "name": name,

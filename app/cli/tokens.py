@@ -89,7 +89,7 @@ def revoke(token_id: Annotated[str, typer.Argument(help="The id, as list shows i
 
     Example:
 
-        profile-registry token revoke 3f2a9c0d1b4e5f60
+        profile-registry token revoke 3f2a9c0d1b4e
     """
     try:
         with Registry(ClientSettings()) as registry:

@@ -1,7 +1,8 @@
 """The feed and the audit: what happened, recorded in the transaction in which it does."""
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import sqlalchemy as sa
@@ -26,46 +27,59 @@ _OF_NO_VENDOR = frozenset(
 _COLUMNS = [each for each in schema.change.c if each.name not in {"id", "vendor"}]
 
 
-def record(
-    writing: Writing,
-    kind: ChangeKind,
-    name: str,
-    document: Mapping[str, Any] | None = None,
-    *,
-    digest_of: str | None = None,
-    models: Iterable[str] = (),
-    detail: Mapping[str, Any] | None = None,
-) -> None:
-    """Record what happens.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """Something that happens.
 
-    document: what was added, content by its digest. digest_of: of what stands now under the name. models: those that it
+    document: what was added, content by its digest. digest: of what stands now under the name. models: those that it
     concerns. detail: what people want to know of it.
     """
-    connection, table = writing.connection, schema.change
-    seq = None if kind.is_audited_alone else head(connection) + 1
-    if seq is not None and writing.first_seq is None:
-        writing.first_seq = seq
-    canonical = None if document is None else canonical_json(document)
-    row = {
-        "seq": seq,
-        "part_of": None if seq is None else writing.first_seq,
-        "at": writing.at,
-        "by": writing.by,
-        "kind": kind.value,
-        "name": name,
-        "vendor": None if kind in _OF_NO_VENDOR else vendor_of(name),
-        "digest": digest_of,
-        "detail": json.dumps({**(detail or {}), **writing.detail}),
-        "document_digest": None if canonical is None else digest(canonical),
-    }
-    connection.execute(sa.insert(table).values(row))
-    if seq is None:
-        return
-    if canonical is not None:
-        connection.execute(sa.insert(schema.change_document).values(seq=seq, document=canonical))
-    rows = [{"model_id": model_id, "seq": seq} for model_id in lookup.ids(connection, schema.model, models).values()]
-    if rows:
-        connection.execute(sa.insert(schema.change_model), rows)
+
+    kind: ChangeKind
+    name: str
+    document: Mapping[str, Any] | None = None
+    digest: str | None = None
+    models: Collection[str] = ()
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+def record(writing: Writing, *changes: Change) -> None:
+    """Record what happens, in this order."""
+    connection = writing.connection
+    seq = head(connection)
+    rows: list[dict[str, Any]] = []
+    documents: list[dict[str, Any]] = []
+    concerned: list[dict[str, Any]] = []
+    model_ids = lookup.ids(connection, schema.model, {model for each in changes for model in each.models})
+    for each in changes:
+        if not each.kind.is_audited_alone:
+            seq += 1
+            writing.first_seq = writing.first_seq or seq
+        canonical = None if each.document is None else canonical_json(each.document)
+        rows.append(
+            {
+                "seq": None if each.kind.is_audited_alone else seq,
+                "part_of": None if each.kind.is_audited_alone else writing.first_seq,
+                "at": writing.at,
+                "by": writing.by,
+                "kind": each.kind.value,
+                "name": each.name,
+                "vendor": None if each.kind in _OF_NO_VENDOR else vendor_of(each.name),
+                "digest": each.digest,
+                "detail": json.dumps({**each.detail, **writing.detail}),
+                "document_digest": None if canonical is None else digest(canonical),
+            }
+        )
+        if canonical is not None:
+            documents.append({"seq": seq, "document": canonical})
+        concerned += [{"model_id": model_ids[model], "seq": seq} for model in each.models if model in model_ids]
+    for table, several in (
+        (schema.change, rows),
+        (schema.change_document, documents),
+        (schema.change_model, concerned),
+    ):
+        if several:
+            connection.execute(sa.insert(table), several)
 
 
 def head(connection: sa.Connection) -> int:

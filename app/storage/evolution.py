@@ -17,7 +17,8 @@ from app.domain.profile import Values
 from app.domain.state import State
 from app.domain.variable_set import VariableSet
 from app.domain.verdict import problems_accepting
-from app.storage import change, lookup, schema
+from app.storage import lookup, schema
+from app.storage.change import Change, record
 from app.storage.database import Writing
 
 
@@ -144,7 +145,10 @@ def store_override(writing: Writing, name: ReleaseName, release_id: int, overrid
     document = {"reason": override.reason, "at": override.at, "broken": override.broken}
     models = {each["model"] for each in override.broken}
     detail = {"reason": override.reason, "broken_count": len(override.broken)}
-    change.record(writing, ChangeKind.GATE_OVERRIDDEN, str(name), document, models=models, detail=detail)
+    record(
+        writing,
+        Change(kind=ChangeKind.GATE_OVERRIDDEN, name=str(name), document=document, models=models, detail=detail),
+    )
 
 
 def overrides(connection: sa.Connection, release_id: int) -> list[Override]:

@@ -11,7 +11,8 @@ from app.domain.canonical import canonical_json, digest
 from app.domain.change import ChangeKind
 from app.domain.problem import Problem, ProblemCode
 from app.domain.question import Destination
-from app.storage import change, lookup, schema
+from app.storage import lookup, schema
+from app.storage.change import Change, record
 from app.storage.database import Writing
 
 
@@ -55,7 +56,7 @@ def put_host(
         connection.execute(sa.insert(schema.host_label), rows)
     whole = {"releases": list(releases), "restrict": restrict, "labels": labels}
     kind = ChangeKind.HOST_REGISTERED if is_new else ChangeKind.HOST_CHANGED
-    change.record(writing, kind, name, whole, digest_of=digest(canonical_json(whole)))
+    record(writing, Change(kind=kind, name=name, document=whole, digest=digest(canonical_json(whole))))
     return is_new
 
 
@@ -63,7 +64,7 @@ def delete_host(writing: Writing, name: str) -> bool:
     """Forget a host; return whether it was registered."""
     deleted = writing.connection.execute(sa.delete(schema.host).where(schema.host.c.name == name))
     if deleted.rowcount:
-        change.record(writing, ChangeKind.HOST_FORGOTTEN, name, {})
+        record(writing, Change(kind=ChangeKind.HOST_FORGOTTEN, name=name, document={}))
     return deleted.rowcount > 0
 
 

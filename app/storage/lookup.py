@@ -147,15 +147,20 @@ def implementing(
     return [(row.name, row.version) for row in connection.execute(query.order_by(schema.release.c.id))]
 
 
-def profile_entries(connection: sa.Connection, profile_id: int) -> dict[str, tuple[str, str]]:
-    """Return the digests (own, resolved) of what a profile itself states by model."""
+def profile_entries(connection: sa.Connection, profile_ids: Iterable[int]) -> dict[int, dict[str, tuple[str, str]]]:
+    """Return the digests (own, resolved) of what profiles themselves state by model."""
     table = schema.profile_entry
-    rows = connection.execute(
-        sa.select(schema.model.c.name, table.c.own_digest, table.c.resolved_digest)
-        .join_from(table, schema.model)
-        .where(table.c.profile_id == profile_id)
-    )
-    return {name: (own, resolved) for name, own, resolved in rows}
+    found: dict[int, dict[str, tuple[str, str]]] = {}
+    for batch in batches(profile_ids):
+        found.update((profile_id, {}) for profile_id in batch)
+        rows = connection.execute(
+            sa.select(table.c.profile_id, schema.model.c.name, table.c.own_digest, table.c.resolved_digest)
+            .join_from(table, schema.model)
+            .where(table.c.profile_id.in_(batch))
+        )
+        for profile_id, name, own, resolved in rows:
+            found[profile_id][name] = (own, resolved)
+    return found
 
 
 def resolved_entries(

@@ -18,7 +18,8 @@ from app.domain.state import State
 from app.domain.value import shown
 from app.domain.variable_set import VariableSet
 from app.domain.verdict import problems_accepting
-from app.storage import change, lookup, schema, state
+from app.storage import lookup, schema, state
+from app.storage.change import Change, record
 from app.storage.database import Writing
 from app.storage.outcome import NotAccepted, Outcome, UnknownVendorError
 
@@ -139,31 +140,34 @@ class ProfilePublication:
 
     def record(self, writing: Writing) -> None:
         """Record what was added, a change for each profile."""
-        for name in self._changed():
+        names = self._changed()
+        profile_ids = lookup.ids(self._connection, schema.profile, names)
+        entries = lookup.profile_entries(self._connection, profile_ids.values())
+        changes = []
+        for name in names:
             is_new = name not in self._standing
-            profile_id = lookup.ids(self._connection, schema.profile, [name])[name]
-            entries = {
-                model: [own, resolved]
-                for model, (own, resolved) in lookup.profile_entries(self._connection, profile_id).items()
-            }
             document = self._document(name)
-            whole = {"profile": name, "extends": document.get("extends"), "entries": entries}
+            whole = {"profile": name, "extends": document.get("extends"), "entries": entries[profile_ids[name]]}
             digest_now = digest(canonical_json(whole))
-            lookup.put(self._connection, schema.profile_digest.c.profile_id, profile_id, {"digest": digest_now})
+            lookup.put(self._connection, schema.profile_digest.c.profile_id, profile_ids[name], {"digest": digest_now})
             added = {"profiles": int(is_new), "profile_models": len(document["values"])}
-            change.record(
-                writing,
-                ChangeKind.PROFILE_PUBLISHED if is_new else ChangeKind.PROFILE_EXTENDED,
-                name,
-                # What a release brings is recorded with the release.
-                None if self._release else document,
-                digest_of=digest_now,
-                models=document["values"],
-                detail={"added": {what: count for what, count in added.items() if count}},
+            changes.append(
+                Change(
+                    kind=ChangeKind.PROFILE_PUBLISHED if is_new else ChangeKind.PROFILE_EXTENDED,
+                    name=name,
+                    # What a release brings is recorded with the release.
+                    document=None if self._release else document,
+                    digest=digest_now,
+                    models=document["values"].keys(),
+                    detail={"added": {what: count for what, count in added.items() if count}},
+                )
             )
-            profile = self._new[name][0]
-            if is_new and profile.state not in {None, State.DRAFT, State.PUBLISHED}:
-                state.set_profile_state(writing, name, profile.state)
+        if changes:
+            record(writing, *changes)
+        for name in names:
+            wanted = self._new[name][0].state
+            if name not in self._standing and wanted not in {None, State.DRAFT, State.PUBLISHED}:
+                state.set_profile_state(writing, name, wanted)
 
     def _changed(self) -> list[str]:
         """Return the profiles that are new or gain a model."""
@@ -209,7 +213,7 @@ class ProfilePublication:
             .where(profile.c.name.in_(names))
         ).all()
         for row in rows:
-            entries = lookup.profile_entries(self._connection, row.id)
+            entries = lookup.profile_entries(self._connection, [row.id])[row.id]
             standing = lookup.profile_state(self._connection, row.id)
             self._standing[row.name] = _Standing(row.id, row.extends, row.description, entries, standing)
         self._read_resolved({row.name for row in rows})

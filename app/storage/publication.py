@@ -17,7 +17,8 @@ from app.domain.profile import ProfileDocument
 from app.domain.release import ReleaseDocument
 from app.domain.state import State
 from app.domain.variable_set import VariableSet
-from app.storage import change, evolution, lookup, schema, state
+from app.storage import evolution, lookup, schema, state
+from app.storage.change import Change, record
 from app.storage.database import Writing
 from app.storage.outcome import Added, Outcome, UnknownVendorError, refuse_faults
 from app.storage.own_values import OwnValues
@@ -36,7 +37,8 @@ def publish_vendor(writing: Writing, name: str, title: str | None, url: str | No
     if standing is None:
         connection.execute(sa.insert(vendor), {"name": name, "title": title, "url": url})
         outcome.added.vendors = 1
-        change.record(writing, ChangeKind.VENDOR_REGISTERED, name, {"name": title, "url": url})
+        document = {"name": title, "url": url}
+        record(writing, Change(kind=ChangeKind.VENDOR_REGISTERED, name=name, document=document))
     else:
         gained = {}
         for field, before, after in (("title", standing.title, title), ("url", standing.url, url)):
@@ -49,7 +51,8 @@ def publish_vendor(writing: Writing, name: str, title: str | None, url: str | No
         if gained:
             connection.execute(sa.update(vendor).where(vendor.c.id == standing.id), gained)
             outcome.added.vendors = 1
-            change.record(writing, ChangeKind.VENDOR_COMPLETED, name, {"name": title, "url": url})
+            document = {"name": title, "url": url}
+            record(writing, Change(kind=ChangeKind.VENDOR_COMPLETED, name=name, document=document))
     return _finish(connection, outcome)
 
 
@@ -189,7 +192,10 @@ def _record_release(
     kind = ChangeKind.RELEASE_PUBLISHED if outcome.added.releases else ChangeKind.RELEASE_EXTENDED
     added = {what: count for what, count in outcome.added.counts().items() if count}
     models = {*stated["models"], *(model for own in stated.get("own_values", {}).values() for model in own)}
-    change.record(writing, kind, str(name), stated, digest_of=digest_now, models=models, detail={"added": added})
+    change = Change(
+        kind=kind, name=str(name), document=stated, digest=digest_now, models=models, detail={"added": added}
+    )
+    record(writing, change)
 
 
 def _pass_gate(  # noqa: PLR0917 (what a publication knows)
@@ -309,7 +315,7 @@ def set_evolution(writing: Writing, implementation: str, wanted: Evolution) -> b
     has_changed = evolution.set_evolution(connection, implementation_id, wanted) or is_new
     if has_changed:
         document = {"evolution": wanted.mode.value, "transitive": wanted.transitive}
-        change.record(writing, ChangeKind.EVOLUTION_SET, implementation, document, detail=document)
+        record(writing, Change(kind=ChangeKind.EVOLUTION_SET, name=implementation, document=document, detail=document))
     return has_changed
 
 

@@ -1,7 +1,7 @@
 """The states of profiles and releases, and drafts."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,7 +13,8 @@ from app.domain.name import ReleaseName
 from app.domain.profile import ProfileDocument
 from app.domain.release import ReleaseDocument
 from app.domain.state import State
-from app.storage import change, lookup, schema
+from app.storage import lookup, schema
+from app.storage.change import Change, record
 from app.storage.database import Writing
 from app.storage.outcome import ConflictError
 
@@ -45,10 +46,11 @@ def set_profile_state(writing: Writing, name: str, state: State) -> State:
 
 
 def _record(
-    writing: Writing, kind: ChangeKind, name: str, standing: State, state: State, models: Iterable[str]
+    writing: Writing, kind: ChangeKind, name: str, standing: State, state: State, models: Collection[str]
 ) -> None:
     detail = {"before": standing.value, "state": state.value}
-    change.record(writing, kind, name, {"state": state.value}, models=models, detail=detail)
+    document = {"state": state.value}
+    record(writing, Change(kind=kind, name=name, document=document, models=models, detail=detail))
     lookup.count_revision(writing.connection)
 
 
@@ -80,7 +82,7 @@ def put_release_draft(writing: Writing, name: ReleaseName, read: ReleaseDocument
     is_new = not delete_release_draft(writing.connection, name)
     named = {"implementation": name.implementation, "version": name.version}
     writing.connection.execute(sa.insert(table), {**row, **named})
-    change.record(writing, ChangeKind.DRAFT_KEPT, str(name))
+    record(writing, Change(kind=ChangeKind.DRAFT_KEPT, name=str(name)))
     return is_new
 
 
@@ -89,7 +91,7 @@ def put_profile_draft(writing: Writing, read: ProfileDocument, document: Mapping
     is_new = not delete_profile_draft(writing.connection, read.name)
     row = {"extends": read.extends, "model_count": len(read.values), "document": json.dumps(document)}
     writing.connection.execute(sa.insert(schema.profile_draft), {**row, "name": read.name})
-    change.record(writing, ChangeKind.DRAFT_KEPT, read.name)
+    record(writing, Change(kind=ChangeKind.DRAFT_KEPT, name=read.name))
     return is_new
 
 
@@ -133,7 +135,7 @@ def discard_release_draft(writing: Writing, name: ReleaseName) -> bool:
     """Delete the draft of a release because somebody wants it gone; return whether there was one."""
     was_there = delete_release_draft(writing.connection, name)
     if was_there:
-        change.record(writing, ChangeKind.DRAFT_DELETED, str(name))
+        record(writing, Change(kind=ChangeKind.DRAFT_DELETED, name=str(name)))
     return was_there
 
 
@@ -141,5 +143,5 @@ def discard_profile_draft(writing: Writing, name: str) -> bool:
     """Delete the draft of a profile because somebody wants it gone; return whether there was one."""
     was_there = delete_profile_draft(writing.connection, name)
     if was_there:
-        change.record(writing, ChangeKind.DRAFT_DELETED, name)
+        record(writing, Change(kind=ChangeKind.DRAFT_DELETED, name=name))
     return was_there

@@ -13,7 +13,8 @@ import sqlalchemy as sa
 
 from app.domain.change import ChangeKind
 from app.domain.token import Identity, Role
-from app.storage import change, database, schema
+from app.storage import database, schema
+from app.storage.change import Change, record
 from app.storage.database import Writing
 
 # What another worker revokes ends here at most this much later (the promise is one second).
@@ -22,6 +23,7 @@ _MOST_KEPT = 10_000
 # So that a secret that leaks into a log or a repository is found by those who look for such.
 _PREFIX = "dpr_"
 _SECRET_BYTES = 32
+_ID_BYTES = 6
 
 
 def create(
@@ -30,7 +32,7 @@ def create(
     """Create a token; return it, and its secret, which is kept nowhere."""
     secret = f"{_PREFIX}{secrets.token_urlsafe(_SECRET_BYTES)}"
     row = {
-        "id": secrets.token_hex(8),
+        "id": secrets.token_hex(_ID_BYTES),
         "name": name,
         "role": role.value,
         "vendor": vendor,
@@ -42,7 +44,7 @@ def create(
     }
     writing.connection.execute(sa.insert(schema.token).values(secret_hash=_hash(secret), **row))
     detail = {"token_name": name, "role": role.value, "vendor": vendor, "expires_at": expires_at}
-    change.record(writing, ChangeKind.TOKEN_CREATED, row["id"] or "", detail=detail)
+    record(writing, Change(kind=ChangeKind.TOKEN_CREATED, name=row["id"] or "", detail=detail))
     return row, secret
 
 
@@ -55,7 +57,8 @@ def revoke(writing: Writing, token_id: str) -> bool:
     if row.revoked_at is None:
         revoked = sa.update(table).where(table.c.id == token_id).values(revoked_at=writing.at)
         writing.connection.execute(revoked)
-        change.record(writing, ChangeKind.TOKEN_REVOKED, token_id, detail={"token_name": row.name})
+        detail = {"token_name": row.name}
+        record(writing, Change(kind=ChangeKind.TOKEN_REVOKED, name=token_id, detail=detail))
     return True
 
 
