@@ -117,6 +117,11 @@ class VariableSet:
             for each in self.constraints
         ]
 
+    @cached_property
+    def backends(self) -> frozenset[str]:
+        """The variables that are the host's own."""
+        return frozenset(name for name, variable in self.variables.items() if variable.is_backend)
+
     def narrowed(self, restrict: Mapping[str, Sequence[object]]) -> tuple["VariableSet", Sequence[str]]:
         """Return the set with what a host restricts, and the restrictions that name no value of a variable here."""
         variables = dict(self.variables)

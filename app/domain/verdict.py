@@ -267,7 +267,9 @@ class _Check:
         self.vendor = vendor
         self.release = release
         self.set = variable_set
+        self.here: Mapping[str, Variable] = source.variables
         self.there: Mapping[str, Variable] = variable_set.variables if variable_set else {}
+        self.uncompared = self._uncompared()
         self.problems = list(source.problems)
         self.warnings: list[Caution] = []
         self.completed: dict[str, Value] = {}
@@ -311,18 +313,21 @@ class _Check:
             not_off = _without_off(self._configure_without_release(model, off), off)
         if self.set is None:
             return
-        in_effect = {name: value for name, value in not_off.items() if self._is_compared(name)}
+        in_effect = {name: value for name, value in not_off.items() if name not in self.uncompared}
         completion = Completion.of(self.set, off)
         self._complete(in_effect, completion)
         self._check_in_effect(in_effect, off)
         self._note_unchecked(completion)
         self._check_constraints(self.set)
 
-    def _is_compared(self, name: str) -> bool:
-        here, there = self.source.variables.get(name), self.there.get(name)
-        if here is None and there is None:
-            return True
-        return not ((here is None or here.is_backend) and (there is None or there.is_backend))
+    def _uncompared(self) -> frozenset[str]:
+        """Return the variables that every side calls backend that has them."""
+        here = self.source.set.backends if self.source.set else frozenset[str]()
+        there = self.set.backends if self.set else frozenset[str]()
+        return frozenset(
+            [name for name in here if name in there or name not in self.there]
+            + [name for name in there if name not in self.here]
+        )
 
     def _check_model_is_supported(self, model: Model) -> None:
         """Step 1, but for migration blocks."""
@@ -351,7 +356,7 @@ class _Check:
                 message = f"{name} is said to be off, but it has no off value"
                 self.problem(ProblemCode.SOURCE_VALUE_INVALID, message, name)
         for name in source.strangers:
-            if self._is_compared(name):
+            if name not in self.uncompared:
                 self._check_stranger(name, source.stated[name], off.get(name))
         self._report_broken(own, f"the source release {release}", values, ProblemCode.SOURCE_VALUE_INVALID)
         if any(matches(block.when, values) for block in own.blocks_migration):
@@ -394,7 +399,7 @@ class _Check:
     def _check_in_effect(self, in_effect: Mapping[str, Value], off: Mapping[str, Value]) -> None:
         """Steps 2 to 4."""
         for name, value in in_effect.items():
-            there = self.there.get(name)
+            here, there = self.here.get(name), self.there.get(name)
             if there is None:
                 goes = f"it would have to be off ({shown(off[name])})" if name in off else "no off value is known"
                 message = (
@@ -402,7 +407,6 @@ class _Check:
                 )
                 self.problem(ProblemCode.VARIABLE_NOT_SUPPORTED, message, name, value)
                 continue
-            here = self.source.variables.get(name)
             of_type = here.type if here else Type.of(value)
             if there.type is not of_type:
                 message = f"{name} is {of_type.value} of {self.source.called} and {there.type.value} on {self.release}"
@@ -434,7 +438,7 @@ class _Check:
                 self.carry_over.append(name)
         for name in completion.backends:
             there, written = self.there[name], given.get(name)
-            if self._is_compared(name):
+            if name not in self.uncompared:
                 self._take_off(name, in_effect, completion)
             else:
                 value = there.init_value if written is None else _read_or_keep(there.type, written)
@@ -462,12 +466,12 @@ class _Check:
 
     def _note_unchecked(self, completion: Completion) -> None:
         """List what nothing can check: strings that may be anything, values whose meaning each host decides."""
-        unchecked = {name for name in completion.free_form if name in self.completed and self._is_compared(name)}
+        unchecked = {name for name in completion.free_form if name in self.completed and name not in self.uncompared}
         for name in (*completion.resolved_by_host, *self.source.resolved_by_host):
             sides = (self.source.variables.get(name), self.there.get(name))
             value = self.completed.get(name)
             is_resolved = value is not None and any(side and value in side.resolved_by_host for side in sides)
-            if is_resolved and self._is_compared(name):
+            if is_resolved and name not in self.uncompared:
                 unchecked.add(name)
         self.unchecked.extend(unchecked)
 
