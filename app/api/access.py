@@ -1,15 +1,16 @@
 """Who may do what: reading and writing are given to a route by what it asks for, and only to whom may have them."""
 
 import hmac
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import sqlalchemy as sa
-from anyio import CancelScope, CapacityLimiter, to_thread
+from anyio import CancelScope, CapacityLimiter, Semaphore, move_on_after, to_thread
 from fastapi import Depends, Query, Request
+from fastapi.dependencies.models import Dependant
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from app.api.errors import ApiError
@@ -23,17 +24,13 @@ from app.storage.token import Tokens
 _ADMIN = Identity("admin", Role.ADMIN)
 # Requests that wait for their turn to write, beside the threads that answer.
 _MOST_WAITING = 200
+_PATIENCE_SECONDS = 30
 
 _bearer = HTTPBearer(
     auto_error=False,
     description="a token: an admin's writes all, a publisher's the names of its vendor; reads need one only where the "
     "operator says so",
 )
-
-
-async def _engine(request: Request) -> sa.Engine:
-    engine: sa.Engine = request.app.state.engine
-    return engine
 
 
 async def _tokens(request: Request) -> Tokens:
@@ -104,16 +101,33 @@ async def _catalog(request: Request, _: Annotated[None, Depends(_reader)]) -> Ca
     return catalog
 
 
-def _probing(engine: Annotated[sa.Engine, Depends(_engine)]) -> Iterator[sa.Connection]:
-    with database.reading(engine) as connection:
-        yield connection
+async def _probing(request: Request) -> AsyncIterator[sa.Connection]:
+    """Yield a connection that reads.
+
+    Those who wait for one wait here: in the threads that answer they would keep those from going on that have one.
+    """
+    readers: Semaphore = _of_app(request, "readers", lambda: Semaphore(database.POOL_SIZE))
+    with move_on_after(_PATIENCE_SECONDS) as waiting:
+        await readers.acquire()
+    if waiting.cancelled_caught:
+        raise sa.exc.TimeoutError
+    reading = database.reading(request.app.state.engine)
+    try:
+        with CancelScope(shield=True):
+            connection = await to_thread.run_sync(reading.__enter__)
+        try:
+            yield connection
+        finally:
+            with CancelScope(shield=True):
+                await to_thread.run_sync(reading.__exit__, None, None, None)
+    finally:
+        readers.release()
 
 
-def _reading(
-    engine: Annotated[sa.Engine, Depends(_engine)], _: Annotated[None, Depends(_reader)]
-) -> Iterator[sa.Connection]:
-    with database.reading(engine) as connection:
-        yield connection
+async def _reading(
+    _: Annotated[None, Depends(_reader)], connection: Annotated[sa.Connection, Depends(_probing, scope="function")]
+) -> sa.Connection:
+    return connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,9 +170,10 @@ async def _turn_to_write(request: Request, by: str, *, dry_run: bool) -> AsyncIt
     """Yield the transaction that writes; a request that waits for it takes none of the threads that answer."""
     state = request.app.state
     transaction = database.writing(state.engine, by, dry_run=dry_run)
+    waiting: CapacityLimiter = _of_app(request, "waiting_to_write", lambda: CapacityLimiter(_MOST_WAITING))
     # A request that is given up meanwhile must not leave the transaction open.
     with CancelScope(shield=True):
-        writing = await to_thread.run_sync(transaction.__enter__, limiter=_waiting(request))
+        writing = await to_thread.run_sync(transaction.__enter__, limiter=waiting)
     try:
         yield writing
     except BaseException as error:
@@ -171,12 +186,12 @@ async def _turn_to_write(request: Request, by: str, *, dry_run: bool) -> AsyncIt
     state.tokens.forget()
 
 
-def _waiting(request: Request) -> CapacityLimiter:
+def _of_app(request: Request, name: str, make: Callable[[], Any]) -> Any:
+    """Return what all requests share; made with the first one, for it belongs to the loop that runs."""
     state = request.app.state
-    if not hasattr(state, "waiting_to_write"):
-        state.waiting_to_write = CapacityLimiter(_MOST_WAITING)
-    limiter: CapacityLimiter = state.waiting_to_write
-    return limiter
+    if not hasattr(state, name):
+        setattr(state, name, make())
+    return getattr(state, name)
 
 
 async def _publishing(
@@ -202,6 +217,11 @@ class FollowSession:
     _tokens: Tokens
     _secret: str | None
 
+    async def check(self) -> None:
+        """Raise the error for a token that is valid no more."""
+        if not await self.may_still():
+            _refuse_unknown("the token is not valid here", 'Bearer error="invalid_token"')
+
     async def may_still(self) -> bool:
         """Return whether the token that it began with, if it needed one, is still valid."""
         if self._settings.read == "open":
@@ -218,17 +238,29 @@ async def _following(
     return FollowSession(state.engine, state.settings, state.tokens, credentials.credentials if credentials else None)
 
 
-def _auditing(
-    engine: Annotated[sa.Engine, Depends(_engine)], _: Annotated[Identity, Depends(_admin)]
-) -> Iterator[sa.Connection]:
-    with database.reading(engine) as connection:
-        yield connection
+async def _auditing(
+    _: Annotated[Identity, Depends(_admin)], connection: Annotated[sa.Connection, Depends(_probing, scope="function")]
+) -> sa.Connection:
+    return connection
 
 
 Probing = Annotated[sa.Connection, Depends(_probing, scope="function")]
-Reading = Annotated[sa.Connection, Depends(_reading, scope="function")]
-Auditing = Annotated[sa.Connection, Depends(_auditing, scope="function")]
+Reading = Annotated[sa.Connection, Depends(_reading)]
+Auditing = Annotated[sa.Connection, Depends(_auditing)]
 Publishing = Annotated[PublishSession, Depends(_publishing, scope="function")]
 Administering = Annotated[AdminSession, Depends(_administering, scope="function")]
 Following = Annotated[FollowSession, Depends(_following)]
 Registry = Annotated[Catalog, Depends(_catalog)]
+
+
+async def check_before_body(request: Request, dependant: Dependant) -> None:
+    """Raise the error for somebody who may not use a route, before anything else of the request is read."""
+    needed = [each.call for each in dependant.dependencies]
+    state = request.app.state
+    identity = await _identity(state.settings, state.tokens, await _bearer(request))
+    if _administering in needed:
+        await _admin(identity)
+    elif _publishing in needed:
+        await _writer(identity)
+    else:
+        await _reader(state.settings, identity)

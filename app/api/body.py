@@ -68,7 +68,7 @@ class JsonRequest(Request):
     async def body(self) -> bytes:
         """Return the body; raises the error for one that is too large, before all of it is read."""
         if not hasattr(self, "_body"):
-            limit: int = self.app.state.settings.max_body_bytes
+            limit: int = self.app.state.settings.max_body_bytes * self.scope.get("body_factor", 1)
             announced = self.headers.get("content-length", "")
             if announced.isdecimal() and int(announced) > limit:
                 _too_large(limit)

@@ -56,16 +56,19 @@ async def list_changes(  # noqa: PLR0913, PLR0917 (what is asked for)
 ) -> Response:
     """Return what happened, in order and without gaps: publications, additions, states, overrides, hosts.
 
-    `vendor` and `model` leave out what does not concern them. As server-sent events (`Accept: text/event-stream`) the
+    `vendor` leaves out what is not of its names, `model` what cannot change a verdict on the model (hosts stay).
+    As server-sent events (`Accept: text/event-stream`) the
     changes go on as they happen; the id of an event is the change's seq, its name the kind.
     """
     filters = {"vendor": vendor, "model": model}
     if accept is not None and accept.partition(",")[0].partition(";")[0].strip() == _STREAM:
         start = _seq(last_event_id) if last_event_id is not None else after
-        return StreamingResponse(_events(request, session, start, filters), media_type=_STREAM)
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        return StreamingResponse(_events(request, session, start, filters), media_type=_STREAM, headers=headers)
     deadline = time.monotonic() + wait * _SECOND
     head = _head_of(request)
     while True:
+        await session.check()
         found = await to_thread.run_sync(_page, session.engine, after, limit, filters)
         seen = found["head"]
         if found["items"] or time.monotonic() >= deadline:

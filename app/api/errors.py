@@ -51,7 +51,9 @@ def problem(
     }
     if faults:
         content["faults"] = list(faults)
-    return JSONResponse(content, status, dict(headers or {}), media_type="application/problem+json")
+    return JSONResponse(
+        content, status, {"Cache-Control": "no-store", **(headers or {})}, media_type="application/problem+json"
+    )
 
 
 def _stated(faults: Iterable[Fault]) -> list[Mapping[str, str]]:

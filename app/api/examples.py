@@ -77,6 +77,7 @@ MIRRORED = {
             "name": "vendor-c.com",
             "document": {"name": "Vendor C", "url": "https://vendor-c.com"},
             "document_digest": "sha256:e8984084a0fc921e03b19e17b9b6e5ea6467c8dbf4229a2c75d1bb906058a210",
+            "link": "sha256:6dc3d3f92994837a4de4ac54df942a52455a5c5e3e4bc67dbbb99062b29c27e0",
         }
     ],
 }

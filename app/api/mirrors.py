@@ -10,11 +10,11 @@ from app.api.access import Administering, Reading
 from app.api.answer import json_response
 from app.api.errors import ApiError, unknown
 from app.api.publishing import ADMINISTRATION, BODY_ERRORS, INVALID, NOT_FOUND, error_response
-from app.api.route import Route
+from app.api.route import MirrorRoute
 from app.api.wire.change import Mirror, Mirrored, MirroredChanges
 from app.storage import change, listing, mirror
 
-router = APIRouter(route_class=Route, tags=["mirrors"])
+router = APIRouter(route_class=MirrorRoute, tags=["mirrors"])
 
 RegistryId = Annotated[
     str, Path(max_length=100, pattern=r"^[A-Za-z0-9-]+$", description="`registry` of the other one's GET /changes")
@@ -54,7 +54,9 @@ def post_mirrored_changes(
             each.kind,
             each.name,
             each.digest,
+            each.detail,
             each.document_digest,
+            each.link,
             each.document,
         )
         for each in document.changes

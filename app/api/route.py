@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from fastapi import Header, Request, Response
 from fastapi.routing import APIRoute
 
+from app.api.access import check_before_body
 from app.api.body import JsonRequest, check_content_type
 from app.api.errors import ApiError
 
@@ -23,17 +24,29 @@ IfMatch = Annotated[
 class Route(APIRoute):
     """A route whose request body, if it has one, is strict JSON, and whose answers to GET have an ETag."""
 
+    # How many times the limit of a body this route takes.
+    body_factor = 1
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return the handler with what all routes share around it."""
         handle = super().get_route_handler()
 
         async def handle_request(request: Request) -> Response:
             if self.body_field:
+                # A body is read only of somebody who may send it.
+                await check_before_body(request, self.dependant)
                 check_content_type(request.headers.get("content-type"))
+                request.scope["body_factor"] = self.body_factor
             response = await handle(JsonRequest(request.scope, request.receive))
             return _conditional(request, response) if request.method == "GET" else response
 
         return handle_request
+
+
+class MirrorRoute(Route):
+    """A route that takes what another registry took; with all that goes without saying there, it is longer here."""
+
+    body_factor = 8
 
 
 def etag_of(body: bytes) -> str:

@@ -63,6 +63,7 @@ def patch_release(
     _check_is_published(document.state)
     at = Place()
     read = releases.ReleaseDocument.read({**written, "state": State.PUBLISHED.value}, at)
+    session.of(*(vendor_of(each) for each in read.own_profiles))
     outcome = publish_release(writing, name, read, at, Gate(override))
     publication = publication_document(release, outcome, dry_run=session.dry_run)
     return json_response(_of_draft(release, document.state, publication))

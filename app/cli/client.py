@@ -32,21 +32,25 @@ class RegistryError(Exception):
     problem: what it answered (RFC 9457), None where it did not.
     """
 
-    def __init__(self, message: str, problem: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, message: str, problem: Mapping[str, Any] | None = None, *, may_pass: bool = False) -> None:
+        """may_pass: the same request may succeed a little later, for nobody answered, or was able to."""
         super().__init__(message)
         self.problem = problem
-
-    @property
-    def may_pass(self) -> bool:
-        """Return whether the same request may succeed a little later: nobody answered, or was able to."""
-        return self.problem is None or self.problem.get("status") in _PASSING
+        self.may_pass = may_pass or (problem is not None and problem.get("status") in _PASSING)
 
 
 class Registry:
     """A registry at a URL, with the token to write with."""
 
-    def __init__(self, settings: ClientSettings, transport: httpx.BaseTransport | None = None) -> None:
+    def __init__(
+        self,
+        settings: ClientSettings,
+        transport: httpx.BaseTransport | None = None,
+        token_variable: str = "REGISTRY_TOKEN",  # noqa: S107 (the name of a variable)
+    ) -> None:
+        """token_variable: where a user who is refused is told to put the token."""
         self._url = settings.url
+        self._token_variable = token_variable
         headers = {"Accept": "application/json"}
         if settings.token is not None:
             headers["Authorization"] = f"Bearer {settings.token.get_secret_value()}"
@@ -111,10 +115,11 @@ class Registry:
             response = self._http.request(method, quote(path, safe="/@:"), headers=headers, **more)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             message = f"{self._url} cannot be reached: {error} (REGISTRY_URL says where the registry is)"
-            raise RegistryError(message) from error
+            may_pass = isinstance(error, httpx.TransportError) and not isinstance(error, httpx.UnsupportedProtocol)
+            raise RegistryError(message, may_pass=may_pass) from error
         if response.is_success:
             return response
-        raise _error(response)
+        raise _error(response, self._token_variable)
 
 
 def _json(response: httpx.Response) -> Any:
@@ -125,7 +130,7 @@ def _json(response: httpx.Response) -> Any:
         raise RegistryError(message) from error
 
 
-def _error(response: httpx.Response) -> RegistryError:
+def _error(response: httpx.Response, token_variable: str) -> RegistryError:
     try:
         problem = response.json()
         lines = [f"{problem['detail']} ({response.status_code} {problem['code']})"]
@@ -138,7 +143,7 @@ def _error(response: httpx.Response) -> RegistryError:
     if problem["code"] == "evolution-gate":
         lines[0] += "; here --override <reason>"
     if response.status_code == httpx.codes.UNAUTHORIZED:
-        lines.append("  REGISTRY_TOKEN holds the token to write with")
+        lines.append(f"  {token_variable} holds the token")
     more = len(lines) - 1 - _FAULTS_SHOWN
     shown = lines[: _FAULTS_SHOWN + 1] + ([f"  … and {more} more"] if more > 0 else [])
     return RegistryError("\n".join(shown), problem)

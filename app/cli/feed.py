@@ -60,6 +60,9 @@ class Feed(Protocol):
     def changes(self, after: int) -> Iterator[Change]:
         """Iterate over the changes behind one until the head."""
 
+    def link(self, seq: int) -> str | None:
+        """Return the link of a change, None if it is not there."""
+
 
 class RemoteFeed:
     """The feed of a registry that is asked for it."""
@@ -79,7 +82,14 @@ class RemoteFeed:
                 if told["seq"] > self.head:
                     return
                 yield self._whole(told)
+            if not page:
+                return
             after = page[-1]["seq"]
+
+    def link(self, seq: int) -> str | None:
+        """Return the link of a change, None if it is not there; raises RegistryError."""
+        found = self._source.get("/changes", after=seq - 1, limit=1)["items"]
+        return found[0]["link"] if found and found[0]["seq"] == seq else None
 
     def _whole(self, told: Mapping[str, Any]) -> Change:
         if told["document_digest"] is None:
@@ -118,6 +128,11 @@ class Archive:
         if last != self.head:
             message = f"{self._path} ends at change {last}, not at {self.head}: it is not whole"
             raise ArchiveError(message)
+
+    def link(self, seq: int) -> str | None:
+        """Return the link of a change, None if it is not there; raises ArchiveError."""
+        found = next(self.changes(seq - 1), None)
+        return found.told.get("link") if found is not None and found.seq == seq else None
 
     def _lines(self) -> Iterator[Any]:
         read = 0
@@ -176,6 +191,9 @@ def copied(feed: Feed, target: Registry, url: str, progress: Progress, *, with_h
             f"{url} ends at change {feed.head}, but {seq} of its changes are here: it is older than what was mirrored, "
             f"or was set back"
         )
+        raise ArchiveError(message)
+    if found and feed.link(seq) != found["link"]:
+        message = f"change {seq} of {url} is another than the one that is here: it was set back, and went on otherwise"
         raise ArchiveError(message)
     changes = added = 0
     for batch in _batches(feed.changes(seq)):

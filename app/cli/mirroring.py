@@ -17,12 +17,15 @@ from app.settings import ClientSettings
 _WAIT_SECONDS = 50
 _LONGEST_PAUSE_SECONDS = 15
 _GIVEN_UP_SECONDS = 120
+_SOURCE_TOKEN = "REGISTRY_SOURCE_TOKEN"  # noqa: S105 (the name of a variable)
+# As a shell says that a program was interrupted.
+_INTERRUPTED = 130
 
 
 def mirror(
     url: Annotated[str, typer.Argument(help="The registry to follow.")],
     token: Annotated[
-        str | None, typer.Option(envvar="REGISTRY_SOURCE_TOKEN", help="A token to read it with, if it needs one.")
+        str | None, typer.Option(envvar=_SOURCE_TOKEN, help="A token to read it with, if it needs one.")
     ] = None,
     *,
     once: Annotated[bool, typer.Option("--once", help="End when all is here, instead of following on.")] = False,
@@ -38,7 +41,11 @@ def mirror(
     """
     source = ClientSettings(url=url, token=SecretStr(token) if token else None)
     try:
-        with progress_bar() as progress, Registry(source) as theirs, Registry(ClientSettings()) as here:
+        with (
+            progress_bar() as progress,
+            Registry(source, token_variable=_SOURCE_TOKEN) as theirs,
+            Registry(ClientSettings()) as here,
+        ):
             seq = 0
             while True:
                 done = _copied_persistently(theirs, here, url, seq, progress, once=once)
@@ -48,7 +55,8 @@ def mirror(
                 if once:
                     break
     except KeyboardInterrupt:
-        raise typer.Exit from None
+        # Following ends by being interrupted; but with --once something is missing then.
+        raise typer.Exit(_INTERRUPTED if once else 0) from None
     except (RegistryError, ArchiveError) as error:
         fail(str(error))
     if once:

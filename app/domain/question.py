@@ -56,6 +56,7 @@ class Judging:
         self.policy = policy
         self._sources: dict[str, Source] = {}
         self._verdicts: dict[tuple[int, str, str], Verdict] = {}
+        self._remedies: dict[tuple[int, str, str], Remedy | None] = {}
         self._narrowed: dict[tuple[int, str], tuple[VariableSet, Sequence[Caution]]] = {}
         # What is kept by identity is kept alive with it; registered hosts that restrict the same share the object.
         self._canonical: dict[int, tuple[str, object]] = {}
@@ -78,6 +79,14 @@ class Judging:
             verdict = judge(source, release, variable_set, self.policy).with_warnings(*cautions)
             self._verdicts[key] = verdict
         return verdict
+
+    def remedy(self, source: Source, release: Release, restrict: Restrictions, verdict: Verdict) -> Remedy | None:
+        """Return the smallest set of changes to a device after which it could be there, None if there is none."""
+        key = (id(source), str(release.name), self.canonical(restrict.get(source.device.model)))
+        if key not in self._remedies:
+            variable_set, _ = self.narrowed(source.device.model, release, restrict)
+            self._remedies[key] = remedy(source, release, variable_set, self.policy, verdict)
+        return self._remedies[key]
 
     def narrowed(
         self, model: str, release: Release, restrict: Restrictions
@@ -219,13 +228,11 @@ class _Host:
     ) -> Mapping[int, Remedy | None]:
         """Return the remedy of each device at a release: without changes where it needs none."""
         return {
-            place: NO_CHANGE if verdict.compatible else self._remedy(sources[place], release, verdict)
+            place: NO_CHANGE
+            if verdict.compatible
+            else self._judging.remedy(sources[place], release, self._restrict, verdict)
             for place, verdict in verdicts.items()
         }
-
-    def _remedy(self, source: Source, release: Release, verdict: Verdict) -> Remedy | None:
-        variable_set, _ = self._judging.narrowed(source.device.model, release, self._restrict)
-        return remedy(source, release, variable_set, self._judging.policy, verdict)
 
     def _unsupported(self, source: Source) -> Verdict:
         """Return the verdict on a device whose model no known release of the host implements."""

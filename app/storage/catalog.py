@@ -20,8 +20,6 @@ from app.storage.host import Hosts, Label
 
 # What another process publishes is seen at most this much later (the promise is one second).
 FRESH_SECONDS = 0.5
-# A question is asked again when something was published meanwhile; under a flood of publications it gives up.
-_MOST_TRIES = 20
 
 Content = TypeVar("Content")
 Found = TypeVar("Found")
@@ -87,6 +85,7 @@ class Catalog:
         self._sets = _ByDigest(engine, lookup.variable_sets)
         self._values: _ByDigest[Values] = _ByDigest(engine, lookup.profile_values)
         self._lock = Lock()
+        self._holding = Lock()
         self._checked = float("-inf")
         self._standing: Standing | None = None
 
@@ -106,12 +105,15 @@ class Catalog:
 
     def ask(self, question: Callable[["Standing"], Answer]) -> Answer:
         """Return the answer to a question that sees one revision of the registry throughout."""
-        for _ in range(_MOST_TRIES):
-            try:
-                return question(self.standing())
-            except OutdatedError:
-                self.outdate()
-        raise sa.exc.TimeoutError
+        try:
+            return question(self.standing())
+        except OutdatedError:
+            self.outdate()
+        # Under a flood of publications it would never end: now the revision is held on to. One at a time, for that
+        # takes a connection for as long as the question lasts, and content another one.
+        with self._holding, database.reading(self._engine) as connection:
+            revision, seq = database.revision(connection), change.head(connection)
+            return question(Standing(revision, seq, self._engine, self._sets, self._values, connection))
 
     def outdate(self) -> None:
         """Look again at the next question: this process has added something."""
@@ -122,13 +124,21 @@ class Standing:
     """The registry at one revision; implements the lookups of a verdict. seq: the last change that is in it."""
 
     def __init__(
-        self, revision: int, seq: int, engine: sa.Engine, sets: _ByDigest[VariableSet], values: _ByDigest[Values]
+        self,
+        revision: int,
+        seq: int,
+        engine: sa.Engine,
+        sets: _ByDigest[VariableSet],
+        values: _ByDigest[Values],
+        held: sa.Connection | None = None,
     ) -> None:
+        """held: a connection that sees this revision for as long as it is used."""
         self.revision = revision
         self.seq = seq
         self._engine = engine
         self._sets = sets
         self._values = values
+        self._held = held
         self._models: dict[str, Model] = {}
         self._releases: dict[str, Release] = {}
         self._profiles: dict[str, Profile] = {}
@@ -170,6 +180,9 @@ class Standing:
     @contextmanager
     def _reading(self) -> Iterator[sa.Connection]:
         """Yield a connection that sees this revision; raises OutdatedError if the registry has gone on since."""
+        if self._held is not None:
+            yield self._held
+            return
         with database.reading(self._engine) as connection:
             if database.revision(connection) != self.revision:
                 raise OutdatedError

@@ -8,22 +8,16 @@ from typing import Any, TypeAlias
 import sqlalchemy as sa
 
 from app.domain.canonical import canonical_json, digest
-from app.domain.change import ChangeKind
+from app.domain.change import ChangeKind, linked
 from app.domain.name import vendor_of
 from app.storage import lookup, schema
 from app.storage.database import Writing
 
 Row: TypeAlias = sa.Row[*tuple[Any, ...]]
 
-_OF_NO_VENDOR = frozenset(
-    {
-        ChangeKind.HOST_REGISTERED,
-        ChangeKind.HOST_CHANGED,
-        ChangeKind.HOST_FORGOTTEN,
-        ChangeKind.TOKEN_CREATED,
-        ChangeKind.TOKEN_REVOKED,
-    }
-)
+# A host may be about any model.
+_OF_HOSTS = (ChangeKind.HOST_REGISTERED, ChangeKind.HOST_CHANGED, ChangeKind.HOST_FORGOTTEN)
+_OF_NO_VENDOR = frozenset({*_OF_HOSTS, ChangeKind.TOKEN_CREATED, ChangeKind.TOKEN_REVOKED})
 _COLUMNS = [each for each in schema.change.c if each.name not in {"id", "vendor"}]
 
 
@@ -46,7 +40,7 @@ class Change:
 def record(writing: Writing, *changes: Change) -> None:
     """Record what happens, in this order."""
     connection = writing.connection
-    seq = head(connection)
+    seq, link = _last(connection)
     rows: list[dict[str, Any]] = []
     documents: list[dict[str, Any]] = []
     concerned: list[dict[str, Any]] = []
@@ -56,18 +50,25 @@ def record(writing: Writing, *changes: Change) -> None:
             seq += 1
             writing.first_seq = writing.first_seq or seq
         canonical = None if each.document is None else canonical_json(each.document)
+        told: dict[str, Any] = {
+            "seq": None if each.kind.is_audited_alone else seq,
+            "part_of": None if each.kind.is_audited_alone else writing.first_seq,
+            "at": writing.at,
+            "by": writing.by,
+            "kind": each.kind.value,
+            "name": each.name,
+            "digest": each.digest,
+            "detail": {**each.detail, **writing.detail},
+            "document_digest": None if canonical is None else digest(canonical),
+        }
+        if not each.kind.is_audited_alone:
+            link = linked(link, told)
         rows.append(
             {
-                "seq": None if each.kind.is_audited_alone else seq,
-                "part_of": None if each.kind.is_audited_alone else writing.first_seq,
-                "at": writing.at,
-                "by": writing.by,
-                "kind": each.kind.value,
-                "name": each.name,
+                **told,
+                "detail": json.dumps(told["detail"]),
                 "vendor": None if each.kind in _OF_NO_VENDOR else vendor_of(each.name),
-                "digest": each.digest,
-                "detail": json.dumps({**each.detail, **writing.detail}),
-                "document_digest": None if canonical is None else digest(canonical),
+                "link": None if each.kind.is_audited_alone else link,
             }
         )
         if canonical is not None:
@@ -88,17 +89,25 @@ def head(connection: sa.Connection) -> int:
     return last or 0
 
 
+def _last(connection: sa.Connection) -> tuple[int, str]:
+    """Return the seq and the link of the last change; of none 0 and what the first link is made of."""
+    table = schema.change
+    query = sa.select(table.c.seq, table.c.link).where(table.c.seq.is_not(None)).order_by(table.c.seq.desc()).limit(1)
+    row = connection.execute(query).first()
+    return (0, registry_id(connection)) if row is None else (row.seq, row.link)
+
+
 def feed(
     connection: sa.Connection, after: int, limit: int, *, vendor: str | None = None, model: str | None = None
 ) -> Sequence[Row]:
-    """Return the changes behind one in order: seq, part_of, at, by, kind, name, digest, detail, document_digest."""
+    """Return the changes behind one in order, with all that is told of them."""
     table = schema.change
     query = sa.select(*_COLUMNS).where(table.c.seq > after).order_by(table.c.seq).limit(limit)
     if vendor is not None:
         query = query.where(table.c.vendor == vendor)
     if model is not None:
         concerned = sa.select(schema.change_model.c.seq).join(schema.model).where(schema.model.c.name == model)
-        query = query.where(table.c.seq.in_(concerned))
+        query = query.where(table.c.seq.in_(concerned) | table.c.kind.in_(_OF_HOSTS))
     return connection.execute(query).all()
 
 

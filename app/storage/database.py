@@ -26,7 +26,11 @@ _TURN_SECONDS = 60
 _turns: WeakKeyDictionary[sa.Engine, Lock] = WeakKeyDictionary()
 
 
-def create_engine(url: str, *, pool_size: int = 10) -> sa.Engine:
+# Connections kept open; twice as many may be open at a time.
+POOL_SIZE = 10
+
+
+def create_engine(url: str, *, pool_size: int = POOL_SIZE) -> sa.Engine:
     """Return an engine for `sqlite:///<path>` or `postgresql://…`; raises ValueError for any other URL.
 
     pool_size: connections kept open; twice as many may be open at a time.

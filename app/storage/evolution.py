@@ -139,7 +139,7 @@ def store_override(writing: Writing, name: ReleaseName, release_id: int, overrid
         "release_id": release_id,
         "reason": override.reason,
         "at": override.at,
-        "broken": json.dumps(override.broken),
+        "broken": json.dumps(override.broken, sort_keys=True),
     }
     writing.connection.execute(sa.insert(schema.evolution_override), row)
     document = {"reason": override.reason, "at": override.at, "broken": override.broken}

@@ -8,10 +8,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from app.domain.canonical import canonical_json, digest
-from app.domain.change import ChangeKind
-from app.domain.document import Fault, FaultCode, InvalidDocumentError, Place
+from app.domain.change import LINKED, ChangeKind, linked
+from app.domain.document import MAX_DESCRIPTION, Fault, FaultCode, InvalidDocumentError, Place
 from app.domain.evolution import Evolution, Mode
-from app.domain.name import ReleaseName
+from app.domain.name import ReleaseName, host_name, name, vendor_name
 from app.domain.profile import ProfileDocument
 from app.domain.release import ReleaseDocument
 from app.domain.state import State
@@ -34,7 +34,9 @@ class Mirrored:
     kind: ChangeKind
     name: str
     digest: str | None
+    detail: Mapping[str, Any]
     document_digest: str | None
+    link: str
     document: Mapping[str, Any] | None
 
 
@@ -55,10 +57,10 @@ class RefusedError(ValueError):
         self.faults = tuple(faults)
 
 
-def position(connection: sa.Connection, registry: str) -> int:
-    """Return the last change of another registry that is here, 0 if none is."""
-    table = schema.mirror
-    return connection.execute(sa.select(table.c.seq).where(table.c.registry == registry)).scalar_one_or_none() or 0
+def _position(connection: sa.Connection, registry: str) -> tuple[int, str]:
+    """Return the last change of another registry that is here, and its link; of none what the first is linked to."""
+    row = listing.mirror(connection, registry)
+    return (0, registry) if row is None else (row.seq, row.link)
 
 
 def mirror(
@@ -75,12 +77,12 @@ def mirror(
     changes: without gaps, those of one transaction together. Raises AlteredError, GapError, RefusedError; then nothing
     of them is here.
     """
-    for name, content in contents.items():
-        if digest(canonical_json(content)) != name:
-            message = f"the content {name} is not what its digest says"
+    for key, content in contents.items():
+        if digest(canonical_json(content)) != key:
+            message = f"the content {key} is not what its digest says"
             raise AlteredError(message)
     making = _Making(writing, contents, with_hosts=with_hosts)
-    last = position(writing.connection, registry)
+    last, link = _position(writing.connection, registry)
     added = 0
     for change in changes:
         if change.seq <= last:
@@ -88,10 +90,16 @@ def mirror(
         if change.seq != last + 1:
             message = f"change {change.seq} does not follow on change {last}, the last one that is here"
             raise GapError(message)
+        if change.link != linked(link, {field: getattr(change, field) for field in LINKED}):
+            message = (
+                f"change {change.seq} ({change.kind.value} {change.name}) is not what its link says: it was altered on "
+                f"the way, or the other registry was set back behind what is here"
+            )
+            raise AlteredError(message)
         writing.detail = {"origin": {"registry": registry, "seq": change.seq, "at": change.at, "by": change.by}}
         added += making.make(change)
-        last = change.seq
-    row = {"registry": registry, "url": url, "seq": last, "at": writing.at}
+        last, link = change.seq, change.link
+    row = {"registry": registry, "url": url, "seq": last, "link": link, "at": writing.at}
     table = schema.mirror
     updated = sa.update(table).where(table.c.registry == registry).values(row)
     if writing.connection.execute(updated).rowcount == 0:
@@ -142,12 +150,13 @@ class _Making:
                 message = f"change {change.seq} is of a kind that is not mirrored: {change.kind.value}"
                 raise AlteredError(message)
             try:
+                _check_shape(change, document)
                 is_new = make(change.name, document)
+            except AlteredError:
+                raise
             except (ConflictError, InvalidDocumentError) as error:
                 raise RefusedError(change, error.faults) from error
             except (UnknownVendorError, LookupError, TypeError, AttributeError, ValueError) as error:
-                if isinstance(error, AlteredError):
-                    raise
                 raise RefusedError(change, [Fault("", FaultCode.INVALID_VALUE, str(error))]) from error
         self._new = self._new or is_new
         if self._new and change.digest is not None:
@@ -183,7 +192,11 @@ class _Making:
         raise AlteredError(message)
 
     def _vendor(self, name: str, document: Mapping[str, Any]) -> bool:
-        return bool(publish_vendor(self.writing, name, document.get("name"), document.get("url")).added)
+        standing = listing.vendor(self.writing.connection, name)
+        # What people call a vendor is no identity: of two registries the first one's stands.
+        title = document.get("name") if standing is None or standing.title is None else None
+        url = document.get("url") if standing is None or standing.url is None else None
+        return bool(publish_vendor(self.writing, name, title, url).added)
 
     def _release(self, name: str, document: Mapping[str, Any]) -> bool:
         at = Place()
@@ -244,3 +257,42 @@ class _Making:
 
     def _forget_host(self, name: str, _document: Mapping[str, Any]) -> bool:
         return self.with_hosts and delete_host(self.writing, name)
+
+
+_TEXT = str | None
+_SHAPES: Mapping[ChangeKind, Mapping[str, Any]] = {
+    ChangeKind.VENDOR_REGISTERED: {"name": _TEXT, "url": _TEXT},
+    ChangeKind.VENDOR_COMPLETED: {"name": _TEXT, "url": _TEXT},
+    ChangeKind.RELEASE_STATE_CHANGED: {"state": str},
+    ChangeKind.PROFILE_STATE_CHANGED: {"state": str},
+    ChangeKind.EVOLUTION_SET: {"evolution": str, "transitive": bool},
+    ChangeKind.GATE_OVERRIDDEN: {"reason": str, "at": str, "broken": list},
+    ChangeKind.HOST_REGISTERED: {"releases": list, "restrict": dict, "labels": dict},
+    ChangeKind.HOST_CHANGED: {"releases": list, "restrict": dict, "labels": dict},
+}
+_NAMES: Mapping[str, Callable[[str], object]] = {
+    "vendor": vendor_name,
+    "release": ReleaseName.parse,
+    "gate": ReleaseName.parse,
+    "profile": name,
+    "evolution": name,
+    "host": host_name,
+}
+
+
+def _check_shape(change: Mirrored, document: Mapping[str, Any]) -> None:
+    """Check what no publication checks: that the name can be one, and that fields are of their types."""
+    _NAMES[change.kind.value.partition("-")[0]](change.name)
+    for field, of_type in _SHAPES.get(change.kind, {}).items():
+        value = document.get(field)
+        if not isinstance(value, of_type) or (isinstance(value, str) and len(value) > MAX_DESCRIPTION):
+            message = f"its {field} is not what it can be"
+            raise TypeError(message)
+    if change.kind is ChangeKind.GATE_OVERRIDDEN and not all(
+        isinstance(each, dict) and each.keys() >= _BROKEN for each in document["broken"]
+    ):
+        message = "its broken is not what it can be"
+        raise TypeError(message)
+
+
+_BROKEN = frozenset({"profile", "model", "accepted_by", "refused_by", "problems"})

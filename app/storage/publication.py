@@ -176,7 +176,9 @@ def publish_release(
             **({"description": document.description} if is_new and document.description is not None else {}),
         }
         digest_now = _store_digest(connection, release_id, name)
-        _record_release(writing, name, added, outcome, digest_now)
+        # A list that grows, or comes into being, is about all that the release has.
+        concerned = {*new, *(standing if newly_listed is not None else ())}
+        _record_release(writing, name, added, concerned, outcome, digest_now)
         profiles.record(writing)
     if is_new and document.state not in {None, State.DRAFT, State.PUBLISHED}:
         state.set_release_state(writing, name, document.state)
@@ -187,11 +189,16 @@ def publish_release(
 
 
 def _record_release(
-    writing: Writing, name: ReleaseName, stated: Mapping[str, Any], outcome: Outcome, digest_now: str
+    writing: Writing,
+    name: ReleaseName,
+    stated: Mapping[str, Any],
+    models: Collection[str],
+    outcome: Outcome,
+    digest_now: str,
 ) -> None:
     kind = ChangeKind.RELEASE_PUBLISHED if outcome.added.releases else ChangeKind.RELEASE_EXTENDED
     added = {what: count for what, count in outcome.added.counts().items() if count}
-    models = {*stated["models"], *(model for own in stated.get("own_values", {}).values() for model in own)}
+    models = {*models, *(model for own in stated.get("own_values", {}).values() for model in own)}
     change = Change(
         kind=kind, name=str(name), document=stated, digest=digest_now, models=models, detail={"added": added}
     )

@@ -263,6 +263,7 @@ change = Table(
     Column("digest", Text),
     Column("detail", Text, nullable=False),  # JSON
     Column("document_digest", Text),
+    Column("link", Text),
     Index("ix_change_vendor_seq", "vendor", "seq"),
 )
 
@@ -294,6 +295,7 @@ mirror = Table(
     Column("registry", Name, primary_key=True),
     Column("url", Text, nullable=False),
     Column("seq", Integer, nullable=False),
+    Column("link", Text, nullable=False),
     Column("at", Text, nullable=False),  # ISO 8601, UTC
 )
 

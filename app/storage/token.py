@@ -83,6 +83,7 @@ class Tokens:
         self._kept: dict[str, _Kept] = {}
         self._used: dict[str, str] = {}
         self._lock = Lock()
+        self._generation = 0
 
     def remembered(self, secret: str) -> Identity | None:
         """Return whose valid token this is, if it was read a moment ago; without a look into the database."""
@@ -92,7 +93,7 @@ class Tokens:
         """Return whose valid token this is; None if there is no such one, it was revoked, or has expired."""
         key = _hash(secret)
         table = schema.token
-        read_at = time.monotonic()
+        read_at, generation = time.monotonic(), self._generation
         query = sa.select(table).where(table.c.secret_hash == key, table.c.revoked_at.is_(None))
         with database.reading(self._engine) as connection:
             row = connection.execute(query).first()
@@ -104,7 +105,10 @@ class Tokens:
                 self._kept.pop(next(iter(self._kept)))
             expires = None if row.expires_at is None else datetime.fromisoformat(row.expires_at)
             identity = Identity(f"{row.name} ({row.id})", Role(row.role), row.vendor)
-            kept = self._kept[key] = _Kept(row.id, identity, expires, read_at)
+            kept = _Kept(row.id, identity, expires, read_at)
+            # What was read before a revocation here is not kept beyond it.
+            if generation == self._generation:
+                self._kept[key] = kept
         return self._valid(kept)
 
     def _valid(self, kept: _Kept | None) -> Identity | None:
@@ -118,14 +122,19 @@ class Tokens:
     def forget(self) -> None:
         """Look again at every token: this worker has revoked one."""
         with self._lock:
+            self._generation += 1
             self._kept.clear()
 
     def note_uses(self) -> None:
         """Write down when tokens were last used, those used since this was last done."""
-        if not self._used:
+        used = dict(self._used)
+        if not used:
             return
-        used, self._used = self._used, {}
         table = schema.token
         with database.noting(self._engine) as connection:
-            for token_id, at in used.items():
+            # In one order, so that two workers never wait for each other.
+            for token_id, at in sorted(used.items()):
                 connection.execute(sa.update(table).where(table.c.id == token_id).values(last_used_at=at))
+        for token_id, at in used.items():
+            if self._used.get(token_id) == at:
+                del self._used[token_id]

@@ -41,6 +41,7 @@ def upgrade() -> None:
         sa.Column("digest", sa.Text(), nullable=True),
         sa.Column("detail", sa.Text(), nullable=False),
         sa.Column("document_digest", sa.Text(), nullable=True),
+        sa.Column("link", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("id", name="pk_change"),
         sa.UniqueConstraint("seq", name="uq_change_seq"),
     )
@@ -67,12 +68,14 @@ def upgrade() -> None:
         sa.CheckConstraint("id = 1", name="single_row"),
         sa.PrimaryKeyConstraint("id", name="pk_identity"),
     )
-    op.bulk_insert(identity, [{"id": 1, "registry": str(uuid4())}])
+    registry = str(uuid4())
+    op.bulk_insert(identity, [{"id": 1, "registry": registry}])
     op.create_table(
         "mirror",
         sa.Column("registry", NAME, nullable=False),
         sa.Column("url", sa.Text(), nullable=False),
         sa.Column("seq", sa.Integer(), nullable=False),
+        sa.Column("link", sa.Text(), nullable=False),
         sa.Column("at", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("registry", name="pk_mirror"),
     )
@@ -92,16 +95,17 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_token"),
         sa.UniqueConstraint("secret_hash", name="uq_token_secret_hash"),
     )
-    _Recording().run()
+    _Recording(registry).run()
     for table in ("change", "change_document", "change_model", "identity"):
         refuse_changes(table)
 
 
 class _Recording:
-    """Records what is there, in an order in which it could have come to be, as one transaction of the feed."""
+    """Records what is there, in an order in which it could have come to be."""
 
-    def __init__(self) -> None:
+    def __init__(self, registry: str) -> None:
         self._connection = op.get_bind()
+        self._link = registry
         self._at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         self._seq = 0
         self._models = {row.name: row.id for row in self._rows("SELECT id, name FROM model")}
@@ -110,6 +114,7 @@ class _Recording:
         for row in self._rows("SELECT name, title, url FROM vendor ORDER BY id"):
             self._record("vendor-registered", row.name, {"name": row.title, "url": row.url})
         self._record_releases()
+        self._record_foreign_models()
         self._record_profiles()
         self._record_lists()
         for row in self._rows(
@@ -127,36 +132,91 @@ class _Recording:
             self._record("host-registered", row.name, document, digest=_digest(_canonical(document)), vendor=None)
 
     def _record_releases(self) -> None:
+        """Record the releases with the models of their own vendors, which alone can bring those into being."""
         for row in self._releases():
-            models = self._digests(
-                "SELECT m.name, r.digest FROM release_model r JOIN model m ON m.id = r.model_id "
-                "WHERE r.release_id = :id",
-                row.id,
-            )
-            described = {} if row.description is None else {"description": row.description}
-            whole = None if self._lists(row.id) else row.digest
-            name = f"{row.name}@{row.version}"
-            self._record("release-published", name, {"models": models, **described}, digest=whole, models=models)
+            models = self._sets(row.id)
+            own = {model: digest for model, digest in models.items() if _vendor(model) == _vendor(row.name)}
+            document = {"models": own, **({} if row.description is None else {"description": row.description})}
+            is_whole = own == models and not self._lists(row.id)
+            self._record_release("release-published", row, document, is_whole=is_whole)
+
+    def _record_foreign_models(self) -> None:
+        for row in self._releases():
+            models = self._sets(row.id)
+            foreign = {model: digest for model, digest in models.items() if _vendor(model) != _vendor(row.name)}
+            if foreign:
+                is_whole = not self._lists(row.id)
+                self._record_release("release-extended", row, {"models": foreign}, is_whole=is_whole)
+
+    def _record_release(self, kind: str, row: Any, document: Mapping[str, Any], *, is_whole: bool) -> None:
+        digest = row.digest if is_whole else None
+        self._record(kind, f"{row.name}@{row.version}", document, digest=digest, models=document["models"])
 
     def _record_profiles(self) -> None:
-        for row in self._rows(
-            "SELECT p.id, p.name, p.description, above.name AS extends FROM profile p "
+        """Record the profiles: first what others were resolved upon, last what their parents gained after them."""
+        rows = self._rows(
+            "SELECT p.id, p.name, p.description, p.extends_id, above.name AS extends FROM profile p "
             "LEFT JOIN profile above ON above.id = p.extends_id ORDER BY p.id"
-        ):
-            entries = {
-                each.name: [each.own_digest, each.resolved_digest]
-                for each in self._rows(
-                    "SELECT m.name, e.own_digest, e.resolved_digest FROM profile_entry e "
-                    "JOIN model m ON m.id = e.model_id WHERE e.profile_id = :id",
-                    id=row.id,
-                )
-            }
-            document = {"name": row.name, "values": {model: own for model, (own, _) in entries.items()}}
-            document |= {key: each for key in ("extends", "description") if (each := getattr(row, key)) is not None}
-            whole = _digest(_canonical({"profile": row.name, "extends": row.extends, "entries": entries}))
+        )
+        entries = {row.id: self._entries(row.id) for row in rows}
+        parents = {row.id: row.extends_id for row in rows}
+        late = self._late(entries, parents)
+        for row in rows:
+            now = {model: each for model, each in entries[row.id].items() if (row.id, model) not in late}
+            self._record_profile("profile-published", row, now, entries[row.id])
+        for row in reversed(rows):
+            later = {model: each for model, each in entries[row.id].items() if (row.id, model) in late}
+            if later:
+                self._record_profile("profile-extended", row, later, entries[row.id])
+
+    def _record_profile(
+        self, kind: str, row: Any, now: Mapping[str, list[str]], entries: Mapping[str, list[str]]
+    ) -> None:
+        document = {"name": row.name, "values": {model: own for model, (own, _) in now.items()}}
+        if row.extends is not None:
+            document["extends"] = row.extends
+        if row.description is not None and kind == "profile-published":
+            document["description"] = row.description
+        is_whole = kind == "profile-extended" or now == entries
+        whole = _digest(_canonical({"profile": row.name, "extends": row.extends, "entries": entries}))
+        if is_whole:
             insert = sa.text("INSERT INTO profile_digest (profile_id, digest) VALUES (:id, :digest)")
             self._connection.execute(insert, {"id": row.id, "digest": whole})
-            self._record("profile-published", row.name, document, digest=whole, models=entries)
+        self._record(kind, row.name, document, digest=whole if is_whole else None, models=now)
+
+    def _entries(self, profile_id: int) -> dict[str, list[str]]:
+        rows = self._rows(
+            "SELECT m.name, e.own_digest, e.resolved_digest FROM profile_entry e "
+            "JOIN model m ON m.id = e.model_id WHERE e.profile_id = :id",
+            id=profile_id,
+        )
+        return {row.name: [row.own_digest, row.resolved_digest] for row in rows}
+
+    def _late(
+        self, entries: Mapping[int, Mapping[str, list[str]]], parents: Mapping[int, int | None]
+    ) -> set[tuple[int, str]]:
+        """Return the entries that were not there yet when those below them were resolved."""
+        late = set()
+        for profile_id, models in entries.items():
+            for model, (own, resolved) in models.items():
+                above = parents[profile_id]
+                while above is not None:
+                    inherited = entries[above].get(model)
+                    if inherited is not None:
+                        if _digest(_canonical(self._overlaid(inherited[1], own))) == resolved:
+                            break
+                        late.add((above, model))
+                    above = parents[above]
+        return late
+
+    def _overlaid(self, inherited: str, own: str) -> dict[str, Any]:
+        merged = {**self._values(inherited), **self._values(own)}
+        return {variable: value for variable, value in merged.items() if value is not None}
+
+    def _values(self, digest: str) -> dict[str, Any]:
+        (row,) = self._rows("SELECT document FROM profile_values WHERE digest = :digest", digest=digest)
+        values: dict[str, Any] = json.loads(row.document)
+        return values
 
     def _record_lists(self) -> None:
         for row in self._releases():
@@ -214,8 +274,12 @@ class _Recording:
     def _lists(self, release_id: int) -> bool:
         return bool(self._rows("SELECT release_id FROM profile_list WHERE release_id = :id", id=release_id))
 
-    def _digests(self, query: str, release_id: int) -> dict[str, str]:
-        return {row.name: row.digest for row in self._rows(query, id=release_id)}
+    def _sets(self, release_id: int) -> dict[str, str]:
+        rows = self._rows(
+            "SELECT m.name, r.digest FROM release_model r JOIN model m ON m.id = r.model_id WHERE r.release_id = :id",
+            id=release_id,
+        )
+        return {row.name: row.digest for row in rows}
 
     def _rows(self, query: str, **parameters: Any) -> list[Any]:
         return list(self._connection.execute(sa.text(query), parameters).all())
@@ -234,19 +298,26 @@ class _Recording:
         self._seq += 1
         canonical = _canonical(document)
         insert = sa.text(
-            "INSERT INTO change (seq, part_of, at, by, kind, name, vendor, digest, detail, document_digest) "
-            "VALUES (:seq, 1, :at, :by, :kind, :name, :vendor, :digest, :detail, :document_digest)"
+            "INSERT INTO change (seq, part_of, at, by, kind, name, vendor, digest, detail, document_digest, link) "
+            "VALUES (:seq, :seq, :at, :by, :kind, :name, :vendor, :digest, :detail, :document_digest, :link)"
         )
-        row = {
+        told = {
             "seq": self._seq,
+            "part_of": self._seq,
             "at": self._at,
             "by": BY,
             "kind": kind,
             "name": name,
-            "vendor": name.partition("/")[0] if vendor == "" else vendor,
             "digest": digest,
-            "detail": json.dumps(detail or {}),
+            "detail": detail or {},
             "document_digest": _digest(canonical),
+        }
+        self._link = _digest(_canonical({"before": self._link, **told}))
+        row = {
+            **told,
+            "detail": json.dumps(detail or {}),
+            "vendor": _vendor(name) if vendor == "" else vendor,
+            "link": self._link,
         }
         self._connection.execute(insert, row)
         insert = sa.text("INSERT INTO change_document (seq, document) VALUES (:seq, :document)")
@@ -255,6 +326,10 @@ class _Recording:
         if rows:
             insert = sa.text("INSERT INTO change_model (model_id, seq) VALUES (:model_id, :seq)")
             self._connection.execute(insert, rows)
+
+
+def _vendor(name: str) -> str:
+    return name.partition("/")[0]
 
 
 def _canonical(document: object) -> str:

@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from app.api.wire.change import Audit, ChangeDocument, Feed
+from app.domain.change import linked
 from tests.api.stories import FEATURE, FIRMWARE, NIC, QUEUES, problem, publish, vendor
 from tests.conftest import AUTHORIZATION, make_app
 
@@ -107,8 +108,20 @@ def test_the_feed_is_filtered_by_vendor_and_model(published: TestClient) -> None
         (11, "vendor-registered", "vendor-b.com"),
         (12, "release-published", "vendor-b.com/dpu@1"),
     ]
-    assert [each["seq"] for each in feed(published, model=NIC)] == [2, 3, 4, 5, 6, 12]
-    assert feed(published, model="vendor-a.com/none") == []
+    assert [each["seq"] for each in feed(published, model=NIC)] == [2, 3, 4, 5, 6, 8, 9, 10, 12]
+    # A host may be about any model; a list of profiles is about all that its release has.
+    assert [each["seq"] for each in feed(published, model="vendor-a.com/none")] == [8, 9, 10]
+    assert published.put(f"/releases/{TWO}", json={"models": {}, "profiles": []}).status_code == 201
+    assert feed(published, model=NIC, after=12)[0]["kind"] == "release-extended"
+
+
+def test_each_change_is_linked_to_the_one_before(published: TestClient) -> None:
+    page = published.get("/changes", params={"limit": 1000}).json()
+    link = page["registry"]
+    for each in page["items"]:
+        told = {name: value for name, value in each.items() if name != "link"}
+        link = linked(link, told)
+        assert each["link"] == link
 
 
 def test_the_feed_comes_page_by_page(published: TestClient) -> None:

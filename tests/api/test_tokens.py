@@ -1,5 +1,6 @@
 """Who may do what: every route, for everybody who may come."""
 
+import threading
 import time
 from typing import Any
 
@@ -88,7 +89,16 @@ BODIES: dict[str, Any] = {
     "post /mirrors/{registry}/changes": {
         "url": "x",
         "changes": [
-            {"seq": 1, "part_of": 1, "at": "x", "by": "x", "kind": "vendor-registered", "name": "a.b", "document": {}}
+            {
+                "seq": 1,
+                "part_of": 1,
+                "at": "x",
+                "by": "x",
+                "kind": "vendor-registered",
+                "name": "a.b",
+                "document": {},
+                "link": f"sha256:{0:064}",
+            }
         ],
     },
     "post /tokens": {"name": "another", "role": "reader"},
@@ -301,3 +311,41 @@ def test_what_tokens_do_is_audited_under_their_name(registry: TestClient) -> Non
         ("token-revoked", "admin", None),
     ]
     assert [each["seq"] for each in registry.get("/changes").json()["items"]] == [1, 2]
+
+
+def test_a_draft_with_another_vendors_profile_is_published_by_an_admin_alone(
+    registry: TestClient, visitors: dict[str, dict[str, str]]
+) -> None:
+    document = {"models": {}, "profiles": [{"name": "vendor-a.com/nested", "values": {NIC: {}}}], "state": "draft"}
+    document["models"] = {NIC: {"variables": {"num-queues": QUEUES}}}
+    path = "/releases/vendor-b.com/dpu@1"
+    assert registry.put(path, json=document, headers=visitors["admin"]).status_code == 201
+    published = {"state": "published"}
+    problem(registry.patch(path, json=published, headers=visitors["another"]), 403, "forbidden")
+    assert registry.patch(path, json=published, headers=visitors["admin"]).status_code == 200
+
+
+def test_a_body_is_read_only_of_somebody_who_may_send_it(registry: TestClient) -> None:
+    del registry.headers["Authorization"]
+    headers = {"Content-Type": "application/json"}
+    problem(registry.put("/vendors/vendor-a.com", content=b"{", headers=headers), 401, "unauthorized")
+    reader = bearer(create(registry, "reader"))
+    problem(registry.put("/releases/a.b/c@1", content=b"{", headers=headers | reader), 403, "forbidden")
+    problem(registry.put("/vendors/vendor-a.com", content=b"{", headers=headers | AUTHORIZATION), 400, "malformed-json")
+
+
+def test_a_revoked_token_waits_for_nothing(database_url: str) -> None:
+    app = create_app(Settings(database_url=database_url, admin_token=SecretStr(TOKEN), read="token"))
+    with TestClient(app, headers=AUTHORIZATION) as closed:
+        created = create(closed, "reader")
+        waiting = TestClient(app, headers=bearer(created))
+        assert waiting.get("/changes").status_code == 200
+
+        def revoke_and_publish() -> None:
+            closed.delete(f"/tokens/{created['id']}")
+            closed.put("/vendors/vendor-a.com", json={})
+
+        timer = threading.Timer(0.5, revoke_and_publish)
+        timer.start()
+        assert closed.get("/changes", params={"wait": 20}, headers=bearer(created)).status_code == 401
+        timer.join()

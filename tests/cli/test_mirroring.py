@@ -3,6 +3,7 @@
 import gzip
 import json
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from fastapi.testclient import TestClient
 from app.cli import feed
 from app.cli.client import Registry, RegistryError
 from app.cli.feed import Archive, ArchiveError, Copied, RemoteFeed, copied, written
+from app.domain.canonical import canonical_json, digest
+from app.domain.change import linked
 from app.storage import database, schema
 from tests.api.stories import FEATURE, FIRMWARE, NIC, QUEUES, publish, vendor
 from tests.cli.conftest import Run, talking_to
@@ -27,6 +30,8 @@ GPU = "vendor-a.com/gpu"
 def fill(registry: TestClient) -> None:
     """Have much happen in a registry."""
     vendor(registry)
+    vendor(registry, "a.vendor-b.com")
+    assert publish(registry, "a.vendor-b.com/dpu@1", {}, model="a.vendor-b.com/own").status_code == 201
     profiles = [{"name": P, "description": "first", "values": {NIC: {"num-queues": 8}}}]
     publish(registry, ONE, {"num-queues": QUEUES}, profiles=profiles, description="shipped in May")
     child = {"name": Q, "extends": P, "values": {NIC: {"num-queues": None, "feature": True}}}
@@ -43,11 +48,19 @@ def fill(registry: TestClient) -> None:
         "model": GPU,
         "implementation": FIRMWARE,
         "version": "2",
-        "variables": {"memory": {"type": "int", "init_value": 4}},
+        "variables": {
+            "memory": {"type": "int", "init_value": 4},
+            "clock": {"type": "int", "init_value": 1, "off_value": 0},
+        },
     }
     assert registry.post("/variable-sets", json=gpu).status_code == 201
-    extended = {"name": P, "values": {GPU: {"memory": 4}}}
+    # A parent gains a model after the profile that extends it has it, and a release one that is another vendor's.
+    early = {"name": "vendor-a.com/early", "extends": P, "values": {GPU: {"memory": 4}}}
+    assert registry.post("/profiles", json=early).status_code == 201
+    extended = {"name": P, "values": {GPU: {"memory": 4, "clock": 1}}}
     assert registry.post("/profiles", json=extended).status_code == 201
+    memory = {"memory": {"type": "int", "init_value": 4}}
+    assert publish(registry, "a.vendor-b.com/dpu@1", memory, model=GPU).status_code == 201
     registry.put(f"/implementations/{FIRMWARE}", json={"evolution": "full", "transitive": True})
     registry.patch(f"/profiles/{P}", json={"state": "retired"})
     registry.patch(f"/releases/{TWO}", json={"state": "published"})
@@ -84,7 +97,9 @@ PATHS = [
     f"/releases/{ONE}",
     f"/releases/{TWO}?own_values=true",
 ]
-PATHS += [f"/profiles/{name}?resolved={resolved}" for name in (P, Q) for resolved in ("true", "false")]
+PATHS += [
+    f"/profiles/{name}?resolved={resolved}" for name in (P, Q, "vendor-a.com/early") for resolved in ("true", "false")
+]
 PATHS += [f"/implementations/{FIRMWARE}", "/releases", "/profiles"]
 
 
@@ -191,24 +206,24 @@ class _Altering(httpx.BaseTransport):
 
 
 def _description(path: str, document: Any) -> None:
-    if path == "/changes/2":
+    if path == "/changes/4":
         document["document"]["description"] = "altered"
 
 
 def _content(path: str, document: Any) -> None:
-    if path == "/changes/2":
+    if path == "/changes/4":
         (digest,) = document["document"]["models"].values()
         document["contents"][digest]["variables"]["num-queues"]["init_value"] = 5
 
 
 def _lost(path: str, document: Any) -> None:
-    if path == "/changes/2":
+    if path == "/changes/4":
         document["contents"].clear()
 
 
 def _digest(path: str, document: Any) -> None:
     for each in document.get("items", ()) if path == "/changes" else ():
-        if each["seq"] == 3:
+        if each["seq"] == 5:
             each["digest"] = f"sha256:{0:064}"
 
 
@@ -217,20 +232,42 @@ def _state(path: str, document: Any) -> None:
         document["document"]["state"] = "published"
 
 
+def _name(path: str, document: Any) -> None:
+    for each in document.get("items", ()) if path == "/changes" else ():
+        if each["kind"] == "profile-state-changed":
+            each["name"] = Q
+
+
+def _silenced(path: str, document: Any) -> None:
+    for each in document.get("items", ()) if path == "/changes" else ():
+        if each["kind"] == "profile-state-changed":
+            each["document_digest"] = None
+
+
+def _exchanged(path: str, document: Any) -> None:
+    if path == "/changes":
+        released = [each for each in document["items"] if each["kind"] == "release-published"]
+        for first, second in pairwise(released):
+            first["document_digest"], second["document_digest"] = second["document_digest"], first["document_digest"]
+
+
 def _gap(path: str, document: Any) -> None:
     if path == "/changes":
-        document["items"] = [each for each in document["items"] if each["seq"] != 2]
+        document["items"] = [each for each in document["items"] if each["seq"] != 4]
 
 
 @pytest.mark.parametrize(
     ("alter", "code", "named"),
     [
-        (_description, "altered", f"change 2 (release-published {ONE})"),
+        (_description, "altered", f"change 4 (release-published {ONE})"),
         (_content, "altered", "the content sha256:"),
         (_lost, "altered", "is missing"),
-        (_digest, "altered", f"after change 3 {P}"),
+        (_digest, "altered", f"change 5 (profile-published {P})"),
         (_state, "altered", f"(profile-state-changed {P})"),
-        (_gap, "gap", "change 3 does not follow on change 1"),
+        (_name, "altered", f"(profile-state-changed {Q})"),
+        (_silenced, "altered", f"(profile-state-changed {P})"),
+        (_exchanged, "altered", "is not what its link says"),
+        (_gap, "gap", "change 5 does not follow on change 3"),
     ],
 )
 def test_what_was_altered_on_the_way_is_refused_and_named(
@@ -253,7 +290,7 @@ def test_what_was_altered_on_the_way_is_refused_and_named(
 def test_what_is_published_here_otherwise_is_not_overwritten(source: TestClient, target: TestClient) -> None:
     vendor(target)
     publish(target, ONE, {"num-queues": {**QUEUES, "init_value": 1}})
-    with pytest.raises(RegistryError, match=f"change 2 .release-published {ONE}. cannot be made here") as refused:
+    with pytest.raises(RegistryError, match=f"change 4 .release-published {ONE}. cannot be made here") as refused:
         copy(source, target)
     assert refused.value.problem is not None
     assert refused.value.problem["code"] == "mirror-conflict"
@@ -267,6 +304,70 @@ def test_a_registry_that_was_set_back_is_told(source: TestClient, target: TestCl
         older.head = 3
         with pytest.raises(ArchiveError, match="was set back"):
             copied(older, here, "http://source", lambda *_: None)
+
+
+def test_a_source_that_was_set_back_and_went_on_is_no_longer_followed(
+    source: TestClient, target: TestClient, tmp_path: Path, run: Run
+) -> None:
+    head = copy(source, target).seq
+    source.put("/vendors/vendor-c.com", json={}, headers=AUTHORIZATION)
+    copy(source, target)
+    with talking_to(source) as theirs, talking_to(target) as here:
+        # As if another change stood where this one does.
+        other = RemoteFeed(theirs)
+        other.link = lambda seq: f"sha256:{seq:064}"  # type: ignore[method-assign]
+        with pytest.raises(ArchiveError, match=f"change {head + 1} of http://source is another"):
+            copied(other, here, "http://source", lambda *_: None)
+    archive = tmp_path / "archive"
+    assert run("export", str(archive)).exit_code == 0
+    lines = gzip.decompress(archive.read_bytes()).splitlines()
+    last = json.loads(lines[-1])
+    last["change"]["link"] = f"sha256:{0:064}"
+    archive.write_bytes(gzip.compress(b"\n".join([*lines[:-1], json.dumps(last).encode()])))
+    with talking_to(target) as here, pytest.raises(ArchiveError, match="is another"):
+        copied(Archive(archive), here, "archive", lambda *_: None)
+
+
+MALFORMED: list[tuple[str, str, Any]] = [
+    ("vendor-registered", "b.com", {"name": {"a": 1}, "url": None}),
+    ("vendor-registered", "bad name!", {"name": None, "url": None}),
+    ("vendor-registered", "b.com", {"name": "x" * 100_000, "url": None}),
+    ("evolution-set", "vendor-a.com/fw", {"evolution": "none", "transitive": "yes"}),
+    ("gate-overridden", ONE, {"reason": 1, "at": [2], "broken": 3}),
+    ("gate-overridden", ONE, {"reason": "x", "at": "x", "broken": [1]}),
+    ("release-published", ONE, {"models": 1}),
+    ("release-published", ONE, {"models": {}, "profiles": [1]}),
+    ("release-state-changed", ONE, {"state": "lost"}),
+    ("release-state-changed", "vendor-a.com/none@1", {"state": "retired"}),
+    ("profile-published", P, {"values": {NIC: "sha256:x"}}),
+    ("host-registered", "host-1", {"releases": "x", "restrict": {}, "labels": {}}),
+]
+
+
+@pytest.mark.parametrize(("kind", "name", "document"), MALFORMED)
+def test_what_no_registry_would_tell_is_refused(target: TestClient, kind: str, name: str, document: Any) -> None:
+    told = {
+        "seq": 1,
+        "part_of": 1,
+        "at": "2026-11-23T12:00:00.000Z",
+        "by": "admin",
+        "kind": kind,
+        "name": name,
+        "digest": None,
+        "detail": {},
+        "document_digest": digest(canonical_json(document)),
+    }
+    change = {**told, "link": linked("another", told), "document": document}
+    body = {"url": "x", "changes": [change], "contents": {}, "hosts": True}
+    answer = target.post("/mirrors/another/changes", json=body)
+    assert answer.status_code == 409, answer.text
+    assert f"change 1 ({kind} {name})" in answer.json()["detail"] or "is missing" in answer.json()["detail"]
+
+
+def test_of_two_registries_the_first_ones_title_of_a_vendor_stands(source: TestClient, target: TestClient) -> None:
+    target.put("/vendors/vendor-a.com", json={"name": "Another A"})
+    copy(source, target)
+    assert target.get("/vendors/vendor-a.com").json()["name"] == "Another A"
 
 
 @pytest.mark.parametrize(
@@ -298,6 +399,9 @@ def test_what_cannot_be_written_leaves_nothing(source: TestClient, tmp_path: Pat
 
         def changes(self, after: int) -> Iterator[feed.Change]:
             raise RegistryError(str(after))
+
+        def link(self, seq: int) -> str | None:
+            return str(seq)
 
     with (tmp_path / "x").open("wb") as file, pytest.raises(RegistryError):
         written(Broken(), file, lambda *_: None)

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 
+from tests.conftest import AUTHORIZATION
 from tests.running.conftest import Server, changes, client, every
 
 WRITERS = 16
@@ -76,3 +77,23 @@ def test_writers_in_several_processes(servers: list[Server]) -> None:
     assert len(feed) == len(stored) + 1
     assert [{name: value for name, value in each.items() if name != "id"} for each in audit] == feed
     assert seen == [each["seq"] for each in feed]
+
+
+def test_readers_keep_nobody_waiting(servers: list[Server]) -> None:
+    """Many more readers at once than there are threads and connections; writers go on, too."""
+    readers = 150
+    limits = httpx.Limits(max_connections=readers + 10)
+    headers = AUTHORIZATION
+    with httpx.Client(base_url=servers[0].url, headers=headers, timeout=60, limits=limits) as registry:
+        registry.put("/vendors/vendor-a.com", json={})
+        document_ = document(1)
+
+        def ask(number: int) -> int:
+            if number % 10 == 0:
+                return registry.put(f"/releases/vendor-a.com/read-{number}@1", json=document_).status_code
+            paths = ["/releases", "/healthz", f"/compatibility?model={NIC}", "/vendors"]
+            return registry.get(paths[number % len(paths)]).status_code
+
+        with ThreadPoolExecutor(readers) as crowd:
+            statuses = Counter(crowd.map(ask, range(readers * 4)))
+    assert statuses == {200: readers * 4 - readers * 4 // 10, 201: readers * 4 // 10}

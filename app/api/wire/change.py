@@ -31,6 +31,10 @@ class Change(Shape):
         description="of what was added, GET /changes/{seq}; null for a profile that came with a release: the change "
         "that `part_of` names",
     )
+    link: Digest = Field(
+        description="over all that is told of the change, and the link of the one `before` (canonical JSON): "
+        "it stands for all that the feed told until here"
+    )
 
 
 class Feed(Shape):
@@ -64,6 +68,7 @@ class AuditedChange(Shape):
     digest: str | None
     detail: dict[str, Any]
     document_digest: str | None
+    link: str | None
 
 
 class Audit(Shape):
@@ -94,6 +99,7 @@ class Mirror(Shape):
     registry: str
     url: str
     seq: int = Field(description="the last of its changes that is here")
+    link: str = Field(description="of that change")
     at: str = Field(description="when that was written, in UTC (ISO 8601)")
 
 
