@@ -12,6 +12,7 @@ from app.settings import Settings
 from app.storage import database
 
 _GRACE_SECONDS = 10
+_KEEP_ALIVE_SECONDS = 75
 
 
 def serve(
@@ -39,6 +40,8 @@ def serve(
         port=port,
         workers=workers,
         access_log=access_log,
+        # Longer than clients keep one: else both close it, and a request is lost in between.
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         # Those who follow the feed never end by themselves.
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
