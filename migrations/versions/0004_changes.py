@@ -1,7 +1,7 @@
 """The feed of changes and the audit, tokens, mirrors; what was there before becomes the feed's first changes."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
@@ -114,7 +114,6 @@ class _Recording:
         for row in self._rows("SELECT name, title, url FROM vendor ORDER BY id"):
             self._record("vendor-registered", row.name, {"name": row.title, "url": row.url})
         self._record_releases()
-        self._record_foreign_models()
         self._record_profiles()
         self._record_lists()
         for row in self._rows(
@@ -132,52 +131,52 @@ class _Recording:
             self._record("host-registered", row.name, document, digest=_digest(_canonical(document)), vendor=None)
 
     def _record_releases(self) -> None:
-        """Record the releases with the models of their own vendors, which alone can bring those into being."""
-        for row in self._releases():
+        """Record the releases as they were published; a model that was not there yet, as soon as it is."""
+        releases = {row.id: row for row in self._releases()}
+        waiting: dict[int, dict[str, str]] = {}
+        there: set[str] = set()
+        for row in releases.values():
             models = self._sets(row.id)
-            own = {model: digest for model, digest in models.items() if _vendor(model) == _vendor(row.name)}
-            document = {"models": own, **({} if row.description is None else {"description": row.description})}
-            is_whole = own == models and not self._lists(row.id)
-            self._record_release("release-published", row, document, is_whole=is_whole)
-
-    def _record_foreign_models(self) -> None:
-        for row in self._releases():
-            models = self._sets(row.id)
-            foreign = {model: digest for model, digest in models.items() if _vendor(model) != _vendor(row.name)}
-            if foreign:
-                is_whole = not self._lists(row.id)
-                self._record_release("release-extended", row, {"models": foreign}, is_whole=is_whole)
+            there |= {model for model in models if _vendor(model) == _vendor(row.name)}
+            now = {model: digest for model, digest in models.items() if model in there}
+            waiting[row.id] = {model: digest for model, digest in models.items() if model not in there}
+            document = {"models": now, **({} if row.description is None else {"description": row.description})}
+            self._record_release("release-published", row, document, is_whole=not waiting[row.id])
+            for release_id, foreign in waiting.items():
+                coming = {model: digest for model, digest in foreign.items() if model in there}
+                if coming:
+                    waiting[release_id] = {model: each for model, each in foreign.items() if model not in there}
+                    is_whole = not waiting[release_id]
+                    document = {"models": coming}
+                    self._record_release("release-extended", releases[release_id], document, is_whole=is_whole)
 
     def _record_release(self, kind: str, row: Any, document: Mapping[str, Any], *, is_whole: bool) -> None:
-        digest = row.digest if is_whole else None
+        digest = row.digest if is_whole and not self._lists(row.id) else None
         self._record(kind, f"{row.name}@{row.version}", document, digest=digest, models=document["models"])
 
     def _record_profiles(self) -> None:
-        """Record the profiles: first what others were resolved upon, last what their parents gained after them."""
+        """Record the profiles, each entry when it can come to be resolved as it is."""
         rows = self._rows(
             "SELECT p.id, p.name, p.description, p.extends_id, above.name AS extends FROM profile p "
             "LEFT JOIN profile above ON above.id = p.extends_id ORDER BY p.id"
         )
         entries = {row.id: self._entries(row.id) for row in rows}
-        parents = {row.id: row.extends_id for row in rows}
-        late = self._late(entries, parents)
-        for row in rows:
-            now = {model: each for model, each in entries[row.id].items() if (row.id, model) not in late}
-            self._record_profile("profile-published", row, now, entries[row.id])
-        for row in reversed(rows):
-            later = {model: each for model, each in entries[row.id].items() if (row.id, model) in late}
-            if later:
-                self._record_profile("profile-extended", row, later, entries[row.id])
+        order = _Order(entries, {row.id: row.extends_id for row in rows}, self._overlaid)
+        by_id = {row.id: row for row in rows}
+        for profile_id, models, is_new in order.steps():
+            now = {model: entries[profile_id][model] for model in models}
+            kind = "profile-published" if is_new else "profile-extended"
+            is_whole = order.is_done(profile_id)
+            self._record_profile(kind, by_id[profile_id], now, entries[profile_id], is_whole=is_whole)
 
     def _record_profile(
-        self, kind: str, row: Any, now: Mapping[str, list[str]], entries: Mapping[str, list[str]]
+        self, kind: str, row: Any, now: Mapping[str, list[str]], entries: Mapping[str, list[str]], *, is_whole: bool
     ) -> None:
         document = {"name": row.name, "values": {model: own for model, (own, _) in now.items()}}
         if row.extends is not None:
             document["extends"] = row.extends
         if row.description is not None and kind == "profile-published":
             document["description"] = row.description
-        is_whole = kind == "profile-extended" or now == entries
         whole = _digest(_canonical({"profile": row.name, "extends": row.extends, "entries": entries}))
         if is_whole:
             insert = sa.text("INSERT INTO profile_digest (profile_id, digest) VALUES (:id, :digest)")
@@ -192,26 +191,10 @@ class _Recording:
         )
         return {row.name: [row.own_digest, row.resolved_digest] for row in rows}
 
-    def _late(
-        self, entries: Mapping[int, Mapping[str, list[str]]], parents: Mapping[int, int | None]
-    ) -> set[tuple[int, str]]:
-        """Return the entries that were not there yet when those below them were resolved."""
-        late = set()
-        for profile_id, models in entries.items():
-            for model, (own, resolved) in models.items():
-                above = parents[profile_id]
-                while above is not None:
-                    inherited = entries[above].get(model)
-                    if inherited is not None:
-                        if _digest(_canonical(self._overlaid(inherited[1], own))) == resolved:
-                            break
-                        late.add((above, model))
-                    above = parents[above]
-        return late
-
-    def _overlaid(self, inherited: str, own: str) -> dict[str, Any]:
+    def _overlaid(self, inherited: str, own: str) -> str:
+        """Return the digest of inherited values, overlaid with a profile's own."""
         merged = {**self._values(inherited), **self._values(own)}
-        return {variable: value for variable, value in merged.items() if value is not None}
+        return _digest(_canonical({variable: value for variable, value in merged.items() if value is not None}))
 
     def _values(self, digest: str) -> dict[str, Any]:
         (row,) = self._rows("SELECT document FROM profile_values WHERE digest = :digest", digest=digest)
@@ -326,6 +309,81 @@ class _Recording:
         if rows:
             insert = sa.text("INSERT INTO change_model (model_id, seq) VALUES (:model_id, :seq)")
             self._connection.execute(insert, rows)
+
+
+class _Order:
+    """In which order entries of profiles came to be: each was resolved upon what its parents had then, not since."""
+
+    def __init__(
+        self,
+        entries: Mapping[int, Mapping[str, list[str]]],
+        parents: Mapping[int, int | None],
+        overlaid: Callable[[str, str], str],
+    ) -> None:
+        self._entries = entries
+        self._parents = parents
+        self._done: set[tuple[int, str]] = set()
+        # What an entry was resolved upon, and what has to come before it.
+        self._bases: dict[tuple[int, str], tuple[int, str]] = {}
+        self._before: dict[tuple[int, str], set[tuple[int, str]]] = {}
+        for profile_id, models in entries.items():
+            for model, (own, resolved) in models.items():
+                above = parents[profile_id]
+                while above is not None:
+                    inherited = entries[above].get(model)
+                    if inherited is not None and overlaid(inherited[1], own) == resolved:
+                        self._bases[profile_id, model] = (above, model)
+                        self._before.setdefault((profile_id, model), set()).add((above, model))
+                        break
+                    if inherited is not None:
+                        self._before.setdefault((above, model), set()).add((profile_id, model))
+                    above = parents[above]
+
+    def steps(self) -> Iterator[tuple[int, list[str], bool]]:
+        """Iterate over what comes next: a profile, models of it, and whether it is new then."""
+        new = dict.fromkeys(self._entries)
+        published: set[int] = set()
+        while new or any(not self.is_done(each) for each in self._entries):
+            step = self._publication(new, published) or self._extension(published)
+            if step is None:
+                # No history leads here; what is left is recorded all the same.
+                profile_id = next(iter(new), None) or next(each for each in self._entries if not self.is_done(each))
+                step = profile_id, [each for each in self._entries[profile_id] if (profile_id, each) not in self._done]
+            profile_id, models = step
+            self._done |= {(profile_id, model) for model in models}
+            yield profile_id, models, profile_id in new
+            new.pop(profile_id, None)
+            published.add(profile_id)
+
+    def is_done(self, profile_id: int) -> bool:
+        """Return whether all of a profile has come."""
+        return all((profile_id, model) in self._done for model in self._entries[profile_id])
+
+    def _may_come(self, profile_id: int, model: str) -> bool:
+        return self._before.get((profile_id, model), set()) <= self._done
+
+    def _publication(self, new: Iterable[int], published: Collection[int]) -> tuple[int, list[str]] | None:
+        for profile_id in new:
+            parent = self._parents[profile_id]
+            models = [model for model in self._entries[profile_id] if self._may_come(profile_id, model)]
+            is_held_up = any(
+                model not in models and self._differs(profile_id, model) for model in self._entries[profile_id]
+            )
+            if (parent is None or parent in published) and not is_held_up:
+                return profile_id, models
+        return None
+
+    def _differs(self, profile_id: int, model: str) -> bool:
+        """Return whether an entry is another than what is inherited: then it can only come with the profile itself."""
+        base = self._bases.get((profile_id, model))
+        return base is not None and self._entries[base[0]][model][1] != self._entries[profile_id][model][1]
+
+    def _extension(self, published: Collection[int]) -> tuple[int, list[str]] | None:
+        for profile_id in sorted(published):
+            for model in self._entries[profile_id]:
+                if (profile_id, model) not in self._done and self._may_come(profile_id, model):
+                    return profile_id, [model]
+        return None
 
 
 def _vendor(name: str) -> str:

@@ -168,6 +168,82 @@ def test_an_archive_is_a_backup(source: TestClient, target: TestClient, run: Run
 
 def test_what_came_before_the_feed_is_mirrored_too(source: TestClient, target: TestClient, database_url: str) -> None:
     before = held(source)
+    _lose_the_feed(database_url)
+    assert held(source) == before
+    copy(source, target, with_hosts=True)
+    assert held(target) == before
+    assert target.get("/hosts").json() == source.get("/hosts").json()
+    assert source.get("/changes").json()["items"][0]["by"] == "before there was a feed"
+
+
+A, B, C, D = (f"vendor-a.com/{name}" for name in "abcd")
+OTHER = "vendor-a.com/o"
+Entry = tuple[str, str | None, str, dict[str, int | None]]
+HISTORIES: list[list[Entry]] = [
+    # A parent gains a model after one profile below it has it, and before another one has.
+    [(A, None, OTHER, {"x": 1}), (D, A, NIC, {"x": 5}), (A, None, NIC, {"y": 2}), (C, A, NIC, {"z": 3})],
+    # Two levels gain it late, the upper one first, or the lower one.
+    [
+        (A, None, OTHER, {"x": 1}),
+        (B, A, OTHER, {"y": 1}),
+        (D, B, NIC, {"x": 5}),
+        (A, None, NIC, {"x": 1, "y": 2}),
+        (B, A, NIC, {"x": 1}),
+    ],
+    [
+        (A, None, OTHER, {"x": 1}),
+        (B, A, OTHER, {"y": 1}),
+        (D, B, NIC, {"x": 5}),
+        (B, A, NIC, {"x": 1}),
+        (A, None, NIC, {"x": 1, "y": 2}),
+    ],
+    # What is inherited is taken out again.
+    [
+        (A, None, NIC, {"x": 1}),
+        (B, A, NIC, {"x": None, "y": 1}),
+        (C, B, OTHER, {"x": 1}),
+        (B, A, OTHER, {"y": 1}),
+        (D, C, OTHER, {"x": None}),
+    ],
+]
+
+
+@pytest.mark.parametrize("history", HISTORIES)
+def test_profiles_from_before_the_feed_are_mirrored_as_they_came_to_be(
+    registry: TestClient, target: TestClient, database_url: str, history: list[Entry]
+) -> None:
+    vendor(registry)
+    variables = {name: {"type": "int", "init_value": 0, "off_value": 0} for name in "xyz"}
+    models = {model: {"variables": variables} for model in (NIC, OTHER)}
+    assert registry.put(f"/releases/{ONE}", json={"models": models}).status_code == 201
+    for name, extends, model, values in history:
+        document = {"name": name, "values": {model: values}, **({"extends": extends} if extends else {})}
+        assert registry.post("/profiles", json=document).status_code == 201, name
+    _lose_the_feed(database_url)
+    copy(registry, target)
+    for name in {entry[0] for entry in history}:
+        path = f"/profiles/{name}?resolved=true"
+        assert target.get(path).json() == registry.get(path).json()
+
+
+def test_what_an_owner_stated_after_another_vendor_is_mirrored(
+    registry: TestClient, target: TestClient, database_url: str
+) -> None:
+    vendor(registry)
+    vendor(registry, "vendor-b.com")
+    stated = {"type": "int", "init_value": 1}
+    publish(registry, ONE, {"x": stated})
+    publish(registry, "vendor-b.com/dpu@1", {"w": {**stated, "off_value": 1}})
+    document = {"models": {NIC: {"variables": {"w": {**stated, "off_value": 0}}}}}
+    assert registry.put(f"/releases/{TWO}", json=document).status_code == 201
+    before = [registry.get(path).json() for path in (f"/models/{NIC}", "/releases")]
+    _lose_the_feed(database_url)
+    copy(registry, target)
+    assert [target.get(path).json() for path in (f"/models/{NIC}", "/releases")] == before
+
+
+def _lose_the_feed(database_url: str) -> None:
+    """Make a registry what it was before there was a feed, and migrate it."""
     engine = database.create_engine(database_url)
     new = (
         schema.change_model,
@@ -184,11 +260,6 @@ def test_what_came_before_the_feed_is_mirrored_too(source: TestClient, target: T
         connection.execute(sa.text("UPDATE alembic_version SET version_num = '0003'"))
     database.migrate(engine)
     engine.dispose()
-    assert held(source) == before
-    copy(source, target, with_hosts=True)
-    assert held(target) == before
-    assert target.get("/hosts").json() == source.get("/hosts").json()
-    assert source.get("/changes").json()["items"][0]["by"] == "before there was a feed"
 
 
 class _Altering(httpx.BaseTransport):
