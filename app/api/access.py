@@ -106,7 +106,7 @@ async def _probing(request: Request) -> AsyncIterator[sa.Connection]:
 
     Those who wait for one wait here: in the threads that answer they would keep those from going on that have one.
     """
-    readers: Semaphore = _of_app(request, "readers", lambda: Semaphore(database.POOL_SIZE))
+    readers: Semaphore = of_app(request, "readers", lambda: Semaphore(database.POOL_SIZE))
     with move_on_after(_PATIENCE_SECONDS) as waiting:
         await readers.acquire()
     if waiting.cancelled_caught:
@@ -147,11 +147,10 @@ class PublishSession:
             _forbid(f"this token publishes names of {self._identity.vendor} alone")
         return self._writing
 
-    def allow_override(self, override: str | None) -> str | None:
-        """Return the reason to pass the evolution gate, which is an admin's to give."""
+    def check_override(self, override: str | None) -> None:
+        """Raise the error for a reason to pass the evolution gate that is not an admin's."""
         if override is not None and not self._identity.is_admin:
             _forbid("override needs an admin's token")
-        return override
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +169,7 @@ async def _turn_to_write(request: Request, by: str, *, dry_run: bool) -> AsyncIt
     """Yield the transaction that writes; a request that waits for it takes none of the threads that answer."""
     state = request.app.state
     transaction = database.writing(state.engine, by, dry_run=dry_run)
-    waiting: CapacityLimiter = _of_app(request, "waiting_to_write", lambda: CapacityLimiter(_MOST_WAITING))
+    waiting: CapacityLimiter = of_app(request, "waiting_to_write", lambda: CapacityLimiter(_MOST_WAITING))
     # A request that is given up meanwhile must not leave the transaction open.
     with CancelScope(shield=True):
         writing = await to_thread.run_sync(transaction.__enter__, limiter=waiting)
@@ -186,7 +185,7 @@ async def _turn_to_write(request: Request, by: str, *, dry_run: bool) -> AsyncIt
     state.tokens.forget()
 
 
-def _of_app(request: Request, name: str, make: Callable[[], Any]) -> Any:
+def of_app(request: Request, name: str, make: Callable[[], Any]) -> Any:
     """Return what all requests share; made with the first one, for it belongs to the loop that runs."""
     state = request.app.state
     if not hasattr(state, name):

@@ -11,7 +11,7 @@ from anyio import Lock, sleep, to_thread
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from app.api.access import Auditing, Following, FollowSession, Reading
+from app.api.access import Auditing, Following, FollowSession, Reading, of_app
 from app.api.answer import json_response
 from app.api.errors import unknown
 from app.api.parameters import Filter
@@ -57,8 +57,8 @@ async def list_changes(  # noqa: PLR0913, PLR0917 (what is asked for)
     """Return what happened, in order and without gaps: publications, additions, states, overrides, hosts.
 
     `vendor` leaves out what is not of its names, `model` what cannot change a verdict on the model (hosts stay).
-    As server-sent events (`Accept: text/event-stream`) the
-    changes go on as they happen; the id of an event is the change's seq, its name the kind.
+    As server-sent events (`Accept: text/event-stream`) the changes go on as they happen; the id of an event is the
+    change's seq, its name the kind.
     """
     filters = {"vendor": vendor, "model": model}
     if accept is not None and accept.partition(",")[0].partition(";")[0].strip() == _STREAM:
@@ -127,10 +127,7 @@ class _Head:
 
 
 def _head_of(request: Request) -> _Head:
-    state = request.app.state
-    if not hasattr(state, "head"):
-        state.head = _Head(state.engine)
-    head: _Head = state.head
+    head: _Head = of_app(request, "head", lambda: _Head(request.app.state.engine))
     return head
 
 

@@ -47,12 +47,9 @@ def put_registered_host(
             (at / "releases" / place).fault(FaultCode.INVALID_NAME, "is no release: <implementation>@<version>")
     restrict = wire.restrictions(document.restrict)
     models = lookup.models(writing.connection, restrict)
-    unknown_there = checked(restrict, models, Place())
-    # What is registered already may stay, whatever was published since.
     before = listing.host(writing.connection, host)
     standing = json.loads(before.document)["restrict"] if before else {}
-    new = {model: each for model, each in restrict.items() if standing.get(model) != each}
-    checked(new, models, at / "restrict")
+    unknown_there = checked(restrict, models, standing, at / "restrict")
     at.raise_faults()
     is_new = put_host(writing, host, document.releases, restrict, document.labels)
     content = {

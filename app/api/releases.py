@@ -53,7 +53,7 @@ def put_release(
     """
     at = Place()
     name = ReleaseName.parse(release)
-    session.allow_override(override)
+    session.check_override(override)
     session.of(name.vendor)
     read = domain.ReleaseDocument.read(document, at)
     writing = session.of(name.vendor, *(vendor_of(each) for each in read.own_profiles))
@@ -112,8 +112,7 @@ def get_release(
         document = draft_document(reading, name)
     if document is None or name is None:
         raise unknown(release, "release")
-    release_id = lookup.release_id(reading, name.implementation, name.version)
-    if own_values and release_id is not None:
+    if own_values and (release_id := lookup.release_id(reading, name.implementation, name.version)) is not None:
         document["own_values"] = stored_own_values(reading, release_id)
     return json_response(document)
 

@@ -50,10 +50,11 @@ def patch_release(
     name = ReleaseName.parse(release) if is_release_name(release) else None
     if name is None:
         raise unknown(release, "release")
-    session.allow_override(override)
+    session.check_override(override)
     writing = session.of(name.vendor)
     reading = writing.connection
-    _check_stands(if_match, release_document(reading, name) or draft_release_document(reading, name))
+    if if_match is not None:
+        _check_stands(if_match, release_document(reading, name) or draft_release_document(reading, name))
     if lookup.release_id(reading, name.implementation, name.version) is not None:
         before = state.set_release_state(writing, name, document.state)
         return json_response(_changed(release, before, document.state, session, writing, registry))
@@ -78,7 +79,8 @@ def patch_profile(
         raise unknown(name, "profile")
     writing = session.of(vendor_of(name))
     reading = writing.connection
-    _check_stands(if_match, profile_document(reading, name) or draft_profile_document(reading, name))
+    if if_match is not None:
+        _check_stands(if_match, profile_document(reading, name) or draft_profile_document(reading, name))
     if lookup.ids(reading, schema.profile, [name]):
         before = state.set_profile_state(writing, name, document.state)
         return json_response(_changed(name, before, document.state, session, writing, registry))
@@ -93,9 +95,9 @@ def patch_profile(
     return json_response(_of_draft(name, document.state, publication))
 
 
-def _check_stands(if_match: str | None, document: dict[str, Any] | None) -> None:
+def _check_stands(if_match: str, document: dict[str, Any] | None) -> None:
     """Raise the error (412) if the client's condition does not hold of what GET answers now."""
-    if if_match is not None and document is not None:
+    if document is not None:
         check_if_match(if_match, etag_of(orjson.dumps(document)))
 
 

@@ -45,7 +45,7 @@ def post_variable_set(
     The evolution gate looks at this model alone: others may follow.
     """
     at = Place()
-    session.allow_override(override)
+    session.check_override(override)
     name, read = read_variable_set(document, at)
     outcome = publish_release(session.of(name.vendor), name, read, at, Gate(override, whole=False))
     return published(str(name), outcome, dry_run=session.dry_run)

@@ -43,14 +43,14 @@ def rendered(
         return [f"--m-{name}={_written(value)}" for name, value in sorted(compared.items())]
     is_listed = profile is not None and release.profiles is not None and profile.name in release.profiles
     # Of a profile that the release does not list nobody knows what it makes.
-    own = own_values(release, model, profile) if profile is None or is_listed else {}
+    own = _own_values(release, model, profile) if profile is None or is_listed else {}
     differing = {name: value for name, value in settable.items() if not same(value, own.get(name))}
     if model.name == CPU_MODEL:
         return ["-cpu", ",".join(_features(_cpu(profile if is_listed else None), differing))]
     return ["-device", ",".join(_options(_driver(model.name), differing))]
 
 
-def own_values(release: Release, model: Model, profile: Profile | None) -> Mapping[str, Value]:
+def _own_values(release: Release, model: Model, profile: Profile | None) -> Mapping[str, Value]:
     """Return what a release makes of a model's variables by itself: under a profile on its list, or without.
 
     Under one: what the release states of itself, or else the profile's values; a variable that the profile does not

@@ -23,16 +23,20 @@ class Unknown:
     variables: dict[str, list[str]] = field(default_factory=dict)
 
 
-def checked(restrict: Restrictions, models: Mapping[str, Model], at: Place) -> Unknown:
-    """Return what restrictions name that is not known; what can be no name or no value is reported."""
+def checked(restrict: Restrictions, models: Mapping[str, Model], standing: Restrictions, at: Place) -> Unknown:
+    """Return what restrictions name that is not known; what can be no name or no value is reported.
+
+    standing: what is registered already, which may stay, whatever was published since.
+    """
     unknown = Unknown()
     for name, variables in restrict.items():
-        read_name(name, at / name)
+        place = Place() if standing.get(name) == variables else at / name
+        read_name(name, place)
         model = models.get(name)
         if model is None:
             unknown.models.append(name)
         for variable, values in variables.items():
-            here = at / name / variable
+            here = place / variable
             try:
                 variable_name(variable)
             except InvalidNameError as error:

@@ -99,9 +99,7 @@ class Writing:
 
 
 @contextmanager
-def writing(
-    engine: sa.Engine, by: str, *, dry_run: bool = False, detail: Mapping[str, Any] | None = None
-) -> Iterator[Writing]:
+def writing(engine: sa.Engine, by: str, *, dry_run: bool = False) -> Iterator[Writing]:
     """Yield the transaction that alone writes, whatever other processes want to.
 
     It commits at the end; after an error, or of a dry run, nothing is kept. by: who writes.
@@ -113,7 +111,7 @@ def writing(
             raise sa.exc.TimeoutError
         turn.callback(lock.release)
         with _alone(engine, dry_run=dry_run) as connection:
-            yield Writing(connection, by, detail or {}, end_turn=turn.close)
+            yield Writing(connection, by, end_turn=turn.close)
 
 
 @contextmanager

@@ -33,11 +33,11 @@ def publish_vendor(writing: Writing, name: str, title: str | None, url: str | No
     """
     connection = writing.connection
     at, outcome, vendor = Place(), Outcome(), schema.vendor
+    document = {"name": title, "url": url}
     standing = connection.execute(sa.select(vendor).where(vendor.c.name == name)).first()
     if standing is None:
         connection.execute(sa.insert(vendor), {"name": name, "title": title, "url": url})
         outcome.added.vendors = 1
-        document = {"name": title, "url": url}
         record(writing, Change(kind=ChangeKind.VENDOR_REGISTERED, name=name, document=document))
     else:
         gained = {}
@@ -51,7 +51,6 @@ def publish_vendor(writing: Writing, name: str, title: str | None, url: str | No
         if gained:
             connection.execute(sa.update(vendor).where(vendor.c.id == standing.id), gained)
             outcome.added.vendors = 1
-            document = {"name": title, "url": url}
             record(writing, Change(kind=ChangeKind.VENDOR_COMPLETED, name=name, document=document))
     return _finish(connection, outcome)
 
