@@ -14,6 +14,24 @@ class Settings(BaseSettings):
     database_url: str = Field(
         default="sqlite:///var/registry.db", description="sqlite:///<path> or postgresql://…, without a driver's name"
     )
+    database_replica_url: str | None = Field(
+        default=None,
+        description="a replica of a PostgreSQL database: it takes reads as far as it is up to date, and may be lost",
+    )
+    database_pool_size: int = Field(
+        default=10,
+        description="connections that each worker keeps open to each database; twice as many may be open at a time",
+        ge=2,
+        le=1000,
+    )
+    database_prepares: bool = Field(
+        default=True,
+        description="whether PostgreSQL keeps statements prepared; no behind a pooler that gives each transaction "
+        "another connection",
+    )
+    memory_megabytes: int = Field(
+        default=128, description="about how much of the registry each worker keeps in memory", ge=8, le=65536
+    )
     admin_token: SecretStr | None = Field(
         default=None, description="the token that may write; without one, nobody may", min_length=8
     )

@@ -2,10 +2,10 @@
 
 import hmac
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, TypeVar
 
 import sqlalchemy as sa
 from anyio import CancelScope, CapacityLimiter, Semaphore, move_on_after, to_thread
@@ -14,12 +14,16 @@ from fastapi.dependencies.models import Dependant
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from app.api.errors import ApiError
+from app.domain.question import TakesLongerError
 from app.domain.token import Identity, Role
 from app.settings import Settings
 from app.storage import database
-from app.storage.catalog import Catalog
+from app.storage.catalog import Catalog, Standing
+from app.storage.content import ColdError
 from app.storage.database import Writing
 from app.storage.token import Tokens
+
+Answer = TypeVar("Answer")
 
 _ADMIN = Identity("admin", Role.ADMIN)
 # Requests that wait for their turn to write, beside the threads that answer.
@@ -33,25 +37,13 @@ _bearer = HTTPBearer(
 )
 
 
-async def _tokens(request: Request) -> Tokens:
-    tokens: Tokens = request.app.state.tokens
-    return tokens
-
-
-async def _settings(request: Request) -> Settings:
-    settings: Settings = request.app.state.settings
-    return settings
-
-
 async def _identity(
-    settings: Annotated[Settings, Depends(_settings)],
-    tokens: Annotated[Tokens, Depends(_tokens)],
-    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 ) -> Identity | None:
     """Return whose token the request shows, None if it shows none; raises the error for one that is not valid."""
     if credentials is None:
         return None
-    found = await _find(credentials.credentials, settings, tokens)
+    found = await _find(credentials.credentials, request.app.state.settings, request.app.state.tokens)
     if found is None:
         _refuse_unknown("the token is not valid here", 'Bearer error="invalid_token"')
     return found
@@ -75,8 +67,8 @@ def _forbid(message: str) -> NoReturn:
 MaybeSomebody = Annotated[Identity | None, Depends(_identity)]
 
 
-async def _reader(settings: Annotated[Settings, Depends(_settings)], identity: MaybeSomebody) -> None:
-    if settings.read == "token" and identity is None:
+async def _reader(request: Request, identity: MaybeSomebody) -> None:
+    if request.app.state.settings.read == "token" and identity is None:
         _refuse_unknown("reading needs a token here: Authorization: Bearer <token>")
 
 
@@ -101,17 +93,26 @@ async def _catalog(request: Request, _: Annotated[None, Depends(_reader)]) -> Ca
     return catalog
 
 
-async def _probing(request: Request) -> AsyncIterator[sa.Connection]:
+async def asked(catalog: Catalog, question: Callable[[Standing], Answer]) -> Answer:
+    """Return the answer to a question: at once out of memory where that is possible, else beside the event loop."""
+    try:
+        return catalog.ask_at_once(question)
+    except (ColdError, TakesLongerError):
+        return await to_thread.run_sync(catalog.ask, question)
+
+
+@asynccontextmanager
+async def _connection(request: Request, reading: AbstractContextManager[sa.Connection]) -> AsyncIterator[sa.Connection]:
     """Yield a connection that reads.
 
     Those who wait for one wait here: in the threads that answer they would keep those from going on that have one.
     """
-    readers: Semaphore = of_app(request, "readers", lambda: Semaphore(database.POOL_SIZE))
+    most: int = request.app.state.settings.database_pool_size
+    readers: Semaphore = of_app(request, "readers", lambda: Semaphore(most))
     with move_on_after(_PATIENCE_SECONDS) as waiting:
         await readers.acquire()
     if waiting.cancelled_caught:
         raise sa.exc.TimeoutError
-    reading = database.reading(request.app.state.engine)
     try:
         with CancelScope(shield=True):
             connection = await to_thread.run_sync(reading.__enter__)
@@ -124,10 +125,16 @@ async def _probing(request: Request) -> AsyncIterator[sa.Connection]:
         readers.release()
 
 
-async def _reading(
-    _: Annotated[None, Depends(_reader)], connection: Annotated[sa.Connection, Depends(_probing, scope="function")]
-) -> sa.Connection:
-    return connection
+async def _probing(request: Request) -> AsyncIterator[sa.Connection]:
+    """Yield a connection to the database that is written."""
+    async with _connection(request, database.reading(request.app.state.databases.primary)) as connection:
+        yield connection
+
+
+async def _reading(request: Request, _: Annotated[None, Depends(_reader)]) -> AsyncIterator[sa.Connection]:
+    """Yield a connection to where the registry is read."""
+    async with _connection(request, request.app.state.databases.reading()) as connection:
+        yield connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +175,7 @@ DryRun = Annotated[bool, Query(description="answer what would happen, and store 
 async def _turn_to_write(request: Request, by: str, *, dry_run: bool) -> AsyncIterator[Writing]:
     """Yield the transaction that writes; a request that waits for it takes none of the threads that answer."""
     state = request.app.state
-    transaction = database.writing(state.engine, by, dry_run=dry_run)
+    transaction = database.writing(state.databases.primary, by, dry_run=dry_run)
     waiting: CapacityLimiter = of_app(request, "waiting_to_write", lambda: CapacityLimiter(_MOST_WAITING))
     # A request that is given up meanwhile must not leave the transaction open.
     with CancelScope(shield=True):
@@ -234,7 +241,9 @@ async def _following(
     _: Annotated[None, Depends(_reader)],
 ) -> FollowSession:
     state = request.app.state
-    return FollowSession(state.engine, state.settings, state.tokens, credentials.credentials if credentials else None)
+    return FollowSession(
+        state.databases.primary, state.settings, state.tokens, credentials.credentials if credentials else None
+    )
 
 
 async def _auditing(
@@ -244,7 +253,7 @@ async def _auditing(
 
 
 Probing = Annotated[sa.Connection, Depends(_probing, scope="function")]
-Reading = Annotated[sa.Connection, Depends(_reading)]
+Reading = Annotated[sa.Connection, Depends(_reading, scope="function")]
 Auditing = Annotated[sa.Connection, Depends(_auditing)]
 Publishing = Annotated[PublishSession, Depends(_publishing, scope="function")]
 Administering = Annotated[AdminSession, Depends(_administering, scope="function")]
@@ -255,11 +264,10 @@ Registry = Annotated[Catalog, Depends(_catalog)]
 async def check_before_body(request: Request, dependant: Dependant) -> None:
     """Raise the error for somebody who may not use a route, before anything else of the request is read."""
     needed = [each.call for each in dependant.dependencies]
-    state = request.app.state
-    identity = await _identity(state.settings, state.tokens, await _bearer(request))
+    identity = await _identity(request, await _bearer(request))
     if _administering in needed:
         await _admin(identity)
     elif _publishing in needed:
         await _writer(identity)
     else:
-        await _reader(state.settings, identity)
+        await _reader(request, identity)

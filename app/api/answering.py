@@ -1,8 +1,7 @@
 """Answers to a question, in JSON."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from fastapi import Response
@@ -44,8 +43,7 @@ def summary_document(summary: Summary, destinations: int) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(NamedTuple):
     """One of the results of an answer in JSON, and about how many bytes it takes."""
 
     document: Mapping[str, Any]
@@ -86,16 +84,16 @@ class Writer:
         self._render = render
         self._written: dict[int, tuple[orjson.Fragment, int]] = {}
 
-    def result(self, whose: Mapping[str, Any], answer: Answer) -> Result:
+    def result(self, of_vm: Mapping[str, Any], destination: str, answer: Answer) -> Result:
         """Return an answer in JSON, after whose it is; the question keeps it alive."""
-        document = {**whose, "compatible": answer.compatible}
         if self._detail is wire.Detail.VERDICT:
-            return Result(document, _LEAST_BYTES)
+            return Result({**of_vm, "destination": destination, "compatible": answer.compatible}, _LEAST_BYTES)
         written = self._written.get(id(answer))
         if written is None:
             devices = orjson.dumps([self._device(each) for each in answer.devices])
             written = self._written[id(answer)] = orjson.Fragment(devices), len(devices)
-        return Result({**document, "devices": written[0]}, _LEAST_BYTES + written[1])
+        document = {**of_vm, "destination": destination, "compatible": answer.compatible, "devices": written[0]}
+        return Result(document, _LEAST_BYTES + written[1])
 
     def _device(self, answer: DeviceAnswer) -> dict[str, Any]:
         verdict = answer.verdict

@@ -1,14 +1,14 @@
 """The application: routes, errors, and what they share."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
-import sqlalchemy as sa
-from anyio import CancelScope, create_task_group, sleep, to_thread
+from anyio import create_task_group
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from app.api import (
+    background,
     baseline,
     changes,
     compatibility,
@@ -31,9 +31,9 @@ from app.api.publishing import UNAUTHORIZED, UNAVAILABLE
 from app.settings import Settings
 from app.storage.catalog import Catalog
 from app.storage.database import create_engine
+from app.storage.replica import Databases
 from app.storage.token import Tokens
 
-_NOTING_SECONDS = 1
 _DESCRIPTION = """
 The registry of device profiles for VM live migration. Device vendors publish their devices' variables and profiles;
 orchestrators ask **POST /compatibility** before they schedule a migration, and get a verdict that is explained, with
@@ -43,17 +43,18 @@ the complete configuration for the destination. *Unknown never means compatible.
 
 def create_app(settings: Settings) -> FastAPI:
     """Return the service; its database is to be migrated before it answers."""
-    engine = create_engine(settings.database_url)
-
-    known_tokens = Tokens(engine)
+    databases = _databases(settings)
+    catalog = Catalog(databases, settings.memory_megabytes)
+    known_tokens = Tokens(databases.primary)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         async with create_task_group() as beside:
-            beside.start_soon(_keep_noting_uses, known_tokens)
+            beside.start_soon(background.keep_noting_uses, known_tokens)
+            beside.start_soon(background.keep_settling, catalog)
             yield
             beside.cancel_scope.cancel()
-        engine.dispose()
+        databases.dispose()
 
     app = FastAPIOffline(
         title="Device-profile registry",
@@ -65,8 +66,8 @@ def create_app(settings: Settings) -> FastAPI:
         separate_input_output_schemas=False,
     )
     app.state.settings = settings
-    app.state.engine = engine
-    app.state.catalog = Catalog(engine)
+    app.state.databases = databases
+    app.state.catalog = catalog
     app.state.tokens = known_tokens
     errors.add_error_handlers(app)
     asking = (compatibility, baseline, diff, support_matrix)
@@ -89,13 +90,12 @@ def create_app(settings: Settings) -> FastAPI:
     return app
 
 
-async def _keep_noting_uses(tokens: Tokens) -> None:
-    """Write down every second when tokens were last used; what cannot be written down now is no reason to fail."""
-    try:
-        while True:
-            await sleep(_NOTING_SECONDS)
-            with suppress(sa.exc.SQLAlchemyError):
-                await to_thread.run_sync(tokens.note_uses)
-    finally:
-        with CancelScope(shield=True), suppress(sa.exc.SQLAlchemyError):
-            await to_thread.run_sync(tokens.note_uses)
+def _databases(settings: Settings) -> Databases:
+    """Return the databases of the settings; raises ValueError for a URL that is none."""
+    size, prepares = settings.database_pool_size, settings.database_prepares
+    primary, *replica = [
+        create_engine(url, pool_size=size, prepares=prepares)
+        for url in (settings.database_url, settings.database_replica_url)
+        if url is not None
+    ]
+    return Databases(primary, *replica)

@@ -127,7 +127,7 @@ class _Head:
 
 
 def _head_of(request: Request) -> _Head:
-    head: _Head = of_app(request, "head", lambda: _Head(request.app.state.engine))
+    head: _Head = of_app(request, "head", lambda: _Head(request.app.state.databases.primary))
     return head
 
 

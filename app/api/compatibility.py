@@ -1,13 +1,14 @@
 """Compatibility: the question, and its verdicts."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Annotated, NoReturn
 
 from fastapi import APIRouter, Body, Query, Response
 from fastapi.exceptions import RequestValidationError
 
 from app.api import examples
-from app.api.access import Registry
+from app.api.access import Registry, asked
 from app.api.answering import Result, Writer, results_response, summary_document
 from app.api.publishing import BODY_ERRORS, INVALID
 from app.api.route import Route
@@ -15,14 +16,17 @@ from app.api.wire import compatibility as wire
 from app.domain import question as domain
 from app.domain.document import FaultCode, Place
 from app.domain.rendering import Form
+from app.domain.source import Device
 from app.domain.state import State
 from app.domain.summary import summed_up
-from app.domain.verdict import Device, Policy
+from app.domain.verdict import Policy
 from app.storage.catalog import Standing
 from app.storage.host import Label
 
 router = APIRouter(route_class=Route, tags=["compatibility"])
 
+# What takes longer than a few milliseconds is answered beside the event loop.
+_MOST_AT_ONCE = 2_000
 _WITH_REMEDIES = {wire.Detail.PROBLEMS, wire.Detail.FULL}
 Render = Annotated[
     Form | None,
@@ -31,7 +35,7 @@ Render = Annotated[
 
 
 @router.post("/compatibility", response_model=wire.Answer, response_model_exclude_unset=True, responses=BODY_ERRORS)
-def post_compatibility(
+async def post_compatibility(
     question: Annotated[
         wire.Question, Body(openapi_examples=examples.example("may this device go there?", examples.QUESTION))
     ],
@@ -42,11 +46,11 @@ def post_compatibility(
 
     An incompatible device is an answer: the status is 200.
     """
-    return registry.ask(lambda current: _answer(question, current, render))
+    return await asked(registry, partial(_answer, question, render))
 
 
 @router.get("/compatibility", response_model=wire.Answer, response_model_exclude_unset=True, responses=INVALID)
-def get_compatibility(  # noqa: PLR0913, PLR0917 (the question's own parameters)
+async def get_compatibility(  # noqa: PLR0913, PLR0917 (the question's own parameters)
     registry: Registry,
     model: Annotated[str, Query(max_length=400, description="the device model")],
     profile: Annotated[str | None, Query(max_length=400, description="the profile that it was created with")] = None,
@@ -77,7 +81,7 @@ def get_compatibility(  # noqa: PLR0913, PLR0917 (the question's own parameters)
     question = wire.Question.model_construct(
         devices=[device], vms=None, destinations=destinations or None, policy=policy, detail=detail
     )
-    return registry.ask(lambda current: _answer(question, current, render))
+    return await asked(registry, partial(_answer, question, render))
 
 
 def _values(written: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -96,19 +100,30 @@ def _refuse_parameter(parameter: str, index: int, message: str) -> NoReturn:
     raise RequestValidationError([{"type": "value_error", "loc": ("query", parameter, index), "msg": message}])
 
 
-def _answer(question: wire.Question, current: Standing, render: Form | None) -> Response:
+def _answer(question: wire.Question, render: Form | None, current: Standing) -> Response:
     vms = question.vms if question.vms is not None else [wire.Vm.model_construct(devices=question.devices or [])]
     detail = question.detail if render is None else wire.Detail.FULL
+    count = sum(len(vm.devices) for vm in vms)
+    if current.is_at_once and count * len(question.destinations or ()) > _MOST_AT_ONCE:
+        raise domain.TakesLongerError
     at = Place()
     _check(question, vms, at)
     at.raise_faults()
-    asked = [[_device(device, vm, place) for place, device in enumerate(vm.devices)] for vm in vms]
-    destinations = _destinations(question, asked, current, at)
-    _check_pairs(detail, sum(map(len, asked)) * len(destinations), at)
+    devices_of = [[_device(device, vm, place) for place, device in enumerate(vm.devices)] for vm in vms]
+    destinations = _destinations(question, devices_of, current, at)
+    _check_pairs(detail, count * len(destinations), at)
     at.raise_faults()
+    if current.is_at_once and count * len(destinations) > _MOST_AT_ONCE:
+        raise domain.TakesLongerError
     results: list[Result] = []
-    judging = domain.Judging(current, question.policy)
-    for place, (vm, devices) in enumerate(zip(vms, asked, strict=True)):
+    current.look_up(
+        models={each.model for devices in devices_of for each in devices},
+        releases={name for each in destinations for name in each.releases}
+        | {each.release for devices in devices_of for each in devices if each.release is not None},
+        profiles={each.profile for devices in devices_of for each in devices if each.profile is not None},
+    )
+    judging = domain.Judging(current, question.policy, current.comparisons, at_once=current.is_at_once)
+    for place, (vm, devices) in enumerate(zip(vms, devices_of, strict=True)):
         of_vm = {"vm": vm.id or str(place)} if question.vms is not None else {}
         asking = domain.Question(devices, judging, with_remedies=detail in _WITH_REMEDIES)
         answers = [(destination.id, asking.at(destination)) for destination in destinations]
@@ -116,7 +131,7 @@ def _answer(question: wire.Question, current: Standing, render: Form | None) -> 
             results.append(Result.of({**of_vm, **summary_document(summed_up(answers), len(destinations))}))
             continue
         writer = Writer(detail, current, render)
-        results += [writer.result({**of_vm, "destination": id_}, answer) for id_, answer in answers]
+        results += [writer.result(of_vm, id_, answer) for id_, answer in answers]
     return results_response(results, current.seq)
 
 
@@ -127,7 +142,8 @@ def _check(question: wire.Question, vms: Sequence[wire.Vm], at: Place) -> None:
         place = at / ("vms" if question.vms is not None else "devices")
         place.fault(FaultCode.LIMIT_EXCEEDED, f"there are more than {wire.MAX_DEVICES:,} devices")
     for index, each in enumerate(question.destinations or ()):
-        _check_destination(each, at / "destinations" / index)
+        if not _is_plain(each):
+            _check_destination(each, at / "destinations" / index)
     one_by_one = {
         index: each.id or each.host
         for index, each in enumerate(question.destinations or ())
@@ -142,6 +158,11 @@ def _check(question: wire.Question, vms: Sequence[wire.Vm], at: Place) -> None:
         _check_ids(dict(enumerate(each.id for each in vm.devices)), at / "vms" / index / "devices")
 
 
+def _is_plain(each: wire.Destination) -> bool:
+    """Return whether a destination says what it runs, and nothing else."""
+    return each.releases is not None and each.host is None and each.label is None and not each.all_hosts
+
+
 def _check_destination(destination: wire.Destination, at: Place) -> None:
     said = [destination.releases, destination.host, destination.label, destination.all_hosts or None]
     if sum(each is not None for each in said) != 1:
@@ -153,6 +174,8 @@ def _check_destination(destination: wire.Destination, at: Place) -> None:
 
 
 def _check_ids(ids: Mapping[int, str | None], at: Place) -> None:
+    if len(set(ids.values())) == len(ids) and None not in ids.values():
+        return
     seen = set()
     for index, each in ids.items():
         own = str(index) if each is None else each
@@ -180,15 +203,19 @@ def _device(device: wire.Device, vm: wire.Vm, place: int) -> Device:
 
 
 def _destinations(
-    question: wire.Question, asked: Sequence[Sequence[Device]], current: Standing, at: Place
+    question: wire.Question, devices_of: Sequence[Sequence[Device]], current: Standing, at: Place
 ) -> Sequence[domain.Destination]:
     if question.destinations is None:
-        models = sorted({device.model for devices in asked for device in devices})
+        models = sorted({device.model for devices in devices_of for device in devices})
         usable = (each for each in current.releases(models) if each.state is not State.RETIRED)
         return [domain.Destination(str(each.name), (str(each.name),)) for each in usable]
     hosts = current.hosts([each.host for each in question.destinations if each.host is not None])
     found: dict[str, domain.Destination] = {}
     for place, each in enumerate(question.destinations):
+        if each.releases is not None and each.id is not None and each.id not in found:
+            restrict = wire.restrictions(each.restrict) if each.restrict else {}
+            found[each.id] = domain.Destination(each.id, tuple(each.releases), restrict)
+            continue
         for destination in _expanded(each, place, hosts, current):
             standing = found.setdefault(destination.id, destination)
             if (standing.releases, standing.restrict) != (destination.releases, destination.restrict):

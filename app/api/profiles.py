@@ -1,13 +1,14 @@
 """Profiles: named sets of variable values."""
 
+from functools import partial
 from typing import Annotated, Any
 
+import orjson
 import sqlalchemy as sa
 from fastapi import APIRouter, Body, Query, Response
 
 from app.api import examples, paging
-from app.api.access import Publishing, Reading
-from app.api.answer import json_response
+from app.api.access import Publishing, Reading, Registry, asked
 from app.api.errors import unknown
 from app.api.parameters import Filter, IncludeDrafts, NewProfile, StateFilter, states
 from app.api.publishing import INVALID, NOT_FOUND, PUBLICATION, published
@@ -20,6 +21,7 @@ from app.domain.document import Place
 from app.domain.name import is_name, vendor_of
 from app.domain.state import State
 from app.storage import listing, lookup, state
+from app.storage.catalog import Standing
 from app.storage.publication import draft_profile, publish_profile
 
 router = APIRouter(route_class=Route, tags=["profiles"])
@@ -92,20 +94,30 @@ def list_profiles(
 
 
 @router.get("/profiles/{name:path}", response_model=StoredProfile, responses={**NOT_FOUND, **INVALID})
-def get_profile(
+async def get_profile(
     name: str,
-    reading: Reading,
+    registry: Registry,
     *,
     resolved: Annotated[bool, Query(description="all values that hold, inherited ones included")] = False,
     include_drafts: IncludeDrafts = False,
 ) -> Response:
     """Return a profile, its own values or all that hold; a draft as it was written."""
-    document = profile_document(reading, name, resolved=resolved) if is_name(name) else None
-    if document is None and include_drafts and is_name(name):
-        document = draft_document(reading, name)
-    if document is None:
+    read = partial(_written, name, resolved=resolved, include_drafts=include_drafts)
+    found = await asked(registry, read) if is_name(name) else None
+    if found is None:
         raise unknown(name, "profile")
-    return json_response(document)
+    return Response(found, media_type="application/json")
+
+
+def _written(name: str, current: Standing, *, resolved: bool, include_drafts: bool) -> bytes | None:
+    """Return a profile in JSON, or its draft; None if there is neither."""
+    key = ("profile-document", name, "resolved" if resolved else "own")
+    found = current.document(key, lambda connection: profile_document(connection, name, resolved=resolved))
+    if found is None and include_drafts:
+        with current.reading() as connection:
+            draft = draft_document(connection, name)
+        found = None if draft is None else orjson.dumps(draft)
+    return found
 
 
 def draft_document(reading: sa.Connection, name: str) -> dict[str, Any] | None:

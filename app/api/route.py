@@ -5,6 +5,7 @@ from hashlib import blake2b
 from http import HTTPStatus
 from typing import Annotated, Any
 
+import sqlalchemy as sa
 from fastapi import Header, Request, Response
 from fastapi.routing import APIRoute
 
@@ -37,7 +38,13 @@ class Route(APIRoute):
                 await check_before_body(request, self.dependant)
                 check_content_type(request.headers.get("content-type"))
                 request.scope["body_factor"] = self.body_factor
-            response = await handle(JsonRequest(request.scope, request.receive))
+            try:
+                response = await handle(JsonRequest(request.scope, request.receive))
+            except sa.exc.OperationalError:
+                # A replica that is lost in the middle of an answer is survived.
+                if request.method != "GET" or not request.app.state.databases.lose_replica():
+                    raise
+                response = await handle(JsonRequest(request.scope, request.receive))
             return _conditional(request, response) if request.method == "GET" else response
 
         return handle_request

@@ -12,11 +12,12 @@ from app.domain.model import Model
 from app.domain.profile import Profile, Values
 from app.domain.question import Destination
 from app.domain.search import Assignment, Requirement, Tries, UndecidedError, best, candidates, conditions_on
+from app.domain.source import Registry
 from app.domain.state import State
 from app.domain.value import Type, Value, same
 from app.domain.variable import Scope
 from app.domain.variable_set import VariableSet
-from app.domain.verdict import Registry, problems_accepting
+from app.domain.verdict import problems_accepting
 
 # How many assignments are looked at for a model before its baseline is undecided.
 MAX_TRIES = 20_000

@@ -9,9 +9,9 @@ from app.domain.problem import ProblemCode
 from app.domain.question import Destination, serving_implementation
 from app.domain.release import Release
 from app.domain.restriction import restricted
+from app.domain.source import Registry
 from app.domain.state import State
 from app.domain.variable_set import VariableSet
-from app.domain.verdict import Registry
 
 _MOST_NAMED = 5
 

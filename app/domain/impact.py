@@ -9,9 +9,9 @@ from app.domain.profile import Profile
 from app.domain.question import Destination, serving_implementation
 from app.domain.release import Release
 from app.domain.restriction import Restrictions, restricted
+from app.domain.source import Registry
 from app.domain.state import State
 from app.domain.variable_set import VariableSet
-from app.domain.verdict import Registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +90,8 @@ class _AtHosts:
         self._registry = registry
         self._acceptance = acceptance
         # What is kept by identity is kept alive with it.
-        self._narrowed: dict[tuple[int, int], tuple[VariableSet, Restrictions]] = {}
-        self._covered: dict[tuple[int, int], bool] = {}
+        self._narrowed: dict[tuple[int, int], tuple[VariableSet, VariableSet, Restrictions]] = {}
+        self._covered: dict[tuple[int, int], tuple[bool, VariableSet, VariableSet]] = {}
 
     def flipping(self, hosts: Iterable[Destination], flips: Callable[[Destination], bool]) -> tuple[str, ...]:
         """Return the hosts that flip, in the order given."""
@@ -138,8 +138,9 @@ class _AtHosts:
         key = (id(sides[0]), id(sides[1]))
         if key not in self._covered:
             found = between_releases(model, (release.name.vendor, other.name.vendor), *sides)
-            self._covered[key] = not any(Direction.FORWARD in (each.closes or {}) for each in found)
-        return self._covered[key]
+            is_covered = not any(Direction.FORWARD in (each.closes or {}) for each in found)
+            self._covered[key] = (is_covered, *sides)
+        return self._covered[key][0]
 
     def takes_some(self, host: Destination, profile: Profile) -> bool:
         """Return whether some device with the profile can be at the host."""
@@ -166,7 +167,7 @@ class _AtHosts:
             return own
         key = (id(own), id(restrict))
         if key not in self._narrowed:
-            self._narrowed[key] = (restricted(own, restrict)[0], restrict)
+            self._narrowed[key] = (restricted(own, restrict)[0], own, restrict)
         return self._narrowed[key][0]
 
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from app.domain.problem import Problem, ProblemCode
 from app.domain.profile import Profile
 from app.domain.release import Release
+from app.domain.source import Registry
 from app.domain.state import State
 from app.domain.variable_set import VariableSet
-from app.domain.verdict import Registry, problems_accepting
+from app.domain.verdict import problems_accepting
 
 # More problems of one cell are counted, not told.
 MAX_PROBLEMS = 20

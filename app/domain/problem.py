@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from app.domain.allowed import AllowedValues
 from app.domain.value import Value
 
 
@@ -72,6 +73,14 @@ class Problem:
     variable: str | None = None
     value: Value | None = None
     allowed: tuple[object, ...] | None = None
+
+    @classmethod
+    def about(
+        cls, code: ProblemCode, message: str, variable: str, value: Value | None, allowed: AllowedValues | None
+    ) -> "Problem":
+        """Return a problem of a variable; allowed: the values that it may have, where that is the point."""
+        listed = allowed.document() if allowed else None
+        return cls(code, message, variable, value, None if listed is None else tuple(listed))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,19 +1,21 @@
 """The whole question: whether the devices of a VM may go to these destinations, and which release serves them."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import NamedTuple
 
 from app.domain.canonical import canonical_json
 from app.domain.problem import Caution, Problem, ProblemCode, WarningCode
 from app.domain.release import Release
-from app.domain.remedy import NO_CHANGE, Remedy, remedy
+from app.domain.remedy import NO_CHANGE, Remedy, is_mendable, remedy
 from app.domain.restriction import Restrictions, restricted
+from app.domain.source import Device, Registry, Source
 from app.domain.variable_set import VariableSet
-from app.domain.verdict import Device, Policy, Registry, Source, Verdict, judge
+from app.domain.verdict import Comparison, Comparisons, Crossing, Policy, Verdict, judge
 
 
-@dataclass(frozen=True, slots=True)
-class Destination:
+class Destination(NamedTuple):
     """A host that a VM may go to.
 
     releases: what it runs, in its own order of preference.
@@ -23,12 +25,11 @@ class Destination:
 
     id: str
     releases: tuple[str, ...]
-    restrict: Restrictions = field(default_factory=dict)
+    restrict: Restrictions = MappingProxyType({})
     problem: Problem | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceAnswer:
+class DeviceAnswer(NamedTuple):
     """The verdict on a device, and the release that serves it, or whose problems they are."""
 
     device: Device
@@ -38,54 +39,98 @@ class DeviceAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The verdicts on the devices of one VM at one destination, in the order asked."""
+    """The verdicts on the devices of one VM at one destination, in the order asked.
+
+    compatible: whether every device can be re-created there.
+    """
 
     devices: tuple[DeviceAnswer, ...]
+    compatible: bool
 
-    @property
-    def compatible(self) -> bool:
-        """Return whether every device can be re-created there."""
-        return all(each.verdict.compatible for each in self.devices)
+
+class TakesLongerError(Exception):
+    """A question that is to be answered at once takes more than what is worked out already."""
 
 
 class Judging:
     """Judges devices at releases as hosts restrict them, for any number of VMs; each equal question once."""
 
-    def __init__(self, registry: Registry, policy: Policy = Policy.STRICT) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        policy: Policy = Policy.STRICT,
+        comparisons: Comparisons | None = None,
+        *,
+        at_once: bool = False,
+    ) -> None:
+        """comparisons: what earlier questions have worked out; at_once: no others are, TakesLongerError is raised."""
         self.registry = registry
         self.policy = policy
-        self._sources: dict[str, Source] = {}
-        self._verdicts: dict[tuple[int, str, str], Verdict] = {}
+        self._at_once = at_once
+        self._comparisons = comparisons or Comparisons()
+        self._sources: dict[tuple[object, ...], Source] = {}
+        self._crossings: dict[tuple[int, int, str], tuple[Crossing, VariableSet | None]] = {}
+        self._of_restricted: dict[tuple[int, int, str], Comparison] = {}
+        self._verdicts: dict[tuple[int, int, str], tuple[Verdict, Release]] = {}
         self._remedies: dict[tuple[int, str, str], Remedy | None] = {}
-        self._narrowed: dict[tuple[int, str], tuple[VariableSet, Sequence[Caution]]] = {}
         # What is kept by identity is kept alive with it; registered hosts that restrict the same share the object.
+        self._narrowed: dict[tuple[int, str], tuple[VariableSet, Sequence[Caution], VariableSet]] = {}
         self._canonical: dict[int, tuple[str, object]] = {}
         self._unknown: dict[str, bool] = {}
 
     def source(self, device: Device) -> Source:
         """Return what the registry knows of where a device is, one object for devices that differ in the id alone."""
-        own = [device.model, device.release, device.profile, device.complete, device.values]
-        key = canonical_json(own)
+        # As a text, for 1 is not true; values in another order only cost a look more.
+        key = (device.model, device.release, device.profile, device.complete, repr(device.values))
         if key not in self._sources:
-            self._sources[key] = Source.of(device, self.registry)
+            self._sources[key] = Source.of(device, self.registry, self._comparisons.origin)
         return self._sources[key]
 
     def verdict(self, source: Source, release: Release, restrict: Restrictions) -> Verdict:
         """Return the verdict on a device at a release on a host that restricts it so."""
-        key = (id(source), str(release.name), self.canonical(restrict.get(source.device.model)))
-        verdict = self._verdicts.get(key)
-        if verdict is None:
+        narrower = restrict.get(source.device.model)
+        key = (id(source), id(release), self.canonical(narrower))
+        if key not in self._verdicts:
             variable_set, cautions = self.narrowed(source.device.model, release, restrict)
-            verdict = judge(source, release, variable_set, self.policy).with_warnings(*cautions)
-            self._verdicts[key] = verdict
-        return verdict
+            crossing = self._crossing(source, release, variable_set)
+            verdict = judge(crossing, release, variable_set, self.policy).with_warnings(*cautions)
+            self._verdicts[key] = (verdict, release)
+        return self._verdicts[key][0]
+
+    def _crossing(self, source: Source, release: Release, variable_set: VariableSet | None) -> Crossing:
+        """Return a device at a set; releases that have the same set share it."""
+        vendor = release.name.vendor
+        key = (id(source), id(variable_set), vendor)
+        if key not in self._crossings:
+            crossing = Crossing(source, self._comparison(source, variable_set, vendor))
+            self._crossings[key] = (crossing, variable_set)
+        return self._crossings[key][0]
+
+    def _comparison(self, source: Source, variable_set: VariableSet | None, vendor: str) -> Comparison | None:
+        if source.origin is None:
+            return None
+        if variable_set is None or not variable_set.is_narrowed:
+            known = self._comparisons.known(source.origin, variable_set, vendor)
+            self._check_time(is_short=known is not None)
+            return known or self._comparisons.comparison(source.origin, variable_set, vendor)
+        self._check_time(is_short=False)
+        # What one host restricts is not worth keeping for other questions.
+        key = (id(source.origin), id(variable_set), vendor)
+        if key not in self._of_restricted:
+            self._of_restricted[key] = Comparison(source.origin, variable_set, vendor)
+        return self._of_restricted[key]
+
+    def _check_time(self, *, is_short: bool) -> None:
+        if self._at_once and not is_short:
+            raise TakesLongerError
 
     def remedy(self, source: Source, release: Release, restrict: Restrictions, verdict: Verdict) -> Remedy | None:
         """Return the smallest set of changes to a device after which it could be there, None if there is none."""
         key = (id(source), str(release.name), self.canonical(restrict.get(source.device.model)))
         if key not in self._remedies:
+            self._check_time(is_short=not is_mendable(source, verdict))
             variable_set, _ = self.narrowed(source.device.model, release, restrict)
-            self._remedies[key] = remedy(source, release, variable_set, self.policy, verdict)
+            self._remedies[key] = remedy(self._crossing(source, release, variable_set), release, self.policy, verdict)
         return self._remedies[key]
 
     def narrowed(
@@ -97,8 +142,8 @@ class Judging:
             return variable_set, ()
         key = (id(variable_set), self.canonical(restrict[model]))
         if key not in self._narrowed:
-            self._narrowed[key] = restricted(variable_set, restrict)
-        return self._narrowed[key]
+            self._narrowed[key] = (*restricted(variable_set, restrict), variable_set)
+        return self._narrowed[key][:2]
 
     def unknown_models(self, restrict: Restrictions) -> Sequence[str]:
         """Return the models that a host restricts but the registry does not have."""
@@ -139,16 +184,19 @@ class Question:
         return answer
 
     def _unanswerable(self, destination: Destination, problem: Problem) -> Answer:
-        verdicts = (Verdict((*source.problems, problem), (), None, (), ()) for source in self._sources)
+        verdicts = (Verdict((*source.problems, problem)) for source in self._sources)
         return self._answer([(destination.id, verdict) for verdict in verdicts])
 
     def _answer(self, verdicts: Sequence[tuple[str, Verdict]]) -> Answer:
         pairs = zip(self._devices, verdicts, strict=True)
-        return Answer(tuple(DeviceAnswer(device, release, verdict) for device, (release, verdict) in pairs))
+        devices = tuple(DeviceAnswer(device, release, verdict) for device, (release, verdict) in pairs)
+        return Answer(devices, all(each.verdict.compatible for each in devices))
 
 
 def serving_implementation(model: str, releases: Sequence[Release]) -> str | None:
     """Return the first implementation, in a host's order of releases, of which some release there has the model."""
+    if len(releases) == 1:
+        return releases[0].name.implementation if model in releases[0].sets else None
     having = {release.name.implementation for release in releases if model in release.sets}
     ordered = (release.name.implementation for release in releases)
     return next((implementation for implementation in ordered if implementation in having), None)
@@ -241,5 +289,5 @@ class _Host:
             for name in self._unknown
         )
         if unknown or not self._releases:
-            return Verdict(source.problems + unknown, (), None, (), ())
-        return judge(source, self._releases[0], None, self._judging.policy)
+            return Verdict(source.problems + unknown)
+        return self._judging.verdict(source, self._releases[0], self._restrict)

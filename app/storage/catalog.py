@@ -1,28 +1,46 @@
-"""The registry as verdicts see it: looked up once, kept while nothing is added; content is kept by digest for ever."""
+"""The registry as verdicts see it: looked up once, kept until it changes; content is kept by its digest."""
 
+import json
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from copy import copy
+from dataclasses import dataclass
 from threading import Lock
-from typing import Generic, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
+import orjson
 import sqlalchemy as sa
 
+from app.domain.change import ChangeKind
 from app.domain.model import Model
 from app.domain.name import ReleaseName, is_name, is_release_name
 from app.domain.profile import Profile, Values
 from app.domain.question import Destination
 from app.domain.release import Release
 from app.domain.variable_set import VariableSet
-from app.storage import change, database, lookup, own_values, schema
-from app.storage.host import Hosts, Label
+from app.domain.verdict import Comparisons
+from app.storage import change, database, lookup, schema
+from app.storage.content import ByDigest, ColdError, Named, asking, check_may_wait, is_at_once, seen_by_question
+from app.storage.host import Fleet, Label
+from app.storage.kept import Memory
+from app.storage.replica import Databases
 
 # What another process publishes is seen at most this much later (the promise is one second).
 FRESH_SECONDS = 0.5
+MEGABYTES = 128
 
-Content = TypeVar("Content")
-Found = TypeVar("Found")
+# About what things take in memory, in bytes (measured).
+_TO_JSON = 5
+_NAMED_BYTES = 300
+_COMPARED_BYTES = 400
+# A host takes about a kilobyte; of more, each question reads them.
+_MOST_HOSTS_KEPT = 20_000
+# So many changes at once are not gone through one by one.
+_MOST_FOLLOWED = 500
+_OF_HOSTS = frozenset({ChangeKind.HOST_REGISTERED, ChangeKind.HOST_CHANGED, ChangeKind.HOST_FORGOTTEN})
+_OF_RELEASES = frozenset({ChangeKind.RELEASE_PUBLISHED, ChangeKind.RELEASE_EXTENDED, ChangeKind.RELEASE_STATE_CHANGED})
+_OF_PROFILES = frozenset({ChangeKind.PROFILE_PUBLISHED, ChangeKind.PROFILE_EXTENDED, ChangeKind.PROFILE_STATE_CHANGED})
+
 Answer = TypeVar("Answer")
 
 
@@ -30,233 +48,330 @@ class OutdatedError(Exception):
     """The registry has gone on while a question was asked: it is to be asked again."""
 
 
-class _ByDigest(Generic[Content]):
-    """Content read once for each digest."""
-
-    def __init__(self, engine: sa.Engine, read: Callable[[sa.Connection, list[str]], dict[str, Content]]) -> None:
-        self._engine = engine
-        self._read = read
-        self._kept: dict[str, Content] = {}
-
-    def read(self, digests: Iterable[str]) -> None:
-        """Read what is not kept yet, all at once."""
-        new = [digest for digest in dict.fromkeys(digests) if digest not in self._kept]
-        if new:
-            with database.reading(self._engine) as connection:
-                for digest, content in self._read(connection, new).items():
-                    # The first one read stays: others know it by identity.
-                    self._kept.setdefault(digest, content)
-
-    def __getitem__(self, digest: str) -> Content:
-        if digest not in self._kept:
-            self.read([digest])
-        return self._kept[digest]
-
-
-class _Named(Mapping[str, Content]):
-    """Content by model, of which only the digests are known until it is asked for."""
-
-    def __init__(self, digests: Mapping[str, str], content: _ByDigest[Content]) -> None:
-        self._digests = digests
-        self._content = content
-
-    def digests(self, models: Collection[str] | None) -> Iterator[str]:
-        """Iterate over the digests of what is known of these models, None: of all."""
-        yield from (digest for model, digest in self._digests.items() if models is None or model in models)
-
-    def __getitem__(self, model: str) -> Content:
-        return self._content[self._digests[model]]
-
-    def __contains__(self, model: object) -> bool:
-        return model in self._digests
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._digests)
-
-    def __len__(self) -> int:
-        return len(self._digests)
-
-
 class Catalog:
-    """Gives the registry as it stands."""
+    """Gives the registry as it stands, out of memory where that is possible."""
 
-    def __init__(self, engine: sa.Engine) -> None:
-        self._engine = engine
-        self._sets = _ByDigest(engine, lookup.variable_sets)
-        self._values: _ByDigest[Values] = _ByDigest(engine, lookup.profile_values)
+    def __init__(self, databases: Databases, megabytes: int = MEGABYTES) -> None:
+        """megabytes: about how much is kept in memory."""
+        self._databases = databases
+        bytes_kept = megabytes * 1024 * 1024
+        sets: Memory[str, VariableSet] = Memory(bytes_kept // 2 // _TO_JSON)
+        values: Memory[str, Values] = Memory(bytes_kept // 8 // _TO_JSON)
+        self._sets = ByDigest(databases, schema.variable_set, lookup.stored_set, sets)
+        self._values = ByDigest[Values](databases, schema.profile_values, json.loads, values)
+        self._named_bytes = bytes_kept // 8
+        self._comparisons = Comparisons(bytes_kept // 4 // _COMPARED_BYTES)
         self._lock = Lock()
         self._holding = Lock()
         self._checked = float("-inf")
         self._standing: Standing | None = None
+
+    @property
+    def read_count(self) -> int:
+        """How much content was read so far."""
+        return self._sets.read_count + self._values.read_count
 
     def standing(self) -> "Standing":
         """Return the registry as it stands, at most FRESH_SECONDS old."""
         with self._lock:
             now = time.monotonic()
             if self._standing is None or now - self._checked > FRESH_SECONDS:
-                with database.reading(self._engine) as connection:
-                    revision, seq = database.revision(connection), change.head(connection)
-                if self._standing is None or self._standing.revision != revision:
-                    self._standing = Standing(revision, seq, self._engine, self._sets, self._values)
-                elif self._standing.seq != seq:
-                    self._standing = self._standing.at(seq)
+                with database.reading(self._databases.primary) as connection:
+                    self._standing = self._renewed(connection, self._standing)
                 self._checked = now
             return self._standing
+
+    def _renewed(self, connection: sa.Connection, standing: "Standing | None") -> "Standing":
+        """Return the registry as it stands now: what is known of it already, but for what has changed since."""
+        revision, seq = database.revision(connection), change.head(connection)
+        if standing is None or seq - standing.seq > _MOST_FOLLOWED:
+            return self._begun(revision, seq)
+        if (standing.revision, standing.seq) == (revision, seq):
+            return standing
+        news = _News.since(connection, standing.seq)
+        if not news.is_all and revision != standing.revision:
+            return self._begun(revision, seq)
+        self._databases.note(seq)
+        return standing.after(news, revision, seq, connection)
+
+    def _begun(self, revision: int, seq: int) -> "Standing":
+        """Return the registry of which no name has been looked up."""
+        self._databases.note(seq)
+        memory: Memory[_Key, Any] = Memory(self._named_bytes)
+        return Standing(revision, seq, self._databases, self._sets, self._values, memory, self._comparisons)
+
+    def ask_at_once(self, question: Callable[["Standing"], Answer]) -> Answer:
+        """Return the answer to a question without waiting for anything; raises ColdError where that is not possible."""
+        standing = self._standing
+        if standing is None or time.monotonic() - self._checked > FRESH_SECONDS:
+            raise ColdError
+        with asking(at_once=True):
+            return question(standing)
 
     def ask(self, question: Callable[["Standing"], Answer]) -> Answer:
         """Return the answer to a question that sees one revision of the registry throughout."""
         try:
-            return question(self.standing())
+            return self._ask(question)
         except OutdatedError:
             self.outdate()
+        except sa.exc.OperationalError:
+            if not self._databases.lose_replica():
+                raise
+            return self.ask(question)
         # Under a flood of publications it would never end: now the revision is held on to. One at a time, for that
         # takes a connection for as long as the question lasts, and content another one.
-        with self._holding, database.reading(self._engine) as connection:
-            revision, seq = database.revision(connection), change.head(connection)
-            return question(Standing(revision, seq, self._engine, self._sets, self._values, connection))
+        with self._holding, asking(), database.reading(self._databases.primary) as connection:
+            begun = self._begun(database.revision(connection), change.head(connection))
+            return question(begun.holding(connection))
+
+    def _ask(self, question: Callable[["Standing"], Answer]) -> Answer:
+        with asking():
+            return question(self.standing())
 
     def outdate(self) -> None:
         """Look again at the next question: this process has added something."""
         self._checked = float("-inf")
+        self._databases.outdate()
+
+
+_Key: TypeAlias = tuple[str, ...]
+# Reads what has these names, each with how many entries it has.
+_Read: TypeAlias = Callable[[sa.Connection, Sequence[str]], Mapping[str, tuple[object, int]]]
+
+
+@dataclass(frozen=True, slots=True)
+class _News:
+    """What has changed: by kind, the names concerned. is_all: it explains every new revision."""
+
+    is_all: bool
+    models: frozenset[str]
+    releases: frozenset[str]
+    hosts: frozenset[str]
+    has_profiles: bool
+
+    @classmethod
+    def since(cls, connection: sa.Connection, seq: int) -> "_News":
+        """Read what has changed since a change."""
+        rows = change.feed(connection, seq, _MOST_FOLLOWED)
+        kinds = {ChangeKind(row.kind) for row in rows}
+        named = {
+            of: frozenset(row.name for row in rows if ChangeKind(row.kind) in of) for of in (_OF_RELEASES, _OF_HOSTS)
+        }
+        return cls(
+            is_all=not kinds.isdisjoint(_OF_RELEASES | _OF_PROFILES),
+            models=frozenset(change.models_since(connection, seq)) if named[_OF_RELEASES] else frozenset(),
+            releases=named[_OF_RELEASES],
+            hosts=named[_OF_HOSTS],
+            has_profiles=not kinds.isdisjoint(_OF_PROFILES),
+        )
+
+    def outdates(self, key: _Key) -> bool:
+        """Return whether what is kept under a key may be another now."""
+        kind, *names = key
+        match kind:
+            case "model":
+                return names[0] in self.models
+            case "release":
+                return names[0] in self.releases
+            case "releases":
+                return bool(self.releases)
+            case _:
+                # A profile inherits what others gain; with a release, its profiles come.
+                return self.has_profiles
 
 
 class Standing:
     """The registry at one revision; implements the lookups of a verdict. seq: the last change that is in it."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 (what it is made of)
         self,
         revision: int,
         seq: int,
-        engine: sa.Engine,
-        sets: _ByDigest[VariableSet],
-        values: _ByDigest[Values],
+        databases: Databases,
+        sets: ByDigest[VariableSet],
+        values: ByDigest[Values],
+        named: Memory[_Key, Any],
+        comparisons: Comparisons,
         held: sa.Connection | None = None,
+        fleet: Fleet | None = None,
     ) -> None:
-        """held: a connection that sees this revision for as long as it is used."""
+        """held: a connection that sees this revision for as long as it is used. named: what was looked up by name."""
         self.revision = revision
         self.seq = seq
-        self._engine = engine
+        self.comparisons = comparisons
+        self._databases = databases
         self._sets = sets
         self._values = values
+        self._named = named
         self._held = held
-        self._models: dict[str, Model] = {}
-        self._releases: dict[str, Release] = {}
-        self._profiles: dict[str, Profile] = {}
+        self._fleet = fleet
 
-    def at(self, seq: int) -> "Standing":
-        """Return the same revision, after changes of which no verdict looks anything up here: hosts."""
-        later = copy(self)
-        later.seq = seq
-        return later
+    def after(self, news: _News, revision: int, seq: int, connection: sa.Connection) -> "Standing":
+        """Return the registry at a later revision, with what has not changed since."""
+        fleet = self._fleet
+        if fleet is not None and news.hosts:
+            fleet = fleet.renewed(connection, news.hosts)
+        named = self._named.without(news.outdates) if news.releases or news.has_profiles else self._named
+        return self._with(revision, seq, named, None, fleet)
+
+    def holding(self, connection: sa.Connection) -> "Standing":
+        """Return the same, read over one connection that sees it."""
+        return self._with(self.revision, self.seq, self._named, connection, self._fleet)
+
+    def _with(
+        self, revision: int, seq: int, named: Memory[_Key, Any], held: sa.Connection | None, fleet: Fleet | None
+    ) -> "Standing":
+        return Standing(revision, seq, self._databases, self._sets, self._values, named, self.comparisons, held, fleet)
+
+    @property
+    def is_at_once(self) -> bool:
+        """Whether the question is to be answered at once: it is not to work long on it."""
+        return is_at_once()
 
     def model(self, name: str) -> Model | None:
         """Return the device model, None if it is not published."""
-        return self._look_up(
-            self._models, name, is_name, lambda connection: lookup.models(connection, [name]).get(name)
-        )
+        found: Model | None = self._seen("model", name, is_name, self._read_models)
+        return found
 
     def release(self, name: str) -> Release | None:
         """Return the release, None if it is not published."""
-        return self._look_up(
-            self._releases, name, is_release_name, lambda connection: self._read_release(connection, name)
-        )
+        found: Release | None = self._seen("release", name, is_release_name, self._read_releases)
+        return found
 
-    def _look_up(
-        self,
-        kept: dict[str, Found],
-        name: str,
-        can_be: Callable[[str], bool],
-        read: Callable[[sa.Connection], Found | None],
-    ) -> Found | None:
-        """Return what is kept or read; what is not there is not kept, so that no question can fill the memory."""
-        found = kept.get(name)
-        if found is None and can_be(name):
-            with self._reading() as connection:
-                found = read(connection)
-            if found is not None:
-                kept[name] = found
+    def profile(self, name: str) -> Profile | None:
+        """Return the profile, None if it is not published."""
+        found: Profile | None = self._seen("profile", name, is_name, self._read_profiles)
+        return found
+
+    def look_up(self, models: Iterable[str] = (), releases: Iterable[str] = (), profiles: Iterable[str] = ()) -> None:
+        """Have the question see all that has these names, many at a time instead of one by one."""
+        self._see("model", models, is_name, self._read_models)
+        self._see("release", releases, is_release_name, self._read_releases)
+        self._see("profile", profiles, is_name, self._read_profiles)
+
+    def _seen(self, kind: str, name: str, can_be: Callable[[str], bool], read: _Read) -> Any:
+        """Return what has a name; what is not there the question remembers, but nobody else."""
+        seen, key = seen_by_question(), (kind, name)
+        if key not in seen:
+            found = self._named.get(key)
+            if found is None:
+                found = self._see(kind, [name], can_be, read).get(name)
+            seen[key] = found
+        return seen[key]
+
+    def _see(self, kind: str, names: Iterable[str], can_be: Callable[[str], bool], read: _Read) -> Mapping[str, object]:
+        seen = seen_by_question()
+        found = {name: self._named.get((kind, name)) for name in names if (kind, name) not in seen}
+        new = [name for name, each in found.items() if each is None and can_be(name)]
+        if new:
+            with self.reading() as connection:
+                for name, (each, size) in read(connection, new).items():
+                    found[name] = self._named.put((kind, name), each, size * _NAMED_BYTES)
+        seen.update({(kind, name): each for name, each in found.items()})
+        return found
+
+    def document(self, key: _Key, read: Callable[[sa.Connection], object | None]) -> bytes | None:
+        """Return what is read, in JSON, or what was; the first part of the key says of what kind it is."""
+        found: bytes | None = self._named.get(key)
+        if found is None:
+            with self.reading() as connection:
+                document = read(connection)
+            if document is not None:
+                found = orjson.dumps(document)
+                self._named.put(key, found, len(found))
         return found
 
     @contextmanager
-    def _reading(self) -> Iterator[sa.Connection]:
+    def reading(self) -> Iterator[sa.Connection]:
         """Yield a connection that sees this revision; raises OutdatedError if the registry has gone on since."""
+        check_may_wait()
         if self._held is not None:
             yield self._held
             return
-        with database.reading(self._engine) as connection:
+        with self._databases.reading() as connection:
             if database.revision(connection) != self.revision:
                 raise OutdatedError
             yield connection
 
-    def _read_release(self, connection: sa.Connection, text: str) -> Release | None:
-        name = ReleaseName.parse(text)
-        release_id = lookup.release_id(connection, name.implementation, name.version)
-        if release_id is None:
-            return None
-        sets = _Named(lookup.release_models(connection, release_id), self._sets)
-        state = lookup.release_state(connection, release_id)
-        own = {
-            profile: _Named(digests, self._values)
-            for profile, digests in own_values.of_release(connection, release_id).items()
-        }
-        return Release(name, sets, lookup.listed_profiles(connection, release_id), state, own)
+    @staticmethod
+    def _read_models(connection: sa.Connection, names: Sequence[str]) -> Mapping[str, tuple[Model, int]]:
+        found = lookup.models(connection, names)
+        return {name: (each, sum(map(len, each.statements.values()))) for name, each in found.items()}
 
-    def profile(self, name: str) -> Profile | None:
-        """Return the profile, None if it is not published."""
-        return self._look_up(self._profiles, name, is_name, lambda connection: self._read_profile(connection, name))
+    def _read_releases(self, connection: sa.Connection, names: Sequence[str]) -> Mapping[str, tuple[Release, int]]:
+        found = {}
+        for stored in lookup.releases(connection, map(ReleaseName.parse, names)):
+            own = {profile: Named(digests, self._values) for profile, digests in stored.own_values.items()}
+            release = Release(stored.name, Named(stored.sets, self._sets), stored.profiles, stored.state, own)
+            size = len(stored.sets) + len(stored.profiles or ()) + sum(map(len, stored.own_values.values()))
+            found[str(stored.name)] = (release, size)
+        return found
 
-    def _read_profile(self, connection: sa.Connection, name: str) -> Profile | None:
-        profile_id = lookup.ids(connection, schema.profile, [name]).get(name)
-        if profile_id is None:
-            return None
-        digests = lookup.resolved_entries(connection, [profile_id])[profile_id]
-        return Profile(name, _Named(digests, self._values), lookup.profile_state(connection, profile_id))
+    def _read_profiles(self, connection: sa.Connection, names: Sequence[str]) -> Mapping[str, tuple[Profile, int]]:
+        found = {}
+        stored = lookup.profiles(connection, names)
+        resolved = lookup.resolved_entries(connection, [each.id for each in stored])
+        for each in stored:
+            profile = Profile(each.name, Named(resolved[each.id], self._values), each.state)
+            found[each.name] = (profile, len(resolved[each.id]))
+        return found
 
     def releases(
         self, models: Sequence[str] | None = None, implementations: Sequence[str] | None = None
     ) -> list[Release]:
         """Return the releases that implement one of the models, of these implementations, in the order published."""
-        with self._reading() as connection:
-            names = [str(ReleaseName(*each)) for each in lookup.implementing(connection, models, implementations)]
+        key = ("releases", json.dumps([models, implementations]))
+        names: Sequence[str] | None = self._named.get(key)
+        if names is None:
+            with self.reading() as connection:
+                names = [str(ReleaseName(*each)) for each in lookup.implementing(connection, models, implementations)]
+            self._named.put(key, names, (len(names) + 1) * _NAMED_BYTES)
+        self.look_up(releases=names)
         found = [release for name in names if (release := self.release(name)) is not None]
         self.load(found, models)
         return found
 
     def profiles(self, models: Sequence[str] | None = None) -> list[Profile]:
         """Return the profiles that say something about one of the models, the newest first."""
-        with self._reading() as connection:
-            named = lookup.profiles_naming(connection, models)
-            new = [each for each in named if each.name not in self._profiles]
-            resolved = lookup.resolved_entries(connection, [each.id for each in new])
-        for each in new:
-            self._profiles[each.name] = Profile(each.name, _Named(resolved[each.id], self._values), each.state)
-        found = [self._profiles[each.name] for each in named]
+        key = ("profiles", json.dumps(models))
+        names: Sequence[str] | None = self._named.get(key)
+        if names is None:
+            with self.reading() as connection:
+                names = [each.name for each in lookup.profiles_naming(connection, models)]
+            self._named.put(key, names, (len(names) + 1) * _NAMED_BYTES)
+        self.look_up(profiles=names)
+        found = [profile for name in names if (profile := self.profile(name)) is not None]
         self.load(found, models)
         return found
 
-    def load(self, several: Iterable[Release | Profile], models: Collection[str] | None = None) -> None:
-        """Read what releases and profiles say of these models, None: of all, at once instead of one by one."""
-        sets: list[str] = []
-        values: list[str] = []
-        for each in several:
-            if isinstance(each, Release):
-                sets += _digests(each.sets, models)
-            else:
-                values += _digests(each.values, models)
-        self._sets.read(sets)
-        self._values.read(values)
+    def load(self, several: Sequence[Release | Profile], models: Collection[str] | None = None) -> None:
+        """Have the question see what releases and profiles say of these models, None: of all, instead of one by one."""
+        releases = [each.sets for each in several if isinstance(each, Release)]
+        profiles = [each.values for each in several if isinstance(each, Profile)]
+        self._sets.read(digest for each in releases for digest in _digests(each, models))
+        self._values.read(digest for each in profiles for digest in _digests(each, models))
+        named = {model for each in (*releases, *profiles) for model in each} if models is None else models
+        self.look_up(models=named)
 
     def hosts(self, names: Sequence[str]) -> dict[str, Destination]:
         """Return registered hosts by name; for one that is not registered a destination of which nothing is known."""
-        with database.reading(self._engine) as connection:
-            return Hosts(connection).named(names)
+        return self._hosts().named(names) if names else {}
 
-    def all_hosts(self, label: Label | None = None) -> list[Destination]:
+    def all_hosts(self, label: Label | None = None) -> Sequence[Destination]:
         """Return all registered hosts, or those that have a label, by name."""
-        with database.reading(self._engine) as connection:
-            return Hosts(connection).all(label)
+        return self._hosts().all(label)
+
+    def _hosts(self) -> Fleet:
+        if self._fleet is None:
+            with self.reading() as connection:
+                if change.head(connection) != self.seq:
+                    raise OutdatedError
+                fleet = Fleet.read(connection)
+            if len(fleet) > _MOST_HOSTS_KEPT:
+                return fleet
+            self._fleet = fleet
+        return self._fleet
 
 
 def _digests(named: Mapping[str, object], models: Collection[str] | None) -> Iterator[str]:
-    if isinstance(named, _Named):
-        yield from named.digests(models)
+    return named.digests(models) if isinstance(named, Named) else iter(())

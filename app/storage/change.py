@@ -111,6 +111,13 @@ def feed(
     return connection.execute(query).all()
 
 
+def models_since(connection: sa.Connection, after: int) -> Sequence[str]:
+    """Return the models that the changes behind one are about."""
+    table = schema.change_model
+    query = sa.select(schema.model.c.name).join_from(table, schema.model).where(table.c.seq > after).distinct()
+    return connection.execute(query).scalars().all()
+
+
 def audit(connection: sa.Connection, after: int, limit: int) -> Sequence[Row]:
     """Return all that happened behind an id in order: id, and what the feed tells; seq is null if it leaves it out."""
     table = schema.change

@@ -23,17 +23,16 @@ _MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 _PUBLICATION_LOCK = 0x70726F66
 _SQLITE_BUSY_SECONDS = 30
 _TURN_SECONDS = 60
+# A server that is lost without a word is noticed: in seconds, as libpq has it (tcp_user_timeout: in milliseconds).
+_PATIENCE = {"connect_timeout": 5, "tcp_user_timeout": 10_000, "keepalives_idle": 10}
 _turns: WeakKeyDictionary[sa.Engine, Lock] = WeakKeyDictionary()
-
-
-# Connections kept open; twice as many may be open at a time.
 POOL_SIZE = 10
 
 
-def create_engine(url: str, *, pool_size: int = POOL_SIZE) -> sa.Engine:
+def create_engine(url: str, *, pool_size: int = POOL_SIZE, prepares: bool = True) -> sa.Engine:
     """Return an engine for `sqlite:///<path>` or `postgresql://…`; raises ValueError for any other URL.
 
-    pool_size: connections kept open; twice as many may be open at a time.
+    pool_size: connections kept open; twice as many may be open at a time. prepares: whether statements are prepared.
     """
     try:
         parsed = sa.make_url(url)
@@ -48,7 +47,11 @@ def create_engine(url: str, *, pool_size: int = POOL_SIZE) -> sa.Engine:
         return engine
     if parsed.drivername == "postgresql":
         return sa.create_engine(
-            parsed.set(drivername="postgresql+psycopg"), pool_size=pool_size, max_overflow=pool_size, pool_pre_ping=True
+            parsed.set(drivername="postgresql+psycopg"),
+            connect_args={**_PATIENCE, **({} if prepares else {"prepare_threshold": None})},
+            pool_size=pool_size,
+            max_overflow=pool_size,
+            pool_pre_ping=True,
         )
     message = f"the database is sqlite:///<path> or postgresql://…, not {parsed.drivername}"
     raise ValueError(message)

@@ -1,8 +1,9 @@
 """Hosts: what an operator says each of them runs; they may change and go."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
@@ -28,6 +29,10 @@ class Label:
         """Read `name=value`, or `name` for any value."""
         name, equals, value = text.partition("=")
         return cls(name, value if equals else None)
+
+    def is_of(self, labels: Mapping[str, str]) -> bool:
+        """Return whether a host with these labels has it."""
+        return self.name in labels and (self.value is None or labels[self.name] == self.value)
 
 
 def put_host(
@@ -88,37 +93,59 @@ def has_label(label: Label) -> sa.ColumnElement[bool]:
     return schema.host.c.id.in_(having)
 
 
-class Hosts:
-    """Hosts as destinations of a question; those that run the same share what they run."""
+@dataclass(frozen=True, slots=True)
+class _Registered:
+    """A host with its labels, and what it runs as it is stored."""
 
-    def __init__(self, connection: sa.Connection) -> None:
-        self._connection = connection
-        self._read: dict[str, tuple[tuple[str, ...], Mapping[str, Any]]] = {}
+    destination: Destination
+    labels: Mapping[str, str]
+    document: str
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """All registered hosts, as destinations of a question; those that run the same share what they run."""
+
+    _hosts: Mapping[str, _Registered]
+
+    @classmethod
+    def read(cls, connection: sa.Connection) -> "Fleet":
+        """Return the hosts that are registered."""
+        return cls({}).renewed(connection, None)
+
+    def renewed(self, connection: sa.Connection, names: Collection[str] | None) -> "Fleet":
+        """Return the hosts that are registered now; names: of which alone something may have changed, None: of all."""
+        hosts = {name: host for name, host in self._hosts.items() if names is not None and name not in names}
+        runs = {each.document: (each.destination.releases, each.destination.restrict) for each in hosts.values()}
+        table = schema.host
+        rows: list[tuple[str, str]] = []
+        if names is None:
+            rows += map(tuple, connection.execute(sa.select(table.c.name, table.c.document)))
+        for batch in lookup.batches(names or ()):
+            query = sa.select(table.c.name, table.c.document).where(table.c.name.in_(batch))
+            rows += map(tuple, connection.execute(query))
+        labels = labels_of(connection, [name for name, _ in rows])
+        for name, document in rows:
+            if document not in runs:
+                stated = json.loads(document)
+                runs[document] = (tuple(stated["releases"]), stated["restrict"])
+            hosts[name] = _Registered(Destination(name, *runs[document]), labels.get(name, {}), document)
+        return Fleet(hosts)
+
+    def __len__(self) -> int:
+        return len(self._hosts)
+
+    @cached_property
+    def _in_order(self) -> Sequence[_Registered]:
+        return [self._hosts[name] for name in sorted(self._hosts)]
 
     def named(self, names: Sequence[str]) -> dict[str, Destination]:
         """Return hosts by name; for one that is not registered a destination of which nothing is known."""
-        table = schema.host
-        found: dict[str, Destination] = {}
-        for batch in lookup.batches(names):
-            found.update(
-                {each.id: each for each in self._destinations(sa.select(table).where(table.c.name.in_(batch)))}
-            )
-        return {name: found.get(name) or _unknown(name) for name in names}
+        return {name: self._hosts[name].destination if name in self._hosts else _unknown(name) for name in names}
 
-    def all(self, label: Label | None = None) -> list[Destination]:
+    def all(self, label: Label | None = None) -> Sequence[Destination]:
         """Return all hosts, or those that have a label, by name."""
-        query = sa.select(schema.host).order_by(schema.host.c.name)
-        return self._destinations(query if label is None else query.where(has_label(label)))
-
-    def _destinations(self, query: sa.Select[Any]) -> list[Destination]:
-        rows = self._connection.execute(query.with_only_columns(schema.host.c.name, schema.host.c.document))
-        return [Destination(name, *self._runs(document)) for name, document in rows]
-
-    def _runs(self, text: str) -> tuple[tuple[str, ...], Mapping[str, Any]]:
-        if text not in self._read:
-            document = json.loads(text)
-            self._read[text] = (tuple(document["releases"]), document["restrict"])
-        return self._read[text]
+        return [each.destination for each in self._in_order if label is None or label.is_of(each.labels)]
 
 
 def _unknown(name: str) -> Destination:

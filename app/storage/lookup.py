@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from app.domain.document import Place
 from app.domain.model import Model, Statement
+from app.domain.name import ReleaseName
 from app.domain.profile import Values
 from app.domain.state import State
 from app.domain.value import Type, Value
@@ -63,7 +64,7 @@ def models(connection: sa.Connection, names: Iterable[str]) -> dict[str, Model]:
     return {name: Model(name, statements) for name, statements in stated.items()}
 
 
-def _stored_set(document: str) -> VariableSet:
+def stored_set(document: str) -> VariableSet:
     """Return the set that a stored canonical document states."""
     fields = json.loads(document)
     name = fields.pop("model")
@@ -75,7 +76,7 @@ def _stored_set(document: str) -> VariableSet:
 
 def variable_sets(connection: sa.Connection, digests: Iterable[str]) -> dict[str, VariableSet]:
     """Return the variable sets of these digests."""
-    return {key: _stored_set(each) for key, each in documents(connection, schema.variable_set, digests)}
+    return {key: stored_set(each) for key, each in documents(connection, schema.variable_set, digests)}
 
 
 def profile_values(connection: sa.Connection, digests: Iterable[str]) -> dict[str, Values]:
@@ -243,12 +244,26 @@ def profile_state(connection: sa.Connection, profile_id: int) -> State:
 
 
 @dataclass(frozen=True, slots=True)
-class NamingProfile:
-    """A profile that says something about a model, itself or by what it inherits."""
+class StoredProfile:
+    """A profile by its id, and its state."""
 
     id: int
     name: str
     state: State
+
+
+_PROFILES = sa.select(schema.profile.c.id, schema.profile.c.name, schema.profile_state.c.state).outerjoin_from(
+    schema.profile, schema.profile_state
+)
+
+
+def profiles(connection: sa.Connection, names: Iterable[str]) -> list[StoredProfile]:
+    """Return the profiles of these names; names that are not there are left out."""
+    found: list[StoredProfile] = []
+    for batch in batches(names):
+        rows = connection.execute(_PROFILES.where(schema.profile.c.name.in_(batch)))
+        found += (StoredProfile(row.id, row.name, State(row.state or State.PUBLISHED)) for row in rows)
+    return found
 
 
 def naming(models: Collection[str]) -> sa.CTE:
@@ -263,13 +278,84 @@ def naming(models: Collection[str]) -> sa.CTE:
     return having.union(sa.select(below.c.id).where(below.c.extends_id == having.c.id))
 
 
-def profiles_naming(connection: sa.Connection, models: Collection[str] | None = None) -> list[NamingProfile]:
+def profiles_naming(connection: sa.Connection, models: Collection[str] | None = None) -> list[StoredProfile]:
     """Return the profiles that say something about one of the models, None: all profiles; the newest first."""
-    table, state = schema.profile, schema.profile_state
-    query = sa.select(table.c.id, table.c.name, state.c.state).outerjoin_from(table, state).order_by(table.c.id.desc())
+    query = _PROFILES.order_by(schema.profile.c.id.desc())
     if models is not None:
-        query = query.where(table.c.id.in_(sa.select(naming(models).c.id)))
-    return [NamingProfile(row.id, row.name, State(row.state or State.PUBLISHED)) for row in connection.execute(query)]
+        query = query.where(schema.profile.c.id.in_(sa.select(naming(models).c.id)))
+    return [StoredProfile(row.id, row.name, State(row.state or State.PUBLISHED)) for row in connection.execute(query)]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRelease:
+    """A release as it is stored: the digests of its variable sets by model, of its own values by profile and model."""
+
+    name: ReleaseName
+    state: State
+    sets: Mapping[str, str]
+    profiles: frozenset[str] | None
+    own_values: Mapping[str, Mapping[str, str]]
+
+
+def releases(connection: sa.Connection, names: Iterable[ReleaseName]) -> Iterator[StoredRelease]:
+    """Iterate over the releases of these names; names that are not there are left out."""
+    table, product, state = schema.release, schema.implementation, schema.release_state
+    query = (
+        sa.select(table.c.id, product.c.name, table.c.version, state.c.state, schema.profile_list.c.release_id)
+        .join_from(table, product)
+        .outerjoin(state)
+        .outerjoin(schema.profile_list)
+    )
+    wanted: dict[str, set[str]] = {}
+    for name in names:
+        wanted.setdefault(name.implementation, set()).add(name.version)
+    for implementation, versions_of_it in wanted.items():
+        for batch in batches(versions_of_it):
+            of_it = query.where(product.c.name == implementation, table.c.version.in_(batch))
+            found = {row.id: row for row in connection.execute(of_it)}
+            sets = _sets_of(connection, found)
+            listed = _listed_by(connection, found)
+            own = own_values_of(connection, found)
+            for each, (_, name_of_it, version, standing, has_list) in found.items():
+                yield StoredRelease(
+                    ReleaseName(name_of_it, version),
+                    State(standing or State.PUBLISHED),
+                    sets.get(each, {}),
+                    None if has_list is None else frozenset(listed.get(each, ())),
+                    own.get(each, {}),
+                )
+
+
+def _sets_of(connection: sa.Connection, release_ids: Collection[int]) -> dict[int, dict[str, str]]:
+    found: dict[int, dict[str, str]] = {}
+    table = schema.release_model
+    query = sa.select(table.c.release_id, schema.model.c.name, table.c.digest).join_from(table, schema.model)
+    for release_id, model, digest in connection.execute(query.where(table.c.release_id.in_(release_ids))):
+        found.setdefault(release_id, {})[model] = digest
+    return found
+
+
+def _listed_by(connection: sa.Connection, release_ids: Collection[int]) -> dict[int, list[str]]:
+    found: dict[int, list[str]] = {}
+    table = schema.release_profile
+    query = sa.select(table.c.release_id, schema.profile.c.name).join_from(table, schema.profile)
+    for release_id, profile in connection.execute(query.where(table.c.release_id.in_(release_ids))):
+        found.setdefault(release_id, []).append(profile)
+    return found
+
+
+def own_values_of(connection: sa.Connection, release_ids: Collection[int]) -> dict[int, dict[str, dict[str, str]]]:
+    """Return what releases make of themselves: profile → model → digest of the values, by the release's id."""
+    table = schema.release_own_values
+    rows = connection.execute(
+        sa.select(table.c.release_id, schema.profile.c.name, schema.model.c.name, table.c.digest)
+        .select_from(table.join(schema.model).join(schema.profile, schema.profile.c.id == table.c.profile_id))
+        .where(table.c.release_id.in_(release_ids))
+    )
+    found: dict[int, dict[str, dict[str, str]]] = {}
+    for release_id, profile, model, digest in rows:
+        found.setdefault(release_id, {}).setdefault(profile, {})[model] = digest
+    return found
 
 
 def put(connection: sa.Connection, key: sa.Column[Any], value: int, row: Mapping[str, Any]) -> None:

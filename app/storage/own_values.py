@@ -26,16 +26,7 @@ class _Entry:
 
 def of_release(connection: sa.Connection, release_id: int) -> Digests:
     """Return what a release makes of itself: profile → model → digest of the values."""
-    table = schema.release_own_values
-    rows = connection.execute(
-        sa.select(schema.profile.c.name, schema.model.c.name, table.c.digest)
-        .select_from(table.join(schema.model).join(schema.profile, schema.profile.c.id == table.c.profile_id))
-        .where(table.c.release_id == release_id)
-    )
-    found: dict[str, dict[str, str]] = {}
-    for profile, model, values in rows:
-        found.setdefault(profile, {})[model] = values
-    return found
+    return lookup.own_values_of(connection, [release_id]).get(release_id, {})
 
 
 def values_of_release(connection: sa.Connection, release_id: int) -> dict[str, dict[str, Values]]:

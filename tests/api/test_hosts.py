@@ -9,7 +9,8 @@ from fastapi.testclient import TestClient
 
 from app.api.wire.compatibility import Answer
 from app.domain.question import Destination, Judging, Question
-from app.domain.verdict import Device, Policy
+from app.domain.source import Device
+from app.domain.verdict import Policy
 from tests.api.stories import FEATURE, FIRMWARE, NIC, QUEUES, problem, publish, vendor
 
 OLD, NEW = f"{FIRMWARE}@1", f"{FIRMWARE}@2"

@@ -131,7 +131,7 @@ def visitors(registry: TestClient) -> dict[str, dict[str, str]]:
     revoked = create(registry, "admin")
     assert registry.delete(f"/tokens/{revoked['id']}", headers=AUTHORIZATION).status_code == 204
     expired = create(registry, "admin", expires_in=1)
-    with registry.app.state.engine.begin() as connection:  # type: ignore[attr-defined]
+    with registry.app.state.databases.primary.begin() as connection:  # type: ignore[attr-defined]
         past = sa.update(schema.token).where(schema.token.c.id == expired["id"])
         connection.execute(past.values(expires_at="2020-01-01T00:00:00.000+00:00"))
     return {
@@ -242,7 +242,7 @@ def test_a_secret_is_shown_once_and_stored_nowhere(registry: TestClient) -> None
     assert created["expires_at"] > created["created_at"]
     (listed,) = registry.get("/tokens").json()["items"]
     assert listed == {name: each for name, each in created.items() if name not in {"token", "dry_run"}}
-    with registry.app.state.engine.connect() as connection:  # type: ignore[attr-defined]
+    with registry.app.state.databases.primary.connect() as connection:  # type: ignore[attr-defined]
         for table in schema.metadata.sorted_tables:
             assert created["token"] not in str(connection.execute(sa.select(table)).all())
     tried = registry.post("/tokens", json={"name": "x", "role": "reader"}, params={"dry_run": True}).json()

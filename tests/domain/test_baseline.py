@@ -12,9 +12,9 @@ from app.domain.allowed import AllowedValues
 from app.domain.baseline import MAX_TRIES, Baseline, baseline
 from app.domain.problem import Problem, ProblemCode
 from app.domain.question import Destination
+from app.domain.source import Device
 from app.domain.state import State
 from app.domain.variable_set import VariableSet
-from app.domain.verdict import Device
 from tests.domain.test_laws import RELEASES, worlds
 from tests.domain.world import NIC, World, variable
 

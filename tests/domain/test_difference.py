@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.difference import Difference, Direction, Extent, between_profiles, between_releases
-from app.domain.verdict import Device
+from app.domain.source import Device
 from tests.domain.world import NIC, World, codes, variable
 
 OLD, NEW = "vendor-a.com/fw@1", "vendor-a.com/fw@2"

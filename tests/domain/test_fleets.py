@@ -3,9 +3,10 @@
 from app.domain import impact
 from app.domain.matrix import MAX_PROBLEMS, matrix
 from app.domain.question import Destination
+from app.domain.source import Device
 from app.domain.state import State
 from app.domain.summary import summed_up
-from app.domain.verdict import Device, Policy
+from app.domain.verdict import Policy
 from tests.domain.world import NIC, World, device, variable
 
 ONE, TWO, THREE = (f"vendor-a.com/fw@{version}" for version in (1, 2, 3))

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from app.domain.document import InvalidDocumentError
 from app.domain.question import Destination
-from app.domain.verdict import Device, Policy
+from app.domain.source import Device
+from app.domain.verdict import Policy
 from tests.domain.world import NIC, World, codes
 
 settings.register_profile("laws", max_examples=100, deadline=None)

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import pytest
 
 from app.domain.problem import RULES, Problem, ProblemCode
+from app.domain.source import Device
 from app.domain.state import State
-from app.domain.verdict import Device, Policy
+from app.domain.verdict import Policy
 from tests.domain.world import NIC, World, codes, device, variable
 
 QUEUES = variable("int", 4, 1, ["1-8"])

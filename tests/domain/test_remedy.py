@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.domain.question import Destination
-from app.domain.verdict import Device, Policy
+from app.domain.source import Device
+from app.domain.verdict import Policy
 from tests.domain.test_laws import RELEASES, VALUES, devices, worlds
 from tests.domain.world import NIC, World, device, variable
 

@@ -1,7 +1,8 @@
 """What a verdict means where it is not a problem: sources, closed worlds, scopes, completion, hosts."""
 
 from app.domain.question import Destination
-from app.domain.verdict import Device, Policy
+from app.domain.source import Device
+from app.domain.verdict import Policy
 from tests.domain.world import NIC, World, codes, device, variable
 
 QUEUES = variable("int", 4, 1, ["1-8"])

@@ -9,8 +9,9 @@ from app.domain.name import ReleaseName
 from app.domain.profile import Profile
 from app.domain.question import Answer, Destination, Judging, Question
 from app.domain.release import Release, ReleaseDocument
+from app.domain.source import Device, Registry
 from app.domain.state import State
-from app.domain.verdict import Device, Policy, Registry, Verdict
+from app.domain.verdict import Policy, Verdict
 
 NIC = "vendor-a.com/nic"
 

@@ -5,6 +5,7 @@ import sqlalchemy as sa
 
 from app.storage import catalog, database
 from app.storage.catalog import Catalog, Standing
+from app.storage.replica import Databases
 from tests.storage.test_schema import NIC, publish
 
 
@@ -13,7 +14,7 @@ def filled(engine: sa.Engine) -> Catalog:
     """Return a catalog of a registry with one release."""
     with database.writing(engine, "a test") as writing:
         publish(writing)
-    return Catalog(engine)
+    return Catalog(Databases(engine))
 
 
 def test_what_another_process_publishes_is_seen_within_a_second(

