@@ -1,7 +1,7 @@
 """Answers to a question, in JSON."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, TypeAlias
 
 import orjson
 from fastapi import Response
@@ -11,7 +11,7 @@ from app.api.answer import json_response
 from app.api.wire import compatibility as wire
 from app.api.wire.problem import problem_document, warning_document
 from app.domain.problem import Caution, WarningCode
-from app.domain.question import Answer, DeviceAnswer
+from app.domain.question import Answer, Destination, DeviceAnswer
 from app.domain.rendering import Form, UnrenderableError, rendered
 from app.domain.summary import Summary
 from app.storage.catalog import Standing
@@ -43,22 +43,19 @@ def summary_document(summary: Summary, destinations: int) -> dict[str, Any]:
     }
 
 
-class Result(NamedTuple):
-    """One of the results of an answer in JSON, and about how many bytes it takes."""
+# One of the results of an answer in JSON, and about how many bytes it takes.
+Result: TypeAlias = tuple[Mapping[str, Any], int]
 
-    document: Mapping[str, Any]
-    size: int
 
-    @classmethod
-    def of(cls, document: Mapping[str, Any]) -> "Result":
-        """Return the result that a document is."""
-        return cls(document, len(orjson.dumps(document)))
+def sized(document: Mapping[str, Any]) -> Result:
+    """Return the result that a document is."""
+    return document, len(orjson.dumps(document))
 
 
 def results_response(results: Sequence[Result], seq: int) -> Response:
     """Return the answer, based on the changes until seq; a large one piece by piece, never in the memory as a whole."""
-    if sum(each.size for each in results) <= _PIECE_BYTES:
-        return json_response({"results": [each.document for each in results], "seq": seq})
+    if sum(size for _, size in results) <= _PIECE_BYTES:
+        return json_response({"results": [document for document, _ in results], "seq": seq})
     return StreamingResponse(_pieces(results, seq), media_type="application/json")
 
 
@@ -66,9 +63,9 @@ def _pieces(results: Sequence[Result], seq: int) -> Iterator[bytes]:
     before = b'{"results":['
     piece: list[Mapping[str, Any]] = []
     size = 0
-    for each in results:
-        piece.append(each.document)
-        size += each.size
+    for document, its_size in results:
+        piece.append(document)
+        size += its_size
         if size >= _PIECE_BYTES:
             yield before + orjson.dumps(piece)[1:-1]
             before, piece, size = b",", [], 0
@@ -84,16 +81,26 @@ class Writer:
         self._render = render
         self._written: dict[int, tuple[orjson.Fragment, int]] = {}
 
-    def result(self, of_vm: Mapping[str, Any], destination: str, answer: Answer) -> Result:
-        """Return an answer in JSON, after whose it is; the question keeps it alive."""
+    def results(
+        self, of_vm: Mapping[str, Any], destinations: Sequence[Destination], answers: Sequence[Answer]
+    ) -> list[Result]:
+        """Return the answers for destinations in JSON; the question keeps them alive."""
+        pairs = zip(destinations, answers, strict=True)
         if self._detail is wire.Detail.VERDICT:
-            return Result({**of_vm, "destination": destination, "compatible": answer.compatible}, _LEAST_BYTES)
+            return [
+                ({**of_vm, "destination": each.id, "compatible": answer.compatible}, _LEAST_BYTES)
+                for each, answer in pairs
+            ]
+        return [self._result({**of_vm, "destination": each.id}, answer) for each, answer in pairs]
+
+    def _result(self, whose: dict[str, Any], answer: Answer) -> Result:
         written = self._written.get(id(answer))
         if written is None:
             devices = orjson.dumps([self._device(each) for each in answer.devices])
             written = self._written[id(answer)] = orjson.Fragment(devices), len(devices)
-        document = {**of_vm, "destination": destination, "compatible": answer.compatible, "devices": written[0]}
-        return Result(document, _LEAST_BYTES + written[1])
+        whose["compatible"] = answer.compatible
+        whose["devices"] = written[0]
+        return whose, _LEAST_BYTES + written[1]
 
     def _device(self, answer: DeviceAnswer) -> dict[str, Any]:
         verdict = answer.verdict

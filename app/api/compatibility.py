@@ -9,7 +9,7 @@ from fastapi.exceptions import RequestValidationError
 
 from app.api import examples
 from app.api.access import Registry, asked
-from app.api.answering import Result, Writer, results_response, summary_document
+from app.api.answering import Result, Writer, results_response, sized, summary_document
 from app.api.publishing import BODY_ERRORS, INVALID
 from app.api.route import Route
 from app.api.wire import compatibility as wire
@@ -116,23 +116,32 @@ def _answer(question: wire.Question, render: Form | None, current: Standing) -> 
     if current.is_at_once and count * len(destinations) > _MOST_AT_ONCE:
         raise domain.TakesLongerError
     results: list[Result] = []
-    current.look_up(
-        models={each.model for devices in devices_of for each in devices},
-        releases={name for each in destinations for name in each.releases}
-        | {each.release for devices in devices_of for each in devices if each.release is not None},
-        profiles={each.profile for devices in devices_of for each in devices if each.profile is not None},
-    )
+    if not current.is_at_once:
+        _look_up(devices_of, destinations, current)
     judging = domain.Judging(current, question.policy, current.comparisons, at_once=current.is_at_once)
     for place, (vm, devices) in enumerate(zip(vms, devices_of, strict=True)):
         of_vm = {"vm": vm.id or str(place)} if question.vms is not None else {}
         asking = domain.Question(devices, judging, with_remedies=detail in _WITH_REMEDIES)
-        answers = [(destination.id, asking.at(destination)) for destination in destinations]
+        answers = asking.at_all(destinations)
         if detail is wire.Detail.SUMMARY:
-            results.append(Result.of({**of_vm, **summary_document(summed_up(answers), len(destinations))}))
-            continue
-        writer = Writer(detail, current, render)
-        results += [writer.result(of_vm, id_, answer) for id_, answer in answers]
+            summary = summed_up((each.id, answer) for each, answer in zip(destinations, answers, strict=True))
+            results.append(sized({**of_vm, **summary_document(summary, len(destinations))}))
+        else:
+            results += Writer(detail, current, render).results(of_vm, destinations, answers)
     return results_response(results, current.seq)
+
+
+def _look_up(
+    devices_of: Sequence[Sequence[Device]], destinations: Sequence[domain.Destination], current: Standing
+) -> None:
+    """Look up all that a question names, at once instead of one by one."""
+    devices = [device for devices in devices_of for device in devices]
+    models = {each.model for each in devices}
+    names = {name for releases in {each.releases for each in destinations} for name in releases}
+    names |= {each.release for each in devices if each.release is not None}
+    profiles = {each.profile for each in devices if each.profile is not None}
+    current.look_up(models, names, profiles)
+    current.load([found for name in names if (found := current.release(name)) is not None], models)
 
 
 def _check(question: wire.Question, vms: Sequence[wire.Vm], at: Place) -> None:
@@ -216,7 +225,11 @@ def _destinations(
             restrict = wire.restrictions(each.restrict) if each.restrict else {}
             found[each.id] = domain.Destination(each.id, tuple(each.releases), restrict)
             continue
-        for destination in _expanded(each, place, hosts, current):
+        expanded = _expanded(each, place, hosts, current)
+        if not found:
+            found = {destination.id: destination for destination in expanded}
+            continue
+        for destination in expanded:
             standing = found.setdefault(destination.id, destination)
             if (standing.releases, standing.restrict) != (destination.releases, destination.restrict):
                 message = f"{destination.id} stands for another one before"

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import orjson
 import typer
@@ -12,7 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from app.cli.client import RegistryError
+if TYPE_CHECKING:
+    from app.cli.client import RegistryError  # what serves the registry does not talk to one
 
 COULD_NOT_ASK = 2
 
@@ -42,7 +43,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]], ti
     _console.print(table)
 
 
-def refuse(error: RegistryError, *, as_json: bool) -> NoReturn:
+def refuse(error: "RegistryError", *, as_json: bool) -> NoReturn:
     """Print what the registry refused, for programs its own answer too, and end with status 2."""
     if as_json and error.problem is not None:
         print_json(error.problem)

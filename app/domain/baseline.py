@@ -232,7 +232,12 @@ def _all_accept(profile: Profile, model: Model, members: Sequence[Member]) -> bo
     if profile.state is State.RETIRED:
         return False
     values = profile.values[model.name]
-    return all(
-        any(not problems_accepting(values, model, str(side.release.name), side.set) for side in member.sides)
-        for member in members
-    )
+    accepted: dict[tuple[VariableSet, str], bool] = {}
+
+    def accepts(side: Side) -> bool:
+        key = (side.set, side.vendor)
+        if key not in accepted:
+            accepted[key] = not problems_accepting(values, model, str(side.release.name), side.set)
+        return accepted[key]
+
+    return all(any(map(accepts, member.sides)) for member in members)

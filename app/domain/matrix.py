@@ -9,7 +9,7 @@ from app.domain.release import Release
 from app.domain.source import Registry
 from app.domain.state import State
 from app.domain.variable_set import VariableSet
-from app.domain.verdict import problems_accepting
+from app.domain.verdict import Crossing, accepting
 
 # More problems of one cell are counted, not told.
 MAX_PROBLEMS = 20
@@ -46,7 +46,7 @@ class Acceptance:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         # The registry gives equal content as one object, which these keep alive.
-        self._accepted: dict[tuple[int, int, str], tuple[object, object]] = {}
+        self._refusals: dict[tuple[int, int, str], tuple[Crossing | None, object, object]] = {}
 
     def problems(self, profile: Profile, name: str, release: Release) -> Sequence[Problem]:
         """Return why the release does not accept the profile for the model of this name, which it speaks of."""
@@ -56,15 +56,13 @@ class Acceptance:
         """Return why it does not accept the profile for a model with this variable set, such as a host's."""
         values = profile.values[name]
         key = (id(values), id(own), release.name.vendor)
-        if own is not None and key in self._accepted:
-            return ()
-        model = self._registry.model(name)
-        if model is None:
-            return ()
-        problems = problems_accepting(values, model, str(release.name), own)
-        if not problems:
-            self._accepted[key] = (values, own)
-        return problems
+        if key not in self._refusals:
+            model = self._registry.model(name)
+            crossing = None if model is None else accepting(values, model, release.name.vendor, own)
+            # What is accepted needs no words.
+            self._refusals[key] = (None if crossing is None or crossing.is_clear else crossing, values, own)
+        refusal = self._refusals[key][0]
+        return () if refusal is None else refusal.worded(own, str(release.name))
 
 
 def matrix(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from app.domain.name import vendor_of
 from app.domain.value import Type, Value, same, shown
@@ -37,9 +38,9 @@ class Model:
     statements: Mapping[str, Mapping[str, Statement]]
     _off_values: dict[frozenset[str], Mapping[str, Value]] = field(default_factory=dict, compare=False, repr=False)
 
-    @property
+    @cached_property
     def vendor(self) -> str:
-        """Return the vendor that owns the model."""
+        """The vendor that owns the model."""
         return vendor_of(self.name)
 
     def statement_for(self, vendor: str, variable: str) -> Statement | None:

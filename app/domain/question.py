@@ -174,14 +174,23 @@ class Question:
 
     def at(self, destination: Destination) -> Answer:
         """Return the answer for one destination."""
-        if destination.problem is not None:
-            return self._unanswerable(destination, destination.problem)
-        key = (destination.releases, self._judging.canonical(destination.restrict))
-        answer = self._answers.get(key)
-        if answer is None:
-            verdicts = _Host(destination, self._judging, with_remedies=self._with_remedies).verdicts(self._sources)
-            answer = self._answers[key] = self._answer(verdicts)
-        return answer
+        return self.at_all([destination])[0]
+
+    def at_all(self, destinations: Iterable[Destination]) -> Sequence[Answer]:
+        """Return the answers for destinations."""
+        answers = []
+        for destination in destinations:
+            if destination.problem is not None:
+                answers.append(self._unanswerable(destination, destination.problem))
+                continue
+            restrict = destination.restrict
+            key = (destination.releases, self._judging.canonical(restrict) if restrict else "")
+            answer = self._answers.get(key)
+            if answer is None:
+                verdicts = _Host(destination, self._judging, with_remedies=self._with_remedies).verdicts(self._sources)
+                answer = self._answers[key] = self._answer(verdicts)
+            answers.append(answer)
+        return answers
 
     def _unanswerable(self, destination: Destination, problem: Problem) -> Answer:
         verdicts = (Verdict((*source.problems, problem)) for source in self._sources)

@@ -8,11 +8,12 @@ from enum import StrEnum
 from functools import cached_property
 from threading import Lock
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 from app.domain.model import Model
 from app.domain.name import vendor_of
 from app.domain.problem import Caution, Problem, ProblemCode, WarningCode
-from app.domain.profile import Values
+from app.domain.profile import Values, Written
 from app.domain.release import Release
 from app.domain.source import Origin, Source, broken, read_or_keep
 from app.domain.state import State
@@ -75,6 +76,14 @@ class Outcome:
     carry_over: set[str] = field(default_factory=set)
     unchecked: set[str] = field(default_factory=set)
 
+    def without(self, variables: AbstractSet[str]) -> "Outcome":
+        """Return the outcome of the other variables."""
+        completed = self.completed.copy()
+        for name in variables:
+            completed.pop(name, None)
+        findings = {name: found for name, found in self.findings.items() if name not in variables}
+        return Outcome(completed, findings, self.carry_over - variables, self.unchecked - variables)
+
     def note(self, code: ProblemCode, name: str, value: Value | None) -> None:
         """Note a rule that a variable does not meet."""
         self.findings.setdefault(name, []).append(Finding(code, name, value))
@@ -117,6 +126,8 @@ class Comparison:
         """The variables that every side calls backend that has them."""
         here = self.origin.set.backends if self.origin.set else frozenset[str]()
         there = self.set.backends if self.set else frozenset[str]()
+        if not self.here:
+            return there
         return frozenset(
             [name for name in here if name in there or name not in self.there]
             + [name for name in there if name not in self.here]
@@ -125,9 +136,14 @@ class Comparison:
     @cached_property
     def untold(self) -> Outcome:
         """What becomes of a device of which nothing is told but its origin."""
-        outcome, source = Outcome(), Source.of_origin(self.origin)
-        for name in {**self.here, **self.there, **(self.origin.profile or {})}:
-            self._look_at(name, source, outcome)
+        known = {**self.here, **(self.origin.profile or {})}
+        outcome = Outcome()
+        if known and self.set is not None and not self.origin.vendors:
+            outcome = _of_nothing(self.origin.model, self.set, self.vendor).without(known.keys())
+        else:
+            known |= self.there
+        for name in known:
+            self._look_at(name, {}, {}, outcome)
         return outcome
 
     @cached_property
@@ -149,22 +165,26 @@ class Comparison:
 
     def outcome(self, source: Source) -> Outcome:
         """Return what becomes of what is told of a device of that origin; all else is as in `untold`."""
+        if not source.device.values:
+            return Outcome()
         alike = self._alike
         completed = {name: value for name, value in source.accepted.items() if name in alike}
         outcome = Outcome(completed, unchecked=set(completed.keys() & self._free_form))
         if len(completed) < len(source.device.values):
             for name in source.device.values.keys() - completed.keys():
-                self._look_at(name, source, outcome)
+                self._look_at(name, source.device.values, source.given, outcome)
         return outcome
 
-    def _look_at(self, name: str, source: Source, outcome: Outcome) -> None:
-        """Steps 2 to 5 for one variable."""
+    def _look_at(
+        self, name: str, told: Mapping[str, Written | None], given: Mapping[str, Value | None], outcome: Outcome
+    ) -> None:
+        """Steps 2 to 5 for one variable; told: what is told of the device, given: the same in the source's types."""
         there = self.there.get(name)
         if name in self.uncompared:
             if there is not None:
-                outcome.completed[name] = _backend_value(there, source.device.values.get(name))
+                outcome.completed[name] = _backend_value(there, told.get(name))
             return
-        value = self._value(name, source)
+        value = self._value(name, told, given)
         if name not in self.here and self.origin.set is not None:
             self._check_stranger(name, value, outcome)
             value = None
@@ -174,7 +194,7 @@ class Comparison:
             code = self._refusal(name, value)
         elif there is None:
             return
-        elif there.is_instance and name not in source.device.values:
+        elif there.is_instance and name not in told:
             outcome.carry_over.add(name)
             return
         else:
@@ -191,11 +211,10 @@ class Comparison:
         if value is not None and not same(value, self.origin.off.get(name)):
             outcome.note(ProblemCode.UNKNOWN_VARIABLE, name, value)
 
-    def _value(self, name: str, source: Source) -> Value | None:
+    def _value(self, name: str, told: Mapping[str, Written | None], given: Mapping[str, Value | None]) -> Value | None:
         """Return the value that the device has on the source; None: off, or nothing is known of it."""
-        told = source.device.values
         if name in self.here:
-            return source.given[name] if name in told else self.origin.configuration.get(name)
+            return given[name] if name in told else self.origin.configuration.get(name)
         written = told[name] if name in told else (self.origin.profile or {}).get(name)
         if written is None:
             return None
@@ -215,7 +234,21 @@ class Comparison:
     def _is_unchecked(self, name: str, value: Value) -> bool:
         """Return whether nothing can check a value: any string will do, or each host decides what it means."""
         here, there = self.here.get(name), self.there[name]
-        return there.allowed.is_free_form or any(side and value in side.resolved_by_host for side in (here, there))
+        if there.allowed.is_free_form or value in there.resolved_by_host:
+            return True
+        return here is not None and value in here.resolved_by_host
+
+
+def _of_nothing(model: Model, variable_set: VariableSet, vendor: str) -> Outcome:
+    """Return what becomes of a device all of whose variables are off; kept with the set, as it was asked last."""
+    kept = _all_off.get(variable_set)
+    if kept is None or kept[0] is not model or kept[1] != vendor:
+        nothing = Comparison(Origin(model, None, {}, ()), variable_set, vendor)
+        kept = _all_off[variable_set] = (model, vendor, nothing.untold)
+    return kept[2]
+
+
+_all_off: WeakKeyDictionary[VariableSet, tuple[Model, str, Outcome]] = WeakKeyDictionary()
 
 
 def _backend_value(there: Variable, written: Value | None) -> Value:
@@ -311,6 +344,10 @@ class Crossing:
                 if name not in told:
                     completed.pop(name, None)
         return self._completed
+
+    def worded(self, variable_set: VariableSet | None, release: str) -> tuple[Problem, ...]:
+        """Return the problems in order; variable_set: the destination's; release: what it is called."""
+        return () if self.is_clear else _ordered(self.problems(variable_set, release))
 
     def _findings(self) -> Iterator[Finding]:
         told = self.source.device.values
@@ -433,14 +470,18 @@ def judge(crossing: Crossing, release: Release, variable_set: VariableSet | None
     return crossing.verdict([*crossing.problems(variable_set, where), *problems], warnings)
 
 
-def problems_accepting(values: Values, model: Model, release: str, own: VariableSet | None) -> tuple[Problem, ...]:
-    """Return why a release does not accept a profile's resolved values for a model: steps 1 to 6 without a source.
+def accepting(values: Values, model: Model, vendor: str, own: VariableSet | None) -> Crossing:
+    """Return a profile's resolved values for a model at a release of a vendor: steps 1 to 6 without a source.
 
     own: the release's variable set of the model, None if it does not implement it.
     """
     origin = Origin(model, None, values, ())
-    crossing = Crossing(Source.of_origin(origin), Comparison(origin, own, vendor_of(release)))
-    return _ordered(crossing.problems(own, release))
+    return Crossing(Source.of_origin(origin), Comparison(origin, own, vendor))
+
+
+def problems_accepting(values: Values, model: Model, release: str, own: VariableSet | None) -> tuple[Problem, ...]:
+    """Return why a release does not accept a profile's resolved values for a model."""
+    return accepting(values, model, vendor_of(release), own).worded(own, release)
 
 
 def _ordered(problems: Iterable[Problem]) -> tuple[Problem, ...]:

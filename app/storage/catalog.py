@@ -20,7 +20,17 @@ from app.domain.release import Release
 from app.domain.variable_set import VariableSet
 from app.domain.verdict import Comparisons
 from app.storage import change, database, lookup, schema
-from app.storage.content import ByDigest, ColdError, Named, asking, check_may_wait, is_at_once, seen_by_question
+from app.storage.content import (
+    ByDigest,
+    ColdError,
+    Named,
+    SetsOfRelease,
+    asking,
+    check_may_wait,
+    expect_sets,
+    is_at_once,
+    seen_by_question,
+)
 from app.storage.host import Fleet, Label
 from app.storage.kept import Memory
 from app.storage.replica import Databases
@@ -105,7 +115,7 @@ class Catalog:
         standing = self._standing
         if standing is None or time.monotonic() - self._checked > FRESH_SECONDS:
             raise ColdError
-        with asking(at_once=True):
+        with asking(standing.reading, at_once=True):
             return question(standing)
 
     def ask(self, question: Callable[["Standing"], Answer]) -> Answer:
@@ -120,13 +130,15 @@ class Catalog:
             return self.ask(question)
         # Under a flood of publications it would never end: now the revision is held on to. One at a time, for that
         # takes a connection for as long as the question lasts, and content another one.
-        with self._holding, asking(), database.reading(self._databases.primary) as connection:
-            begun = self._begun(database.revision(connection), change.head(connection))
-            return question(begun.holding(connection))
+        with self._holding, database.reading(self._databases.primary) as connection:
+            begun = self._begun(database.revision(connection), change.head(connection)).holding(connection)
+            with asking(begun.reading):
+                return question(begun)
 
     def _ask(self, question: Callable[["Standing"], Answer]) -> Answer:
-        with asking():
-            return question(self.standing())
+        standing = self.standing()
+        with asking(standing.reading):
+            return question(standing)
 
     def outdate(self) -> None:
         """Look again at the next question: this process has added something."""
@@ -302,9 +314,9 @@ class Standing:
         found = {}
         for stored in lookup.releases(connection, map(ReleaseName.parse, names)):
             own = {profile: Named(digests, self._values) for profile, digests in stored.own_values.items()}
-            release = Release(stored.name, Named(stored.sets, self._sets), stored.profiles, stored.state, own)
-            size = len(stored.sets) + len(stored.profiles or ()) + sum(map(len, stored.own_values.values()))
-            found[str(stored.name)] = (release, size)
+            sets = SetsOfRelease(stored.id, self._sets)
+            release = Release(stored.name, sets, stored.profiles, stored.state, own)
+            found[str(stored.name)] = (release, _entries(release))
         return found
 
     def _read_profiles(self, connection: sa.Connection, names: Sequence[str]) -> Mapping[str, tuple[Profile, int]]:
@@ -346,12 +358,32 @@ class Standing:
 
     def load(self, several: Sequence[Release | Profile], models: Collection[str] | None = None) -> None:
         """Have the question see what releases and profiles say of these models, None: of all, instead of one by one."""
-        releases = [each.sets for each in several if isinstance(each, Release)]
+        releases = [each for each in several if isinstance(each, Release)]
         profiles = [each.values for each in several if isinstance(each, Profile)]
-        self._sets.read(digest for each in releases for digest in _digests(each, models))
+        self._expect_sets(releases, models)
+        self._sets.read(digest for each in releases for digest in _digests(each.sets, models))
         self._values.read(digest for each in profiles for digest in _digests(each, models))
-        named = {model for each in (*releases, *profiles) for model in each} if models is None else models
-        self.look_up(models=named)
+        if models is None:
+            models = {model for each in releases for model in each.sets} | {
+                model for each in profiles for model in each
+            }
+        self.look_up(models=models)
+
+    def _expect_sets(self, releases: Iterable[Release], models: Collection[str] | None) -> None:
+        """Look up which sets releases have of these models, None: of all, as far as that is not known."""
+        new = {
+            str(each.name): each
+            for each in releases
+            if isinstance(each.sets, SetsOfRelease)
+            and not each.sets.is_whole
+            and (models is None or any(model not in each.sets.known for model in models))
+        }
+        if new:
+            with self.reading() as connection:
+                sets = [each.sets for each in new.values() if isinstance(each.sets, SetsOfRelease)]
+                expect_sets(connection, sets, models)
+            for name, each in new.items():
+                self._named.grow(("release", name), _entries(each) * _NAMED_BYTES)
 
     def hosts(self, names: Sequence[str]) -> dict[str, Destination]:
         """Return registered hosts by name; for one that is not registered a destination of which nothing is known."""
@@ -373,5 +405,11 @@ class Standing:
         return self._fleet
 
 
+def _entries(release: Release) -> int:
+    """Return how many names and digests are known of a release."""
+    known = len(release.sets.known) if isinstance(release.sets, SetsOfRelease) else 0
+    return known + len(release.profiles or ()) + sum(map(len, release.own_values.values())) + 1
+
+
 def _digests(named: Mapping[str, object], models: Collection[str] | None) -> Iterator[str]:
-    return named.digests(models) if isinstance(named, Named) else iter(())
+    return named.digests(models) if isinstance(named, Named | SetsOfRelease) else iter(())

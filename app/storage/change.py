@@ -11,7 +11,7 @@ from app.domain.canonical import canonical_json, digest
 from app.domain.change import ChangeKind, linked
 from app.domain.name import vendor_of
 from app.storage import lookup, schema
-from app.storage.database import Writing
+from app.storage.database import Writing, insert
 
 Row: TypeAlias = sa.Row[*tuple[Any, ...]]
 
@@ -80,7 +80,7 @@ def record(writing: Writing, *changes: Change) -> None:
         (schema.change_model, concerned),
     ):
         if several:
-            connection.execute(sa.insert(table), several)
+            insert(connection, table, several)
 
 
 def head(connection: sa.Connection) -> int:

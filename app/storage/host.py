@@ -75,12 +75,13 @@ def delete_host(writing: Writing, name: str) -> bool:
 
 def labels_of(connection: sa.Connection, names: Iterable[str]) -> dict[str, dict[str, str]]:
     """Return the labels of hosts, by host."""
-    table, host = schema.host_label, schema.host
+    table = schema.host_label
     found: dict[str, dict[str, str]] = {}
-    for batch in lookup.batches(names):
-        query = sa.select(host.c.name, table.c.name.label("label"), table.c.value).join_from(table, host)
-        for name, label, value in connection.execute(query.where(host.c.name.in_(batch)).order_by(table.c.name)):
-            found.setdefault(name, {})[label] = value
+    host_names = {host_id: name for name, host_id in lookup.ids(connection, schema.host, names).items()}
+    for batch in lookup.batches(host_names):
+        query = sa.select(table.c.host_id, table.c.name, table.c.value).where(table.c.host_id.in_(batch))
+        for host_id, label, value in connection.execute(query.order_by(table.c.name)):
+            found.setdefault(host_names[host_id], {})[label] = value
     return found
 
 

@@ -33,6 +33,13 @@ class Memory(Generic[Key, Kept]):
                 self._things[key] = (thing, size)
             return thing
 
+    def grow(self, key: Key, size: int) -> None:
+        """Take note that a thing has grown to so many bytes."""
+        with self._lock:
+            found = self._things.pop(key, None)
+            if found is not None and size <= self._things.maxsize:
+                self._things[key] = (found[0], size)
+
     def without(self, is_outdated: Callable[[Key], bool]) -> "Memory[Key, Kept]":
         """Return the same but for what is outdated."""
         with self._lock:

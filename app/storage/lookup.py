@@ -185,17 +185,19 @@ def resolved_entries(
                 profile.c.id == lineage.c.extends_id
             )
         )
-        rows = connection.execute(
-            sa.select(lineage.c.below, schema.model.c.name, entry.c.resolved_digest)
-            .select_from(lineage)
-            .join(entry, entry.c.profile_id == lineage.c.id)
-            .join(schema.model, schema.model.c.id == entry.c.model_id)
-            .where(sa.true() if models is None else schema.model.c.name.in_(models))
-            .order_by(lineage.c.depth.desc())
+        above = connection.execute(sa.select(lineage.c.below, lineage.c.id).order_by(lineage.c.depth.desc())).all()
+        query = sa.select(entry.c.profile_id, schema.model.c.name, entry.c.resolved_digest).join_from(
+            entry, schema.model
         )
+        if models is not None:
+            query = query.where(schema.model.c.name.in_(models))
+        own: dict[int, dict[str, str]] = {}
+        for some in batches(each for _, each in above):
+            for profile_id, name, digest in connection.execute(query.where(entry.c.profile_id.in_(some))):
+                own.setdefault(profile_id, {})[name] = digest
         found.update((each, {}) for each in batch)
-        for below, name, digest in rows:
-            found[below][name] = digest
+        for below, each in above:
+            found[below].update(own.get(each, {}))
     return found
 
 
@@ -288,11 +290,11 @@ def profiles_naming(connection: sa.Connection, models: Collection[str] | None = 
 
 @dataclass(frozen=True, slots=True)
 class StoredRelease:
-    """A release as it is stored: the digests of its variable sets by model, of its own values by profile and model."""
+    """A release as it is stored: the digests of its own values by profile and model."""
 
+    id: int
     name: ReleaseName
     state: State
-    sets: Mapping[str, str]
     profiles: frozenset[str] | None
     own_values: Mapping[str, Mapping[str, str]]
 
@@ -313,25 +315,31 @@ def releases(connection: sa.Connection, names: Iterable[ReleaseName]) -> Iterato
         for batch in batches(versions_of_it):
             of_it = query.where(product.c.name == implementation, table.c.version.in_(batch))
             found = {row.id: row for row in connection.execute(of_it)}
-            sets = _sets_of(connection, found)
             listed = _listed_by(connection, found)
             own = own_values_of(connection, found)
             for each, (_, name_of_it, version, standing, has_list) in found.items():
                 yield StoredRelease(
+                    each,
                     ReleaseName(name_of_it, version),
                     State(standing or State.PUBLISHED),
-                    sets.get(each, {}),
                     None if has_list is None else frozenset(listed.get(each, ())),
                     own.get(each, {}),
                 )
 
 
-def _sets_of(connection: sa.Connection, release_ids: Collection[int]) -> dict[int, dict[str, str]]:
+def sets_of_releases(
+    connection: sa.Connection, release_ids: Collection[int], models: Collection[str] | None = None
+) -> dict[int, dict[str, str]]:
+    """Return the digests of what releases say of these models, None: of all, by the release's id and by model."""
     found: dict[int, dict[str, str]] = {}
     table = schema.release_model
     query = sa.select(table.c.release_id, schema.model.c.name, table.c.digest).join_from(table, schema.model)
-    for release_id, model, digest in connection.execute(query.where(table.c.release_id.in_(release_ids))):
-        found.setdefault(release_id, {})[model] = digest
+    if models is not None:
+        model_ids = list(ids(connection, schema.model, models).values())
+        query = query.where(table.c.model_id.in_(model_ids))
+    for batch in batches(release_ids):
+        for release_id, model, digest in connection.execute(query.where(table.c.release_id.in_(batch))):
+            found.setdefault(release_id, {})[model] = digest
     return found
 
 

@@ -11,6 +11,7 @@ from app.domain.profile import Values
 from app.domain.release import ReleaseDocument, typed_own_values
 from app.domain.variable_set import VariableSet
 from app.storage import lookup, schema
+from app.storage.database import insert
 
 # Profile → model → digest of the values.
 Digests = Mapping[str, Mapping[str, str]]
@@ -83,7 +84,7 @@ class OwnValues:
         new = documents.keys() - lookup.stored_digests(connection, schema.profile_values, documents)
         if new:
             rows = [{"digest": key, "document": documents[key]} for key in sorted(new)]
-            connection.execute(sa.insert(schema.profile_values), rows)
+            insert(connection, schema.profile_values, rows)
         profile_ids = lookup.ids(connection, schema.profile, {each.profile for each in self._new})
         model_ids = lookup.ids(connection, schema.model, {each.model for each in self._new})
         links = [
@@ -96,5 +97,5 @@ class OwnValues:
             for each in self._new
         ]
         if links:
-            connection.execute(sa.insert(schema.release_own_values), links)
+            insert(connection, schema.release_own_values, links)
         return len(links)

@@ -20,7 +20,7 @@ from app.domain.variable_set import VariableSet
 from app.domain.verdict import problems_accepting
 from app.storage import lookup, schema, state
 from app.storage.change import Change, record
-from app.storage.database import Writing
+from app.storage.database import Writing, insert
 from app.storage.outcome import NotAccepted, Outcome, UnknownVendorError
 
 _PROBLEMS_SHOWN = 3
@@ -202,7 +202,7 @@ class ProfilePublication:
             for model, entry in entries.items()
         ]
         if rows:
-            self._connection.execute(sa.insert(schema.profile_entry), rows)
+            insert(self._connection, schema.profile_entry, rows)
         outcome.added.profile_models += len(rows)
 
     def _read_standing(self, names: Sequence[str]) -> None:
@@ -398,7 +398,7 @@ class ProfilePublication:
         new = wanted - lookup.stored_digests(self._connection, schema.profile_values, wanted)
         if new:
             rows = [{"digest": key, "document": self._documents[key]} for key in sorted(new)]
-            self._connection.execute(sa.insert(schema.profile_values), rows)
+            insert(self._connection, schema.profile_values, rows)
 
     def _store_profiles(self, outcome: Outcome) -> None:
         vendors = {vendor_of(name) for name in self._new}

@@ -19,7 +19,7 @@ from app.domain.state import State
 from app.domain.variable_set import VariableSet
 from app.storage import evolution, lookup, schema, state
 from app.storage.change import Change, record
-from app.storage.database import Writing
+from app.storage.database import Writing, insert
 from app.storage.outcome import Added, Outcome, UnknownVendorError, refuse_faults
 from app.storage.own_values import OwnValues
 from app.storage.own_values import of_release as stored_own_values
@@ -328,7 +328,7 @@ def set_evolution(writing: Writing, implementation: str, wanted: Evolution) -> b
 def _store_models(connection: sa.Connection, vendor_id: int, names: set[str], outcome: Outcome) -> None:
     if names:
         rows = [{"name": name, "vendor_id": vendor_id} for name in sorted(names)]
-        connection.execute(sa.insert(schema.model), rows)
+        insert(connection, schema.model, rows)
     outcome.added.models = len(names)
 
 
@@ -351,9 +351,9 @@ def _store_statements(
             if statement.off_value is not None:
                 off_values.append({**key, "value": json.dumps(statement.off_value)})
     if variables:
-        connection.execute(sa.insert(schema.statement), variables)
+        insert(connection, schema.statement, variables)
     if off_values:
-        connection.execute(sa.insert(schema.off_value), off_values)
+        insert(connection, schema.off_value, off_values)
     outcome.added.variables, outcome.added.off_values = len(variables), len(off_values)
 
 
@@ -371,13 +371,13 @@ def _store_sets(
             {"digest": key, "model_id": model_ids[by_digest[key].model], "document": by_digest[key].canonical}
             for key in sorted(new)
         ]
-        connection.execute(sa.insert(schema.variable_set), rows)
+        insert(connection, schema.variable_set, rows)
     if sets:
         links = [
             {"release_id": release_id, "model_id": model_ids[model], "digest": each.digest}
             for model, each in sets.items()
         ]
-        connection.execute(sa.insert(schema.release_model), links)
+        insert(connection, schema.release_model, links)
     outcome.added.release_models = len(sets)
 
 
@@ -393,7 +393,7 @@ def _store_list(
     profile_ids = lookup.ids(connection, schema.profile, new)
     if new:
         rows = [{"release_id": release_id, "profile_id": profile_ids[name]} for name in sorted(new)]
-        connection.execute(sa.insert(schema.release_profile), rows)
+        insert(connection, schema.release_profile, rows)
     outcome.added.listed_profiles = len(new)
     return [name for name in names if name in new] if new or standing is None else None
 

@@ -278,7 +278,7 @@ change_model = Table(
     "change_model",
     metadata,
     Column("model_id", ForeignKey("model.id"), nullable=False),
-    Column("seq", ForeignKey("change.seq"), nullable=False),
+    Column("seq", ForeignKey("change.seq"), nullable=False, index=True),
     PrimaryKeyConstraint("model_id", "seq"),
 )
 

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from typer.testing import CliRunner, Result
 
 from app.cli.client import Registry
-from app.cli.command import app
+from app.cli.command import command
 from app.settings import ClientSettings
 from tests.conftest import TOKEN
 
@@ -65,6 +65,6 @@ def run(service: TestClient, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.setattr(httpx, "Client", connected)
 
     def run(*arguments: str, stdin: str | None = None) -> Result:
-        return CliRunner().invoke(app, list(arguments), input=stdin)
+        return CliRunner().invoke(command(), list(arguments), input=stdin)
 
     return run

@@ -11,7 +11,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from app.cli.client import Registry
-from app.cli.command import app
+from app.cli.command import command
 from tests.cli.conftest import Run
 
 RELEASE = "vendor-a.com/fw@1"
@@ -99,7 +99,7 @@ def test_check_that_could_not_ask(published: Run, arguments: tuple[str, ...]) ->
 
 def test_a_registry_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REGISTRY_URL", "http://127.0.0.1:1")
-    away = CliRunner().invoke(app, ["check", "--model", NIC])
+    away = CliRunner().invoke(command(), ["check", "--model", NIC])
     assert away.exit_code == 2
     assert "REGISTRY_URL" in away.stderr
 
@@ -114,11 +114,11 @@ def test_a_wrong_token(published: Run, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_migrate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REGISTRY_DATABASE_URL", f"sqlite:///{tmp_path}/new/registry.db")
     for _ in range(2):
-        done = CliRunner().invoke(app, ["migrate"])
+        done = CliRunner().invoke(command(), ["migrate"])
         assert (done.exit_code, "up to date" in done.stdout) == (0, True)
     for url, why in (("mysql://x", "sqlite:///<path>"), ("postgresql://u@127.0.0.1:1/x", "cannot be reached")):
         monkeypatch.setenv("REGISTRY_DATABASE_URL", url)
-        refused = CliRunner().invoke(app, ["migrate"])
+        refused = CliRunner().invoke(command(), ["migrate"])
         assert (refused.exit_code, why in refused.stderr) == (2, True)
 
 
@@ -131,21 +131,21 @@ def _commands(command: Any, *names: str) -> Iterator[tuple[str, ...]]:
         yield from _commands(each, *names, name)
 
 
-@pytest.mark.parametrize("command", list(_commands(get_command(app))), ids=" ".join)
-def test_every_command_shows_help_with_an_example(command: tuple[str, ...]) -> None:
-    shown = CliRunner().invoke(app, [*command, "--help"])
+@pytest.mark.parametrize("words", list(_commands(get_command(command()))), ids=" ".join)
+def test_every_command_shows_help_with_an_example(words: tuple[str, ...]) -> None:
+    shown = CliRunner().invoke(command(), [*words, "--help"])
     assert shown.exit_code == 0
     assert "Example" in shown.stdout
-    assert f"profile-registry {' '.join(command)}" in " ".join(shown.stdout.split())
+    assert f"profile-registry {' '.join(words)}" in " ".join(shown.stdout.split())
 
 
 def test_the_demonstration_asks_a_real_question(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REGISTRY_DATABASE_URL", f"sqlite:///{tmp_path}/registry.db")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        refused = CliRunner().invoke(app, ["demo", "--port", port])
+        refused = CliRunner().invoke(command(), ["demo", "--port", port])
         assert (refused.exit_code, "is in use" in refused.stderr) == (2, True)
-    shown = CliRunner().invoke(app, ["demo", "--port", port, "--once"])
+    shown = CliRunner().invoke(command(), ["demo", "--port", port, "--once"])
     assert shown.exit_code == 0
     assert "curl -s http://127.0.0.1" in shown.stdout
     assert "has no variable guest_uso4: it would have to be off (off)" in shown.stdout

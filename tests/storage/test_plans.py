@@ -1,0 +1,277 @@
+"""PostgreSQL finds what the API asks for by an index, at 100,000 variable sets: shown by EXPLAIN."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from fastapi.testclient import TestClient
+
+from app.domain.canonical import digest
+from app.domain.document import Place
+from app.domain.variable_set import VariableSet
+from app.storage import database, schema
+from tests.conftest import AUTHORIZATION, fresh_database, make_app
+
+_RELEASES = 500
+_MODELS = 200
+_PROFILES = 1_000
+_HOSTS = 5_000
+# What has fewer rows is read whole as fast as by an index.
+_FEW_ROWS = 1_500
+_VENDOR = "bulk.example"
+_MODEL = f"{_VENDOR}/model-7"
+_RELEASE = f"{_VENDOR}/dpu@7"
+_PROFILE = f"{_VENDOR}/profile-7"
+_VARIABLES = {"queues": {"type": "int", "init_value": 1, "off_value": 1, "allowed_values": ["1-9"]}}
+
+
+@pytest.fixture(scope="module")
+def large(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Yield the URL of a PostgreSQL with 100,000 variable sets."""
+    with fresh_database("postgresql", request) as url:
+        engine = database.create_engine(url)
+        with engine.connect().execution_options(writes=True) as connection, connection.begin():
+            for table, rows in _rows():
+                database.insert(connection, table, rows)
+            for table in schema.metadata.tables.values():
+                # As the server's own process does sooner or later.
+                connection.execute(sa.text(f"ANALYZE {table.name}"))
+            for table in (schema.release, schema.profile, schema.model, schema.host, schema.change):
+                following = f"SELECT setval(pg_get_serial_sequence('{table.name}', 'id'), 1000000)"
+                connection.execute(sa.text(following))
+            connection.execute(sa.update(schema.revision).values(number=1))
+        engine.dispose()
+        yield url
+
+
+def _rows() -> Iterator[tuple[sa.Table, list[dict[str, Any]]]]:
+    """Iterate over the rows of each table."""
+    yield schema.vendor, [{"id": 1000, "name": _VENDOR}]
+    yield schema.implementation, [{"id": 1000, "vendor_id": 1000, "name": f"{_VENDOR}/dpu"}]
+    models = range(1000, 1000 + _MODELS)
+    yield schema.model, [{"id": each, "vendor_id": 1000, "name": f"{_VENDOR}/model-{each - 1000}"} for each in models]
+    stated = [{"model_id": each, "vendor_id": 1000, "variable": "queues"} for each in models]
+    yield schema.statement, [{**each, "type": "int"} for each in stated]
+    yield schema.off_value, [{**each, "value": "1"} for each in stated]
+    releases = range(1000, 1000 + _RELEASES)
+    yield (
+        schema.release,
+        [
+            {"id": each, "implementation_id": 1000, "version": str(each - 1000), "description": None}
+            for each in releases
+        ],
+    )
+    yield schema.release_digest, [{"release_id": each, "digest": "sha256:0"} for each in releases]
+    sets = [_stored_set(release, model) for release in releases for model in models]
+    yield schema.variable_set, [each for _, each in sets]
+    links = [{"release_id": release, "model_id": each["model_id"], "digest": each["digest"]} for release, each in sets]
+    yield schema.release_model, links
+    values = [_digested({"queues": number}) for number in range(1, 10)]
+    yield schema.profile_values, [{"digest": key, "document": text} for key, text in values]
+    profiles = range(1000, 1000 + _PROFILES)
+    yield (
+        schema.profile,
+        [
+            {"id": each, "vendor_id": 1000, "name": f"{_VENDOR}/profile-{each - 1000}", "extends_id": None}
+            for each in profiles
+        ],
+    )
+    yield schema.profile_digest, [{"profile_id": each, "digest": "sha256:0"} for each in profiles]
+    yield (
+        schema.profile_entry,
+        [
+            {"profile_id": each, "model_id": model, "own_digest": key, "resolved_digest": key}
+            for each in profiles
+            for model in models[each % 10 :: 10]
+            for key in [values[each % 9][0]]
+        ],
+    )
+    yield schema.profile_list, [{"release_id": each} for each in releases]
+    listed = [(release, profile) for release in releases for profile in profiles[release % 20 :: 20]]
+    yield schema.release_profile, [{"release_id": release, "profile_id": profile} for release, profile in listed]
+    hosts = range(1000, 1000 + _HOSTS)
+    runs = [json.dumps({"releases": [f"{_VENDOR}/dpu@{each % _RELEASES}"], "restrict": {}}) for each in hosts]
+    yield (
+        schema.host,
+        [{"id": each, "name": f"host-{each}", "document": text} for each, text in zip(hosts, runs, strict=True)],
+    )
+    yield schema.host_label, [{"host_id": each, "name": "rack", "value": f"r{each % 500}"} for each in hosts]
+    yield (
+        schema.change,
+        [
+            {
+                "id": seq, "seq": seq, "part_of": seq, "at": "2026-01-01T00:00:00.000Z", "by": "admin",
+                "kind": "release-published", "name": f"{_VENDOR}/dpu@{seq}", "vendor": _VENDOR, "detail": "{}",
+                "link": "sha256:0",
+            }
+            for seq in range(1, 20_001)
+        ],
+    )  # fmt: skip
+    yield schema.change_document, [{"seq": seq, "document": '{"models":{}}'} for seq in range(1, 20_001)]
+    yield schema.change_model, [{"model_id": models[seq % _MODELS], "seq": seq} for seq in range(1, 20_001)]
+
+
+def _stored_set(release: int, model: int) -> tuple[int, dict[str, Any]]:
+    description = f"of release {release}"
+    variables = {name: {**each, "description": description} for name, each in _VARIABLES.items()}
+    read = VariableSet.read(f"{_VENDOR}/model-{model - 1000}", {"variables": variables}, Place())
+    return release, {"digest": read.digest, "model_id": model, "document": read.canonical}
+
+
+def _digested(values: Mapping[str, Any]) -> tuple[str, str]:
+    text = json.dumps(values, separators=(",", ":"))
+    return digest(text), text
+
+
+_ASKED: list[tuple[str, str, Any]] = [
+    ("GET", "/vendors", None),
+    ("GET", f"/vendors/{_VENDOR}", None),
+    ("GET", "/models", None),
+    ("GET", f"/models?vendor={_VENDOR}", None),
+    ("GET", "/models?q=model-7", None),
+    ("GET", f"/models/{_MODEL}", None),
+    ("GET", "/releases", None),
+    ("GET", f"/releases?implementation={_VENDOR}/dpu&state=published", None),
+    ("GET", f"/releases?model={_MODEL}", None),
+    ("GET", "/releases?include_drafts=true", None),
+    ("GET", f"/releases/{_RELEASE}", None),
+    ("GET", "/variable-sets", None),
+    ("GET", f"/variable-sets?model={_MODEL}", None),
+    ("GET", f"/variable-sets?model={_MODEL}&implementation={_VENDOR}/dpu&version=7", None),
+    ("GET", "/variable-sets?version=7", None),
+    ("GET", "/variable-sets?variable=queues", None),
+    ("GET", "/profiles", None),
+    ("GET", f"/profiles?vendor={_VENDOR}&model={_MODEL}&state=published", None),
+    ("GET", f"/profiles/{_PROFILE}", None),
+    ("GET", f"/profiles/{_PROFILE}?resolved=true", None),
+    ("GET", f"/implementations/{_VENDOR}/dpu", None),
+    ("GET", "/hosts", None),
+    ("GET", "/hosts?label=rack=r7", None),
+    ("GET", "/hosts/host-1007", None),
+    ("GET", "/changes?after=19000", None),
+    ("GET", f"/changes?after=100&vendor={_VENDOR}", None),
+    ("GET", f"/changes?after=100&model={_MODEL}", None),
+    ("GET", "/changes/19000", None),
+    ("GET", "/audit", None),
+    ("GET", "/tokens", None),
+    ("GET", f"/compatibility?model={_MODEL}&profile={_PROFILE}&source={_RELEASE}", None),
+    ("GET", f"/diff?from={_RELEASE}&to={_VENDOR}/dpu@8", None),
+    ("GET", f"/diff?from={_PROFILE}&to={_VENDOR}/profile-17", None),
+    ("GET", f"/support-matrix?model={_MODEL}&profile={_PROFILE}", None),
+    ("POST", "/compatibility", {"devices": [{"model": _MODEL, "release": _RELEASE}]}),
+    (
+        "POST",
+        "/compatibility",
+        {"devices": [{"model": _MODEL, "release": _RELEASE}], "destinations": [{"label": "rack=r7"}]},
+    ),
+    ("POST", "/baseline", {"models": [_MODEL], "releases": [_RELEASE, f"{_VENDOR}/dpu@8"]}),
+    ("PUT", f"/vendors/{_VENDOR}", {"name": "Bulk"}),
+    ("PUT", f"/implementations/{_VENDOR}/dpu", {"evolution": "full", "transitive": False}),
+    (
+        "PUT",
+        f"/releases/{_VENDOR}/dpu@7.1?override=told",
+        {"models": {_MODEL: {"variables": _VARIABLES}}, "profiles": [_PROFILE]},
+    ),
+    ("PUT", f"/releases/{_VENDOR}/dpu@7.2", {"models": {_MODEL: {"variables": _VARIABLES}}, "state": "draft"}),
+    (
+        "POST",
+        "/variable-sets",
+        {
+            "model": f"{_VENDOR}/model-8",
+            "implementation": f"{_VENDOR}/dpu",
+            "version": "7.1",
+            "variables": _VARIABLES,
+        },
+    ),
+    ("POST", "/profiles", {"name": f"{_VENDOR}/new", "extends": _PROFILE, "values": {_MODEL: {"queues": 3}}}),
+    ("PUT", f"/profiles/{_VENDOR}/draft", {"values": {_MODEL: {}}, "state": "draft"}),
+    ("DELETE", f"/profiles/{_VENDOR}/draft", None),
+    ("GET", f"/impact?name={_RELEASE}", None),
+    ("GET", f"/impact?name={_PROFILE}", None),
+    ("PATCH", f"/profiles/{_VENDOR}/new", {"state": "deprecated"}),
+    ("PATCH", f"/releases/{_VENDOR}/dpu@7.1", {"state": "deprecated"}),
+    ("PUT", "/hosts/host-1008", {"releases": [_RELEASE], "labels": {"rack": "r1"}}),
+    ("DELETE", "/hosts/host-1008", None),
+    ("DELETE", f"/releases/{_VENDOR}/dpu@7.2", None),
+]
+
+
+# What is asked for is all that is in a table: every release has the model, every host is kept, every profile names one
+# of the models that the new release does not have.
+_WHOLE = {
+    f"GET /compatibility?model={_MODEL}": {"release_profile"},
+    f"GET /diff?from={_PROFILE}": {"release_profile"},
+    "GET /support-matrix": {"release_profile"},
+    "POST /compatibility": {"release_profile", "host"},
+    "PUT /releases": {"profile_entry"},
+    "GET /impact?name=bulk.example/dpu": {"profile_entry"},
+}
+
+
+def test_every_query_of_the_api_is_served_by_an_index(large: str) -> None:
+    app = make_app(large)
+    slow: list[str] = []
+    with TestClient(app, headers=AUTHORIZATION) as registry:
+        statements: dict[str, Any] = {}
+
+        def collect(*args: Any) -> None:
+            if args[2].startswith(("SELECT", "WITH", "UPDATE", "DELETE")) and not args[5]:
+                statements.setdefault(args[2], args[3])
+
+        engine = app.state.databases.primary
+        for method, path, body in _ASKED:
+            statements.clear()
+            sa.event.listen(engine, "before_cursor_execute", collect)
+            response = registry.request(method, path, json=body)
+            sa.event.remove(engine, "before_cursor_execute", collect)
+            assert response.status_code < 300, (path, response.text)
+            asked = f"{method} {path}"
+            whole = {table for start, tables in _WHOLE.items() if asked.startswith(start) for table in tables}
+            slow += [
+                f"{asked}: {table} in {statement}"
+                for table, statement in _read_whole(engine, statements)
+                if table not in whole
+            ]
+    assert not slow, "\n".join(slow)
+
+
+def test_every_operation_is_looked_at(large: str) -> None:
+    asked = {(method, path.partition("?")[0].split("/")[1]) for method, path, _ in _ASKED}
+    paths = make_app(large).openapi()["paths"]
+    operations = {(method.upper(), path.split("/")[1]) for path, each in paths.items() for method in each}
+    # A mirror's changes are publications; tokens are few; the others look at nothing that is large.
+    few = {"mirrors", "tokens", "healthz", "readyz", "metrics"}
+    assert {each for each in operations - asked if each[1] not in few} == set()
+
+
+def _read_whole(engine: sa.Engine, statements: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Iterate over the tables of many rows that statements read from beginning to end."""
+    with engine.connect() as connection:
+        for statement, parameters in statements.items():
+            plan = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement}", parameters).scalar_one()
+            for table, rows in _scans(plan[0]["Plan"]):
+                if rows > _FEW_ROWS:
+                    yield table, statement
+
+
+def _scans(node: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """Iterate over the tables that a plan reads whole, and how many rows it has or takes to be sifted."""
+    if node["Node Type"] == "Seq Scan":
+        yield node["Relation Name"], _SIZES.get(node["Relation Name"], node["Plan Rows"])
+    for below in node.get("Plans", ()):
+        yield from _scans(below)
+
+
+_SIZES = {
+    "variable_set": _RELEASES * _MODELS,
+    "release_model": _RELEASES * _MODELS,
+    "profile_entry": _PROFILES * _MODELS // 10,
+    "release_profile": _RELEASES * _PROFILES // 20,
+    "host": _HOSTS,
+    "host_label": _HOSTS,
+    "change": 20_000,
+    "change_document": 20_000,
+    "change_model": 20_000,
+}
