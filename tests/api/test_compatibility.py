@@ -1,11 +1,16 @@
 """An orchestrator asks: whether, where, and with which settings."""
 
 import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
+from app.api import compatibility
 from app.api.wire.compatibility import Answer
 from tests.api.stories import FEATURE, FIRMWARE, NIC, QUEUES, problem, publish, vendor
 
@@ -24,10 +29,11 @@ def asked(registry: TestClient) -> TestClient:
 
 
 def ask(registry: TestClient, **question: Any) -> list[Any]:
-    """Return the results of a question, which are of the documented shape."""
+    """Return the results of a question, which are just what the documented shape says of them."""
     response = registry.post("/compatibility", json=question)
     assert response.status_code == 200, response.text
-    Answer.model_validate_json(response.content)
+    shaped = Answer.model_validate_json(response.content)
+    assert json.loads(shaped.model_dump_json(by_alias=True, exclude_unset=True)) == response.json()
     results: list[Any] = response.json()["results"]
     return results
 
@@ -213,3 +219,67 @@ def test_the_most_that_may_be_asked_is_answered(asked: TestClient) -> None:
     }
     assert len(json.dumps(question)) > 100_000
     assert [result["compatible"] for result in ask(asked, **question)] == [False] * 10_000
+
+
+def test_a_warm_question_asks_the_database_nothing(asked: TestClient) -> None:
+    devices = [nic(release=OLD, profile=P, values={"num-queues": 4})]
+    hosts = [host("one", OLD), host("two", NEW, OLD)]
+    ask(asked, devices=devices, destinations=hosts)
+    ask(asked, devices=devices, destinations=hosts)
+    with counted(asked) as statements:
+        other = [nic(release=OLD, profile=P, values={"num-queues": 2})]
+        assert [each["compatible"] for each in ask(asked, devices=other, destinations=hosts)] == [True, True]
+    assert len(statements) == 0
+
+
+def test_a_cold_question_asks_the_database_as_often_for_few_as_for_many(registry: TestClient) -> None:
+    vendor(registry)
+    names = [f"{FIRMWARE}@{number}" for number in range(1, 41)]
+    for number, name in enumerate(names):
+        publish(registry, name, {f"v{number}": QUEUES}, profiles=[{"name": f"{P}-{number}", "values": {NIC: {}}}])
+
+    def asked_for(count: int) -> int:
+        registry.app.state.catalog._standing = None  # type: ignore[attr-defined]
+        memory = registry.app.state.catalog._sets._memory  # type: ignore[attr-defined]
+        memory._things.clear()
+        devices = [nic(id=name, release=name, profile=f"{P}-{place}") for place, name in enumerate(names[:count])]
+        with counted(registry) as statements:
+            ask(registry, devices=devices, destinations=[host(name, name) for name in names[:count]])
+        return len(statements)
+
+    few = asked_for(2)
+    assert few < 25
+    assert asked_for(40) == few
+
+
+def test_a_long_question_is_answered_beside_the_event_loop(asked: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    question = {"devices": [nic(release=OLD, profile=P)], "destinations": [host("one", OLD), host("two", NEW)]}
+    short = ask(asked, **question)
+    threads = set()
+    answer = compatibility._answer
+
+    def noting(*args: Any) -> Any:
+        found = answer(*args)
+        threads.add(threading.current_thread().name)
+        return found
+
+    monkeypatch.setattr(compatibility, "_answer", noting)
+    assert ask(asked, **question) == short
+    (loop,) = threads
+    monkeypatch.setattr(compatibility, "_MOST_AT_ONCE", 1)
+    assert ask(asked, **question) == short
+    assert threads - {loop}
+
+
+@contextmanager
+def counted(registry: TestClient) -> Iterator[list[str]]:
+    """Yield the statements that the service runs meanwhile."""
+    statements: list[str] = []
+    engine = registry.app.state.databases.primary  # type: ignore[attr-defined]
+
+    def count(*args: Any) -> None:
+        statements.append(args[2])
+
+    sa.event.listen(engine, "before_cursor_execute", count)
+    yield statements
+    sa.event.remove(engine, "before_cursor_execute", count)

@@ -94,8 +94,6 @@ class Bench:
 
     def measure(self, kind: str, served: Served, database_process: psutil.Process | None, each: Workload) -> None:
         """Measure a workload on the service and its floor, by turns."""
-        if not self.wants(each.name):
-            return
         requests = load.write(each.requests, self._folder / "requests")
         ready = self._folder / "answer"
         start = time.perf_counter()
@@ -226,11 +224,13 @@ def _on_postgresql(bench: Bench, url: str, server: psutil.Process) -> None:
     with service(url) as served:
         releases = fill(served.url)
         for each in _workloads(served.url, releases):
-            bench.measure("postgresql", served, server, each)
+            if bench.wants(each.name):
+                bench.measure("postgresql", served, server, each)
         if bench.wants("g", "h", "i", "j"):
             register_hosts(served.url, releases)
             for each in _fleet_workloads(served.url, releases):
-                bench.measure("postgresql", served, server, each)
+                if bench.wants(each.name):
+                    bench.measure("postgresql", served, server, each)
 
 
 def _scaled(bench: Bench, url: str, server: psutil.Process) -> None:
@@ -243,7 +243,6 @@ def _scaled(bench: Bench, url: str, server: psutil.Process) -> None:
                 _wander(served.url)
             for each in _workloads(served.url, releases):
                 bench.measure(kind, served, server, each)
-        _wander(served.url)
         bench.found["memory"] = {"title": "resident, all sets looked at", "megabytes": served.resident >> 20}
 
 
