@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 from anyio import create_task_group
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
 
 from app.api import (
@@ -64,6 +65,7 @@ def create_app(settings: Settings) -> FastAPI:
         strict_content_type=False,
         redoc_url=None,
         separate_input_output_schemas=False,
+        generate_unique_id_function=_operation_id,
     )
     app.state.settings = settings
     app.state.databases = databases
@@ -88,6 +90,11 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(module.router, responses={401: UNAUTHORIZED[401], **UNAVAILABLE})
     app.include_router(health.router)
     return app
+
+
+def _operation_id(route: APIRoute) -> str:
+    """Return what a generated client calls the operation."""
+    return route.name
 
 
 def _databases(settings: Settings) -> Databases:

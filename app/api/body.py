@@ -3,14 +3,19 @@
 import json
 import re
 from http import HTTPStatus
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from anyio import to_thread
 from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
 
 from app.api.errors import ApiError
 
+Shaped = TypeVar("Shaped", bound=BaseModel)
+
 _PARSED_ON_THE_LOOP = 64 * 1024
+_SHAPED_ON_THE_LOOP = 500
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _JSON = re.compile(r"application/(?:[\w.+-]+\+)?json")
 
@@ -60,6 +65,22 @@ def _refuse_constant(constant: str) -> NoReturn:
 def _too_large(limit: int) -> NoReturn:
     message = f"the body is larger than the limit of {limit:,} bytes"
     raise ApiError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-large", message)
+
+
+async def shaped(shape: type[Shaped], document: object) -> Shaped:
+    """Return the document in its shape; a large one is looked through off the event loop.
+
+    Raises RequestValidationError with all faults.
+    """
+    parts = document.values() if isinstance(document, dict) else ()
+    is_large = sum(len(each) for each in parts if isinstance(each, list)) > _SHAPED_ON_THE_LOOP
+    try:
+        if is_large:
+            return await to_thread.run_sync(shape.model_validate, document)
+        return shape.model_validate(document)
+    except ValidationError as error:
+        faults = [{**each, "loc": ("body", *each["loc"])} for each in error.errors(include_url=False)]
+        raise RequestValidationError(faults) from None
 
 
 class JsonRequest(Request):

@@ -10,9 +10,11 @@ from fastapi.exceptions import RequestValidationError
 from app.api import examples
 from app.api.access import Registry, asked
 from app.api.answering import Result, Writer, results_response, sized, summary_document
+from app.api.body import shaped
 from app.api.publishing import BODY_ERRORS, INVALID
 from app.api.route import Route
 from app.api.wire import compatibility as wire
+from app.api.wire.base import AsDocumented
 from app.domain import question as domain
 from app.domain.document import FaultCode, Place
 from app.domain.rendering import Form
@@ -25,8 +27,10 @@ from app.storage.host import Label
 
 router = APIRouter(route_class=Route, tags=["compatibility"])
 
-# What takes longer than a few milliseconds is answered beside the event loop.
-_MOST_AT_ONCE = 2_000
+# What takes longer than a few milliseconds is answered beside the event loop: so many pairs of a device and a host that
+# is not like another one, so many hosts.
+_MOST_JUDGED_AT_ONCE = 200
+_MOST_HOSTS_AT_ONCE = 1_500
 _WITH_REMEDIES = {wire.Detail.PROBLEMS, wire.Detail.FULL}
 Render = Annotated[
     Form | None,
@@ -36,8 +40,10 @@ Render = Annotated[
 
 @router.post("/compatibility", response_model=wire.Answer, response_model_exclude_unset=True, responses=BODY_ERRORS)
 async def post_compatibility(
-    question: Annotated[
-        wire.Question, Body(openapi_examples=examples.example("may this device go there?", examples.QUESTION))
+    document: Annotated[
+        object,
+        AsDocumented(wire.Question),
+        Body(openapi_examples=examples.example("may this device go there?", examples.QUESTION)),
     ],
     registry: Registry,
     render: Render = None,
@@ -46,6 +52,7 @@ async def post_compatibility(
 
     An incompatible device is an answer: the status is 200.
     """
+    question = await shaped(wire.Question, document)
     return await asked(registry, partial(_answer, question, render))
 
 
@@ -104,8 +111,7 @@ def _answer(question: wire.Question, render: Form | None, current: Standing) -> 
     vms = question.vms if question.vms is not None else [wire.Vm.model_construct(devices=question.devices or [])]
     detail = question.detail if render is None else wire.Detail.FULL
     count = sum(len(vm.devices) for vm in vms)
-    if current.is_at_once and count * len(question.destinations or ()) > _MOST_AT_ONCE:
-        raise domain.TakesLongerError
+    _check_at_once(current, count, len(question.destinations or ()))
     at = Place()
     _check(question, vms, at)
     at.raise_faults()
@@ -113,8 +119,7 @@ def _answer(question: wire.Question, render: Form | None, current: Standing) -> 
     destinations = _destinations(question, devices_of, current, at)
     _check_pairs(detail, count * len(destinations), at)
     at.raise_faults()
-    if current.is_at_once and count * len(destinations) > _MOST_AT_ONCE:
-        raise domain.TakesLongerError
+    _check_at_once(current, count * len({each.releases for each in destinations}), len(destinations))
     results: list[Result] = []
     if not current.is_at_once:
         _look_up(devices_of, destinations, current)
@@ -129,6 +134,12 @@ def _answer(question: wire.Question, render: Form | None, current: Standing) -> 
         else:
             results += Writer(detail, current, render).results(of_vm, destinations, answers)
     return results_response(results, current.seq)
+
+
+def _check_at_once(current: Standing, judged: int, hosts: int) -> None:
+    """Raise TakesLongerError for a question that is not to be answered at once."""
+    if current.is_at_once and (judged > _MOST_JUDGED_AT_ONCE or hosts > _MOST_HOSTS_AT_ONCE):
+        raise domain.TakesLongerError
 
 
 def _look_up(

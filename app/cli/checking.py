@@ -9,8 +9,10 @@ import orjson
 import typer
 from rich.text import Text
 
-from app.cli.client import Registry, RegistryError
-from app.cli.output import AsJson, fail, print_json, print_table, reasons, refuse, verdict
+from app.cli.client import Registry
+from app.cli.libvirt import VENDOR, Domain, DomainError
+from app.cli.output import AsJson, fail, print_json, print_table, reasons, refuse, verdict, warn
+from app.client import RegistryError
 from app.settings import ClientSettings
 
 _INCOMPATIBLE = 1
@@ -43,6 +45,14 @@ def check(  # noqa: PLR0913, PLR0917 (each is an option of the command)
     render: Annotated[
         str | None, typer.Option(help="Also what the destination's program is started with: qemu or vfio-user.")
     ] = None,
+    domain: Annotated[
+        Path | None,
+        typer.Option(help="A libvirt domain (virsh dumpxml): all its devices, the machine type as profile."),
+    ] = None,
+    device: Annotated[
+        list[str] | None,
+        typer.Option(help="With --domain: <id>=<device model> for what the XML does not tell; may be repeated."),
+    ] = None,
     *,
     as_json: AsJson = False,
 ) -> None:
@@ -57,10 +67,20 @@ def check(  # noqa: PLR0913, PLR0917 (each is an option of the command)
         --source qemu.org/qemu-system-x86_64@7.2.22 --destination qemu.org/qemu-system-x86_64@10.0.13
 
         profile-registry check drain.json
+
+        profile-registry check --domain vm.xml --source qemu.org/qemu-system-x86_64@7.2.22 --label rack=r1
     """
-    if (question is None) == (model is None):
-        fail("check asks of one device, --model …, or of a question in a file: profile-registry check --help")
-    document = _read(question) if question is not None else _short(model, source, profile, value or [], policy)
+    if sum(each is not None for each in (question, model, domain)) != 1:
+        fail(
+            "check asks of one device, --model …, of a VM, --domain …, or of a question in a file: "
+            "profile-registry check --help"
+        )
+    if question is not None:
+        document = _read(question)
+    elif domain is not None:
+        document = _of_domain(domain, device or [], source, profile, policy)
+    else:
+        document = _short(model, source, profile, value or [], policy)
     destinations: list[dict[str, Any]] = [{"id": release, "releases": [release]} for release in destination or []]
     destinations += [{"host": each} for each in host or []] + [{"label": each} for each in label or []]
     if destinations:
@@ -98,6 +118,28 @@ def _short(
             fail(f"--value is name=value, not {each}")
         device["values"][name] = written
     return {"devices": [device], "policy": policy, "detail": "full"}
+
+
+def _of_domain(path: Path, named: list[str], source: str | None, profile: str | None, policy: str) -> dict[str, Any]:
+    """Return the question about all devices of a libvirt domain; what cannot be asked is a warning."""
+    models = {}
+    for each in named:
+        name, equals, its_model = each.partition("=")
+        if not equals:
+            fail(f"--device is <id>=<device model>, not {each}")
+        models[name] = its_model
+    try:
+        found = Domain.read(path, models)
+    except DomainError as error:
+        fail(str(error))
+    for each in found.unasked:
+        warn(f"not asked: {each}")
+    if not found.devices:
+        fail(f"{path} has no device that could be asked about")
+    vm = {"id": found.name, "profile": profile or f"{VENDOR}/{found.machine}", "devices": found.devices}
+    if source is not None:
+        vm["release"] = source
+    return {"vms": [vm], "policy": policy, "detail": "full"}
 
 
 def _print(answer: Any) -> None:

@@ -13,10 +13,11 @@ import orjson
 import typer
 from pydantic import SecretStr
 
-from app.cli.client import Registry, RegistryError
+from app.cli.client import Registry
 from app.cli.output import fail, print_line, progress_bar
 from app.cli.qemu import publication
 from app.cli.qemu.capture import Capture
+from app.client import RegistryError
 from app.settings import ClientSettings, Settings
 
 _SAMPLE = Path(__file__).parent / "sample"

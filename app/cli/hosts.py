@@ -12,11 +12,12 @@ from typing import Annotated, Any
 
 import typer
 
-from app.cli.client import Registry, RegistryError
+from app.cli.client import Registry
 from app.cli.output import AsJson, fail, print_json, print_line, print_table, progress_bar, refuse, warn
 from app.cli.qemu.capture import CaptureError
 from app.cli.qemu.cpu import restriction, take_cpu_models
 from app.cli.qemu.live import Progress
+from app.client import RegistryError
 from app.domain.name import InvalidNameError, ReleaseName
 from app.domain.rendering import CPU_MODEL
 from app.settings import ClientSettings

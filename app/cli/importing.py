@@ -10,13 +10,14 @@ from typing import Annotated, Any
 import orjson
 import typer
 
-from app.cli.client import Registry, RegistryError
+from app.cli.client import Registry
 from app.cli.feed import Archive, ArchiveError, copied
 from app.cli.output import AsJson, fail, print_json, print_line, print_table, progress_bar, refuse
 from app.cli.qemu import publication
 from app.cli.qemu.capture import Capture, CaptureError
 from app.cli.qemu.cpu import CpuModels, publish_cpu_models, take_cpu_models
 from app.cli.qemu.live import Progress, take_capture
+from app.client import RegistryError
 from app.domain.name import InvalidNameError, ReleaseName
 from app.domain.rendering import CPU_MODEL
 from app.settings import ClientSettings

@@ -9,9 +9,10 @@ import typer
 from pydantic import SecretStr
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, stop_never, wait_random_exponential
 
-from app.cli.client import Registry, RegistryError
+from app.cli.client import Registry
 from app.cli.feed import ArchiveError, Copied, Progress, RemoteFeed, copied, written
 from app.cli.output import AsJson, fail, print_json, print_line, progress_bar, warn
+from app.client import RegistryError
 from app.settings import ClientSettings
 
 _WAIT_SECONDS = 50
@@ -43,8 +44,8 @@ def mirror(
     try:
         with (
             progress_bar() as progress,
-            Registry(source, token_variable=_SOURCE_TOKEN) as theirs,
-            Registry(ClientSettings()) as here,
+            Registry(source, token_variable=_SOURCE_TOKEN, patience=0) as theirs,
+            Registry(ClientSettings(), patience=0) as here,
         ):
             seq = 0
             while True:

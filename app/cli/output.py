@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from app.cli.client import RegistryError  # what serves the registry does not talk to one
+    from app.client import RegistryError  # what serves the registry does not talk to one
 
 COULD_NOT_ASK = 2
 

@@ -7,8 +7,9 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from app.cli.client import Registry, RegistryError
+from app.cli.client import Registry
 from app.cli.output import AsJson, fail, print_json, print_line, print_table, refuse
+from app.client import RegistryError
 from app.settings import ClientSettings
 
 _NO_BASELINE = 1

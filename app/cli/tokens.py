@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
-from app.cli.client import Registry, RegistryError
+from app.cli.client import Registry
 from app.cli.output import AsJson, fail, print_json, print_line, print_table, refuse
+from app.client import RegistryError
 from app.domain.token import Role
 from app.settings import ClientSettings
 

@@ -12,7 +12,7 @@ from app.domain.variable import Variable
 from app.domain.variable_set import VariableSet
 
 
-class ChangeKind(StrEnum):
+class DifferenceKind(StrEnum):
     """What became of a variable or of a whole model."""
 
     ADDED = "added"
@@ -45,7 +45,7 @@ class Difference:
     """One difference of a model; variable is None where it is about the model as a whole."""
 
     variable: str | None
-    change: ChangeKind
+    change: DifferenceKind
     message: str
     before: object = None
     after: object = None
@@ -80,7 +80,7 @@ def between_profiles(
     if before is None or after is None:
         if before is after:
             return []
-        kind = ChangeKind.REMOVED if after is None else ChangeKind.ADDED
+        kind = DifferenceKind.REMOVED if after is None else DifferenceKind.ADDED
         which = "second" if after is None else "first"
         return [Difference(None, kind, f"the {which} profile says nothing about {model.name}", closes=_BOTH)]
     off = model.off_values(*vendors)
@@ -89,9 +89,9 @@ def between_profiles(
         one, other = before.get(name, off.get(name)), after.get(name, off.get(name))
         if same(one, other):
             continue
-        kind = ChangeKind.CHANGED
+        kind = DifferenceKind.CHANGED
         if name not in before or name not in after:
-            kind = ChangeKind.REMOVED if name in before else ChangeKind.ADDED
+            kind = DifferenceKind.REMOVED if name in before else DifferenceKind.ADDED
         message = f"{name} is {_shown_or_off(one)} in the first and {_shown_or_off(other)} in the second"
         found.append(Difference(name, kind, message, one, other, _BOTH))
     return found
@@ -104,21 +104,23 @@ def _shown_or_off(value: Value | None) -> str:
 def _model_only_in(name: str, after: VariableSet | None) -> Difference:
     if after is None:
         message = f"{name} is gone: no device of it can go there"
-        return Difference(None, ChangeKind.REMOVED, message, closes={Direction.FORWARD: Extent.ALWAYS})
+        return Difference(None, DifferenceKind.REMOVED, message, closes={Direction.FORWARD: Extent.ALWAYS})
     message = f"{name} is new: no device of it can come back"
-    return Difference(None, ChangeKind.ADDED, message, closes={Direction.BACKWARD: Extent.ALWAYS})
+    return Difference(None, DifferenceKind.ADDED, message, closes={Direction.BACKWARD: Extent.ALWAYS})
 
 
 def _set_differences(before: VariableSet, after: VariableSet) -> Iterator[Difference]:
     if before.migratable != after.migratable:
         gone = "can no longer be migrated" if before.migratable else "can be migrated now"
         message = f"a device {gone}"
-        yield Difference(None, ChangeKind.CHANGED, message, before.migratable, after.migratable, _BOTH)
+        yield Difference(None, DifferenceKind.CHANGED, message, before.migratable, after.migratable, _BOTH)
     one, other = before.document(), after.document()
     if one["blocks_migration"] != other["blocks_migration"]:
         message = "the configurations that cannot be migrated are others"
         closes = dict.fromkeys(Direction, Extent.IN_PART)
-        yield Difference(None, ChangeKind.CHANGED, message, one["blocks_migration"], other["blocks_migration"], closes)
+        yield Difference(
+            None, DifferenceKind.CHANGED, message, one["blocks_migration"], other["blocks_migration"], closes
+        )
     if one["constraints"] != other["constraints"]:
         closes = {}
         if set(after.constraint_texts) - set(before.constraint_texts):
@@ -126,7 +128,7 @@ def _set_differences(before: VariableSet, after: VariableSet) -> Iterator[Differ
         if set(before.constraint_texts) - set(after.constraint_texts):
             closes[Direction.BACKWARD] = Extent.IN_PART
         message = "the constraints are others"
-        yield Difference(None, ChangeKind.CHANGED, message, one["constraints"], other["constraints"], closes)
+        yield Difference(None, DifferenceKind.CHANGED, message, one["constraints"], other["constraints"], closes)
 
 
 def without_backend(found: Sequence[Difference], sets: Iterable[VariableSet]) -> list[Difference]:
@@ -154,7 +156,7 @@ def _variable_differences(
     was = {field: one.get(field) for field in fields}
     now = {field: other.get(field) for field in fields}
     closes = _closed_between(before, after, off)
-    yield Difference(name, ChangeKind.CHANGED, _changed_message(name, before, after, fields), was, now, closes)
+    yield Difference(name, DifferenceKind.CHANGED, _changed_message(name, before, after, fields), was, now, closes)
 
 
 def _only_on_one_side(name: str, there: Variable, off: Value | None, *, is_added: bool) -> Difference:
@@ -178,7 +180,7 @@ def _only_on_one_side(name: str, there: Variable, off: Value | None, *, is_added
     else:
         closes = {from_it: Extent.IN_PART}
         why = f"a device goes {way} only with it off ({shown(off)})"
-    kind = ChangeKind.ADDED if is_added else ChangeKind.REMOVED
+    kind = DifferenceKind.ADDED if is_added else DifferenceKind.REMOVED
     stated = {field: value for field, value in there.document().items() if field in _COMPARED and value != []}
     message = f"{name} is {'new' if is_added else 'gone'}: {why}"
     return Difference(name, kind, message, None if is_added else stated, stated if is_added else None, closes)

@@ -438,7 +438,7 @@ class Comparisons:
 
     def comparison(self, origin: Origin, variable_set: VariableSet | None, vendor: str) -> Comparison:
         """Return the comparison of an origin with a destination's set."""
-        size = len(origin.variables) + (len(variable_set.variables) if variable_set else 1)
+        size = len(variable_set.variables) if variable_set else 1
         found: Comparison = self._get(
             (origin, variable_set), (vendor,), size, lambda: Comparison(origin, variable_set, vendor)
         )

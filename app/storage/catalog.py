@@ -37,12 +37,12 @@ from app.storage.replica import Databases
 
 # What another process publishes is seen at most this much later (the promise is one second).
 FRESH_SECONDS = 0.5
-MEGABYTES = 128
+MEGABYTES = 256
 
 # About what things take in memory, in bytes (measured).
 _TO_JSON = 5
 _NAMED_BYTES = 300
-_COMPARED_BYTES = 400
+_COMPARED_BYTES = 250
 # A host takes about a kilobyte; of more, each question reads them.
 _MOST_HOSTS_KEPT = 20_000
 # So many changes at once are not gone through one by one.

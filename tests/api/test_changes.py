@@ -4,16 +4,14 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
-import uvicorn
-from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from app.api.wire.change import Audit, ChangeDocument, Feed
 from app.domain.change import linked
+from tests.api.serving import served
 from tests.api.stories import FEATURE, FIRMWARE, NIC, QUEUES, problem, publish, vendor
 from tests.conftest import AUTHORIZATION, make_app
 
@@ -173,20 +171,6 @@ def test_one_may_wait_for_a_change(published: TestClient) -> None:
     assert told(feed(published, after=10, wait=30)) == [(11, "vendor-registered", "vendor-b.com")]
     assert time.monotonic() - began < 10
     writer.join()
-
-
-@contextmanager
-def served(app: FastAPI) -> Iterator[str]:
-    """Yield the address of the service on a port of its own: what never ends cannot be read through a test client."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", timeout_graceful_shutdown=1))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join()
 
 
 def test_changes_come_as_server_sent_events(database_url: str) -> None:

@@ -1,7 +1,13 @@
 """The OpenAPI document is true: fuzzed, with its errors listed and its examples real."""
 
+import importlib
+import json
+import os
 import re
+import subprocess
+import sys
 import tempfile
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,9 +21,12 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from app.client import Registry
+from tests.api.serving import served
 from tests.api.stories import FEATURE, NIC, QUEUES, publish, vendor
-from tests.conftest import AUTHORIZATION, make_app
+from tests.conftest import AUTHORIZATION, TOKEN, make_app
 
+_SNAPSHOT = Path(__file__).with_name("openapi.json")
 _CHECKS = [not_a_server_error, content_type_conformance, response_schema_conformance, status_code_conformance]
 
 
@@ -110,3 +119,36 @@ def test_the_docs_make_no_request_to_any_other_host(registry: TestClient) -> Non
     for address in addresses:
         assert address.startswith("/"), address
         assert registry.get(address).status_code == 200
+
+
+def test_the_document_changes_only_on_purpose() -> None:
+    kept = json.loads(_SNAPSHOT.read_text())
+    assert _document() == kept, "if this is meant: python -m tests.api.test_openapi, and look at the difference"
+
+
+def test_a_generated_client_works(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    document = tmp_path / "openapi.json"
+    document.write_text(_SNAPSHOT.read_text())
+    folder = tmp_path / "generated_client"
+    program = Path(sys.executable).with_name("openapi-python-client")
+    options = ["--output-path", str(folder), "--meta", "none", "--fail-on-warning"]
+    environment = {**os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}"}
+    subprocess.run([program, "generate", "--path", document, *options], check=True, env=environment)
+    monkeypatch.syspath_prepend(tmp_path)
+    asking = importlib.import_module("generated_client.api.compatibility.post_compatibility")
+    models = importlib.import_module("generated_client.models")
+    clients = importlib.import_module("generated_client")
+    with served(make_app(database_url)) as address, Registry(address, TOKEN) as registry:
+        registry.put("/vendors/vendor-a.com", {})
+        registry.put("/releases/vendor-a.com/fw@1", {"models": {NIC: {"variables": {"num-queues": QUEUES}}}})
+        device = {"id": "net0", "model": NIC, "release": "vendor-a.com/fw@1", "values": {"num-queues": 9}}
+        question = {"devices": [device], "destinations": [{"id": "there", "releases": ["vendor-a.com/fw@1"]}]}
+        with clients.Client(address) as client:
+            answer = asking.sync(client=client, body=models.Question.from_dict(question))
+    (result,) = answer.results
+    assert (result.destination, result.compatible) == ("there", False)
+    assert [each.code for each in result.devices[0].problems] == ["source-value-invalid", "value-not-allowed"]
+
+
+if __name__ == "__main__":
+    _SNAPSHOT.write_text(json.dumps(_document(), indent=1) + "\n")

@@ -20,13 +20,14 @@ RELEASE = {"7.2": "qemu.org/qemu-system-x86_64@7.2.22", "10.0": "qemu.org/qemu-s
 Run = Callable[..., Result]
 
 
-class _ToApp(httpx.BaseTransport):
+class ToApp(httpx.BaseTransport):
     """Hands a command's requests to the service."""
 
     def __init__(self, service: TestClient) -> None:
         self._service = service
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Return what the service answers."""
         answer = self._service.request(
             request.method, str(request.url), content=request.read(), headers=dict(request.headers)
         )
@@ -42,7 +43,7 @@ def service(registry: TestClient) -> TestClient:
 
 def talking_to(service: TestClient) -> Registry:
     """Return a service as the commands talk to it."""
-    return Registry(ClientSettings(url="http://testserver", token=SecretStr(TOKEN)), _ToApp(service))
+    return Registry(ClientSettings(url="http://testserver", token=SecretStr(TOKEN)), ToApp(service))
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ def run(service: TestClient, monkeypatch: pytest.MonkeyPatch) -> Run:
     real = httpx.Client
 
     def connected(**options: object) -> httpx.Client:
-        return real(**{**options, "transport": options.get("transport") or _ToApp(service)})  # type: ignore[arg-type]
+        return real(**{**options, "transport": options.get("transport") or ToApp(service)})  # type: ignore[arg-type]
 
     monkeypatch.setattr(httpx, "Client", connected)
 

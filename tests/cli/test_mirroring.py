@@ -13,8 +13,9 @@ import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
 from app.cli import feed
-from app.cli.client import Registry, RegistryError
+from app.cli.client import Registry
 from app.cli.feed import Archive, ArchiveError, Copied, RemoteFeed, copied, written
+from app.client import RegistryError
 from app.domain.canonical import canonical_json, digest
 from app.domain.change import linked
 from app.storage import database, schema

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from app.cli.client import Registry, RegistryError
+from app.cli.client import Registry
 from app.cli.qemu import publication
 from app.cli.qemu.capture import Capture, CaptureError, Property
 from app.cli.qemu.properties import is_unset_marker, kind_of, scope_of
 from app.cli.qemu.publication import Published
 from app.cli.qemu.release import Known, QemuRelease
+from app.client import RegistryError
 from tests.cli.conftest import DATA, RELEASE, talking_to
 from tests.conftest import fresh_database, make_app
 

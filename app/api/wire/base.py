@@ -45,5 +45,10 @@ class AsDocumented:
         return core_schema.any_schema()
 
     def __get_pydantic_json_schema__(self, _schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """Return the schema of the shape."""
-        return handler(self._shape.__pydantic_core_schema__)
+        """Return the schema of the shape, by its name."""
+        schema = self._shape.__pydantic_core_schema__
+        if schema["type"] != "model":
+            return handler(schema)
+        name = f"{self._shape.__module__}.{self._shape.__qualname__}:{id(self._shape)}"
+        definition = core_schema.definition_reference_schema(name)
+        return handler(core_schema.definitions_schema(definition, [{**schema, "ref": name}]))

@@ -5,14 +5,14 @@ from typing import Any
 from pydantic import Field
 
 from app.api.wire.base import Shape
-from app.domain.difference import ChangeKind, Direction, Extent
+from app.domain.difference import DifferenceKind, Direction, Extent
 
 
 class Difference(Shape):
     """One difference of a device model."""
 
     variable: str | None = Field(description="null: it is about the model as a whole")
-    change: ChangeKind
+    change: DifferenceKind
     before: Any = Field(
         default=None,
         alias="from",
