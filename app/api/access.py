@@ -118,9 +118,12 @@ async def _connection(request: Request, reading: AbstractContextManager[sa.Conne
             connection = await to_thread.run_sync(reading.__enter__)
         try:
             yield connection
-        finally:
+        except BaseException as error:
             with CancelScope(shield=True):
-                await to_thread.run_sync(reading.__exit__, None, None, None)
+                await to_thread.run_sync(reading.__exit__, type(error), error, error.__traceback__)
+            raise
+        with CancelScope(shield=True):
+            await to_thread.run_sync(reading.__exit__, None, None, None)
     finally:
         readers.release()
 

@@ -11,6 +11,7 @@ from app.storage.token import Tokens
 
 _NOTING_SECONDS = 1
 _SETTLING_SECONDS = 5
+_RESTING_SECONDS = 60
 
 
 async def keep_noting_uses(tokens: Tokens) -> None:
@@ -26,15 +27,17 @@ async def keep_noting_uses(tokens: Tokens) -> None:
 
 
 async def keep_settling(catalog: Catalog) -> None:
-    """Take what the catalog has read out of the garbage collector's sight.
+    """Take what lives long out of the garbage collector's sight, whenever the catalog has read more.
 
-    It holds no cycles, goes when it is forgotten, and is most of the memory: looking through it takes tens of
-    milliseconds, again and again, in the middle of answers.
+    Most of the memory is what the catalog keeps, which holds no cycles; looking through it takes tens of milliseconds,
+    again and again, in the middle of answers. All that lives at the moment is taken out, and what of it has died in
+    cycles is found the next time.
     """
     settled = -1
     while True:
+        await sleep(_SETTLING_SECONDS if settled < 0 else _RESTING_SECONDS)
         if catalog.read_count != settled:
             settled = catalog.read_count
-            gc.collect(1)
+            gc.unfreeze()
+            gc.collect()
             gc.freeze()
-        await sleep(_SETTLING_SECONDS)

@@ -15,7 +15,6 @@ from app.api.errors import ApiError
 Shaped = TypeVar("Shaped", bound=BaseModel)
 
 _PARSED_ON_THE_LOOP = 64 * 1024
-_SHAPED_ON_THE_LOOP = 500
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _JSON = re.compile(r"application/(?:[\w.+-]+\+)?json")
 
@@ -67,15 +66,13 @@ def _too_large(limit: int) -> NoReturn:
     raise ApiError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-large", message)
 
 
-async def shaped(shape: type[Shaped], document: object) -> Shaped:
-    """Return the document in its shape; a large one is looked through off the event loop.
+async def shaped(shape: type[Shaped], document: object, request: Request) -> Shaped:
+    """Return the document of a request in its shape; a large one is looked through off the event loop.
 
     Raises RequestValidationError with all faults.
     """
-    parts = document.values() if isinstance(document, dict) else ()
-    is_large = sum(len(each) for each in parts if isinstance(each, list)) > _SHAPED_ON_THE_LOOP
     try:
-        if is_large:
+        if len(await request.body()) > _PARSED_ON_THE_LOOP:
             return await to_thread.run_sync(shape.model_validate, document)
         return shape.model_validate(document)
     except ValidationError as error:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Annotated, NoReturn
 
-from fastapi import APIRouter, Body, Query, Response
+from fastapi import APIRouter, Body, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 
 from app.api import examples
@@ -27,9 +27,9 @@ from app.storage.host import Label
 
 router = APIRouter(route_class=Route, tags=["compatibility"])
 
-# What takes longer than a few milliseconds is answered beside the event loop: so many pairs of a device and a host that
-# is not like another one, so many hosts.
-_MOST_JUDGED_AT_ONCE = 200
+# What takes longer than a few milliseconds is answered beside the event loop: so much told of the devices, times the
+# hosts that are not like one another; so many hosts.
+_MOST_TOLD_AT_ONCE = 3_000
 _MOST_HOSTS_AT_ONCE = 1_500
 _WITH_REMEDIES = {wire.Detail.PROBLEMS, wire.Detail.FULL}
 Render = Annotated[
@@ -46,13 +46,14 @@ async def post_compatibility(
         Body(openapi_examples=examples.example("may this device go there?", examples.QUESTION)),
     ],
     registry: Registry,
+    request: Request,
     render: Render = None,
 ) -> Response:
     """Say for each VM and destination whether all its devices can be re-created there, why not, and with what settings.
 
     An incompatible device is an answer: the status is 200.
     """
-    question = await shaped(wire.Question, document)
+    question = await shaped(wire.Question, document, request)
     return await asked(registry, partial(_answer, question, render))
 
 
@@ -111,7 +112,8 @@ def _answer(question: wire.Question, render: Form | None, current: Standing) -> 
     vms = question.vms if question.vms is not None else [wire.Vm.model_construct(devices=question.devices or [])]
     detail = question.detail if render is None else wire.Detail.FULL
     count = sum(len(vm.devices) for vm in vms)
-    _check_at_once(current, count, len(question.destinations or ()))
+    told = sum(1 + len(device.values) for vm in vms for device in vm.devices)
+    _check_at_once(current, told, len(question.destinations or ()))
     at = Place()
     _check(question, vms, at)
     at.raise_faults()
@@ -119,7 +121,7 @@ def _answer(question: wire.Question, render: Form | None, current: Standing) -> 
     destinations = _destinations(question, devices_of, current, at)
     _check_pairs(detail, count * len(destinations), at)
     at.raise_faults()
-    _check_at_once(current, count * len({each.releases for each in destinations}), len(destinations))
+    _check_at_once(current, told * len({each.releases for each in destinations}), len(destinations))
     results: list[Result] = []
     if not current.is_at_once:
         _look_up(devices_of, destinations, current)
@@ -136,9 +138,9 @@ def _answer(question: wire.Question, render: Form | None, current: Standing) -> 
     return results_response(results, current.seq)
 
 
-def _check_at_once(current: Standing, judged: int, hosts: int) -> None:
+def _check_at_once(current: Standing, told: int, hosts: int) -> None:
     """Raise TakesLongerError for a question that is not to be answered at once."""
-    if current.is_at_once and (judged > _MOST_JUDGED_AT_ONCE or hosts > _MOST_HOSTS_AT_ONCE):
+    if current.is_at_once and (told > _MOST_TOLD_AT_ONCE or hosts > _MOST_HOSTS_AT_ONCE):
         raise domain.TakesLongerError
 
 
@@ -231,11 +233,16 @@ def _destinations(
         return [domain.Destination(str(each.name), (str(each.name),)) for each in usable]
     hosts = current.hosts([each.host for each in question.destinations if each.host is not None])
     found: dict[str, domain.Destination] = {}
+    expanded_already: set[str | None] = set()
     for place, each in enumerate(question.destinations):
         if each.releases is not None and each.id is not None and each.id not in found:
             restrict = wire.restrictions(each.restrict) if each.restrict else {}
             found[each.id] = domain.Destination(each.id, tuple(each.releases), restrict)
             continue
+        if each.label is not None or each.all_hosts:
+            if each.label in expanded_already:
+                continue
+            expanded_already.add(each.label)
         expanded = _expanded(each, place, hosts, current)
         if not found:
             found = {destination.id: destination for destination in expanded}

@@ -15,6 +15,7 @@ from app.domain.document import Fault, FaultCode, InvalidDocumentError
 from app.domain.evolution import EvolutionError
 from app.storage.mirror import AlteredError, GapError, RefusedError
 from app.storage.outcome import ConflictError, UnknownVendorError
+from app.storage.replica import ReplicaLostError
 
 _RETRY_SECONDS = 2
 _CODES = {
@@ -174,6 +175,7 @@ def add_error_handlers(app: FastAPI) -> None:
         app.add_exception_handler(refused, _mirror)
     app.add_exception_handler(sa.exc.OperationalError, _unavailable)
     app.add_exception_handler(sa.exc.TimeoutError, _unavailable)
+    app.add_exception_handler(ReplicaLostError, _unavailable)
 
 
 def unknown(name: str, kind: str) -> ApiError:

@@ -5,13 +5,13 @@ from hashlib import blake2b
 from http import HTTPStatus
 from typing import Annotated, Any
 
-import sqlalchemy as sa
 from fastapi import Header, Request, Response
 from fastapi.routing import APIRoute
 
 from app.api.access import check_before_body
 from app.api.body import JsonRequest, check_content_type
 from app.api.errors import ApiError
+from app.storage.replica import ReplicaLostError
 
 _TAG_BYTES = 16
 _KEPT_IN_304 = ("etag", "cache-control", "vary")
@@ -40,9 +40,9 @@ class Route(APIRoute):
                 request.scope["body_factor"] = self.body_factor
             try:
                 response = await handle(JsonRequest(request.scope, request.receive))
-            except sa.exc.OperationalError:
-                # A replica that is lost in the middle of an answer is survived.
-                if request.method != "GET" or not request.app.state.databases.lose_replica():
+            except ReplicaLostError:
+                # It is survived: the second time it is left out.
+                if request.method != "GET":
                     raise
                 response = await handle(JsonRequest(request.scope, request.receive))
             return _conditional(request, response) if request.method == "GET" else response

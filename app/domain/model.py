@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 
+from app.domain.lazy import lazy
 from app.domain.name import vendor_of
 from app.domain.value import Type, Value, same, shown
 from app.domain.variable_set import VariableSet
@@ -38,7 +38,7 @@ class Model:
     statements: Mapping[str, Mapping[str, Statement]]
     _off_values: dict[frozenset[str], Mapping[str, Value]] = field(default_factory=dict, compare=False, repr=False)
 
-    @cached_property
+    @lazy
     def vendor(self) -> str:
         """The vendor that owns the model."""
         return vendor_of(self.name)

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Protocol
 
 from app.domain.allowed import AllowedValues
+from app.domain.lazy import lazy
 from app.domain.model import Model
 from app.domain.problem import Problem, ProblemCode
 from app.domain.profile import Profile, Values, Written, read_as
@@ -58,17 +58,17 @@ class Origin:
     profile: Values | None
     vendors: tuple[str, ...]
 
-    @cached_property
+    @lazy
     def variables(self) -> Mapping[str, Variable]:
         """The variables that the release has."""
         return self.set.variables if self.set else {}
 
-    @cached_property
+    @lazy
     def off(self) -> Mapping[str, Value]:
         """The off values that count for the release; without one, the destination decides."""
         return self.model.off_values(*self.vendors) if self.vendors else {}
 
-    @cached_property
+    @lazy
     def configuration(self) -> Mapping[str, Value]:
         """What a device is there of which nothing else is told: per variable the profile's value, off or init value."""
         values: dict[str, Value] = {}
@@ -79,12 +79,12 @@ class Origin:
             values[name] = variable.init_value if value is None else value
         return values
 
-    @cached_property
+    @lazy
     def refused(self) -> Sequence[str]:
         """The variables whose values in that configuration the release's own set does not allow."""
         return [name for name, value in self.configuration.items() if value not in self.variables[name].allowed]
 
-    @cached_property
+    @lazy
     def runtime(self) -> Sequence[str]:
         """The variables that may be changed while the device runs."""
         return [name for name, variable in self.variables.items() if variable.runtime and not variable.is_backend]
@@ -128,12 +128,12 @@ class Source:
         called = "the source" if origin.set else "the profile"
         return cls(Device(id="", model=origin.model.name), origin.model, None, origin, called=called)
 
-    @cached_property
+    @lazy
     def set(self) -> VariableSet | None:
         """The variable set of the source release."""
         return self.release.sets.get(self.device.model) if self.release else None
 
-    @cached_property
+    @lazy
     def given(self) -> Mapping[str, Value | None]:
         """What is told of variables that the source release has, in their types; None: off, by no known value.
 
@@ -148,7 +148,7 @@ class Source:
             if name in variables
         }
 
-    @cached_property
+    @lazy
     def accepted(self) -> Mapping[str, Value]:
         """What is told of it that the source release allows."""
         variables = self.origin.variables if self.origin else {}
@@ -156,13 +156,13 @@ class Source:
             name: value for name, value in self.given.items() if value is not None and value in variables[name].allowed
         }
 
-    @cached_property
+    @lazy
     def configuration(self) -> Mapping[str, Value]:
         """What the device is on the source release: what is given, over what it is made from."""
         merged = {**(self.origin.configuration if self.origin else {}), **self.given}
         return {name: value for name, value in merged.items() if value is not None}
 
-    @cached_property
+    @lazy
     def contradictions(self) -> Sequence[Problem]:
         """Why the source release itself does not accept what the device is said to be, or does not migrate it."""
         own = self.set

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 from app.domain.allowed import AllowedValues
 from app.domain.canonical import canonical_json, digest
 from app.domain.document import FaultCode, Place
+from app.domain.lazy import lazy
 from app.domain.name import InvalidNameError, variable_name
 from app.domain.value import Value
 from app.domain.variable import Variable
@@ -99,12 +99,12 @@ class VariableSet:
                 here.fault(FaultCode.INIT_BREAKS_CONSTRAINT, "is not met by the init values")
         return cls(model, variables, constraints, migratable, blocks)
 
-    @cached_property
+    @lazy
     def canonical(self) -> str:
         """The canonical JSON of the set with its model's name, defaults filled in."""
         return canonical_json(self.document())
 
-    @cached_property
+    @lazy
     def digest(self) -> str:
         """The digest of the canonical JSON."""
         return digest(self.canonical)
@@ -117,7 +117,7 @@ class VariableSet:
             for each in self.constraints
         ]
 
-    @cached_property
+    @lazy
     def backends(self) -> frozenset[str]:
         """The variables that are the host's own."""
         return frozenset(name for name, variable in self.variables.items() if variable.is_backend)

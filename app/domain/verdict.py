@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from functools import cached_property
 from threading import Lock
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
+from app.domain.lazy import lazy
 from app.domain.model import Model
 from app.domain.name import vendor_of
 from app.domain.problem import Caution, Problem, ProblemCode, WarningCode
@@ -106,22 +106,22 @@ class Comparison:
     set: VariableSet | None
     vendor: str
 
-    @cached_property
+    @lazy
     def off(self) -> Mapping[str, Value]:
         """The off values that count between the two."""
         return self.origin.model.off_values(*self.origin.vendors, self.vendor)
 
-    @cached_property
+    @lazy
     def here(self) -> Mapping[str, Variable]:
         """The variables that the source has."""
         return self.origin.variables
 
-    @cached_property
+    @lazy
     def there(self) -> Mapping[str, Variable]:
         """The variables that the destination has."""
         return self.set.variables if self.set else {}
 
-    @cached_property
+    @lazy
     def uncompared(self) -> frozenset[str]:
         """The variables that every side calls backend that has them."""
         here = self.origin.set.backends if self.origin.set else frozenset[str]()
@@ -133,7 +133,7 @@ class Comparison:
             + [name for name in there if name not in self.here]
         )
 
-    @cached_property
+    @lazy
     def untold(self) -> Outcome:
         """What becomes of a device of which nothing is told but its origin."""
         known = {**self.here, **(self.origin.profile or {})}
@@ -146,7 +146,7 @@ class Comparison:
             self._look_at(name, {}, {}, outcome)
         return outcome
 
-    @cached_property
+    @lazy
     def _alike(self) -> frozenset[str]:
         """The variables of which the destination allows whatever the source allows: in effect or off, it goes."""
         return frozenset(
@@ -159,7 +159,7 @@ class Comparison:
             and not (there.resolved_by_host or self.here[name].resolved_by_host)
         )
 
-    @cached_property
+    @lazy
     def _free_form(self) -> frozenset[str]:
         return frozenset(name for name, there in self.there.items() if there.allowed.is_free_form)
 

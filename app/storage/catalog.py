@@ -33,10 +33,8 @@ from app.storage.content import (
 )
 from app.storage.host import Fleet, Label
 from app.storage.kept import Memory
-from app.storage.replica import Databases
+from app.storage.replica import Databases, ReplicaLostError
 
-# What another process publishes is seen at most this much later (the promise is one second).
-FRESH_SECONDS = 0.5
 MEGABYTES = 256
 
 # About what things take in memory, in bytes (measured).
@@ -74,6 +72,7 @@ class Catalog:
         self._lock = Lock()
         self._holding = Lock()
         self._checked = float("-inf")
+        self._outdated = 0
         self._standing: Standing | None = None
 
     @property
@@ -84,16 +83,22 @@ class Catalog:
     def standing(self) -> "Standing":
         """Return the registry as it stands, at most FRESH_SECONDS old."""
         with self._lock:
-            now = time.monotonic()
-            if self._standing is None or now - self._checked > FRESH_SECONDS:
+            if self._standing is None or not self._is_fresh:
+                now, outdated = time.monotonic(), self._outdated
                 with database.reading(self._databases.primary) as connection:
                     self._standing = self._renewed(connection, self._standing)
-                self._checked = now
+                # If this process has added something meanwhile, the next question looks again.
+                self._checked = now if outdated == self._outdated else float("-inf")
             return self._standing
+
+    @property
+    def _is_fresh(self) -> bool:
+        return time.monotonic() - self._checked <= database.FRESH_SECONDS
 
     def _renewed(self, connection: sa.Connection, standing: "Standing | None") -> "Standing":
         """Return the registry as it stands now: what is known of it already, but for what has changed since."""
         revision, seq = database.revision(connection), change.head(connection)
+        self._databases.note(seq)
         if standing is None or seq - standing.seq > _MOST_FOLLOWED:
             return self._begun(revision, seq)
         if (standing.revision, standing.seq) == (revision, seq):
@@ -101,19 +106,17 @@ class Catalog:
         news = _News.since(connection, standing.seq)
         if not news.is_all and revision != standing.revision:
             return self._begun(revision, seq)
-        self._databases.note(seq)
         return standing.after(news, revision, seq, connection)
 
     def _begun(self, revision: int, seq: int) -> "Standing":
         """Return the registry of which no name has been looked up."""
-        self._databases.note(seq)
         memory: Memory[_Key, Any] = Memory(self._named_bytes)
         return Standing(revision, seq, self._databases, self._sets, self._values, memory, self._comparisons)
 
     def ask_at_once(self, question: Callable[["Standing"], Answer]) -> Answer:
         """Return the answer to a question without waiting for anything; raises ColdError where that is not possible."""
         standing = self._standing
-        if standing is None or time.monotonic() - self._checked > FRESH_SECONDS:
+        if standing is None or not self._is_fresh:
             raise ColdError
         with asking(standing.reading, at_once=True):
             return question(standing)
@@ -122,12 +125,8 @@ class Catalog:
         """Return the answer to a question that sees one revision of the registry throughout."""
         try:
             return self._ask(question)
-        except OutdatedError:
+        except (OutdatedError, ReplicaLostError):
             self.outdate()
-        except sa.exc.OperationalError:
-            if not self._databases.lose_replica():
-                raise
-            return self.ask(question)
         # Under a flood of publications it would never end: now the revision is held on to. One at a time, for that
         # takes a connection for as long as the question lasts, and content another one.
         with self._holding, database.reading(self._databases.primary) as connection:
@@ -142,6 +141,7 @@ class Catalog:
 
     def outdate(self) -> None:
         """Look again at the next question: this process has added something."""
+        self._outdated += 1
         self._checked = float("-inf")
         self._databases.outdate()
 
@@ -223,6 +223,7 @@ class Standing:
         fleet = self._fleet
         if fleet is not None and news.hosts:
             fleet = fleet.renewed(connection, news.hosts)
+            fleet = fleet if len(fleet) <= _MOST_HOSTS_KEPT else None
         named = self._named.without(news.outdates) if news.releases or news.has_profiles else self._named
         return self._with(revision, seq, named, None, fleet)
 

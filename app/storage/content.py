@@ -4,11 +4,12 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import sqlalchemy as sa
 
-from app.storage import lookup
+from app.storage import database, lookup
 from app.storage.kept import Memory
 from app.storage.replica import Databases
 
@@ -91,13 +92,21 @@ class ByDigest(Generic[Content]):
         seen = seen_by_question()
         found = {digest: self._memory.get(digest) for digest in digests if digest not in seen}
         new = [digest for digest, content in found.items() if content is None]
-        if new:
-            check_may_wait()
-            with self._databases.reading() as connection:
-                self.read_count += len(new)
-                for digest, document in lookup.documents(connection, self._table, new):
-                    found[digest] = self._memory.put(digest, self._parse(document), len(document))
+        found.update(self._read(new))
         seen.update(found)
+
+    def _read(self, digests: Sequence[str]) -> dict[str, Content]:
+        """Read content out of a database; what a replica does not have yet is read where it was written."""
+        found: dict[str, Content] = {}
+        for reading in (self._databases.reading, partial(database.reading, self._databases.primary)):
+            new = [digest for digest in digests if digest not in found]
+            if new:
+                check_may_wait()
+                with reading() as connection:
+                    for digest, document in lookup.documents(connection, self._table, new):
+                        found[digest] = self._memory.put(digest, self._parse(document), len(document))
+        self.read_count += len(found)
+        return found
 
     def __getitem__(self, digest: str) -> Content:
         seen = seen_by_question()
@@ -105,11 +114,7 @@ class ByDigest(Generic[Content]):
         if content is None:
             content = self._memory.get(digest)
         if content is None:
-            check_may_wait()
-            with self._databases.reading() as connection:
-                self.read_count += 1
-                document = dict(lookup.documents(connection, self._table, [digest]))[digest]
-            content = self._memory.put(digest, self._parse(document), len(document))
+            content = self._read([digest])[digest]
         seen[digest] = content
         return content
 

@@ -30,6 +30,8 @@ _COPIED_FROM = 100
 _PATIENCE = {"connect_timeout": 5, "tcp_user_timeout": 10_000, "keepalives_idle": 10}
 _turns: WeakKeyDictionary[sa.Engine, Lock] = WeakKeyDictionary()
 POOL_SIZE = 10
+# What another process does is seen at most this much later (the promise is one second).
+FRESH_SECONDS = 0.5
 
 
 def create_engine(url: str, *, pool_size: int = POOL_SIZE, prepares: bool = True) -> sa.Engine:
@@ -136,12 +138,19 @@ def insert(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[st
         connection.execute(sa.insert(table), rows)
         return
     columns = list(rows[0])
+    if any(row.keys() != rows[0].keys() for row in rows):
+        message = f"rows of {table.name} name different columns"
+        raise ValueError(message)
     names = sql.SQL(", ").join(map(sql.Identifier, columns))
     statement = sql.SQL("COPY {} ({}) FROM STDIN").format(sql.Identifier(table.name), names)
     driver: psycopg.Connection[Any] = connection.connection.dbapi_connection  # type: ignore[assignment]
-    with driver.cursor() as cursor, cursor.copy(statement) as copy:
-        for row in rows:
-            copy.write_row([row[column] for column in columns])
+    try:
+        with driver.cursor() as cursor, cursor.copy(statement) as copy:
+            for row in rows:
+                copy.write_row([row[column] for column in columns])
+    except psycopg.Error as error:
+        raised = sa.exc.DBAPIError.instance("COPY", None, error, psycopg.Error, dialect=connection.dialect)
+        raise raised from error
 
 
 @contextmanager

@@ -3,13 +3,13 @@
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
 
 from app.domain.canonical import canonical_json, digest
 from app.domain.change import ChangeKind
+from app.domain.lazy import lazy
 from app.domain.problem import Problem, ProblemCode
 from app.domain.question import Destination
 from app.storage import lookup, schema
@@ -29,10 +29,6 @@ class Label:
         """Read `name=value`, or `name` for any value."""
         name, equals, value = text.partition("=")
         return cls(name, value if equals else None)
-
-    def is_of(self, labels: Mapping[str, str]) -> bool:
-        """Return whether a host with these labels has it."""
-        return self.name in labels and (self.value is None or labels[self.name] == self.value)
 
 
 def put_host(
@@ -136,9 +132,19 @@ class Fleet:
     def __len__(self) -> int:
         return len(self._hosts)
 
-    @cached_property
-    def _in_order(self) -> Sequence[_Registered]:
-        return [self._hosts[name] for name in sorted(self._hosts)]
+    @lazy
+    def _in_order(self) -> Sequence[Destination]:
+        return [self._hosts[name].destination for name in sorted(self._hosts)]
+
+    @lazy
+    def _labelled(self) -> Mapping[tuple[str, ...], Sequence[Destination]]:
+        """The hosts in order, by a label's name, and by its name and value."""
+        found: dict[tuple[str, ...], list[Destination]] = {}
+        for destination in self._in_order:
+            for label in self._hosts[destination.id].labels.items():
+                found.setdefault(label, []).append(destination)
+                found.setdefault(label[:1], []).append(destination)
+        return found
 
     def named(self, names: Sequence[str]) -> dict[str, Destination]:
         """Return hosts by name; for one that is not registered a destination of which nothing is known."""
@@ -146,7 +152,11 @@ class Fleet:
 
     def all(self, label: Label | None = None) -> Sequence[Destination]:
         """Return all hosts, or those that have a label, by name."""
-        return [each.destination for each in self._in_order if label is None or label.is_of(each.labels)]
+        if label is None:
+            return self._in_order
+        if label.value is None:
+            return self._labelled.get((label.name,), ())
+        return self._labelled.get((label.name, label.value), ())
 
 
 def _unknown(name: str) -> Destination:

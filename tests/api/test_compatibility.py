@@ -266,7 +266,7 @@ def test_a_long_question_is_answered_beside_the_event_loop(asked: TestClient, mo
     monkeypatch.setattr(compatibility, "_answer", noting)
     assert ask(asked, **question) == short
     (loop,) = threads
-    monkeypatch.setattr(compatibility, "_MOST_JUDGED_AT_ONCE", 1)
+    monkeypatch.setattr(compatibility, "_MOST_TOLD_AT_ONCE", 1)
     assert ask(asked, **question) == short
     assert threads - {loop}
 

@@ -1,6 +1,7 @@
 """A read replica of PostgreSQL takes reads, never an outdated one, and may be lost."""
 
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
@@ -31,8 +32,8 @@ class Standby:
         self._data = folder / "standby"
         self._log = folder / "log"
         folder.chmod(0o777)
-        socket = sa.make_url(server.get_uri()).query["host"]
-        self._run("pg_basebackup", "-h", str(socket), "-U", "postgres", "-D", str(self._data), "-R", "-X", "stream")
+        address = sa.make_url(server.get_uri()).query["host"]
+        self._run("pg_basebackup", "-h", str(address), "-U", "postgres", "-D", str(self._data), "-R", "-X", "stream")
         self.url = sa.make_url(server.get_uri()).set(query={"host": str(folder)}).render_as_string(hide_password=False)
         self._options = f'-h "" -k {folder} -c unix_socket_permissions=0777'
 
@@ -130,3 +131,37 @@ def _wait(happens: Callable[[], bool]) -> None:
     while not happens():
         assert time.monotonic() < until, "it does not come to pass"
         time.sleep(0.1)
+
+
+def test_a_database_that_is_lost_without_a_word_is_an_error_however_the_replica_is(
+    standby: tuple[str, Standby], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, copy = standby
+    monkeypatch.setitem(database._PATIENCE, "connect_timeout", 2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        away = f"postgresql://postgres@127.0.0.1:{silent.getsockname()[1]}/postgres"
+        settings = Settings(database_url=away, database_replica_url=copy.url, admin_token=SecretStr(TOKEN))
+        with TestClient(create_app(settings), raise_server_exceptions=False) as registry:
+            begun = time.monotonic()
+            for path in ("/releases", f"/compatibility?model={NIC}"):
+                answer = registry.get(path)
+                assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+            assert time.monotonic() - begun < _PATIENCE_SECONDS
+
+
+def test_a_replica_of_another_registry_is_left_out(standby: tuple[str, Standby], tmp_path: Path) -> None:
+    _, copy = standby
+    other = database.create_engine(f"sqlite:///{tmp_path}/other.db")
+    database.migrate(other)
+    databases = replica.Databases(other, database.create_engine(copy.url))
+    with databases.reading() as connection:
+        assert connection.dialect.name == "sqlite"
+    databases.dispose()
+
+
+def test_the_last_change_never_goes_back(tmp_path: Path) -> None:
+    databases = replica.Databases(database.create_engine(f"sqlite:///{tmp_path}/any.db"))
+    databases.note(6)
+    databases.note(5)
+    assert databases._seq == 6
+    databases.dispose()

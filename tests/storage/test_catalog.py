@@ -7,7 +7,7 @@ from app.domain.name import ReleaseName
 from app.domain.release import Release
 from app.domain.state import State
 from app.domain.variable_set import VariableSet
-from app.storage import catalog, database
+from app.storage import database, schema
 from app.storage.catalog import Catalog, Standing
 from app.storage.content import ColdError
 from app.storage.host import delete_host, put_host
@@ -28,11 +28,11 @@ def filled(engine: sa.Engine) -> Catalog:
 def test_what_another_process_publishes_is_seen_within_a_second(
     filled: Catalog, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert catalog.FRESH_SECONDS < 1
+    assert database.FRESH_SECONDS < 1
     assert filled.standing().release("vendor-a.com/fw@2") is None
     with database.writing(engine, "a test") as writing:
         publish(writing, "2")
-    monkeypatch.setattr(catalog, "FRESH_SECONDS", 0)
+    monkeypatch.setattr(database, "FRESH_SECONDS", -1)
     assert filled.standing().release("vendor-a.com/fw@2") is not None
 
 
@@ -123,3 +123,28 @@ def test_a_question_may_need_more_than_is_kept(engine: sa.Engine) -> None:
 
     assert len(small.ask(ask)) == 1
     assert small.ask(lambda standing: [len(release.sets) for release in standing.releases()]) == [1] * 29
+
+
+def test_what_this_process_adds_while_the_registry_is_read_is_seen_by_the_next_question(
+    filled: Catalog, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = database.revision
+
+    def slowly(connection: sa.Connection) -> int:
+        found = read(connection)
+        monkeypatch.setattr(database, "revision", read)
+        with database.writing(engine, "a test") as writing:
+            publish(writing, "2")
+        filled.outdate()
+        return found
+
+    monkeypatch.setattr(database, "revision", slowly)
+    filled.standing()
+    assert filled.ask(lambda standing: standing.release("vendor-a.com/fw@2")) is not None
+
+
+def test_many_rows_fail_as_few_do(engine: sa.Engine) -> None:
+    for count in (2, 200):
+        rows = [{"name": f"v{number % (count - 1)}.com"} for number in range(count)]
+        with pytest.raises(sa.exc.IntegrityError), database.noting(engine) as connection:
+            database.insert(connection, schema.vendor, rows)

@@ -5,9 +5,10 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+from app.domain.lazy import lazy
 
 _VERSIONED = re.compile(r"-(\d+(?:\.\d+)+)$")
 _PROXIED = re.compile(r"child<(.+)>")
@@ -98,12 +99,12 @@ class Capture:
             yield qom_type
             qom_type = self.types.get(qom_type)
 
-    @cached_property
+    @lazy
     def device_types(self) -> Sequence[str]:
         """The device types that are no CPUs."""
         return [device for device in self.properties if "cpu" not in self.lineage(device)]
 
-    @cached_property
+    @lazy
     def versioned_machines(self) -> Sequence[MachineType]:
         """The machine types with a version, the oldest first."""
         aged = [(machine.age, machine) for machine in self.machines]

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 from app.cli.qemu.capture import Capture, MachineType
 from app.cli.qemu.properties import Kind, Value, is_unset_marker, kind_of, scope_of
 from app.domain.allowed import AllowedValues
 from app.domain.document import Place
+from app.domain.lazy import lazy
 from app.domain.value import Type
 
 VENDOR = "qemu.org"
@@ -85,7 +85,7 @@ class QemuRelease:
         stated = self._known.statements.get(qualified(device), {}).get(name)
         return kind if kind is None or stated is None else kind.in_type(stated["type"])
 
-    @cached_property
+    @lazy
     def finds(self) -> Sequence[Find]:
         """What the registry has otherwise than this QEMU: types, profiles that are published, its own sets."""
         return [*self._finds_in_types(), *self._finds_in_profiles, *self._finds_in_own_sets()]
@@ -109,7 +109,7 @@ class QemuRelease:
             "own_values": self._own_values_of_release(),
         }
 
-    @cached_property
+    @lazy
     def variables(self) -> Mapping[str, Mapping[str, _Variable]]:
         """The variables of each device type, those included that an earlier release had."""
         return {device: dict(self._variables(device)) for device in self._capture.device_types}
@@ -185,7 +185,7 @@ class QemuRelease:
             self._compatible_found[key] = self._capture.compatible(machine, device)
         return self._compatible_found[key]
 
-    @cached_property
+    @lazy
     def _compatible_found(self) -> dict[tuple[str, str], Mapping[str, str]]:
         return {}
 
@@ -197,7 +197,7 @@ class QemuRelease:
     def _is_unmigratable(self, device: str) -> bool:
         return self._capture.unmigratable is not None and device in self._capture.unmigratable
 
-    @cached_property
+    @lazy
     def _machines(self) -> Sequence[MachineType]:
         """The machine types that become profiles, the oldest first: some device's values are known under each."""
         return [
@@ -245,7 +245,7 @@ class QemuRelease:
                 of_profile.setdefault(qualified(find.device), {})[find.variable] = find.found
         return own
 
-    @cached_property
+    @lazy
     def _finds_in_profiles(self) -> Sequence[Find]:
         return [
             find
