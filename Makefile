@@ -1,12 +1,13 @@
 # make install: the environment, with the command in it    make run: the service with a true sample
 # make test: all tests                                      make lint: style, types, contracts
 # make bench: what publishing and asking cost               make lock: the dependencies' locks, anew
+# make docs: the documentation, into var/docs
 
 PYTHON ?= python3
 BIN := .venv/bin
 PORT ?= 8000
 
-.PHONY: install run test lint bench lock
+.PHONY: install run test lint bench docs lock
 
 install: .venv/installed
 
@@ -31,6 +32,9 @@ lint: install
 
 bench: install
 	$(BIN)/python -m tests.bench
+
+docs: install
+	$(BIN)/mkdocs build --config-file docs/mkdocs.yml
 
 lock: install
 	for set in "runtime" "dev --extra dev"; do set -- $$set; \

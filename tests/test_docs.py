@@ -1,0 +1,29 @@
+"""The documentation is built without warnings, and has a cause and a cure for every code."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from app.domain.document import FaultCode
+from app.domain.fleet import BaselineCode
+from app.domain.problem import ProblemCode, WarningCode
+
+_DOCS = Path(__file__).parents[1] / "docs"
+
+
+def test_it_is_built_without_warnings(tmp_path: Path) -> None:
+    command = [sys.executable, "-W", "ignore", "-m", "mkdocs", "build", "--strict", "--quiet"]
+    built = subprocess.run(
+        [*command, "--config-file", _DOCS / "mkdocs.yml", "--site-dir", tmp_path],
+        check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    assert (built.returncode, built.stderr) == (0, "")
+    for page in tmp_path.glob("*.html"):
+        # Nothing but links for people leads to another host.
+        assert re.findall(r'<(?:script|link|img)[^>]+(?:src|href)="(https?:[^"]+)"', page.read_text()) == [], page
+
+
+def test_every_code_has_its_cause_and_cure() -> None:
+    told = set(re.findall(r"`([a-z-]+)`", (_DOCS / "pages" / "problems.md").read_text()))
+    assert {each.value for codes in (ProblemCode, WarningCode, BaselineCode, FaultCode) for each in codes} <= told
