@@ -30,7 +30,7 @@ class Settings(BaseSettings):
         "another connection",
     )
     memory_megabytes: int = Field(
-        default=256, description="about how much of the registry each worker keeps in memory", ge=8, le=65536
+        default=128, description="about how much of the registry each worker keeps in memory", ge=8, le=65536
     )
     admin_token: SecretStr | None = Field(
         default=None, description="the token that may write; without one, nobody may", min_length=8

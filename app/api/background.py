@@ -30,14 +30,18 @@ async def keep_settling(catalog: Catalog) -> None:
     """Take what lives long out of the garbage collector's sight, whenever the catalog has read more.
 
     Most of the memory is what the catalog keeps, which holds no cycles; looking through it takes tens of milliseconds,
-    again and again, in the middle of answers. All that lives at the moment is taken out, and what of it has died in
-    cycles is found the next time.
+    again and again, in the middle of answers. It is done when nothing more is read, at the latest after a minute. All
+    that lives at the moment is taken out, and what of it has died in cycles is found the next time.
     """
-    settled = -1
+    settled = seen = 0
+    rested = 0.0
     while True:
-        await sleep(_SETTLING_SECONDS if settled < 0 else _RESTING_SECONDS)
-        if catalog.read_count != settled:
-            settled = catalog.read_count
+        await sleep(_SETTLING_SECONDS)
+        rested += _SETTLING_SECONDS
+        read, is_quiet = catalog.read_count, catalog.read_count == seen
+        if read != settled and (is_quiet or rested >= _RESTING_SECONDS):
+            settled, rested = read, 0.0
             gc.unfreeze()
             gc.collect()
             gc.freeze()
+        seen = read

@@ -35,10 +35,10 @@ from app.storage.host import Fleet, Label
 from app.storage.kept import Memory
 from app.storage.replica import Databases, ReplicaLostError
 
-MEGABYTES = 256
+MEGABYTES = 128
 
 # About what things take in memory, in bytes (measured).
-_TO_JSON = 5
+_TO_JSON = 8
 _NAMED_BYTES = 300
 _COMPARED_BYTES = 250
 # A host takes about a kilobyte; of more, each question reads them.
