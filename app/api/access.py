@@ -24,6 +24,7 @@ from app.storage.database import Writing
 from app.storage.token import Tokens
 
 Answer = TypeVar("Answer")
+Entered = TypeVar("Entered")
 
 _ADMIN = Identity("admin", Role.ADMIN)
 # Requests that wait for their turn to write, beside the threads that answer.
@@ -114,18 +115,27 @@ async def _connection(request: Request, reading: AbstractContextManager[sa.Conne
     if waiting.cancelled_caught:
         raise sa.exc.TimeoutError
     try:
-        with CancelScope(shield=True):
-            connection = await to_thread.run_sync(reading.__enter__)
-        try:
+        async with _beside(reading) as connection:
             yield connection
-        except BaseException as error:
-            with CancelScope(shield=True):
-                await to_thread.run_sync(reading.__exit__, type(error), error, error.__traceback__)
-            raise
-        with CancelScope(shield=True):
-            await to_thread.run_sync(reading.__exit__, None, None, None)
     finally:
         readers.release()
+
+
+@asynccontextmanager
+async def _beside(
+    manager: AbstractContextManager[Entered], limiter: CapacityLimiter | None = None
+) -> AsyncIterator[Entered]:
+    """Enter and leave what waits for the database in a thread; a request that is given up leaves it, too."""
+    with CancelScope(shield=True):
+        entered = await to_thread.run_sync(manager.__enter__, limiter=limiter)
+    try:
+        yield entered
+    except BaseException as error:
+        with CancelScope(shield=True):
+            await to_thread.run_sync(manager.__exit__, type(error), error, error.__traceback__)
+        raise
+    with CancelScope(shield=True):
+        await to_thread.run_sync(manager.__exit__, None, None, None)
 
 
 async def _probing(request: Request) -> AsyncIterator[sa.Connection]:
@@ -180,17 +190,8 @@ async def _turn_to_write(request: Request, by: str, *, dry_run: bool) -> AsyncIt
     state = request.app.state
     transaction = database.writing(state.databases.primary, by, dry_run=dry_run)
     waiting: CapacityLimiter = of_app(request, "waiting_to_write", lambda: CapacityLimiter(_MOST_WAITING))
-    # A request that is given up meanwhile must not leave the transaction open.
-    with CancelScope(shield=True):
-        writing = await to_thread.run_sync(transaction.__enter__, limiter=waiting)
-    try:
+    async with _beside(transaction, waiting) as writing:
         yield writing
-    except BaseException as error:
-        with CancelScope(shield=True):
-            await to_thread.run_sync(transaction.__exit__, type(error), error, error.__traceback__)
-        raise
-    with CancelScope(shield=True):
-        await to_thread.run_sync(transaction.__exit__, None, None, None)
     state.catalog.outdate()
     state.tokens.forget()
 

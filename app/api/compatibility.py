@@ -1,6 +1,7 @@
 """Compatibility: the question, and its verdicts."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, NoReturn
 
@@ -75,6 +76,22 @@ async def get_compatibility(  # noqa: PLR0913, PLR0917 (the question's own param
     render: Render = None,
 ) -> Response:
     """Ask the short question: one device, with what is known of it, and releases that it may go to."""
+    question = short_question(model, profile, source, destination, host, label, value, policy, detail)
+    return await asked(registry, partial(_answer, question, render))
+
+
+def short_question(  # noqa: PLR0913, PLR0917 (the question's own parameters)
+    model: str,
+    profile: str | None,
+    source: str | None,
+    destination: Sequence[str] | None,
+    host: Sequence[str] | None,
+    label: str | None,
+    value: Sequence[str] | None,
+    policy: Policy,
+    detail: wire.Detail,
+) -> wire.Question:
+    """Return the whole question that a short one stands for; raises the error for a parameter that is wrong."""
     device = wire.Device.model_construct(
         id=None, model=model, profile=profile, release=source, values=dict(_values(value or [])), complete=False
     )
@@ -86,10 +103,9 @@ async def get_compatibility(  # noqa: PLR0913, PLR0917 (the question's own param
     ]
     destinations += [wire.Destination.model_construct(host=each, restrict={}) for each in host or []]
     destinations += [wire.Destination.model_construct(label=each, restrict={}) for each in [label] if each is not None]
-    question = wire.Question.model_construct(
+    return wire.Question.model_construct(
         devices=[device], vms=None, destinations=destinations or None, policy=policy, detail=detail
     )
-    return await asked(registry, partial(_answer, question, render))
 
 
 def _values(written: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -108,9 +124,32 @@ def _refuse_parameter(parameter: str, index: int, message: str) -> NoReturn:
     raise RequestValidationError([{"type": "value_error", "loc": ("query", parameter, index), "msg": message}])
 
 
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The answers on one VM, one for each destination; vm: its id, None where the question asks of devices alone."""
+
+    vm: str | None
+    destinations: Sequence[domain.Destination]
+    answers: Sequence[domain.Answer]
+
+
 def _answer(question: wire.Question, render: Form | None, current: Standing) -> Response:
-    vms = question.vms if question.vms is not None else [wire.Vm.model_construct(devices=question.devices or [])]
     detail = question.detail if render is None else wire.Detail.FULL
+    results: list[Result] = []
+    for each in judged(question, detail, current):
+        of_vm = {} if each.vm is None else {"vm": each.vm}
+        if detail is wire.Detail.SUMMARY:
+            ids = (destination.id for destination in each.destinations)
+            summary = summed_up(zip(ids, each.answers, strict=True))
+            results.append(sized({**of_vm, **summary_document(summary, len(each.destinations))}))
+        else:
+            results += Writer(detail, current, render).results(of_vm, each.destinations, each.answers)
+    return results_response(results, current.seq)
+
+
+def judged(question: wire.Question, detail: wire.Detail, current: Standing) -> Iterator[Judged]:
+    """Iterate over the answers on each VM; raises InvalidDocumentError for a question that cannot be asked."""
+    vms = question.vms if question.vms is not None else [wire.Vm.model_construct(devices=question.devices or [])]
     count = sum(len(vm.devices) for vm in vms)
     told = sum(1 + len(device.values) for vm in vms for device in vm.devices)
     _check_at_once(current, told, len(question.destinations or ()))
@@ -122,20 +161,13 @@ def _answer(question: wire.Question, render: Form | None, current: Standing) -> 
     _check_pairs(detail, count * len(destinations), at)
     at.raise_faults()
     _check_at_once(current, told * len({each.releases for each in destinations}), len(destinations))
-    results: list[Result] = []
     if not current.is_at_once:
         _look_up(devices_of, destinations, current)
     judging = domain.Judging(current, question.policy, current.comparisons, at_once=current.is_at_once)
     for place, (vm, devices) in enumerate(zip(vms, devices_of, strict=True)):
-        of_vm = {"vm": vm.id or str(place)} if question.vms is not None else {}
         asking = domain.Question(devices, judging, with_remedies=detail in _WITH_REMEDIES)
-        answers = asking.at_all(destinations)
-        if detail is wire.Detail.SUMMARY:
-            summary = summed_up((each.id, answer) for each, answer in zip(destinations, answers, strict=True))
-            results.append(sized({**of_vm, **summary_document(summary, len(destinations))}))
-        else:
-            results += Writer(detail, current, render).results(of_vm, destinations, answers)
-    return results_response(results, current.seq)
+        name = (vm.id or str(place)) if question.vms is not None else None
+        yield Judged(name, destinations, asking.at_all(destinations))
 
 
 def _check_at_once(current: Standing, told: int, hosts: int) -> None:

@@ -18,7 +18,7 @@ from app.domain.difference import Difference
 from app.domain.name import vendor_of
 from app.domain.profile import Profile
 from app.domain.release import Release
-from app.storage.catalog import Standing
+from app.storage.catalog import Standing, digests
 
 router = APIRouter(route_class=Route, tags=["fleets"])
 
@@ -37,22 +37,26 @@ def get_diff(
     A migration goes forward from the first to the second. Of profiles all resolved values are compared: a device made
     with one is another hardware than one made with the other.
     """
-    if ("@" in before) != ("@" in after):
-        error = {"type": "value_error", "loc": ("query", "to"), "msg": "a release differs from a release only"}
-        raise RequestValidationError([error])
     return json_response(registry.ask(lambda current: _answer(before, after, model, current)))
 
 
 def _answer(before: str, after: str, model: str | None, current: Standing) -> dict[str, Any]:
-    is_release = "@" in before
-    one, other = (_release(each, current) if is_release else _profile(each, current) for each in (before, after))
-    sides = [_models(one), _models(other)]
+    one, other = pair(before, after, current)
     if model is not None and current.model(model) is None:
         raise unknown(model, "model")
-    names = sorted({*sides[0], *sides[1]}) if model is None else [model]
-    current.load((one, other), names)
-    models = {name: list(map(_document, _differences(name, one, other, current))) for name in names}
-    return {"from": before, "to": after, "models": {name: found for name, found in models.items() if found}}
+    names = differing(one, other) if model is None else [model]
+    found = differences(names, one, other, current)
+    models = {name: list(map(_document, each)) for name, each in found.items()}
+    return {"from": before, "to": after, "models": models}
+
+
+def pair(before: str, after: str, current: Standing) -> tuple[Release | Profile, Release | Profile]:
+    """Return two releases or two profiles by name; raises the error for what is not there or cannot be compared."""
+    if ("@" in before) != ("@" in after):
+        error = {"type": "value_error", "loc": ("query", "to"), "msg": "a release differs from a release only"}
+        raise RequestValidationError([error])
+    find = _release if "@" in before else _profile
+    return find(before, current), find(after, current)
 
 
 def _release(name: str, current: Standing) -> Release:
@@ -69,8 +73,19 @@ def _profile(name: str, current: Standing) -> Profile:
     return found
 
 
-def _models(one: Release | Profile) -> Sequence[str]:
-    return list(one.sets if isinstance(one, Release) else one.values)
+def differing(one: Release | Profile, other: Release | Profile) -> list[str]:
+    """Return the models, by name, of which two releases or two profiles say something, and not the same."""
+    sides = [digests(one), digests(other)]
+    return sorted(name for name in {*sides[0], *sides[1]} if sides[0].get(name) != sides[1].get(name))
+
+
+def differences(
+    names: Sequence[str], one: Release | Profile, other: Release | Profile, current: Standing
+) -> dict[str, list[Difference]]:
+    """Return what two releases or two profiles say otherwise of models, by model; those are left out that are alike."""
+    current.load((one, other), names)
+    found = {name: _differences(name, one, other, current) for name in names}
+    return {name: each for name, each in found.items() if each}
 
 
 def _differences(name: str, one: Release | Profile, other: Release | Profile, current: Standing) -> list[Difference]:

@@ -1,6 +1,6 @@
 """Errors as problem details (RFC 9457), each with a stable code: the one place that maps errors to HTTP."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -162,20 +162,33 @@ async def _failure(_request: Request, _error: Exception) -> Response:
     return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal-error", "the registry has a fault; its log says more")
 
 
+_ANSWERS: Mapping[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
+    HTTPException: _api_error,
+    RequestValidationError: _invalid_request,
+    InvalidDocumentError: _invalid_document,
+    ConflictError: _conflict,
+    EvolutionError: _evolution,
+    UnknownVendorError: _unknown_vendor,
+    AlteredError: _mirror,
+    GapError: _mirror,
+    RefusedError: _mirror,
+    sa.exc.OperationalError: _unavailable,
+    sa.exc.TimeoutError: _unavailable,
+    ReplicaLostError: _unavailable,
+}
+
+
 def add_error_handlers(app: FastAPI) -> None:
     """Answer every error of the app as problem details."""
     app.add_exception_handler(Exception, _failure)
-    app.add_exception_handler(HTTPException, _api_error)
-    app.add_exception_handler(RequestValidationError, _invalid_request)
-    app.add_exception_handler(InvalidDocumentError, _invalid_document)
-    app.add_exception_handler(ConflictError, _conflict)
-    app.add_exception_handler(EvolutionError, _evolution)
-    app.add_exception_handler(UnknownVendorError, _unknown_vendor)
-    for refused in (AlteredError, GapError, RefusedError):
-        app.add_exception_handler(refused, _mirror)
-    app.add_exception_handler(sa.exc.OperationalError, _unavailable)
-    app.add_exception_handler(sa.exc.TimeoutError, _unavailable)
-    app.add_exception_handler(ReplicaLostError, _unavailable)
+    for kind, answer in _ANSWERS.items():
+        app.add_exception_handler(kind, answer)
+
+
+async def problem_of(request: Request, error: Exception) -> Response | None:
+    """Return the problem details that an error of a request is; None for a fault of the service itself."""
+    answer = next((_ANSWERS[kind] for kind in type(error).__mro__ if kind in _ANSWERS), None)
+    return None if answer is None else await answer(request, error)
 
 
 def unknown(name: str, kind: str) -> ApiError:

@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -112,22 +113,22 @@ def _short(
     policy: str,
 ) -> dict[str, Any]:
     device: dict[str, Any] = {"model": model, "release": source, "profile": profile, "values": {}}
-    for each in values:
-        name, equals, written = each.partition("=")
-        if not equals:
-            fail(f"--value is name=value, not {each}")
-        device["values"][name] = written
+    device["values"].update(_pairs(values, "--value is name=value"))
     return {"devices": [device], "policy": policy, "detail": "full"}
+
+
+def _pairs(written: list[str], form: str) -> Iterator[tuple[str, str]]:
+    """Iterate over what is written name=value; form: what is said of it where it is not."""
+    for each in written:
+        name, equals, value = each.partition("=")
+        if not equals:
+            fail(f"{form}, not {each}")
+        yield name, value
 
 
 def _of_domain(path: Path, named: list[str], source: str | None, profile: str | None, policy: str) -> dict[str, Any]:
     """Return the question about all devices of a libvirt domain; what cannot be asked is a warning."""
-    models = {}
-    for each in named:
-        name, equals, its_model = each.partition("=")
-        if not equals:
-            fail(f"--device is <id>=<device model>, not {each}")
-        models[name] = its_model
+    models = dict(_pairs(named, "--device is <id>=<device model>"))
     try:
         found = Domain.read(path, models)
     except DomainError as error:

@@ -173,9 +173,7 @@ class Source:
         if own is None or self.origin is None:
             return found
         refused = [name for name in self.origin.refused if name not in self.given]
-        refused += [
-            name for name, value in self.given.items() if value is not None and value not in own.variables[name].allowed
-        ]
+        refused += [name for name, value in self.given.items() if value is not None and name not in self.accepted]
         found += (self._refused(name, own.variables[name].allowed) for name in refused)
         for name, written in self.device.values.items():
             if written is None and name not in self.origin.off:

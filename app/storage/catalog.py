@@ -45,7 +45,6 @@ _COMPARED_BYTES = 250
 _MOST_HOSTS_KEPT = 20_000
 # So many changes at once are not gone through one by one.
 _MOST_FOLLOWED = 500
-_OF_HOSTS = frozenset({ChangeKind.HOST_REGISTERED, ChangeKind.HOST_CHANGED, ChangeKind.HOST_FORGOTTEN})
 _OF_RELEASES = frozenset({ChangeKind.RELEASE_PUBLISHED, ChangeKind.RELEASE_EXTENDED, ChangeKind.RELEASE_STATE_CHANGED})
 _OF_PROFILES = frozenset({ChangeKind.PROFILE_PUBLISHED, ChangeKind.PROFILE_EXTENDED, ChangeKind.PROFILE_STATE_CHANGED})
 
@@ -166,14 +165,12 @@ class _News:
         """Read what has changed since a change."""
         rows = change.feed(connection, seq, _MOST_FOLLOWED)
         kinds = {ChangeKind(row.kind) for row in rows}
-        named = {
-            of: frozenset(row.name for row in rows if ChangeKind(row.kind) in of) for of in (_OF_RELEASES, _OF_HOSTS)
-        }
+        releases = frozenset(row.name for row in rows if row.kind in _OF_RELEASES)
         return cls(
             is_all=not kinds.isdisjoint(_OF_RELEASES | _OF_PROFILES),
-            models=frozenset(change.models_since(connection, seq)) if named[_OF_RELEASES] else frozenset(),
-            releases=named[_OF_RELEASES],
-            hosts=named[_OF_HOSTS],
+            models=frozenset(change.models_since(connection, seq)) if releases else frozenset(),
+            releases=releases,
+            hosts=frozenset(row.name for row in rows if row.kind in change.OF_HOSTS),
             has_profiles=not kinds.isdisjoint(_OF_PROFILES),
         )
 
@@ -357,6 +354,10 @@ class Standing:
         self.load(found, models)
         return found
 
+    def variable_set(self, digest: str) -> VariableSet:
+        """Return the variable set of a digest that is published."""
+        return self._sets[digest]
+
     def load(self, several: Sequence[Release | Profile], models: Collection[str] | None = None) -> None:
         """Have the question see what releases and profiles say of these models, None: of all, instead of one by one."""
         releases = [each for each in several if isinstance(each, Release)]
@@ -410,6 +411,12 @@ def _entries(release: Release) -> int:
     """Return how many names and digests are known of a release."""
     known = len(release.sets.known) if isinstance(release.sets, SetsOfRelease) else 0
     return known + len(release.profiles or ()) + sum(map(len, release.own_values.values())) + 1
+
+
+def digests(one: Release | Profile) -> dict[str, str]:
+    """Return the digest of what a release or a profile of the catalog says of each model; no content is read."""
+    content = one.sets if isinstance(one, Release) else one.values
+    return dict(zip(content, _digests(content, None), strict=True))
 
 
 def _digests(named: Mapping[str, object], models: Collection[str] | None) -> Iterator[str]:

@@ -16,8 +16,8 @@ from app.storage.database import Writing, insert
 Row: TypeAlias = sa.Row[*tuple[Any, ...]]
 
 # A host may be about any model.
-_OF_HOSTS = (ChangeKind.HOST_REGISTERED, ChangeKind.HOST_CHANGED, ChangeKind.HOST_FORGOTTEN)
-_OF_NO_VENDOR = frozenset({*_OF_HOSTS, ChangeKind.TOKEN_CREATED, ChangeKind.TOKEN_REVOKED})
+OF_HOSTS = (ChangeKind.HOST_REGISTERED, ChangeKind.HOST_CHANGED, ChangeKind.HOST_FORGOTTEN)
+_OF_NO_VENDOR = frozenset({*OF_HOSTS, ChangeKind.TOKEN_CREATED, ChangeKind.TOKEN_REVOKED})
 _COLUMNS = [each for each in schema.change.c if each.name not in {"id", "vendor"}]
 
 
@@ -107,7 +107,7 @@ def feed(
         query = query.where(table.c.vendor == vendor)
     if model is not None:
         concerned = sa.select(schema.change_model.c.seq).join(schema.model).where(schema.model.c.name == model)
-        query = query.where(table.c.seq.in_(concerned) | table.c.kind.in_(_OF_HOSTS))
+        query = query.where(table.c.seq.in_(concerned) | table.c.kind.in_(OF_HOSTS))
     return connection.execute(query).all()
 
 

@@ -93,12 +93,7 @@ def documents(connection: sa.Connection, table: sa.Table, digests: Iterable[str]
 
 def release_models(connection: sa.Connection, release_id: int) -> dict[str, str]:
     """Return the digests of a release's variable sets by model."""
-    rows = connection.execute(
-        sa.select(schema.model.c.name, schema.release_model.c.digest)
-        .join_from(schema.release_model, schema.model)
-        .where(schema.release_model.c.release_id == release_id)
-    )
-    return {row.name: row.digest for row in rows}
+    return sets_of_releases(connection, [release_id]).get(release_id, {})
 
 
 def listed_profiles(connection: sa.Connection, release_id: int) -> frozenset[str] | None:

@@ -17,8 +17,6 @@ from app.storage import database, schema
 from app.storage.change import Change, record
 from app.storage.database import Writing
 
-# What another worker revokes ends here at most this much later (the promise is one second).
-FRESH_SECONDS = 0.5
 _MOST_KEPT = 10_000
 # So that a secret that leaks into a log or a repository is found by those who look for such.
 _PREFIX = "dpr_"
@@ -112,7 +110,7 @@ class Tokens:
         return self._valid(kept)
 
     def _valid(self, kept: _Kept | None) -> Identity | None:
-        if kept is None or time.monotonic() - kept.read_at > FRESH_SECONDS:
+        if kept is None or time.monotonic() - kept.read_at > database.FRESH_SECONDS:
             return None
         if kept.expires is not None and kept.expires <= datetime.now(UTC):
             return None
