@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
-from app.api.application import create_app
+from app.main import service
 from app.settings import Settings
 from app.storage import database
 
@@ -108,7 +108,7 @@ def engine(database_url: str) -> Iterator[sa.Engine]:
 
 def make_app(database_url: str, *, max_body_bytes: int = 32 * 1024 * 1024) -> FastAPI:
     """Return the service on a database."""
-    return create_app(Settings(database_url=database_url, admin_token=SecretStr(TOKEN), max_body_bytes=max_body_bytes))
+    return service(Settings(database_url=database_url, admin_token=SecretStr(TOKEN), max_body_bytes=max_body_bytes))
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ def put_implementation(
     wanted = Evolution(document.evolution, document.transitive)
     writing = session.of(vendor_of(implementation))
     status = HTTPStatus.CREATED if set_evolution(writing, implementation, wanted) else HTTPStatus.OK
-    content = _stored(writing.connection, implementation)
+    content = implementation_document(writing.connection, implementation)
     return json_response(content, status)
 
 
@@ -51,13 +51,14 @@ def put_implementation(
 )
 def get_implementation(implementation: str, reading: Reading) -> dict[str, Any]:
     """Return an implementation: its releases, and what they are held to."""
-    found = _stored(reading, implementation) if is_name(implementation) else None
+    found = implementation_document(reading, implementation) if is_name(implementation) else None
     if found is None:
         raise unknown(implementation, "implementation")
     return found
 
 
-def _stored(connection: sa.Connection, name: str) -> dict[str, Any] | None:
+def implementation_document(connection: sa.Connection, name: str) -> dict[str, Any] | None:
+    """Return an implementation in JSON, its releases by version, None if it is not there."""
     implementation_id = lookup.ids(connection, schema.implementation, [name]).get(name)
     if implementation_id is None:
         return None

@@ -54,9 +54,14 @@ def _encoded(key: Key) -> str:
     return base64.urlsafe_b64encode(json.dumps(key).encode()).decode("ascii")
 
 
+def cursor(page: Page) -> str | None:
+    """Return what the next page is asked for with, None on the last one."""
+    return _encoded(page.after) if page.after else None
+
+
 def answer(page: Page, items: Sequence[Any]) -> dict[str, Any]:
     """Return the JSON of a page."""
-    return {"items": list(items), "next": _encoded(page.after) if page.after else None}
+    return {"items": list(items), "next": cursor(page)}
 
 
 ByName = Annotated[Paging, Depends(_Reader(str))]

@@ -80,7 +80,7 @@ def matrix(
 
 
 def _cell(profile: Profile, models: Sequence[str], release: Release, acceptance: Acceptance, *, is_asked: bool) -> Cell:
-    problems = list(_problems_of_states(profile, release))
+    problems = list(problems_of_states(profile, release))
     supported = [model for model in models if model in release.sets]
     accepted = 0
     for model in models if is_asked else supported:
@@ -95,8 +95,8 @@ def _cell(profile: Profile, models: Sequence[str], release: Release, acceptance:
     return Cell(str(release.name), not problems, told, len(problems), accepted, refused, len(models))
 
 
-def _problems_of_states(profile: Profile, release: Release) -> Iterator[Problem]:
-    """Steps 7 and 8."""
+def problems_of_states(profile: Profile, release: Release) -> Iterator[Problem]:
+    """Iterate over what is wrong with a profile at a release whatever the models: steps 7 and 8."""
     if release.state is State.RETIRED:
         yield Problem(ProblemCode.RELEASE_RETIRED, f"{release.name} is retired")
     if profile.state is State.RETIRED:

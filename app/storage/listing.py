@@ -105,6 +105,22 @@ def profile(connection: sa.Connection, name: str) -> Row | None:
     return connection.execute(query).first()
 
 
+def lineage(connection: sa.Connection, profile_id: int) -> Sequence[Row]:
+    """Return a profile and those that it inherits from, itself first: id, name."""
+    table = schema.profile
+    above = (
+        sa.select(table.c.id, table.c.name, table.c.extends_id, sa.literal(0).label("depth"))
+        .where(table.c.id == profile_id)
+        .cte("lineage", recursive=True)
+    )
+    above = above.union_all(
+        sa.select(table.c.id, table.c.name, table.c.extends_id, above.c.depth + 1).where(
+            table.c.id == above.c.extends_id
+        )
+    )
+    return connection.execute(sa.select(above.c.id, above.c.name).order_by(above.c.depth)).all()
+
+
 def variable_set(connection: sa.Connection, digest: str) -> str | None:
     """Return the canonical document of a variable set."""
     table = schema.variable_set
@@ -192,7 +208,7 @@ def _release_drafts(connection: sa.Connection, filters: Mapping[str, str | None]
 
 
 def models(connection: sa.Connection, filters: Mapping[str, str | None], after: Key | None, limit: int) -> Page:
-    """Return device models by name; filters: vendor, q (a part of the name, in any case).
+    """Return device models by name; filters: vendor, variable, q (a part of the name, in any case).
 
     Columns: name, vendor, release_count.
     """
@@ -202,6 +218,10 @@ def models(connection: sa.Connection, filters: Mapping[str, str | None], after: 
     query = sa.select(model.c.name, vendor.c.name.label("vendor"), count).join_from(model, vendor)
     if (name := filters.get("vendor")) is not None:
         query = query.where(vendor.c.name == name)
+    if (name := filters.get("variable")) is not None:
+        query = query.where(
+            model.c.id.in_(sa.select(schema.statement.c.model_id).where(schema.statement.c.variable == name))
+        )
     if (part := filters.get("q")) is not None:
         query = query.where(model.c.name.icontains(part, autoescape=True))
     return _page(connection, query, [model.c.name], after, limit)
@@ -263,6 +283,13 @@ def hosts(connection: sa.Connection, label: Label | None, after: Key | None, lim
     if label is not None:
         query = query.where(has_label(label))
     return _page(connection, query, [schema.host.c.name], after, limit)
+
+
+def labels(connection: sa.Connection, limit: int) -> Sequence[str]:
+    """Return up to `limit` labels that hosts have, `name=value`."""
+    table = schema.host_label
+    rows = connection.execute(sa.select(table.c.name, table.c.value).distinct().order_by(*table.c[1:3]).limit(limit))
+    return [f"{row.name}={row.value}" for row in rows]
 
 
 def host(connection: sa.Connection, name: str) -> Row | None:

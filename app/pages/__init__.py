@@ -1,0 +1,1 @@
+"""Web pages: what people browse, made on the server out of what the API answers with."""

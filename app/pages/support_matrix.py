@@ -1,0 +1,148 @@
+"""The support matrix to look at: profiles and releases as a heat map, each cell leading to its reasons."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+
+from app.api.access import Registry
+from app.api.errors import unknown
+from app.api.parameters import Filter
+from app.domain.matrix import Acceptance, Cell, matrix, problems_of_states
+from app.domain.name import ReleaseName
+from app.domain.profile import Profile
+from app.domain.release import Release
+from app.pages.page import PageRoute, long_page
+from app.storage import lookup
+from app.storage.catalog import Standing
+
+router = APIRouter(route_class=PageRoute, include_in_schema=False)
+
+_ROWS = 100
+_COLUMNS = 24
+_MOST_OFFERED = 200
+
+
+@router.get("/ui/support-matrix")
+def get_support_matrix_page(
+    request: Request,
+    registry: Registry,
+    implementation: Filter = None,
+    model: Filter = None,
+    row: Annotated[int, Query(ge=0, le=2**31 - 1)] = 0,
+    column: Annotated[int, Query(ge=0, le=2**31 - 1)] = 0,
+) -> Response:
+    """Show which release supports which profile, the newest first.
+
+    implementation: only its releases; model: only what is said of it. row, column: how many are passed over.
+    """
+    implementation, model = (implementation or "").strip() or None, (model or "").strip() or None
+    profiles, releases, implementations = registry.ask(lambda current: _names(current, model, implementation))
+    rows, columns = profiles[row : row + _ROWS], releases[column : column + _COLUMNS]
+
+    def parts() -> Iterator[Mapping[str, object]]:
+        yield from ({"row": each} for each in registry.ask(lambda current: _rows(current, rows, columns, model)))
+
+    return long_page(
+        request,
+        "support_matrix.html",
+        "support_matrix_row.html",
+        parts(),
+        releases=columns,
+        release_count=len(releases),
+        profile_count=len(profiles),
+        implementations=implementations[:_MOST_OFFERED],
+        implementation=implementation,
+        model=model,
+        row=row,
+        column=column,
+        rows=len(rows),
+        steps=(_ROWS, _COLUMNS),
+    )
+
+
+def _names(
+    current: Standing, model: str | None, implementation: str | None
+) -> tuple[Sequence[str], Sequence[ReleaseName], Sequence[str]]:
+    """Return the profiles and the releases to be shown, and the implementations to choose from."""
+    models = None if model is None else [model]
+    if model is not None and current.model(model) is None:
+        raise unknown(model, "model")
+    with current.reading() as connection:
+        profiles = [each.name for each in lookup.profiles_naming(connection, models)]
+        releases = [ReleaseName(*each) for each in lookup.implementing(connection, models)][::-1]
+    implementations = sorted({each.implementation for each in releases})
+    if implementation is not None and implementation not in implementations:
+        raise unknown(implementation, "implementation")
+    return profiles, [each for each in releases if implementation in {None, each.implementation}], implementations
+
+
+def _rows(
+    current: Standing, profiles: Sequence[str], releases: Sequence[ReleaseName], model: str | None
+) -> list[Mapping[str, object]]:
+    current.look_up(releases=map(str, releases), profiles=profiles)
+    found = [release for each in releases if (release := current.release(str(each))) is not None]
+    speaking = [profile for each in profiles if (profile := current.profile(each)) is not None]
+    models = [] if model is None else [model]
+    current.load([*found, *speaking], models or None)
+    return [
+        {"profile": row.profile, "cells": [(cell, _heat(cell)) for cell in row.cells]}
+        for row in matrix(speaking, found, current, models)
+    ]
+
+
+def _heat(cell: Cell) -> str:
+    """Return how the cell looks: `all`, `some` (of the models that the profile speaks of), or `no`, little to much."""
+    if cell.compatible:
+        return "all" if cell.accepted == cell.models else "some"
+    implemented = cell.accepted + cell.refused
+    return "no-little" if implemented and cell.accepted * 2 > implemented else "no-much"
+
+
+@router.get("/ui/support-matrix/reasons")
+def get_reasons_page(
+    request: Request,
+    registry: Registry,
+    profile: Annotated[str, Query(max_length=400)],
+    release: Annotated[str, Query(max_length=400)],
+    model: Filter = None,
+) -> Response:
+    """Show why a release supports a profile or does not, model by model."""
+    registry.ask(lambda current: _pair(current, profile, release))
+
+    def parts() -> Iterator[Mapping[str, object]]:
+        yield registry.ask(lambda current: _reasons(current, profile, release, model or None))
+
+    return long_page(
+        request,
+        "reasons.html",
+        "reasons_told.html",
+        parts(),
+        profile=profile,
+        release=release,
+        model=model or None,
+    )
+
+
+def _pair(current: Standing, profile: str, release: str) -> tuple[Profile, Release]:
+    found, there = current.profile(profile), current.release(release)
+    if found is None:
+        raise unknown(profile, "profile")
+    if there is None:
+        raise unknown(release, "release")
+    return found, there
+
+
+def _reasons(current: Standing, profile: str, release: str, model: str | None) -> Mapping[str, object]:
+    found, there = _pair(current, profile, release)
+    models = sorted(found.values) if model is None else [model] if model in found.values else []
+    current.load([found, there], models)
+    refusing = Acceptance(current)
+    why = {name: refusing.problems(found, name, there) for name in models if name in there.sets}
+    return {
+        "count": len(models),
+        "refused": {name: each for name, each in why.items() if each},
+        "accepted": [name for name, each in why.items() if not each],
+        "missing": [name for name in models if name not in why],
+        "whole": list(problems_of_states(found, there)),
+    }

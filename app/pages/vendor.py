@@ -1,0 +1,30 @@
+"""A vendor: what it has published."""
+
+from fastapi import APIRouter, Request, Response
+
+from app.api.access import Reading
+from app.api.errors import unknown
+from app.domain.state import State
+from app.pages.page import PageRoute, page
+from app.storage import listing, search
+
+router = APIRouter(route_class=PageRoute, include_in_schema=False)
+
+_MOST_LISTED = 100
+
+
+@router.get("/ui/vendors/{vendor}")
+def get_vendor_page(vendor: str, request: Request, reading: Reading) -> Response:
+    """Show a vendor with its models, implementations and profiles."""
+    found = listing.vendor(reading, vendor)
+    if found is None:
+        raise unknown(vendor, "vendor")
+    published = frozenset(State) - {State.DRAFT}
+    return page(
+        request,
+        "vendor.html",
+        vendor=found,
+        implementations=search.implementations(reading, vendor, _MOST_LISTED),
+        models=listing.models(reading, {"vendor": vendor}, None, _MOST_LISTED),
+        profiles=listing.profiles(reading, {"vendor": vendor}, published, None, _MOST_LISTED),
+    )

@@ -1,0 +1,1 @@
+"""The web pages: what they say over HTTP, and what people do with them in a browser."""

@@ -1,0 +1,55 @@
+"""A registry larger than a whole emulator: 500 models with 84,000 variables; a second release has a fifth of them."""
+
+from typing import Any
+
+MODELS = 500
+LATER = 5
+VARIABLES = 168
+VENDOR = "large.example"
+EMULATOR = f"{VENDOR}/emulator"
+MODEL = f"{VENDOR}/device-250"
+PROFILE = f"{VENDOR}/machine-2"
+
+
+def variables(release: int) -> dict[str, Any]:
+    """Return the variables of a model; every seventh is another in each release."""
+    found: dict[str, Any] = {}
+    for number in range(VARIABLES):
+        most = 100 + (release if number % 7 == 0 else 0)
+        found[f"variable-{number:03}"] = (
+            {"type": "bool", "init_value": number % 2 == 0, "off_value": False}
+            if number % 3
+            else {"type": "int", "init_value": 1, "off_value": 0, "allowed_values": [f"0-{most}"]}
+        )
+    return found
+
+
+def release(number: int) -> dict[str, Any]:
+    """Return the document of a release, with a profile for all its models."""
+    models = {
+        f"{VENDOR}/device-{place}": {"variables": variables(number)}
+        for place in range(0, MODELS, LATER if number > 1 else 1)
+    }
+    values = {f"variable-{place:03}": True for place in range(1, 40) if place % 3}
+    profile = {"name": f"{VENDOR}/machine-{number}", "values": dict.fromkeys(models, values)}
+    return {"models": models, "profiles": [profile, *(f"{VENDOR}/machine-{each}" for each in range(1, number))]}
+
+
+PAGES = {
+    "home": "/",
+    "search": "/?q=variable-1",
+    "vendor": f"/ui/vendors/{VENDOR}",
+    "models": "/ui/models",
+    "model": f"/ui/models/{MODEL}",
+    "releases": "/ui/releases",
+    "release": f"/ui/releases/{EMULATOR}@1",
+    "profiles": "/ui/profiles",
+    "profile": f"/ui/profiles/{PROFILE}",
+    "values of a profile": f"/ui/profiles/{PROFILE}?model={MODEL}",
+    "diff": f"/ui/diff?from={EMULATOR}@1&to={EMULATOR}@2",
+    "diff of profiles": f"/ui/diff?from={VENDOR}/machine-1&to={PROFILE}",
+    "support matrix": "/ui/support-matrix",
+    "reasons": f"/ui/support-matrix/reasons?profile={PROFILE}&release={EMULATOR}@2",
+    "ask": f"/ui/ask?model={MODEL}",
+    "verdict": f"/ui/ask?model={MODEL}&source={EMULATOR}@2&profile={PROFILE}&value=variable-001=off",
+}
