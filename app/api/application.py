@@ -14,6 +14,7 @@ from app.api import (
     changes,
     compatibility,
     diff,
+    documentation,
     errors,
     health,
     hosts,
@@ -39,6 +40,13 @@ _DESCRIPTION = """
 The registry of device profiles for VM live migration. Device vendors publish their devices' variables and profiles;
 orchestrators ask **POST /compatibility** before they schedule a migration, and get a verdict that is explained, with
 the complete configuration for the destination. *Unknown never means compatible.*
+
+The examples can be tried as they are with the sample that `make run` publishes; those that publish need the vendor
+`vendor-a.com` first (PUT /vendors/{vendor}), and a release before a profile for it.
+
+Every error is `application/problem+json` (RFC 9457) with a stable `code`. Beside those listed with each operation:
+404 `not-found` for an address that is none, 405 `method-not-allowed` for another method (HEAD among them), and
+500 `internal-error` for a fault of the registry itself. Of a GET, `ETag` and `If-None-Match` save what has not changed.
 """
 
 
@@ -89,6 +97,7 @@ def create_app(settings: Settings) -> FastAPI:
     for module in (*asking, *publishing):
         app.include_router(module.router, responses={401: UNAUTHORIZED[401], **UNAVAILABLE})
     app.include_router(health.router)
+    documentation.document(app)
     return app
 
 

@@ -8,14 +8,14 @@ from typing import Annotated, Any
 import orjson
 import sqlalchemy as sa
 from anyio import Lock, sleep, to_thread
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Header, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from app.api.access import Auditing, Following, FollowSession, Reading, of_app
 from app.api.answer import json_response
 from app.api.errors import unknown
-from app.api.parameters import Filter
-from app.api.publishing import ADMINISTRATION, INVALID, NOT_FOUND
+from app.api.parameters import narrowing, printable
+from app.api.publishing import ADMINISTRATION, INVALID, not_found
 from app.api.route import Route
 from app.api.wire.change import Audit, AuditedChange, Change, ChangeDocument, Feed
 from app.domain.document import FaultCode, Place
@@ -32,8 +32,8 @@ _HEARTBEAT_SECONDS = 15
 _MAX_SEQ = 2**31 - 1
 _PAGE = 500
 
-After = Annotated[int, Query(ge=0, le=_MAX_SEQ, description="only what comes behind this")]
-Limit = Annotated[int, Query(ge=1, le=1000, description="at most so many")]
+After = Annotated[int, Query(ge=0, le=_MAX_SEQ, description="only what comes behind this seq (of the audit: id)")]
+Limit = Annotated[int, Query(ge=1, le=1000, description="at most so many, 1 to 1,000")]
 
 
 @router.get(
@@ -47,11 +47,16 @@ async def list_changes(  # noqa: PLR0913, PLR0917 (what is asked for)
     after: After = 0,
     limit: Limit = 100,
     wait: Annotated[
-        int, Query(ge=0, le=MAX_WAIT, description="seconds to wait for a change where there is none yet")
+        int,
+        Query(
+            ge=0, le=MAX_WAIT, description=f"seconds to wait for a change where there is none yet, at most {MAX_WAIT}"
+        ),
     ] = 0,
-    vendor: Filter = None,
-    model: Filter = None,
-    accept: Annotated[str | None, Header(description=f"{_STREAM} for server-sent events that never end")] = None,
+    vendor: Annotated[str | None, narrowing("only changes of its names"), printable] = None,
+    model: Annotated[
+        str | None, narrowing("only what can change a verdict on it; changes of hosts can"), printable
+    ] = None,
+    accept: Annotated[str | None, Header(include_in_schema=False)] = None,
     last_event_id: Annotated[str | None, Header(description="in the place of `after`, as EventSource sends it")] = None,
 ) -> Response:
     """Return what happened, in order and without gaps: publications, additions, states, overrides, hosts.
@@ -153,8 +158,8 @@ async def _events(
             yield b":\n\n"
 
 
-@router.get("/changes/{seq}", response_model=ChangeDocument, responses={**NOT_FOUND, **INVALID})
-def get_change(seq: int, reading: Reading) -> Response:
+@router.get("/changes/{seq}", response_model=ChangeDocument, responses={**not_found("change"), **INVALID})
+def get_change(seq: Annotated[int, Path(description="its place in the feed, from 1")], reading: Reading) -> Response:
     """Return a change with what it added: canonical JSON whose contents are named by their digests."""
     rows: Sequence[change.Row] = change.feed(reading, seq - 1, 1) if 0 < seq <= _MAX_SEQ else []
     if not rows or rows[0].seq != seq:

@@ -35,7 +35,7 @@ _MOST_HOSTS_AT_ONCE = 1_500
 _WITH_REMEDIES = {wire.Detail.PROBLEMS, wire.Detail.FULL}
 Render = Annotated[
     Form | None,
-    Query(description="also what the destination's program is started with (implies detail=full): qemu or vfio-user"),
+    Query(description="also what the destination's program is started with, qemu or vfio-user; implies detail=full"),
 ]
 
 
@@ -66,13 +66,24 @@ async def get_compatibility(  # noqa: PLR0913, PLR0917 (the question's own param
     source: Annotated[str | None, Query(max_length=400, description="the release that it runs on")] = None,
     destination: Annotated[
         list[Annotated[str, Query(max_length=400)]] | None,
-        Query(max_length=wire.MAX_DESTINATIONS, description="a release; absent: every one that implements the model"),
+        Query(
+            max_length=wire.MAX_DESTINATIONS,
+            description="a release, at most 10,000, each once; absent: every one that implements the model",
+        ),
     ] = None,
-    host: Annotated[list[wire.Id] | None, Query(description="a registered host that it may go to")] = None,
-    label: Annotated[wire.Label | None, Query(description="all registered hosts that have the label")] = None,
-    value: Annotated[list[str] | None, Query(description="name=value, as a command line writes it")] = None,
-    policy: Policy = Policy.STRICT,
-    detail: wire.Detail = wire.Detail.PROBLEMS,
+    host: Annotated[
+        list[wire.Id] | None, Query(description="a registered host that it may go to; may be repeated")
+    ] = None,
+    label: Annotated[
+        wire.Label | None,
+        Query(description="all registered hosts that have the label: `name=value`, or `name` for any value"),
+    ] = None,
+    value: Annotated[
+        list[str] | None,
+        Query(description="name=value, as a command line writes it; may be repeated, once for each variable"),
+    ] = None,
+    policy: Annotated[Policy, Query(description=wire.POLICY)] = Policy.STRICT,
+    detail: Annotated[wire.Detail, Query(description=wire.DETAIL)] = wire.Detail.PROBLEMS,
     render: Render = None,
 ) -> Response:
     """Ask the short question: one device, with what is known of it, and releases that it may go to."""

@@ -9,8 +9,8 @@ from fastapi.exceptions import RequestValidationError
 from app.api.access import Registry
 from app.api.answer import json_response
 from app.api.errors import unknown
-from app.api.parameters import Filter
-from app.api.publishing import INVALID, NOT_FOUND
+from app.api.parameters import narrowing, printable
+from app.api.publishing import INVALID, not_found
 from app.api.route import Route
 from app.api.wire.diff import Diff
 from app.domain import difference
@@ -25,12 +25,17 @@ router = APIRouter(route_class=Route, tags=["fleets"])
 Compared = Annotated[str, Query(max_length=400)]
 
 
-@router.get("/diff", response_model=Diff, response_model_exclude_unset=True, responses={**NOT_FOUND, **INVALID})
+@router.get(
+    "/diff",
+    response_model=Diff,
+    response_model_exclude_unset=True,
+    responses={**not_found("release", "profile", "model"), **INVALID},
+)
 def get_diff(
     registry: Registry,
-    before: Annotated[Compared, Query(alias="from", description="a release, or a profile")],
-    after: Annotated[Compared, Query(alias="to", description="another one")],
-    model: Filter = None,
+    before: Annotated[Compared, Query(alias="from", description="a release, or a profile; at most 400 characters")],
+    after: Annotated[Compared, Query(alias="to", description="another one of the same kind; at most 400 characters")],
+    model: Annotated[str | None, narrowing("only this device model"), printable] = None,
 ) -> Response:
     """Return what was added, removed and changed from one to the other, and which direction of migration that closes.
 

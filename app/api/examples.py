@@ -1,9 +1,17 @@
 """The examples of the documentation: one after the other they can be sent as they are."""
 
+import re
+from collections.abc import Mapping
 from typing import Any
 
 NIC = "vendor-a.com/my-nic"
 FIRMWARE = "vendor-a.com/my-nic-firmware"
+# What is in the sample that `make run` publishes.
+_DEVICE_MODEL = "qemu.org/virtio-net-pci"
+_EMULATOR = "qemu.org/qemu-system-x86_64"
+_OLDER, _NEWER = f"{_EMULATOR}@7.2.22", f"{_EMULATOR}@10.0.13"
+_MACHINE = "qemu.org/pc-q35-7.2"
+_NEWER_SET = "sha256:b476f187ee6059f3e0199589c91fef57eb64294fdd0ca446ab0ff9c1a9a1759e"
 
 TOKEN = {"name": "vendor-a's pipeline", "role": "publisher", "vendor": "vendor-a.com", "expires_in": 31536000}
 VENDOR = {"name": "Vendor A", "url": "https://vendor-a.com"}
@@ -44,18 +52,20 @@ PROFILE = {
     "extends": "vendor-a.com/my-nic-2023",
     "values": {NIC: {"num-queues": 8, "new-feature": True}},
 }
+DRAFT_PROFILE = {"name": "vendor-a.com/my-nic-2026", "values": {NIC: {}}, "state": "draft"}
+DRAFT_RELEASE = {"models": RELEASE["models"], "state": "draft"}
 NAMED_PROFILE = {"extends": "vendor-a.com/my-nic-2024", "values": {NIC: {"new-feature": None}}}
 QUESTION = {
     "devices": [
         {
             "id": "net0",
-            "model": NIC,
-            "release": f"{FIRMWARE}@2024.1",
-            "profile": "vendor-a.com/my-nic-2023",
-            "values": {"mac": "52:54:00:12:34:56"},
+            "model": _DEVICE_MODEL,
+            "release": _NEWER,
+            "profile": _MACHINE,
+            "values": {"guest_uso4": True, "mac": "52:54:00:12:34:56"},
         }
     ],
-    "destinations": [{"id": "host-17", "releases": [f"{FIRMWARE}@2024.1"]}],
+    "destinations": [{"id": "new-host", "releases": [_NEWER]}, {"id": "old-host", "releases": [_OLDER]}],
     "policy": "strict",
     "detail": "full",
 }
@@ -81,9 +91,58 @@ MIRRORED = {
         }
     ],
 }
-BASELINE = {"models": [NIC], "releases": [f"{FIRMWARE}@2024.1"]}
+BASELINE = {"models": [_DEVICE_MODEL], "releases": [_OLDER, _NEWER]}
+STATE = {"state": "deprecated"}
 
 
-def example(summary: str, value: Any) -> dict[str, Any]:
-    """Return an example as OpenAPI wants it, to be one of `openapi_examples`."""
-    return {"example": {"summary": summary, "value": value}}
+def example(summary: str, value: Any) -> Any:
+    """Return the example of a body as OpenAPI wants it."""
+    return examples({summary: value})
+
+
+def examples(several: Mapping[str, Any]) -> Any:
+    """Return examples by what they are of as OpenAPI wants them; the first one is what people try."""
+    return {re.sub(r"[^a-z]+", "-", each.lower()): {"summary": each, "value": value} for each, value in several.items()}
+
+
+# What can be tried with the sample that `make run` publishes, after the bodies of all that is published: by operation,
+# by parameter; several by what they are of, in the order of the bodies.
+PARAMETERS: dict[str, dict[str, Any]] = {
+    "get_compatibility": {
+        "model": _DEVICE_MODEL,
+        "profile": _MACHINE,
+        "source": _NEWER,
+        "destination": [_OLDER],
+        "value": ["guest_uso4=on"],
+        "detail": "full",
+    },
+    "get_diff": {"from": _OLDER, "to": _NEWER, "model": _DEVICE_MODEL},
+    "get_support_matrix": {"profile": [_MACHINE], "model": [_DEVICE_MODEL], "implementation": [_EMULATOR]},
+    "put_vendor": {"vendor": "vendor-a.com"},
+    "get_vendor": {"vendor": "qemu.org"},
+    "put_implementation": {"implementation": FIRMWARE},
+    "get_implementation": {"implementation": _EMULATOR},
+    "put_release": {"release": {"a release": f"{FIRMWARE}@2024.1", "a draft": f"{FIRMWARE}@2025.1"}},
+    "list_releases": {"implementation": _EMULATOR, "model": _DEVICE_MODEL, "state": "published"},
+    "get_release": {"release": _NEWER},
+    "patch_release": {"release": f"{FIRMWARE}@2024.1", "dry_run": True},
+    "delete_release": {"release": f"{FIRMWARE}@2025.1"},
+    "list_variable_sets": {"model": _DEVICE_MODEL, "version": "10.0.13", "variable": "guest_uso4"},
+    "get_variable_set": {"digest": _NEWER_SET},
+    "list_models": {"vendor": "qemu.org", "q": "virtio"},
+    "get_model": {"model": _DEVICE_MODEL},
+    "list_profiles": {"vendor": "qemu.org", "model": _DEVICE_MODEL},
+    "put_profile": {"name": "vendor-a.com/my-nic-2025"},
+    "get_profile": {"name": _MACHINE, "resolved": True},
+    "patch_profile": {"name": "vendor-a.com/my-nic-2025", "dry_run": True},
+    "delete_profile": {"name": "vendor-a.com/my-nic-2026"},
+    "get_impact": {"name": _OLDER, "state": "retired"},
+    "put_registered_host": {"host": "host-17"},
+    "get_host": {"host": "host-17"},
+    "list_hosts": {"label": "rack=r1"},
+    "forget_host": {"host": "host-17"},
+    "list_changes": {"after": 0, "limit": 10, "vendor": "qemu.org"},
+    "get_change": {"seq": 1},
+    "get_mirror": {"registry": "another-registry"},
+    "post_mirrored_changes": {"registry": "another-registry"},
+}

@@ -3,6 +3,7 @@
 from http import HTTPStatus
 
 from fastapi import APIRouter
+from pydantic import Field
 
 from app.api.access import Probing
 from app.api.errors import ApiError
@@ -16,7 +17,7 @@ router = APIRouter(tags=["health"])
 class Health(Shape):
     """How the service is."""
 
-    status: str
+    status: str = Field(description="always ok: what is not answers 503, or nothing at all")
 
 
 @router.get("/healthz")

@@ -11,7 +11,7 @@ from app.api.access import Administering, Reading
 from app.api.answer import json_response
 from app.api.errors import unknown
 from app.api.parameters import HostName
-from app.api.publishing import BODY_ERRORS, INVALID, NOT_FOUND, UNAUTHORIZED
+from app.api.publishing import BODY_ERRORS, INVALID, UNAUTHORIZED, not_found
 from app.api.route import Route
 from app.api.wire import compatibility as wire
 from app.api.wire.base import Page
@@ -74,7 +74,11 @@ def _parts(release: str) -> tuple[str, str]:
 
 @router.get("/hosts", response_model=Page[StoredHost], responses=INVALID)
 def list_hosts(
-    reading: Reading, at: paging.ByName, label: Annotated[wire.Label | None, Query()] = None
+    reading: Reading,
+    at: paging.ByName,
+    label: Annotated[
+        wire.Label | None, Query(description="only hosts that have the label: `name=value`, or `name` for any value")
+    ] = None,
 ) -> dict[str, Any]:
     """List the registered hosts by name, those that have the label."""
     page = listing.hosts(reading, None if label is None else Label.parse(label), at.after, at.limit)
@@ -83,7 +87,7 @@ def list_hosts(
     return paging.answer(page, items)
 
 
-@router.get("/hosts/{host}", response_model=StoredHost, responses={**NOT_FOUND, **INVALID})
+@router.get("/hosts/{host}", response_model=StoredHost, responses={**not_found("host"), **INVALID})
 def get_host(host: HostName, reading: Reading) -> dict[str, Any]:
     """Return a registered host."""
     found = listing.host(reading, host)
@@ -96,7 +100,7 @@ def _stored(name: str, document: str, labels: dict[str, str]) -> dict[str, Any]:
     return {"host": name, **json.loads(document), "labels": labels}
 
 
-@router.delete("/hosts/{host}", status_code=204, responses={**NOT_FOUND, **INVALID, **UNAUTHORIZED})
+@router.delete("/hosts/{host}", status_code=204, responses={**not_found("host"), **INVALID, **UNAUTHORIZED})
 def forget_host(host: HostName, session: Administering) -> None:
     """Forget a host."""
     if not delete_host(session.writing, host):

@@ -10,8 +10,8 @@ from app.api import examples
 from app.api.access import Publishing, Reading
 from app.api.answer import json_response
 from app.api.errors import unknown
-from app.api.parameters import NewImplementation
-from app.api.publishing import INVALID, NOT_FOUND, PUBLICATION
+from app.api.parameters import AnyName, NewImplementation
+from app.api.publishing import INVALID, PUBLICATION, not_found
 from app.api.route import Route
 from app.api.wire.implementation import ImplementationDocument, StoredImplementation
 from app.domain.evolution import Evolution, numeric
@@ -47,9 +47,9 @@ def put_implementation(
 @router.get(
     "/implementations/{implementation:path}",
     response_model=StoredImplementation,
-    responses={**NOT_FOUND, **INVALID},
+    responses={**not_found("implementation"), **INVALID},
 )
-def get_implementation(implementation: str, reading: Reading) -> dict[str, Any]:
+def get_implementation(implementation: AnyName, reading: Reading) -> dict[str, Any]:
     """Return an implementation: its releases, and what they are held to."""
     found = implementation_document(reading, implementation) if is_name(implementation) else None
     if found is None:

@@ -9,7 +9,7 @@ from app.api import examples
 from app.api.access import Administering, Reading
 from app.api.answer import json_response
 from app.api.errors import ApiError, unknown
-from app.api.publishing import ADMINISTRATION, BODY_ERRORS, INVALID, NOT_FOUND, error_response
+from app.api.publishing import ADMINISTRATION, BODY_ERRORS, INVALID, error_response, not_found
 from app.api.route import MirrorRoute
 from app.api.wire.change import Mirror, Mirrored, MirroredChanges
 from app.storage import change, listing, mirror
@@ -75,7 +75,7 @@ def list_mirrors(reading: Reading) -> list[Any]:
     return [_document(row) for row in listing.mirrors(reading)]
 
 
-@router.get("/mirrors/{registry}", response_model=Mirror, responses={**NOT_FOUND, **INVALID})
+@router.get("/mirrors/{registry}", response_model=Mirror, responses={**not_found("mirror"), **INVALID})
 def get_mirror(registry: RegistryId, reading: Reading) -> dict[str, Any]:
     """Return how far another registry is mirrored into this one."""
     row = listing.mirror(reading, registry)

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 
 from app.api import paging
 from app.api.access import Reading
 from app.api.errors import unknown
-from app.api.parameters import Filter
-from app.api.publishing import INVALID, NOT_FOUND
+from app.api.parameters import AnyName, OfVendor, narrowing, printable
+from app.api.publishing import INVALID, not_found
 from app.api.route import Route
 from app.api.wire.base import Page
 from app.api.wire.model import ListedModel, StoredModel
@@ -24,8 +24,8 @@ router = APIRouter(route_class=Route, tags=["models"])
 def list_models(
     reading: Reading,
     at: paging.ByName,
-    vendor: Filter = None,
-    q: Annotated[Filter, Query(description="a part of the name, in any case")] = None,
+    vendor: OfVendor = None,
+    q: Annotated[str | None, narrowing("a part of the name, in any case"), printable] = None,
 ) -> dict[str, Any]:
     """List the device models by name."""
     page = listing.models(reading, {"vendor": vendor, "q": q}, at.after, at.limit)
@@ -37,9 +37,9 @@ def list_models(
     "/models/{model:path}",
     response_model=StoredModel,
     response_model_exclude_unset=True,
-    responses={**NOT_FOUND, **INVALID},
+    responses={**not_found("model"), **INVALID},
 )
-def get_model(model: str, reading: Reading) -> dict[str, Any]:
+def get_model(model: AnyName, reading: Reading) -> dict[str, Any]:
     """Return a device model with the releases that implement it and its variables with type and off value."""
     found = lookup.models(reading, [model]).get(model) if is_name(model) else None
     if found is None:

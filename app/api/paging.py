@@ -26,8 +26,10 @@ class _Reader:
 
     async def __call__(
         self,
-        limit: Annotated[int, Query(ge=1, le=1000, description="items on a page")] = 100,
-        cursor: Annotated[str | None, Query(max_length=2000, description="`next` of the page before")] = None,
+        limit: Annotated[int, Query(ge=1, le=1000, description="items on a page, 1 to 1,000")] = 100,
+        cursor: Annotated[
+            str | None, Query(max_length=2000, description="`next` of the page before, as it is: it is opaque")
+        ] = None,
     ) -> Paging:
         return Paging(None if cursor is None else _decoded(cursor, self._shape), limit)
 

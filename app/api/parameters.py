@@ -1,7 +1,7 @@
 """Names in paths and queries."""
 
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Path, Query
 from pydantic import AfterValidator
@@ -26,16 +26,36 @@ def _as(check: Callable[[str], object]) -> AfterValidator:
     return AfterValidator(validate)
 
 
-NewVendor = Annotated[str, Path(description="a DNS domain", examples=["vendor-a.com"]), _as(names.vendor_name)]
-NewProfile = Annotated[str, Path(description="<vendor>/<path>"), _as(names.name)]
-NewRelease = Annotated[str, Path(description="<implementation>@<version>"), _as(ReleaseName.parse)]
-Filter = Annotated[str | None, Query(max_length=400), AfterValidator(_printable)]
-StateFilter = Annotated[State | None, Query(description="only what is in this state; drafts are listed with `draft`")]
-IncludeDrafts = Annotated[bool, Query(description="drafts, too")]
-NewImplementation = Annotated[str, Path(description="<vendor>/<path>"), _as(names.name)]
+_VENDOR = "a DNS domain in lower case with at least one dot, at most 253 characters"
+_NAME = "<vendor>/<path>: at most 255 characters, NFC, no white space, none of @ = ? # %"
+_RELEASE = "<implementation>@<version>: the version is 1 to 64 letters, digits and ._+~:-"
+NewVendor = Annotated[str, Path(description=_VENDOR), _as(names.vendor_name)]
+NewProfile = Annotated[str, Path(description=_NAME), _as(names.name)]
+NewRelease = Annotated[str, Path(description=_RELEASE), _as(ReleaseName.parse)]
+NewImplementation = Annotated[str, Path(description=_NAME), _as(names.name)]
+AnyVendor = Annotated[str, Path(description=_VENDOR)]
+AnyName = Annotated[str, Path(description=_NAME)]
+AnyRelease = Annotated[str, Path(description=_RELEASE)]
 HostName = Annotated[
-    str, Path(description="no white space or control characters", max_length=255), _as(names.host_name)
+    str,
+    Path(description="1 to 255 characters, no /, no white space or control characters", max_length=255),
+    _as(names.host_name),
 ]
+
+
+MAX_FILTER = 400
+printable = AfterValidator(_printable)
+
+
+def narrowing(what: str) -> Any:
+    """Return the query parameter that a list is narrowed by."""
+    return Query(max_length=MAX_FILTER, description=f"{what}; at most {MAX_FILTER} characters")
+
+
+Filter = Annotated[str | None, Query(max_length=MAX_FILTER), printable]
+OfVendor = Annotated[str | None, narrowing("only names of this vendor"), printable]
+StateFilter = Annotated[State | None, Query(description="only what is in this state; drafts are listed with `draft`")]
+IncludeDrafts = Annotated[bool, Query(description="drafts, too, where no `state` is asked for")]
 
 
 def _reason(text: str | None) -> str | None:
@@ -50,9 +70,10 @@ Override = Annotated[
     Query(
         min_length=1,
         max_length=1000,
-        description="the reason why a release is published although it breaks earlier ones; it is kept and shown",
+        description="an admin's reason why a release is published although it breaks earlier ones, kept and shown; "
+        "1 to 1,000 characters",
     ),
-    AfterValidator(_printable),
+    printable,
     AfterValidator(_reason),
 ]
 

@@ -10,8 +10,8 @@ from fastapi import APIRouter, Body, Query, Response
 from app.api import examples, paging
 from app.api.access import Publishing, Reading, Registry, asked
 from app.api.errors import unknown
-from app.api.parameters import Filter, IncludeDrafts, NewProfile, StateFilter, states
-from app.api.publishing import INVALID, NOT_FOUND, PUBLICATION, published
+from app.api.parameters import AnyName, IncludeDrafts, NewProfile, OfVendor, StateFilter, narrowing, printable, states
+from app.api.publishing import INVALID, PUBLICATION, not_found, published
 from app.api.route import Route
 from app.api.wire.base import AsDocumented, Page
 from app.api.wire.profile import ListedProfile, NamedProfileDocument, ProfileDocument, StoredProfile
@@ -32,7 +32,11 @@ def post_profile(
     document: Annotated[
         object,
         AsDocumented(ProfileDocument),
-        Body(openapi_examples=examples.example("a profile that extends another", examples.PROFILE)),
+        Body(
+            openapi_examples=examples.examples(
+                {"a profile that extends another": examples.PROFILE, "a draft": examples.DRAFT_PROFILE}
+            )
+        ),
     ],
     session: Publishing,
 ) -> Response:
@@ -77,8 +81,8 @@ def _publish(document: object, name: str | None, session: Publishing) -> Respons
 def list_profiles(
     reading: Reading,
     at: paging.ByName,
-    vendor: Filter = None,
-    model: Filter = None,
+    vendor: OfVendor = None,
+    model: Annotated[str | None, narrowing("only profiles that name it, or inherit it"), printable] = None,
     in_state: Annotated[StateFilter, Query(alias="state")] = None,
     *,
     include_drafts: IncludeDrafts = False,
@@ -93,9 +97,9 @@ def list_profiles(
     return paging.answer(page, items)
 
 
-@router.get("/profiles/{name:path}", response_model=StoredProfile, responses={**NOT_FOUND, **INVALID})
+@router.get("/profiles/{name:path}", response_model=StoredProfile, responses={**not_found("profile"), **INVALID})
 async def get_profile(
-    name: str,
+    name: AnyName,
     registry: Registry,
     *,
     resolved: Annotated[bool, Query(description="all values that hold, inherited ones included")] = False,

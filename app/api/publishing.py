@@ -10,22 +10,28 @@ from app.api.wire.problem import MAX_BROKEN, ErrorShape, broken_document, proble
 from app.api.wire.release import Publication
 from app.storage.outcome import Outcome
 
-_PROBLEM: dict[str, dict[str, Any]] = {"application/problem+json": {}}
-
 
 def error_response(description: str) -> dict[str, Any]:
     """Return the documentation of an error."""
-    return {"model": ErrorShape, "description": description, "content": _PROBLEM}
+    return {"model": ErrorShape, "description": description}
 
 
-NOT_FOUND: dict[int | str, dict[str, Any]] = {404: error_response("`unknown-…`: it is not in the registry")}
+def not_found(*kinds: str) -> dict[int | str, dict[str, Any]]:
+    """Return the documentation of what is not there, of one of these kinds."""
+    codes = ", ".join(f"`unknown-{kind}`" for kind in kinds)
+    return {404: error_response(f"{codes}: it is not in the registry")}
+
+
 INVALID: dict[int | str, dict[str, Any]] = {422: error_response("`invalid`: every fault of the request at once")}
 UNAVAILABLE: dict[int | str, dict[str, Any]] = {
     503: error_response("`unavailable`: the database cannot be reached; try again after Retry-After seconds")
 }
 BODY_ERRORS: dict[int | str, dict[str, Any]] = {
     400: error_response("`malformed-json`: the body is no strict JSON"),
-    413: error_response("`too-large`: the body is larger than the limit"),
+    413: error_response(
+        "`too-large`: the body is larger than REGISTRY_MAX_BODY_BYTES, 32 MiB where nothing else is set (changes of a "
+        "mirror: 8 times that)"
+    ),
     415: error_response("`unsupported-media-type`: the body is not application/json"),
     **INVALID,
     **UNAVAILABLE,

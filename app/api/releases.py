@@ -10,8 +10,17 @@ from app.api import examples, paging
 from app.api.access import Publishing, Reading
 from app.api.answer import json_response
 from app.api.errors import unknown
-from app.api.parameters import Filter, IncludeDrafts, NewRelease, Override, StateFilter, states
-from app.api.publishing import INVALID, NOT_FOUND, PUBLICATION, published
+from app.api.parameters import (
+    AnyRelease,
+    IncludeDrafts,
+    NewRelease,
+    Override,
+    StateFilter,
+    narrowing,
+    printable,
+    states,
+)
+from app.api.publishing import INVALID, PUBLICATION, not_found, published
 from app.api.route import Route
 from app.api.wire.base import AsDocumented, Page
 from app.api.wire.problem import MAX_BROKEN
@@ -39,7 +48,11 @@ def put_release(
     document: Annotated[
         object,
         AsDocumented(ReleaseDocument),
-        Body(openapi_examples=examples.example("a release with a profile", examples.RELEASE)),
+        Body(
+            openapi_examples=examples.examples(
+                {"a release with a profile": examples.RELEASE, "a draft": examples.DRAFT_RELEASE}
+            )
+        ),
     ],
     session: Publishing,
     override: Override = None,
@@ -68,8 +81,8 @@ def put_release(
 def list_releases(
     reading: Reading,
     at: paging.ByNameAndNumber,
-    implementation: Filter = None,
-    model: Filter = None,
+    implementation: Annotated[str | None, narrowing("only its releases"), printable] = None,
+    model: Annotated[str | None, narrowing("only releases that implement it"), printable] = None,
     state: StateFilter = None,
     *,
     include_drafts: IncludeDrafts = False,
@@ -96,10 +109,10 @@ def list_releases(
     "/releases/{release:path}",
     response_model=StoredRelease,
     response_model_exclude_unset=True,
-    responses={**NOT_FOUND, **INVALID},
+    responses={**not_found("release"), **INVALID},
 )
 def get_release(
-    release: str,
+    release: AnyRelease,
     reading: Reading,
     *,
     own_values: Annotated[bool, Query(description="also what it makes itself otherwise than its profiles")] = False,

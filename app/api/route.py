@@ -18,7 +18,10 @@ _KEPT_IN_304 = ("etag", "cache-control", "vary")
 
 IfMatch = Annotated[
     str | None,
-    Header(max_length=1000, description="the ETag of what is to be changed, as GET gave it: if it is another, 412"),
+    Header(
+        max_length=1000,
+        description="the ETag of what is to be changed, as GET gave it, or `*`: if it is another now, 412",
+    ),
 ]
 
 

@@ -4,16 +4,25 @@ from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
 import orjson
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Body, Query, Response
 from fastapi.exceptions import RequestValidationError
 
+from app.api import examples
 from app.api.access import Publishing, Registry
 from app.api.answer import json_response
 from app.api.errors import ApiError, unknown
-from app.api.parameters import Override
+from app.api.parameters import AnyName, AnyRelease, Override
 from app.api.profiles import draft_document as draft_profile_document
 from app.api.profiles import profile_document
-from app.api.publishing import INVALID, NOT_FOUND, PRECONDITION_FAILED, PUBLICATION, UNAUTHORIZED, publication_document
+from app.api.publishing import (
+    INVALID,
+    PRECONDITION_FAILED,
+    PUBLICATION,
+    UNAUTHORIZED,
+    error_response,
+    not_found,
+    publication_document,
+)
 from app.api.releases import draft_document as draft_release_document
 from app.api.releases import release_document
 from app.api.route import IfMatch, Route, check_if_match, etag_of
@@ -31,16 +40,28 @@ from app.storage.publication import Gate, publish_profile, publish_release
 
 router = APIRouter(route_class=Route, tags=["states"])
 
-_CHANGE = {key: value for key, value in PUBLICATION.items() if key != HTTPStatus.OK} | NOT_FOUND | PRECONDITION_FAILED
-_DELETED = {**NOT_FOUND, **INVALID, **UNAUTHORIZED, 409: PUBLICATION[409]}
+WantedState = Annotated[StateDocument, Body(openapi_examples=examples.example("a warning in verdicts", examples.STATE))]
+_PUBLISHING = {status: each for status, each in PUBLICATION.items() if status != HTTPStatus.OK}
+_PUBLISHED: dict[int | str, dict[str, Any]] = {409: error_response("`published`: what is published is never deleted")}
+
+
+def _changing(kind: str) -> dict[int | str, dict[str, Any]]:
+    return {**_PUBLISHING, **not_found(kind, "vendor"), **PRECONDITION_FAILED}
+
+
+def _deleting(kind: str) -> dict[int | str, dict[str, Any]]:
+    return {**not_found(kind), **INVALID, **UNAUTHORIZED, **_PUBLISHED}
 
 
 @router.patch(
-    "/releases/{release:path}", response_model=StateChange, response_model_exclude_unset=True, responses=_CHANGE
+    "/releases/{release:path}",
+    response_model=StateChange,
+    response_model_exclude_unset=True,
+    responses=_changing("release"),
 )
 def patch_release(
-    release: str,
-    document: StateDocument,
+    release: AnyRelease,
+    document: WantedState,
     session: Publishing,
     registry: Registry,
     override: Override = None,
@@ -70,9 +91,14 @@ def patch_release(
     return json_response(_of_draft(release, document.state, publication))
 
 
-@router.patch("/profiles/{name:path}", response_model=StateChange, response_model_exclude_unset=True, responses=_CHANGE)
+@router.patch(
+    "/profiles/{name:path}",
+    response_model=StateChange,
+    response_model_exclude_unset=True,
+    responses=_changing("profile"),
+)
 def patch_profile(
-    name: str, document: StateDocument, session: Publishing, registry: Registry, if_match: IfMatch = None
+    name: AnyName, document: WantedState, session: Publishing, registry: Registry, if_match: IfMatch = None
 ) -> Response:
     """Deprecate, retire or restore a profile, or publish its draft; with `dry_run` say what that would flip."""
     if not is_name(name):
@@ -134,10 +160,10 @@ def _check_is_published(wanted: State) -> None:
         raise RequestValidationError([error])
 
 
-@router.get("/impact", response_model=Impact, responses={**NOT_FOUND, **INVALID})
+@router.get("/impact", response_model=Impact, responses={**not_found("release", "profile"), **INVALID})
 def get_impact(
     registry: Registry,
-    name: Annotated[str, Query(max_length=400, description="a release or a profile")],
+    name: Annotated[str, Query(max_length=400, description="a release or a profile; at most 400 characters")],
     state: Annotated[
         Literal[State.PUBLISHED, State.DEPRECATED, State.RETIRED], Query(description="the state that it would take")
     ] = State.RETIRED,
@@ -167,8 +193,8 @@ def _impact(name: str, wanted: State, current: Standing) -> dict[str, Any]:
     }
 
 
-@router.delete("/releases/{release:path}", status_code=204, responses=_DELETED)
-def delete_release(release: str, session: Publishing) -> None:
+@router.delete("/releases/{release:path}", status_code=204, responses=_deleting("release"))
+def delete_release(release: AnyRelease, session: Publishing) -> None:
     """Delete the draft of a release; what is published is never deleted."""
     name = ReleaseName.parse(release) if is_release_name(release) else None
     if name is None:
@@ -179,8 +205,8 @@ def delete_release(release: str, session: Publishing) -> None:
         raise _not_deleted(release) if published else unknown(release, "release")
 
 
-@router.delete("/profiles/{name:path}", status_code=204, responses=_DELETED)
-def delete_profile(name: str, session: Publishing) -> None:
+@router.delete("/profiles/{name:path}", status_code=204, responses=_deleting("profile"))
+def delete_profile(name: AnyName, session: Publishing) -> None:
     """Delete the draft of a profile; what is published is never deleted."""
     if not is_name(name):
         raise unknown(name, "profile")

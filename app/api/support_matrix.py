@@ -11,7 +11,7 @@ from fastapi import APIRouter, Header, Query, Response
 from app.api.access import Registry
 from app.api.answer import json_response
 from app.api.errors import unknown
-from app.api.publishing import INVALID, NOT_FOUND
+from app.api.publishing import INVALID, not_found
 from app.api.route import Route
 from app.api.wire.problem import problem_document
 from app.api.wire.support_matrix import SupportMatrix
@@ -29,14 +29,18 @@ Names = Annotated[list[Annotated[str, Query(max_length=400)]] | None, Query()]
 @router.get(
     "/support-matrix",
     response_model=SupportMatrix,
-    responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}}, **NOT_FOUND, **INVALID},
+    responses={
+        200: {"content": {"text/csv": {"schema": {"type": "string"}}}},
+        **not_found("profile", "model", "implementation"),
+        **INVALID,
+    },
 )
 def get_support_matrix(
     registry: Registry,
     profile: Annotated[Names, Query(description="only these profiles; may be repeated")] = None,
     model: Annotated[Names, Query(description="only what is said of these models; may be repeated")] = None,
     implementation: Annotated[Names, Query(description="only releases of these; may be repeated")] = None,
-    accept: Annotated[str | None, Header(description="text/csv for a table")] = None,
+    accept: Annotated[str | None, Header(include_in_schema=False)] = None,
 ) -> Response:
     """Return for each profile and release whether every device of it that the release implements can be there.
 

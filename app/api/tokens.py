@@ -4,13 +4,13 @@ from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Response
+from fastapi import APIRouter, Body, Path, Response
 
 from app.api import examples, paging
 from app.api.access import Administering, Auditing
 from app.api.answer import json_response
 from app.api.errors import unknown
-from app.api.publishing import ADMINISTRATION, BODY_ERRORS, INVALID, NOT_FOUND
+from app.api.publishing import ADMINISTRATION, BODY_ERRORS, INVALID, not_found
 from app.api.route import Route
 from app.api.wire.base import Page
 from app.api.wire.token import CreatedToken, Token, TokenDocument
@@ -26,7 +26,7 @@ router = APIRouter(route_class=Route, tags=["tokens"])
     "/tokens",
     status_code=201,
     response_model=CreatedToken,
-    responses={**BODY_ERRORS, **ADMINISTRATION, 404: NOT_FOUND[404]},
+    responses={**BODY_ERRORS, **ADMINISTRATION, **not_found("vendor")},
 )
 def post_token(
     document: Annotated[TokenDocument, Body(openapi_examples=examples.example("a vendor's pipeline", examples.TOKEN))],
@@ -59,8 +59,10 @@ def list_tokens(reading: Auditing, at: paging.ByTimeAndId) -> dict[str, Any]:
     return paging.answer(page, [{name: getattr(row, name) for name in names} for row in page.rows])
 
 
-@router.delete("/tokens/{token_id}", status_code=204, responses={**NOT_FOUND, **INVALID, **ADMINISTRATION})
-def revoke_token(token_id: str, session: Administering) -> None:
+@router.delete("/tokens/{token_id}", status_code=204, responses={**not_found("token"), **INVALID, **ADMINISTRATION})
+def revoke_token(
+    token_id: Annotated[str, Path(description="12 hexadecimal digits, as GET /tokens shows it")], session: Administering
+) -> None:
     """Revoke a token: at once where this is answered, within a second everywhere else."""
     if not token.revoke(session.writing, token_id):
         raise unknown(token_id, "token")

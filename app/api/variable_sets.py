@@ -4,13 +4,13 @@ import json
 import re
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Response
+from fastapi import APIRouter, Body, Path, Response
 
 from app.api import examples, paging
 from app.api.access import Publishing, Reading
 from app.api.errors import unknown
-from app.api.parameters import Filter, Override
-from app.api.publishing import INVALID, NOT_FOUND, PUBLICATION, published
+from app.api.parameters import Override, narrowing, printable
+from app.api.publishing import INVALID, PUBLICATION, not_found, published
 from app.api.route import Route
 from app.api.wire.base import AsDocumented, Page
 from app.api.wire.release import Publication
@@ -55,10 +55,10 @@ def post_variable_set(
 def list_variable_sets(
     reading: Reading,
     at: paging.ByName,
-    model: Filter = None,
-    implementation: Filter = None,
-    version: Filter = None,
-    variable: Filter = None,
+    model: Annotated[str | None, narrowing("only sets of this device model"), printable] = None,
+    implementation: Annotated[str | None, narrowing("only sets that a release of it has"), printable] = None,
+    version: Annotated[str | None, narrowing("only sets that a release of this version has"), printable] = None,
+    variable: Annotated[str | None, narrowing("only sets that state this variable"), printable] = None,
 ) -> dict[str, Any]:
     """List the variable sets by digest, with the releases whose they are."""
     filters = {"model": model, "implementation": implementation, "version": version, "variable": variable}
@@ -68,8 +68,10 @@ def list_variable_sets(
     return paging.answer(page, items)
 
 
-@router.get("/variable-sets/{digest}", response_model=StoredSet, responses={**NOT_FOUND, **INVALID})
-def get_variable_set(digest: str, reading: Reading) -> Response:
+@router.get("/variable-sets/{digest}", response_model=StoredSet, responses={**not_found("variable-set"), **INVALID})
+def get_variable_set(
+    digest: Annotated[str, Path(description="sha256: and 64 hexadecimal digits")], reading: Reading
+) -> Response:
     """Return a variable set; what a digest names never changes."""
     document = listing.variable_set(reading, digest) if _DIGEST.fullmatch(digest) else None
     if document is None:

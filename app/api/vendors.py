@@ -7,8 +7,8 @@ from fastapi import APIRouter, Body, Response
 from app.api import examples, paging
 from app.api.access import Administering, Reading
 from app.api.errors import unknown
-from app.api.parameters import NewVendor
-from app.api.publishing import INVALID, NOT_FOUND, PUBLICATION, published
+from app.api.parameters import AnyVendor, NewVendor
+from app.api.publishing import INVALID, PUBLICATION, not_found, published
 from app.api.route import Route
 from app.api.wire.base import Page
 from app.api.wire.release import Publication
@@ -47,8 +47,8 @@ def list_vendors(reading: Reading, at: paging.ByName) -> dict[str, Any]:
     return paging.answer(page, items)
 
 
-@router.get("/vendors/{vendor}", response_model=StoredVendor, responses={**NOT_FOUND, **INVALID})
-def get_vendor(vendor: str, reading: Reading) -> dict[str, Any]:
+@router.get("/vendors/{vendor}", response_model=StoredVendor, responses={**not_found("vendor"), **INVALID})
+def get_vendor(vendor: AnyVendor, reading: Reading) -> dict[str, Any]:
     """Return a vendor."""
     row = listing.vendor(reading, vendor) if is_vendor(vendor) else None
     if row is None:

@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -14,11 +14,19 @@ from app.cli.client import Registry
 from app.cli.libvirt import VENDOR, Domain, DomainError
 from app.cli.output import AsJson, fail, print_json, print_table, reasons, refuse, verdict, warn
 from app.client import RegistryError
+from app.domain.rendering import Form
+from app.domain.verdict import Policy
 from app.settings import ClientSettings
 
 _INCOMPATIBLE = 1
 _NAMED = 3
 _REASONS = 5
+# The options that are heard, by what is asked of.
+_HEARD = {
+    "a question in a file": (),
+    "--model": ("--source", "--profile", "--value", "--policy"),
+    "--domain": ("--source", "--profile", "--device", "--policy"),
+}
 
 
 def check(  # noqa: PLR0913, PLR0917 (each is an option of the command)
@@ -42,10 +50,10 @@ def check(  # noqa: PLR0913, PLR0917 (each is an option of the command)
     label: Annotated[
         list[str] | None, typer.Option(help="All registered hosts with this label, name or name=value.")
     ] = None,
-    policy: Annotated[str, typer.Option(help="strict or permissive.")] = "strict",
-    render: Annotated[
-        str | None, typer.Option(help="Also what the destination's program is started with: qemu or vfio-user.")
-    ] = None,
+    policy: Annotated[
+        Policy, typer.Option(help="strict: the destination lists the profile; permissive: it need not.")
+    ] = Policy.STRICT,
+    render: Annotated[Form | None, typer.Option(help="Also what the destination's program is started with.")] = None,
     domain: Annotated[
         Path | None,
         typer.Option(help="A libvirt domain (virsh dumpxml): all its devices, the machine type as profile."),
@@ -57,25 +65,31 @@ def check(  # noqa: PLR0913, PLR0917 (each is an option of the command)
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Ask whether devices can be re-created elsewhere: exit status 0 compatible, 1 incompatible, 2 could not ask.
+    r"""Ask whether devices can be re-created elsewhere: exit status 0 compatible, 1 incompatible, 2 could not ask.
 
     With several destinations, 0 means that every one of them is compatible. Of a question with "detail": "summary", 0
     means that every VM has somewhere to go; it shows for each VM where, and the reasons for the other hosts summed up.
 
     Examples:
 
-        profile-registry check --model qemu.org/virtio-net-pci --profile qemu.org/pc-q35-7.2
-        --source qemu.org/qemu-system-x86_64@7.2.22 --destination qemu.org/qemu-system-x86_64@10.0.13
+        profile-registry check --model qemu.org/virtio-net-pci \
+          --profile qemu.org/pc-q35-7.2 \
+          --source qemu.org/qemu-system-x86_64@7.2.22 \
+          --destination qemu.org/qemu-system-x86_64@10.0.13
 
         profile-registry check drain.json
 
-        profile-registry check --domain vm.xml --source qemu.org/qemu-system-x86_64@7.2.22 --label rack=r1
+        profile-registry check --domain vm.xml --label rack=r1 \
+          --source qemu.org/qemu-system-x86_64@7.2.22
     """
     if sum(each is not None for each in (question, model, domain)) != 1:
         fail(
             "check asks of one device, --model …, of a VM, --domain …, or of a question in a file: "
             "profile-registry check --help"
         )
+    told = {"--source": source, "--profile": profile, "--value": value, "--device": device}
+    told["--policy"] = None if policy is Policy.STRICT else [policy]
+    _check_heard("a question in a file" if question else "--domain" if domain else "--model", told)
     if question is not None:
         document = _read(question)
     elif domain is not None:
@@ -93,16 +107,25 @@ def check(  # noqa: PLR0913, PLR0917 (each is an option of the command)
         refuse(error, as_json=as_json)
     if as_json:
         print_json(answer)
-    else:
+    elif answer["results"]:
         _print(answer)
     _end(answer)
+
+
+def _check_heard(asks_of: str, told: Mapping[str, object]) -> None:
+    """End with an error for options that would have no part in the question."""
+    unheard = [name for name, value in told.items() if value and name not in _HEARD[asks_of]]
+    if unheard:
+        fail(f"{', '.join(unheard)} would say nothing beside {asks_of}: profile-registry check --help")
 
 
 def _read(question: str) -> Any:
     try:
         return orjson.loads(sys.stdin.buffer.read() if question == "-" else Path(question).read_bytes())
-    except (OSError, ValueError) as error:
-        fail(f"{question} cannot be read as a question: {error}")
+    except OSError as error:
+        fail(f"{question} cannot be read: {error.strerror}")
+    except ValueError as error:
+        fail(f"{question} is no question in JSON: {error}")
 
 
 def _short(
@@ -185,5 +208,8 @@ def _print_summary(answer: Any) -> None:
 def _end(answer: Any) -> NoReturn:
     results = answer["results"]
     if not results:
-        fail("the registry has no release that implements the model: there is no destination to ask about")
+        fail(
+            "the registry has no release that implements the model: there is no destination to ask about: "
+            "GET /models shows the models that there are"
+        )
     raise typer.Exit(0 if all(result["compatible"] for result in results) else _INCOMPATIBLE)

@@ -15,12 +15,15 @@ class Registry(client.Registry):
         self,
         settings: ClientSettings,
         transport: httpx.BaseTransport | None = None,
+        called: str = "REGISTRY_URL says where the registry is",
         token_variable: str = "REGISTRY_TOKEN",  # noqa: S107 (the name of a variable)
         patience: float = PATIENCE_SECONDS,
     ) -> None:
-        """token_variable: where a user who is refused is told to put the token."""
-        token = settings.token.get_secret_value() if settings.token is not None else None
+        """called, token_variable: what a user is told who does not reach it, and where the token of one refused is."""
+        # A variable that is set to nothing holds no token.
+        token = (settings.token.get_secret_value() if settings.token is not None else "") or None
         super().__init__(settings.url, token, patience=patience, transport=transport)
+        self._called = called
         self._token_variable = token_variable
 
     def _send(self, call: Call) -> httpx.Response:
@@ -33,9 +36,11 @@ class Registry(client.Registry):
         """Return the error with what to do, in the words of the command line."""
         first, *rest = str(error).split("\n")
         if error.problem is None:
-            first += " (REGISTRY_URL says where the registry is)"
+            first += f" ({self._called})"
         elif error.problem.get("code") == "evolution-gate":
             first += "; here --override <reason>"
+        elif error.problem.get("code") == "unknown-vendor":
+            rest.append("  an admin registers it: PUT /vendors/<vendor>")
         if error.status == httpx.codes.UNAUTHORIZED:
             rest.append(f"  {self._token_variable} holds the token")
         return RegistryError("\n".join([first, *rest]), error.problem, may_pass=error.may_pass)

@@ -2,6 +2,8 @@
 
 import sys
 from importlib import import_module
+from inspect import cleandoc
+from io import TextIOWrapper
 
 import typer
 
@@ -22,14 +24,26 @@ _COMMANDS = {
 }
 
 
+_HELP = """The registry of device profiles for VM live migration.
+
+REGISTRY_URL and REGISTRY_TOKEN say which registry the client commands talk to, and with which token.
+
+Example:
+
+    profile-registry demo
+    profile-registry check --model qemu.org/virtio-net-pci --profile qemu.org/pc-q35-7.2
+"""
+
+
 def command(asked: str | None = None) -> typer.Typer:
     """Return the command with its subcommands; asked: with that alone if there is such a one, for it starts sooner."""
     app = typer.Typer(
         name="profile-registry",
-        help="The registry of device profiles for VM live migration. "
-        "REGISTRY_URL and REGISTRY_TOKEN say which registry the client commands talk to.",
+        help=_kept(_HELP),
         no_args_is_help=True,
         pretty_exceptions_enable=False,
+        # Help is plain, whether it is piped or not.
+        rich_markup_mode=None,
     )
     # One subcommand alone would be taken for the command.
     app.callback()(lambda: None)
@@ -37,12 +51,24 @@ def command(asked: str | None = None) -> typer.Typer:
         module, _, attribute = _COMMANDS[name].partition(":")
         found = getattr(import_module(f"app.cli.{module}"), attribute)
         if isinstance(found, typer.Typer):
-            app.add_typer(found, name=name)
+            for each in found.registered_commands:
+                each.help = _kept(each.callback.__doc__ if each.callback else None)
+            app.add_typer(found, name=name, help=_kept(found.info.help))
         else:
-            app.command(name)(found)
+            app.command(name, help=_kept(found.__doc__))(found)
     return app
+
+
+def _kept(text: str | None) -> str:
+    """Return a help text whose indented examples keep their lines: all else fits the terminal."""
+    paragraphs = cleandoc(text or "").split("\n\n")
+    return "\n\n".join(f"\b\n{each}" if each.startswith("    ") else each for each in paragraphs)
 
 
 def main() -> None:
     """Run the command."""
-    command(sys.argv[1] if len(sys.argv) > 1 else None)()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            # A terminal that lacks a character shows another one.
+            stream.reconfigure(errors="replace")
+    command(sys.argv[1] if len(sys.argv) > 1 else None)(prog_name="profile-registry")

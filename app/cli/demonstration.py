@@ -1,7 +1,6 @@
 """profile-registry demo: the service with real sample data, answering a real question."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -17,8 +16,9 @@ from app.cli.client import Registry
 from app.cli.output import fail, print_line, progress_bar
 from app.cli.qemu import publication
 from app.cli.qemu.capture import Capture
+from app.cli.service import check_free, read_settings
 from app.client import RegistryError
-from app.settings import ClientSettings, Settings
+from app.settings import ClientSettings
 
 _SAMPLE = Path(__file__).parent / "sample"
 _TOKEN = "demo-token"
@@ -53,8 +53,8 @@ def demo(
 
         profile-registry demo --port 8080
     """
-    _check_free(port)
-    token = Settings().admin_token
+    check_free("127.0.0.1", port)
+    token = read_settings().admin_token
     secret = token.get_secret_value() if token else _TOKEN
     url = f"http://127.0.0.1:{port}"
     environment = {**os.environ, "REGISTRY_ADMIN_TOKEN": secret}
@@ -64,10 +64,10 @@ def demo(
         _wait(server, url)
         settings = ClientSettings(url=url, token=SecretStr(secret))
         with Registry(settings) as registry:
-            _publish(registry)
+            publish_sample(registry)
             _ask(registry, url)
         if not once:
-            print_line(f"\nServing {url} (its API: {url}/docs), admin token {secret}. Ctrl-C ends it.")
+            print_line(f"\nServing {url} (to browse; its API: {url}/docs), admin token {secret}. Ctrl-C ends it.")
             server.wait()
     except RegistryError as error:
         fail(str(error))
@@ -76,14 +76,6 @@ def demo(
     finally:
         server.terminate()
         server.wait()
-
-
-def _check_free(port: int) -> None:
-    """Check that nothing listens on the port: else that would be taken for the service."""
-    try:
-        socket.create_server(("127.0.0.1", port)).close()
-    except OSError:
-        fail(f"port {port} is in use: name another, --port {port + 1} or make run PORT={port + 1}")
 
 
 def _wait(server: "subprocess.Popen[bytes]", url: str) -> None:
@@ -97,7 +89,8 @@ def _wait(server: "subprocess.Popen[bytes]", url: str) -> None:
     fail(f"the service does not come up at {url}")
 
 
-def _publish(registry: Registry) -> None:
+def publish_sample(registry: Registry) -> None:
+    """Publish some devices of two QEMU releases."""
     for name in ("qemu-7.2.json.gz", "qemu-10.0.json.gz"):
         capture = Capture.load(_SAMPLE / name)
         with progress_bar() as progress:

@@ -196,7 +196,7 @@ def copied(feed: Feed, target: Registry, url: str, progress: Progress, *, with_h
         message = f"change {seq} of {url} is another than the one that is here: it was set back, and went on otherwise"
         raise ArchiveError(message)
     changes = added = 0
-    for batch in _batches(feed.changes(seq)):
+    for batch in _batches(_told(feed, seq, progress)):
         document = {
             "url": url,
             "changes": [{**each.told, "document": each.document} for each in batch],
@@ -207,6 +207,13 @@ def copied(feed: Feed, target: Registry, url: str, progress: Progress, *, with_h
         changes, added, seq = changes + len(batch), added + answer["added"], answer["seq"]
         progress("making changes", seq, feed.head)
     return Copied(changes, added, seq)
+
+
+def _told(feed: Feed, seq: int, progress: Progress) -> Iterator[Change]:
+    """Iterate over a feed's changes, and tell that they are read."""
+    for change in feed.changes(seq):
+        progress("reading changes", change.seq, feed.head)
+        yield change
 
 
 def _batches(changes: Iterator[Change]) -> Iterator[Sequence[Change]]:

@@ -22,7 +22,15 @@ from app.domain.name import InvalidNameError, ReleaseName
 from app.domain.rendering import CPU_MODEL
 from app.settings import ClientSettings
 
-commands = typer.Typer(help="Register what hosts run, and list them.", no_args_is_help=True)
+commands = typer.Typer(
+    help="""Register what hosts run, and list them.
+
+    Example:
+
+        profile-registry host report --label rack=r1
+    """,
+    no_args_is_help=True,
+)
 
 _VERSION = re.compile(r"QEMU emulator version (\d+\.\d+\.\d+)(?: \(([^)]*)\))?")
 _BINARY = re.compile(r"qemu-system-([a-z0-9_]+)|qemu-kvm")
@@ -88,10 +96,10 @@ def report(  # noqa: PLR0913 (each is an option of the command)
 
 
 def _print_report(host: str, document: dict[str, Any], unknown: Sequence[str], *, dry_run: bool) -> None:
-    rows = [(each, "not in the registry (yet)" if each in unknown else "known") for each in document["releases"]]
-    print_table(("runs", ""), rows, f"{host}, {'as it would be registered' if dry_run else 'registered'}")
+    rows = [(each, "not in the registry (yet)" if each in unknown else "yes") for each in document["releases"]]
+    print_table(("runs", "known"), rows, f"{host}, {'as it would be registered' if dry_run else 'registered'}")
     for model, variables in document["restrict"].items():
-        print_line(f"{model}: {len(variables)} features are not to be had here")
+        print_line(f"{model}: restricted here: {len(variables)} variable{'' if len(variables) == 1 else 's'}")
 
 
 def _label(text: str) -> tuple[str, str]:
@@ -208,7 +216,7 @@ def list_hosts(
 
 
 @commands.command("forget")
-def forget(name: Annotated[str, typer.Argument(help="The host.")]) -> None:
+def forget(name: Annotated[str, typer.Argument(help="The host.")], *, as_json: AsJson = False) -> None:
     """Forget a host.
 
     Example:
@@ -219,5 +227,8 @@ def forget(name: Annotated[str, typer.Argument(help="The host.")]) -> None:
         with Registry(ClientSettings()) as registry:
             registry.delete(f"/hosts/{name}")
     except RegistryError as error:
-        fail(str(error))
+        refuse(error, as_json=as_json)
+    if as_json:
+        print_json({"forgotten": name})
+        return
     print_line(f"{name} is forgotten")

@@ -22,7 +22,15 @@ from app.domain.name import InvalidNameError, ReleaseName
 from app.domain.rendering import CPU_MODEL
 from app.settings import ClientSettings
 
-commands = typer.Typer(help="Publish what a vendor's tool or a QEMU says of its devices.", no_args_is_help=True)
+commands = typer.Typer(
+    help="""Publish what a vendor's tool or a QEMU says of its devices.
+
+    Example:
+
+        profile-registry import qemu --binary /usr/bin/qemu-system-x86_64
+    """,
+    no_args_is_help=True,
+)
 
 Override = Annotated[str | None, typer.Option(help="Why the release may be published although it breaks earlier ones.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and store nothing.")]

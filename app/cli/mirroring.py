@@ -11,7 +11,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_de
 
 from app.cli.client import Registry
 from app.cli.feed import ArchiveError, Copied, Progress, RemoteFeed, copied, written
-from app.cli.output import AsJson, fail, print_json, print_line, progress_bar, warn
+from app.cli.output import AsJson, fail, print_json, print_line, progress_bar, refuse, warn
 from app.client import RegistryError
 from app.settings import ClientSettings
 
@@ -30,37 +30,44 @@ def mirror(
     ] = None,
     *,
     once: Annotated[bool, typer.Option("--once", help="End when all is here, instead of following on.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Make what another registry publishes here (REGISTRY_URL; REGISTRY_TOKEN, an admin's), and follow it.
+    r"""Make what another registry publishes here (REGISTRY_URL; REGISTRY_TOKEN, an admin's), and follow it.
 
     Every digest is verified; what was altered on the way is refused. It goes on where it stopped, whoever was stopped
     or killed; while one of the two cannot be reached it tries again. Hosts stay each registry's own.
 
     Example:
 
-        REGISTRY_URL=http://registry.inside profile-registry mirror https://registry.example
+        REGISTRY_URL=http://registry.inside \
+          profile-registry mirror https://registry.example
     """
     source = ClientSettings(url=url, token=SecretStr(token) if token else None)
     try:
         with (
             progress_bar() as progress,
-            Registry(source, token_variable=_SOURCE_TOKEN, patience=0) as theirs,
+            Registry(source, called=f"{url} is to be a registry", token_variable=_SOURCE_TOKEN, patience=0) as theirs,
             Registry(ClientSettings(), patience=0) as here,
         ):
             seq = 0
             while True:
                 done = _copied_persistently(theirs, here, url, seq, progress, once=once)
                 seq = done.seq
-                if done.changes:
+                if as_json and (done.changes or once):
+                    print_json({"url": url, "changes": done.changes, "added": done.added, "seq": seq})
+                elif done.changes:
                     print_line(f"{done.changes:,} changes of {url}, {done.added:,} of them new here, until {seq:,}")
                 if once:
                     break
+                progress("waiting for changes", seq, seq)
     except KeyboardInterrupt:
         # Following ends by being interrupted; but with --once something is missing then.
         raise typer.Exit(_INTERRUPTED if once else 0) from None
-    except (RegistryError, ArchiveError) as error:
+    except RegistryError as error:
+        refuse(error, as_json=as_json)
+    except ArchiveError as error:
         fail(str(error))
-    if once:
+    if once and not as_json:
         print_line(f"all of {url} is here, until its change {seq:,}")
 
 
@@ -81,7 +88,7 @@ def _copied_persistently(
 
 def _tell(attempt: RetryCallState) -> None:
     if attempt.attempt_number == 1 and attempt.outcome is not None:
-        warn(f"{attempt.outcome.exception()}; trying again")
+        warn(f"{attempt.outcome.exception()}; trying again and again")
 
 
 def export(
@@ -89,13 +96,15 @@ def export(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Write all that the registry ever published into a file, hosts included: to carry it elsewhere, or as a backup.
+    r"""Write all that the registry ever published into a file, hosts included: to carry it elsewhere, or as a backup.
 
     The same registry is always the same file, byte by byte. Tokens and drafts are not in it.
 
     Example:
 
-        profile-registry export registry.jsonl.gz && profile-registry import archive registry.jsonl.gz
+        profile-registry export registry.jsonl.gz
+        REGISTRY_URL=http://registry.inside \
+          profile-registry import archive registry.jsonl.gz
     """
     try:
         # Only a whole file takes the name.
@@ -109,9 +118,9 @@ def export(
                 Path(unfinished.name).unlink(missing_ok=True)
                 raise
     except OSError as error:
-        fail(f"{file} cannot be written: {error}")
+        fail(f"{file} cannot be written: {error.strerror}")
     except RegistryError as error:
-        fail(str(error))
+        refuse(error, as_json=as_json)
     if as_json:
         print_json({"file": str(file), "changes": changes, "bytes": file.stat().st_size})
         return

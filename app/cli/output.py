@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from app.client import RegistryError  # what serves the registry does not talk to one
 
 COULD_NOT_ASK = 2
+_MATRIX_CELL = 3
+_PADDING = 3
 
 _console = Console()
 _errors = Console(stderr=True)
@@ -34,7 +36,16 @@ def print_line(text: str) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]], title: str | None = None) -> None:
-    """Print a table that fits the terminal; names from the registry are never taken for markup."""
+    """Print a table that fits the terminal; names from the registry are never taken for markup.
+
+    What is piped to another program is plain: a line for each row, its cells between tabs.
+    """
+    if not _console.is_terminal:
+        if title is not None:
+            print_line(title)
+        for row in (columns, *rows):
+            sys.stdout.write("\t".join(str(cell).replace("\n", "; ") for cell in row) + "\n")
+        return
     table = Table(title=title, title_justify="left", header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold")
@@ -43,10 +54,20 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]], ti
     _console.print(table)
 
 
+def print_matrix(column: str, names: Sequence[str], rows: Sequence[tuple[str, Sequence[Text]]]) -> None:
+    """Print a table of very many columns: on a terminal as many of them at a time as fit it."""
+    cells = max([_MATRIX_CELL, *(cell.cell_len for _, row in rows for cell in row), *map(len, names)]) + _PADDING
+    room = _console.width - max(len(column), *(len(name) for name, _ in rows)) - _PADDING - 1
+    at_once = max(1, room // cells) if _console.is_terminal else max(1, len(names))
+    for start in range(0, len(names), at_once):
+        some = slice(start, start + at_once)
+        print_table((column, *names[some]), [(name, *row[some]) for name, row in rows])
+
+
 def refuse(error: "RegistryError", *, as_json: bool) -> NoReturn:
     """Print what the registry refused, for programs its own answer too, and end with status 2."""
-    if as_json and error.problem is not None:
-        print_json(error.problem)
+    if as_json:
+        print_json(error.problem or {"code": "cannot-ask", "detail": str(error)})
     fail(str(error))
 
 

@@ -2,13 +2,13 @@
 
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.text import Text
 
 from app.cli.client import Registry
-from app.cli.output import AsJson, fail, print_json, print_line, print_table, refuse
+from app.cli.output import AsJson, fail, print_json, print_line, print_matrix, print_table, refuse
 from app.client import RegistryError
 from app.settings import ClientSettings
 
@@ -26,14 +26,15 @@ def baseline(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Say which settings a new VM should get, so that it can move anywhere among releases and hosts.
+    r"""Say which settings a new VM should get, so that it can move anywhere among releases and hosts.
 
     Exit status 0 if every model has settings that all accept, 1 if one has none, 2 could not ask.
 
     Example:
 
-        profile-registry baseline --model qemu.org/virtio-net-pci --release qemu.org/qemu-system-x86_64@7.2.22
-        --release qemu.org/qemu-system-x86_64@10.0.13
+        profile-registry baseline --model qemu.org/virtio-net-pci \
+          --release qemu.org/qemu-system-x86_64@7.2.22 \
+          --release qemu.org/qemu-system-x86_64@10.0.13
     """
     question: dict[str, Any] = {"models": model, "releases": release or [], "hosts": host or []}
     if label is not None:
@@ -95,8 +96,11 @@ def matrix(
 
     Example:
 
-        profile-registry matrix --implementation qemu.org/qemu-system-x86_64 --csv > support.csv
+        profile-registry matrix --csv > support.csv
+        profile-registry matrix --implementation qemu.org/qemu-system-x86_64
     """
+    if as_csv and as_json:
+        fail("--csv or --json, not both")
     asked = {"profile": profile or [], "model": model or [], "implementation": implementation or []}
     try:
         with Registry(ClientSettings()) as registry:
@@ -114,9 +118,9 @@ def matrix(
     # Releases are numbered, so that many fit the terminal.
     for number, release in enumerate(found["releases"], 1):
         print_line(f"{number}: {release}")
-    columns = ("profile", *map(str, range(1, len(found["releases"]) + 1)))
-    print_table(columns, [(row["profile"], *map(_cell, row["cells"])) for row in found["rows"]])
-    print_line("17/20: it implements or accepts so many models of the profile; the reasons: --json or --csv")
+    numbers = [str(number) for number in range(1, len(found["releases"]) + 1)]
+    print_matrix("profile", numbers, [(row["profile"], list(map(_cell, row["cells"]))) for row in found["rows"]])
+    print_line("17/20: for so many of the profile's models; the reasons: --json or --csv")
 
 
 def _cell(cell: Mapping[str, Any]) -> Text:
@@ -133,7 +137,7 @@ def _cell(cell: Mapping[str, Any]) -> Text:
 def impact(
     name: Annotated[str, typer.Argument(help="A release or a profile.")],
     state: Annotated[
-        str, typer.Option(help="The state that it would take: published, deprecated, retired.")
+        Literal["published", "deprecated", "retired"], typer.Option(help="The state that it would take.")
     ] = "retired",
     *,
     as_json: AsJson = False,

@@ -1,13 +1,17 @@
 """profile-registry serve, migrate: running the service."""
 
+import errno
+import os
+import socket
 from typing import Annotated
 
 import sqlalchemy as sa
 import typer
 import uvicorn
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
-from app.cli.output import fail, print_line
+from app.cli.output import AsJson, fail, print_json, print_line
 from app.settings import Settings
 from app.storage import database
 
@@ -25,14 +29,16 @@ def serve(
     ] = True,
     access_log: Annotated[bool, typer.Option(help="Log every request.")] = True,
 ) -> None:
-    """Serve the registry, with the settings of the environment (REGISTRY_DATABASE_URL, REGISTRY_ADMIN_TOKEN).
+    r"""Serve the registry, with the settings of the environment (REGISTRY_DATABASE_URL, REGISTRY_ADMIN_TOKEN).
 
     Example:
 
-        REGISTRY_ADMIN_TOKEN=a-long-secret profile-registry serve --host 0.0.0.0 --workers 2
+        REGISTRY_ADMIN_TOKEN=a-long-secret \
+          profile-registry serve --host 0.0.0.0 --workers 2
     """
+    check_free(host, port)
     if migrate_first:
-        _migrate()
+        _migrate(read_settings().database_url)
     uvicorn.run(
         "app.main:create",
         factory=True,
@@ -47,26 +53,55 @@ def serve(
     )
 
 
-def migrate() -> None:
-    """Bring the schema of the database at REGISTRY_DATABASE_URL up to date.
+def migrate(*, as_json: AsJson = False) -> None:
+    r"""Bring the schema of the database at REGISTRY_DATABASE_URL up to date.
 
     Example:
 
-        REGISTRY_DATABASE_URL=postgresql://registry@db/registry profile-registry migrate
+        REGISTRY_DATABASE_URL=postgresql://registry@db/registry \
+          profile-registry migrate
     """
-    print_line(f"the schema of {_migrate()} is up to date")
+    url = _migrate(read_settings().database_url)
+    if as_json:
+        print_json({"database": url})
+        return
+    print_line(f"the schema of {url} is up to date")
 
 
-def _migrate() -> str:
+def read_settings() -> Settings:
+    """Return the settings of the environment; what is wrong with them ends the command, all at once."""
     try:
-        url = Settings().database_url
+        return Settings()
+    except ValidationError as error:
+        fail("\n".join(map(_said, error.errors())))
+
+
+def _said(fault: ErrorDetails) -> str:
+    # Of a secret the length is counted in items.
+    least = fault.get("ctx", {}).get("min_length")
+    what = fault["msg"] if least is None else f"has at least {least} characters"
+    return f"REGISTRY_{str(fault['loc'][0]).upper()}: {what}"
+
+
+def check_free(host: str, port: int) -> None:
+    """End the command if something listens on the port."""
+    try:
+        with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
+            pass
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            fail(f"{host} cannot be listened on at port {port}: {os.strerror(error.errno or 0)}")
+        fail(f"port {port} is in use: name another, --port {port + 1}")
+
+
+def _migrate(url: str) -> str:
+    """Migrate a database; return its URL without the password."""
+    try:
         engine = database.create_engine(url)
         database.migrate(engine)
         engine.dispose()
-    except ValidationError as error:
-        fail(f"the settings are not valid:\n{error}")
     except ValueError as error:
         fail(f"REGISTRY_DATABASE_URL: {error}")
     except sa.exc.OperationalError as error:
-        fail(f"the database cannot be reached: {error.orig}")
+        fail(f"the database cannot be reached: {error.orig} (REGISTRY_DATABASE_URL says where it is)")
     return sa.make_url(url).render_as_string(hide_password=True)

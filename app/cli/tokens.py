@@ -12,7 +12,13 @@ from app.domain.token import Role
 from app.settings import ClientSettings
 
 commands = typer.Typer(
-    help="Say who may publish and read; REGISTRY_TOKEN holds an admin's token.", no_args_is_help=True
+    help="""Say who may publish and read; REGISTRY_TOKEN holds an admin's token.
+
+    Example:
+
+        profile-registry token create operator --role reader
+    """,
+    no_args_is_help=True,
 )
 
 _DURATION = re.compile(r"([0-9]{1,9})([smhd]?)")
@@ -28,11 +34,12 @@ def create(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Create a token, and print its secret: it is shown this once, and kept nowhere.
+    r"""Create a token, and print its secret: it is shown this once, and kept nowhere.
 
     Example:
 
-        profile-registry token create "vendor-a's pipeline" --role publisher --vendor vendor-a.com --expires-in 90d
+        profile-registry token create "vendor-a's pipeline" --role publisher \
+          --vendor vendor-a.com --expires-in 90d
     """
     document: dict[str, object] = {"name": name, "role": role.value, "vendor": vendor}
     if expires_in is not None:
@@ -85,7 +92,9 @@ def _day(at: str | None) -> str:
 
 
 @commands.command("revoke")
-def revoke(token_id: Annotated[str, typer.Argument(help="The id, as list shows it.", metavar="ID")]) -> None:
+def revoke(
+    token_id: Annotated[str, typer.Argument(help="The id, as list shows it.", metavar="ID")], *, as_json: AsJson = False
+) -> None:
     """Revoke a token: it opens nothing any more, at once.
 
     Example:
@@ -96,5 +105,8 @@ def revoke(token_id: Annotated[str, typer.Argument(help="The id, as list shows i
         with Registry(ClientSettings()) as registry:
             registry.delete(f"/tokens/{token_id}")
     except RegistryError as error:
-        fail(str(error))
+        refuse(error, as_json=as_json)
+    if as_json:
+        print_json({"revoked": token_id})
+        return
     print_line(f"{token_id} is revoked")

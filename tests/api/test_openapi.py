@@ -7,13 +7,16 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import schemathesis
 from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
+from pydantic import SecretStr
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -21,7 +24,11 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from app.api.examples import PARAMETERS
+from app.cli.client import Registry as CommandLineRegistry
+from app.cli.demonstration import publish_sample
 from app.client import Registry
+from app.settings import ClientSettings
 from tests.api.serving import served
 from tests.api.stories import FEATURE, NIC, QUEUES, publish, vendor
 from tests.conftest import AUTHORIZATION, TOKEN, make_app
@@ -71,44 +78,101 @@ def test_every_operation_is_described() -> None:
             assert operation["description"], (method, path)
 
 
-@pytest.mark.parametrize("shape", ["Device", "VariableDocument", "Destination", "Question", "StoredRelease", "Problem"])
-def test_every_field_that_needs_words_has_them(shape: str) -> None:
-    schema = _document()["components"]["schemas"][shape]
-    assert schema["description"]
-
-
-_ORDER = [
-    ("/vendors/{vendor}", "/vendors/vendor-a.com"),
-    ("/releases/{release}", "/releases/vendor-a.com/my-nic-firmware@2024.1"),
-    ("/variable-sets", "/variable-sets"),
-    ("/profiles", "/profiles"),
-    ("/profiles/{name}", "/profiles/vendor-a.com/my-nic-2025"),
-    ("/implementations/{implementation}", "/implementations/vendor-a.com/my-nic-firmware"),
-    ("/hosts/{host}", "/hosts/host-17"),
-    ("/tokens", "/tokens"),
-    ("/mirrors/{registry}/changes", "/mirrors/another-registry/changes"),
-    ("/baseline", "/baseline"),
-    ("/compatibility", "/compatibility"),
-]
-_QUESTIONS = {"/compatibility", "/baseline", "/mirrors/{registry}/changes"}
-
-
-def test_the_examples_are_true(registry: TestClient) -> None:
-    """The examples, sent as they are and in this order, do what they say."""
-    document = _document()["paths"]
-    described = {
-        path
-        for path, operations in document.items()
-        if any("requestBody" in each for method, each in operations.items() if method != "patch")
+def test_every_field_and_every_parameter_is_described() -> None:
+    document = _document()
+    schemas = document["components"]["schemas"]
+    fields = {
+        f"{name}.{field}": each
+        for name, schema in schemas.items()
+        for field, each in schema.get("properties", {}).items()
     }
-    assert described == {path for path, _ in _ORDER}
-    for path, address in _ORDER:
-        (method, operation), *_ = [each for each in document[path].items() if "requestBody" in each[1]]
-        for each in operation["requestBody"]["content"]["application/json"]["examples"].values():
-            response = registry.request(method, address, json=each["value"])
-            assert response.status_code == (200 if path in _QUESTIONS else 201), (path, response.text)
-    (result,) = response.json()["results"]
-    assert result["devices"][0]["configuration"] == {"num-queues": 4, "new-feature": False, "mac": "52:54:00:12:34:56"}
+    parameters = {
+        f"{method} {path} {each['name']}": each
+        for path, operations in document["paths"].items()
+        for method, operation in operations.items()
+        for each in operation.get("parameters", ())
+    }
+    assert {name for name, each in {**schemas, **fields, **parameters}.items() if not each.get("description")} == set()
+
+
+def test_every_error_is_sent_as_it_is_documented() -> None:
+    for path, operations in _document()["paths"].items():
+        for method, operation in operations.items():
+            errors = {status: each for status, each in operation["responses"].items() if status >= "400"}
+            assert errors or path == "/healthz"
+            for status, each in errors.items():
+                assert list(each["content"]) == ["application/problem+json"], (method, path, status)
+                assert re.match(r"`[a-z-]+`", each["description"]), (method, path, status)
+
+
+# What publishes first, what looks after it, what takes away last; within these in the order of the document.
+_TURNS = {"put": 0, "post": 1, "get": 2, "patch": 3, "delete": 4}
+# A vendor before its releases, those before its profiles.
+_FIRST = ["put_vendor", "put_release", "post_variable_set", "post_profile"]
+# An id that nobody can know before.
+_OF_NO_EXAMPLE = {"revoke_token"}
+
+
+def test_the_examples_are_true(database_url: str) -> None:
+    """The examples of every operation, sent as they are to a registry with the sample, do what they say."""
+    operations = [
+        (method, path, each)
+        for path, operations in _document()["paths"].items()
+        for method, each in operations.items()
+        if each["operationId"] not in _OF_NO_EXAMPLE
+    ]
+    operations.sort(
+        key=lambda each: (
+            _FIRST.index(each[2]["operationId"]) if each[2]["operationId"] in _FIRST else len(_FIRST),
+            _TURNS[each[0]],
+        )
+    )
+    wrong = {}
+    with served(make_app(database_url)) as address, httpx.Client(base_url=address, headers=AUTHORIZATION) as registry:
+        with CommandLineRegistry(ClientSettings(url=address, token=SecretStr(TOKEN))) as client:
+            publish_sample(client)
+        for method, path, operation in operations:
+            for parameters, body in _examples(operation):
+                in_path = {name for name in parameters if f"{{{name}}}" in path}
+                query = {name: each for name, each in parameters.items() if name not in in_path}
+                assert len(in_path) == path.count("{"), f"{method} {path} has no example of its address"
+                response = registry.request(method, path.format(**parameters), params=query, json=body)
+                if not response.is_success:
+                    wrong[method, path] = response.text
+                if operation["operationId"] in {"post_compatibility", "get_compatibility"}:
+                    assert {code for each in response.json()["results"] for code in _codes(each)} == {
+                        "variable-not-supported"
+                    }
+    assert wrong == {}
+
+
+def _codes(result: Any) -> list[str]:
+    return [problem["code"] for device in result["devices"] for problem in device["problems"]]
+
+
+def _examples(operation: Any) -> Iterator[tuple[dict[str, Any], Any]]:
+    """Iterate over the parameters and the body of each example of an operation."""
+    content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
+    bodies = [each["value"] for each in content.get("examples", {}).values()] or [None]
+    assert bodies != [None] or not content, "a body has no example"
+    for place, body in enumerate(bodies):
+        parameters = {}
+        for each in operation.get("parameters", ()):
+            told = [example["value"] for example in each.get("examples", {}).values()]
+            if told:
+                parameters[each["name"]] = told[min(place, len(told) - 1)]
+        yield parameters, body
+
+
+def test_every_example_of_a_parameter_is_one_of_a_parameter() -> None:
+    told = {
+        (operation["operationId"], each["name"])
+        for operations in _document()["paths"].values()
+        for operation in operations.values()
+        for each in operation.get("parameters", ())
+        if "examples" in each
+    }
+    assert told == {(name, each) for name, parameters in PARAMETERS.items() for each in parameters}
 
 
 def test_the_docs_make_no_request_to_any_other_host(registry: TestClient) -> None:

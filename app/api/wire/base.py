@@ -18,11 +18,19 @@ class Shape(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-Int64 = Annotated[int, Field(strict=True, ge=INT_MIN, le=INT_MAX)]
-Text = Annotated[str, Field(strict=True, max_length=MAX_TEXT)]
+Int64 = Annotated[int, Field(strict=True, ge=INT_MIN, le=INT_MAX, description="from -2^63 to 2^64-1")]
+Text = Annotated[str, Field(strict=True, max_length=MAX_TEXT, description=f"at most {MAX_TEXT:,} characters")]
 Value = StrictBool | Int64 | Text
 Name = Annotated[str, Field(min_length=1, max_length=400)]
-
+# What names are, wherever the registry answers with them.
+VendorName = Annotated[str, Field(description="a vendor: a DNS domain in lower case, at most 253 characters")]
+ModelName = Annotated[str, Field(description="a device model: <vendor>/<path>, at most 255 characters")]
+ProfileName = Annotated[str, Field(description="a profile: <vendor>/<path>, at most 255 characters")]
+ImplementationName = Annotated[str, Field(description="an implementation: <vendor>/<path>, at most 255 characters")]
+ReleaseName = Annotated[
+    str, Field(description="a release: <implementation>@<version>, the version at most 64 characters")
+]
+DryRun = Annotated[bool, Field(description="true: this is what would happen, and nothing was stored")]
 
 Published = Annotated[State, Field(strict=False, description="deprecated: a warning in verdicts; retired: a problem")]
 
@@ -30,7 +38,10 @@ Published = Annotated[State, Field(strict=False, description="deprecated: a warn
 class Page(Shape, Generic[Item]):
     """A page of a list."""
 
-    items: list[Item]
+    # A docstring is not that of a page of something.
+    model_config = ConfigDict(json_schema_extra={"description": "A page of a list."})
+
+    items: list[Item] = Field(description="at most `limit` of them, in the order of the list")
     next: str | None = Field(description="the cursor of the next page, null on the last one")
 
 

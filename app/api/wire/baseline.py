@@ -14,12 +14,18 @@ MAX_MEMBERS = 10_000
 class FleetQuestion(Shape):
     """The models of a new VM, and the releases and hosts among which it is to move anywhere."""
 
-    models: list[Name] = Field(min_length=1, max_length=MAX_MODELS, description="the device models of the VM")
+    models: list[Name] = Field(
+        min_length=1, max_length=MAX_MODELS, description=f"the device models of the VM, 1 to {MAX_MODELS:,}"
+    )
     releases: list[Name] = Field(
-        default_factory=list, max_length=MAX_MEMBERS, description="in the order of whose init values are preferred"
+        default_factory=list,
+        max_length=MAX_MEMBERS,
+        description=f"in the order of whose init values are preferred, at most {MAX_MEMBERS:,}",
     )
     hosts: list[Id] = Field(
-        default_factory=list, max_length=MAX_MEMBERS, description="registered hosts, after the releases"
+        default_factory=list,
+        max_length=MAX_MEMBERS,
+        description=f"registered hosts, after the releases, at most {MAX_MEMBERS:,}",
     )
     label: Label | None = Field(default=None, description="all registered hosts that have the label")
 
@@ -27,11 +33,11 @@ class FleetQuestion(Shape):
 class BaselineProblem(Shape):
     """Why a model has no baseline."""
 
-    code: BaselineCode
-    message: str
+    code: BaselineCode = Field(description="why; stable")
+    message: str = Field(description="the same for people")
     variable: str | None = Field(default=None, description="the variable that has no value for all; absent if none is")
     releases: list[str] = Field(description="the releases that collide, or are concerned")
-    hosts: list[str] = Field(default_factory=list, description="the hosts that are")
+    hosts: list[str] = Field(default_factory=list, description="the hosts that collide, or are concerned")
 
 
 class ModelBaseline(Shape):
@@ -42,10 +48,10 @@ class ModelBaseline(Shape):
     )
     domains: dict[str, list[Allowed] | None] = Field(description="what all allow of a variable; null: any string")
     profiles: list[str] = Field(description="the published profiles that all accept for the model, the newest first")
-    problems: list[BaselineProblem]
+    problems: list[BaselineProblem] = Field(description="why there are no values; empty where there are")
 
 
 class BaselineAnswer(Shape):
     """The baseline of each model."""
 
-    models: dict[str, ModelBaseline]
+    models: dict[str, ModelBaseline] = Field(description="by name, each model asked about")

@@ -22,6 +22,13 @@ MAX_PAIRS_IN_FULL = 50_000
 Id = Annotated[str, Field(min_length=1, max_length=255)]
 
 
+POLICY = "strict: the destination has to list the device's profile; permissive: only variables are compared"
+DETAIL = (
+    "verdict: yes or no; problems: and why; full: and what to apply, at most 50,000 pairs of device and destination; "
+    "summary: per VM where it may go, and the reasons for the other destinations summed up"
+)
+
+
 class Detail(StrEnum):
     """How much an answer tells."""
 
@@ -35,12 +42,13 @@ class Device(Shape):
     """A device as it is on the source."""
 
     id: Id | None = Field(default=None, description="yours; defaults to the position, from 0", examples=["net0"])
-    model: Name
+    model: Name = Field(description="its device model, <vendor>/<path>")
     release: Name | None = Field(default=None, description="the release that it runs on, <implementation>@<version>")
     profile: Name | None = Field(default=None, description="the profile that it was created with")
     values: dict[str, Value | None] = Field(
         default_factory=dict,
-        description="variables set beside, in their JSON type or as a command line writes them; null: off",
+        description="variables set beside, in their JSON type or as a command line writes them, strings of at most "
+        "4,096 characters; null: off",
     )
     complete: bool = Field(
         default=False,
@@ -52,14 +60,14 @@ class Vm(Shape):
     """A VM; what it says of release and profile is the default of its devices."""
 
     id: Id | None = Field(default=None, description="yours; defaults to the position, from 0")
-    release: Name | None = None
-    profile: Name | None = None
-    devices: list[Device] = Field(min_length=1)
+    release: Name | None = Field(default=None, description="of its devices that name none")
+    profile: Name | None = Field(default=None, description="of its devices that name none")
+    devices: list[Device] = Field(min_length=1, description="at least 1; at most 1,000 in the whole question")
 
 
 Restrict = Annotated[
     dict[str, dict[str, Annotated[list[Allowed], Field(max_length=MAX_LISTED)]]],
-    Field(description="per model and variable, the only values that this host allows"),
+    Field(description=f"per model and variable, the only values that this host allows, at most {MAX_LISTED:,} of each"),
 ]
 Label = Annotated[
     str,
@@ -85,11 +93,14 @@ def restrictions(restrict: Mapping[str, Mapping[str, Sequence[Any]]]) -> Restric
 
 
 class Destination(Shape):
-    """A host that the devices may go to: what it runs, or the name it is registered by; or many registered hosts."""
+    """A host that the devices may go to: what it runs, or the name it is registered by; or many registered hosts.
+
+    It has one of `releases`, `host`, `label` and `all_hosts`.
+    """
 
     id: Id | None = Field(default=None, description="yours; defaults to the host, or the position from 0")
     releases: list[Name] | None = Field(
-        default=None, min_length=1, max_length=100, description="what it runs, in its order of preference"
+        default=None, min_length=1, max_length=100, description="what it runs, 1 to 100, in its order of preference"
     )
     restrict: Restrict = Field(default_factory=dict)
     host: Id | None = Field(default=None, description="a registered host", examples=["host-17"])
@@ -102,35 +113,41 @@ class Destination(Shape):
 class Question(Shape):
     """May these devices go to these destinations? At most 1,000 devices, 10,000 destinations and 1,000,000 pairs."""
 
-    devices: list[Device] | None = Field(default=None, min_length=1, description="of one VM; or else `vms`")
-    vms: list[Vm] | None = Field(default=None, min_length=1)
-    destinations: list[Destination] | None = Field(
-        default=None, min_length=1, description="absent: every release that implements one of the models is one"
+    devices: list[Device] | None = Field(
+        default=None, min_length=1, description="of one VM, at most 1,000; or else `vms`"
     )
-    policy: Annotated[Policy, Field(strict=False)] = Policy.STRICT
+    vms: list[Vm] | None = Field(
+        default=None, min_length=1, description="several VMs, with at most 1,000 devices in all"
+    )
+    destinations: list[Destination] | None = Field(
+        default=None,
+        min_length=1,
+        description="at most 10,000, registered hosts counted one by one; absent: every published release that "
+        "implements one of the models",
+    )
+    policy: Annotated[Policy, Field(strict=False)] = Field(default=Policy.STRICT, description=POLICY)
     detail: Annotated[Detail, Field(strict=False)] = Field(
         default=Detail.PROBLEMS,
-        description="verdict: yes or no; problems: and why; full: and what to apply, at most 50,000 pairs; "
-        "summary: per VM where it may go, and the reasons for the other destinations summed up",
+        description=DETAIL,
     )
 
 
 class Remedy(Shape):
     """A change to a running device."""
 
-    variable: str
-    before: Value = Field(alias="from")
-    after: Value = Field(alias="to")
+    variable: str = Field(description="its name")
+    before: Value = Field(alias="from", description="its value now")
+    after: Value = Field(alias="to", description="the value that it is to be given")
 
 
 class DeviceAnswer(Shape):
     """The verdict on one device at one destination."""
 
-    id: str
-    compatible: bool
+    id: str = Field(description="yours, or its position, from 0")
+    compatible: bool = Field(description="whether there is no problem")
     release: str = Field(description="the release that serves it there, or whose problems these are")
-    problems: list[Problem]
-    warnings: list[VerdictWarning]
+    problems: list[Problem] = Field(description="every one of them; empty if it is compatible")
+    warnings: list[VerdictWarning] = Field(description="what to know beside; they change no verdict")
     configuration: dict[str, Value] | None = Field(
         default=None, description="the value of every variable, to be applied; null if incompatible; only with full"
     )
@@ -153,7 +170,7 @@ class DestinationAnswer(Shape):
     """The verdicts on the devices of one VM at one destination."""
 
     vm: str | None = Field(default=None, description="only where `vms` were asked")
-    destination: str
+    destination: str = Field(description="its id, the name of the host, or its position, from 0")
     compatible: bool = Field(description="whether all its devices are")
     devices: list[DeviceAnswer] = Field(default_factory=list, description="in the order asked; not with detail verdict")
 
@@ -162,9 +179,9 @@ class Reason(Shape):
     """Why a VM cannot go to some of the destinations."""
 
     count: int = Field(description="to how many")
-    code: ProblemCode
-    message: str
-    variable: str | None = None
+    code: ProblemCode = Field(description="the rule that is not met; stable")
+    message: str = Field(description="the same for people")
+    variable: str | None = Field(default=None, description="the variable concerned; absent if none is")
     releases: list[str] = Field(description="the releases there whose problem it is")
     devices: list[str] = Field(description="the devices of the VM that are concerned")
     examples: list[str] = Field(description="the first five of these destinations")
@@ -183,7 +200,9 @@ class VmSummary(Shape):
 class Answer(Shape):
     """The answers in the order asked: by VM, then by destination; with `detail=summary` one for each VM."""
 
-    results: list[DestinationAnswer | VmSummary]
+    results: list[DestinationAnswer | VmSummary] = Field(
+        description="one for each VM and destination; with `detail=summary` one for each VM"
+    )
     seq: int = Field(
         description="the last change that it is based on: it holds until a change behind it touches a model, profile, "
         "release or host of the question (GET /changes)"

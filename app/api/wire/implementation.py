@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from app.api.wire.base import Shape
+from app.api.wire.base import ImplementationName, Shape, VendorName
 from app.domain.evolution import Mode
 
 EvolutionMode = Annotated[
@@ -27,8 +27,8 @@ class ImplementationDocument(Shape):
 class StoredImplementation(Shape):
     """A product that provides devices, and what its releases are held to."""
 
-    implementation: str
-    vendor: str
+    implementation: ImplementationName
+    vendor: VendorName
     evolution: EvolutionMode
-    transitive: bool
-    releases: list[str] = Field(description="its versions, the lowest first")
+    transitive: bool = Field(description="true: held against all lower versions; false: the highest of them alone")
+    releases: list[str] = Field(description="as <implementation>@<version>, the lowest version first")

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from app.api.wire.base import Shape, Value
+from app.api.wire.base import ModelName, ProfileName, Shape, Value
 from app.domain.document import FaultCode
 from app.domain.evolution import Broken as DomainBroken
 from app.domain.problem import RULES, Caution, ProblemCode, WarningCode
@@ -12,9 +12,9 @@ from app.domain.problem import Problem as DomainProblem
 class StepRange(Shape):
     """The ints min, min + step, … max."""
 
-    min: int
-    max: int
-    step: int = Field(ge=1)
+    min: int = Field(description="the first of them, from -2^63")
+    max: int = Field(description="none is greater; to 2^64-1")
+    step: int = Field(ge=1, description="from one to the next, at least 1")
 
 
 Allowed = Value | StepRange
@@ -37,15 +37,15 @@ class Problem(Shape):
 class VerdictWarning(Shape):
     """Something to know about a verdict that does not make it incompatible."""
 
-    code: WarningCode
-    message: str
+    code: WarningCode = Field(description="what it is about; stable")
+    message: str = Field(description="the same for people")
 
 
 class FaultShape(Shape):
     """One thing that is wrong with a request."""
 
-    code: FaultCode
-    message: str
+    code: FaultCode = Field(description="what is wrong; stable")
+    message: str = Field(description="the same for people")
     pointer: str | None = Field(default=None, description="JSON pointer (RFC 6901) into the body")
     parameter: str | None = Field(default=None, description="the parameter in the path or the query")
 
@@ -53,26 +53,26 @@ class FaultShape(Shape):
 class Broken(Shape):
     """A profile that one release accepts for a model, and another one does not."""
 
-    profile: str
-    model: str
-    accepted_by: str
-    refused_by: str
-    problems: list[Problem]
+    profile: ProfileName
+    model: ModelName
+    accepted_by: str = Field(description="the release that accepts it")
+    refused_by: str = Field(description="the release that does not")
+    problems: list[Problem] = Field(description="why not")
 
 
 class ErrorShape(Shape):
     """An error (RFC 9457); what programs look at is `code`."""
 
-    type: str
-    title: str
-    status: int
+    type: str = Field(description="always about:blank: `code` says what it is", examples=["about:blank"])
+    title: str = Field(description="the status in words")
+    status: int = Field(description="the HTTP status")
     code: str = Field(description="stable; the codes of each operation are listed with its responses")
-    detail: str
+    detail: str = Field(description="what is wrong, for people")
     faults: list[FaultShape] = Field(default_factory=list, description="every fault of the request at once")
     broken: list[Broken] = Field(
         default_factory=list, description=f"of evolution-gate: what earlier releases gave, at most {MAX_BROKEN:,}"
     )
-    broken_count: int = 0
+    broken_count: int = Field(default=0, description="how many there are, also those that are not told")
 
 
 def problem_document(problem: DomainProblem) -> dict[str, object]:

@@ -1,12 +1,28 @@
 """Releases and what comes of publishing on the wire."""
 
+from typing import Annotated
+
 from pydantic import Field
 
-from app.api.wire.base import Name, Published, Shape, Value
+from app.api.wire.base import (
+    DryRun,
+    ImplementationName,
+    ModelName,
+    Name,
+    ProfileName,
+    Published,
+    ReleaseName,
+    Shape,
+    Value,
+)
 from app.api.wire.problem import MAX_BROKEN, Broken, Problem
 from app.api.wire.profile import Asked, ProfileDocument
 from app.api.wire.variable_set import Description, SetDocument
 from app.domain.state import State
+
+Version = Annotated[
+    str, Field(description="1 to 64 letters, digits and ._+~:-, the first a letter or digit", examples=["10.0.13"])
+]
 
 
 class ReleaseDocument(Shape):
@@ -30,14 +46,14 @@ class ReleaseDocument(Shape):
 class Added(Shape):
     """How many entries of each kind were added; all 0 if everything was there already."""
 
-    vendors: int = 0
-    releases: int = 0
+    vendors: int = Field(default=0, description="1 if the vendor was registered, or gained a name or URL")
+    releases: int = Field(default=0, description="1 if the release is new")
     models: int = Field(default=0, description="device models that came into being")
     release_models: int = Field(default=0, description="variable sets added to the release")
     variables: int = Field(default=0, description="variables that a model did not have before")
     off_values: int = Field(default=0, description="variables that gained an off value")
     drafts: int = Field(default=0, description="1 if a draft was kept where there was none")
-    profiles: int = 0
+    profiles: int = Field(default=0, description="profiles that are new")
     profile_models: int = Field(default=0, description="models that profiles gained")
     profile_lists: int = Field(default=0, description="1 if the release had no list of profiles before")
     listed_profiles: int = Field(default=0, description="profiles added to the release's list")
@@ -47,17 +63,17 @@ class Added(Shape):
 class NotAccepted(Shape):
     """What the release does not accept of a profile that it lists."""
 
-    profile: str
-    model: str
-    problems: list[Problem]
+    profile: ProfileName
+    model: ModelName
+    problems: list[Problem] = Field(description="why not")
 
 
 class Publication(Shape):
     """What a publication did, or with `dry_run` would do."""
 
-    name: str
-    dry_run: bool
-    added: Added
+    name: str = Field(description="what was published")
+    dry_run: DryRun
+    added: Added = Field(description="what was not there before")
     not_accepted: list[NotAccepted] = Field(
         default_factory=list, description="per listed profile and model, what the release does not accept and why"
     )
@@ -73,24 +89,24 @@ class Publication(Shape):
 class ReleaseModel(Shape):
     """A model of a release."""
 
-    model: str
+    model: ModelName
     digest: str = Field(description="of its variable set: GET /variable-sets/{digest}")
 
 
 class Overridden(Shape):
     """A profile entry that an earlier release accepts, and that this one was allowed to break."""
 
-    profile: str
-    model: str
-    accepted_by: str
-    refused_by: str
-    problems: list[str]
+    profile: ProfileName
+    model: ModelName
+    accepted_by: str = Field(description="the release that accepts it")
+    refused_by: str = Field(description="this release")
+    problems: list[str] = Field(description="why not, for people")
 
 
 class Override(Shape):
     """That the release passed the evolution gate although it breaks it."""
 
-    reason: str
+    reason: str = Field(description="as it was given, 1 to 1,000 characters")
     at: str = Field(description="when, in UTC (ISO 8601)")
     broken: list[Overridden] = Field(description=f"at most {MAX_BROKEN:,}")
     broken_count: int = Field(description="how many there are")
@@ -99,13 +115,13 @@ class Override(Shape):
 class StoredRelease(Shape):
     """A published release."""
 
-    release: str = Field(examples=["qemu.org/qemu-system-x86_64@10.0.13"])
-    implementation: str
-    version: str
+    release: ReleaseName
+    implementation: ImplementationName
+    version: Version
     state: Published
-    description: str | None
+    description: str | None = Field(description="for people; null: none")
     digest: str = Field(description="of the whole release as it stands: its models' digests and its list of profiles")
-    models: list[ReleaseModel]
+    models: list[ReleaseModel] = Field(description="that it implements, by name")
     profiles: list[str] | None = Field(description="null: it says nothing about profiles")
     own_values: dict[str, dict[str, dict[str, Value]]] = Field(
         default_factory=dict,
@@ -118,10 +134,12 @@ class StoredRelease(Shape):
 class ListedRelease(Shape):
     """A published release in a list."""
 
-    release: str
-    implementation: str
-    version: str
+    release: ReleaseName
+    implementation: ImplementationName
+    version: Version
     state: Published
-    digest: str
-    model_count: int
-    profile_count: int | None = Field(description="null: it says nothing about profiles")
+    digest: str = Field(description="of the whole release as it stands")
+    model_count: int = Field(description="how many models it implements")
+    profile_count: int | None = Field(
+        description="how many profiles are on its list; null: it says nothing about profiles"
+    )

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from app.api.wire.base import Shape
+from app.api.wire.base import ProfileName, ReleaseName, Shape
 from app.api.wire.problem import Problem
 from app.domain.matrix import MAX_PROBLEMS
 
@@ -10,13 +10,13 @@ from app.domain.matrix import MAX_PROBLEMS
 class Cell(Shape):
     """The verdict on a profile at a release."""
 
-    release: str
+    release: ReleaseName
     compatible: bool = Field(
         description="whether every device of the profile that the release implements can be there, policy strict; "
         "where `model` is asked, each of these, implemented or not"
     )
     problems: list[Problem] = Field(description=f"at most the first {MAX_PROBLEMS}")
-    problem_count: int
+    problem_count: int = Field(description="how many there are, also those that are not told")
     accepted_models: int = Field(description="for how many of its models the release accepts the profile")
     refused_models: int = Field(description="for how many of its models, which the release implements, it does not")
     model_count: int = Field(description="of how many models the profile speaks")
@@ -25,12 +25,12 @@ class Cell(Shape):
 class Row(Shape):
     """A profile at every release."""
 
-    profile: str
+    profile: ProfileName
     cells: list[Cell] = Field(description="in the order of `releases`")
 
 
 class SupportMatrix(Shape):
     """Every profile at every release."""
 
-    releases: list[str]
-    rows: list[Row]
+    releases: list[str] = Field(description="the columns, in the order published")
+    rows: list[Row] = Field(description="the newest profile first; at most 100,000 cells in all")
