@@ -104,7 +104,7 @@ def short_question(  # noqa: PLR0913, PLR0917 (the question's own parameters)
 ) -> wire.Question:
     """Return the whole question that a short one stands for; raises the error for a parameter that is wrong."""
     device = wire.Device.model_construct(
-        id=None, model=model, profile=profile, release=source, values=dict(_values(value or [])), complete=False
+        id=None, model=model, profile=profile, release=source, values=dict(read_values(value or [])), complete=False
     )
     for index, release in enumerate(destination or []):
         if release in (destination or [])[:index]:
@@ -119,7 +119,8 @@ def short_question(  # noqa: PLR0913, PLR0917 (the question's own parameters)
     )
 
 
-def _values(written: Sequence[str]) -> Iterator[tuple[str, str]]:
+def read_values(written: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Iterate over what is written name=value; raises the error for what is not, or gives a variable again."""
     names: set[str] = set()
     for index, each in enumerate(written):
         name, equals, value = each.partition("=")

@@ -48,7 +48,7 @@ class Route(APIRoute):
                 if request.method != "GET":
                     raise
                 response = await handle(JsonRequest(request.scope, request.receive))
-            return _conditional(request, response) if request.method == "GET" else response
+            return _conditional(request, response) if request.method in {"GET", "HEAD"} else response
 
         return handle_request
 
@@ -65,16 +65,18 @@ def etag_of(body: bytes) -> str:
 
 
 def _conditional(request: Request, response: Response) -> Response:
-    """Return a read with its ETag, or that it is as the client has it already (304)."""
-    # What comes piece by piece is never in the memory as a whole, and has no tag.
-    body = getattr(response, "body", None)
-    if response.status_code != HTTPStatus.OK or not isinstance(body, bytes):
+    """Return a read with its ETag and who may keep it, or that it is as the client has it already (304)."""
+    if response.status_code != HTTPStatus.OK:
         return response
     headers = response.headers
-    tag = headers.setdefault("ETag", etag_of(body))
     is_closed = request.app.state.settings.read == "token"
     headers["Cache-Control"] = f"{'private' if is_closed else 'public'}, {headers.get('Cache-Control', 'no-cache')}"
     headers["Vary"] = "Accept, Authorization"
+    # What comes piece by piece is never in the memory as a whole, and has no tag.
+    body = getattr(response, "body", None)
+    if not isinstance(body, bytes):
+        return response
+    tag = headers.setdefault("ETag", etag_of(body))
     asked = request.headers.get("if-none-match")
     if asked is None or not _matches(asked, tag):
         return response

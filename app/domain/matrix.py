@@ -66,13 +66,18 @@ class Acceptance:
 
 
 def matrix(
-    profiles: Sequence[Profile], releases: Sequence[Release], registry: Registry, models: Collection[str] = ()
+    profiles: Sequence[Profile],
+    releases: Sequence[Release],
+    registry: Registry,
+    models: Collection[str] = (),
+    acceptance: Acceptance | None = None,
 ) -> Iterator[Row]:
     """Iterate over the rows of the support matrix.
 
     models: only what is said of these, all of which a release then has to implement; none: of all that it implements.
+    acceptance: what is known already of who accepts what.
     """
-    acceptance = Acceptance(registry)
+    acceptance = acceptance or Acceptance(registry)
     for profile in profiles:
         named = sorted(model for model in profile.values if not models or model in models)
         cells = (_cell(profile, named, release, acceptance, is_asked=bool(models)) for release in releases)
@@ -80,7 +85,7 @@ def matrix(
 
 
 def _cell(profile: Profile, models: Sequence[str], release: Release, acceptance: Acceptance, *, is_asked: bool) -> Cell:
-    problems = list(problems_of_states(profile, release))
+    problems = list(_problems_of_states(profile, release))
     supported = [model for model in models if model in release.sets]
     accepted = 0
     for model in models if is_asked else supported:
@@ -95,8 +100,8 @@ def _cell(profile: Profile, models: Sequence[str], release: Release, acceptance:
     return Cell(str(release.name), not problems, told, len(problems), accepted, refused, len(models))
 
 
-def problems_of_states(profile: Profile, release: Release) -> Iterator[Problem]:
-    """Iterate over what is wrong with a profile at a release whatever the models: steps 7 and 8."""
+def _problems_of_states(profile: Profile, release: Release) -> Iterator[Problem]:
+    """Steps 7 and 8."""
     if release.state is State.RETIRED:
         yield Problem(ProblemCode.RELEASE_RETIRED, f"{release.name} is retired")
     if profile.state is State.RETIRED:

@@ -13,20 +13,20 @@ from fastapi.responses import RedirectResponse
 from pydantic import BeforeValidator
 
 from app.api.access import Registry
-from app.api.compatibility import judged, short_question
+from app.api.compatibility import judged, read_values, short_question
 from app.api.errors import unknown
-from app.api.parameters import Filter
-from app.api.wire.compatibility import Detail
+from app.api.parameters import MAX_FILTER, Filter
+from app.api.wire.compatibility import MAX_DESTINATIONS, Detail
 from app.domain.allowed import AllowedValues
-from app.domain.model import Model
-from app.domain.name import ReleaseName, is_name
 from app.domain.problem import RULES, ProblemCode, WarningCode
 from app.domain.question import DeviceAnswer
+from app.domain.source import Device, Source
+from app.domain.state import State
 from app.domain.value import Type, Value, shown
 from app.domain.variable import Variable
 from app.domain.verdict import Policy
 from app.pages.page import PageRoute, page
-from app.storage import listing, lookup
+from app.storage import listing, lookup, search
 from app.storage.catalog import Standing
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
@@ -38,10 +38,11 @@ _MOST_CHOICES = 40
 _MOST_MODELS = 40
 # The answers beyond these are counted, not shown.
 _MOST_SHOWN = 50
-_OWN = "value."
+# What is typed comes under the name of its variable, what is chosen as it is in the address.
+_TYPED = "value."
 # A radio button that says nothing means what goes without saying.
 _Policy = Annotated[Policy | None, BeforeValidator(lambda told: told or None)]
-_Several = Annotated[list[Annotated[str, Query(max_length=2000)]] | None, Query(max_length=1000)]
+_Names = Annotated[list[Annotated[str, Query(max_length=MAX_FILTER)]] | None, Query(max_length=MAX_DESTINATIONS)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +85,14 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """What a variable's value is chosen by; choices: its values as they are written, empty where it is typed."""
+    """What a variable's value is chosen by.
+
+    choices: its values as they are written, empty where it is typed. made: what it is where nothing is said of it, None
+    where that is not known.
+    """
 
     name: str
-    variable: Variable | None
+    is_known: bool
     value: str
     choices: Sequence[str]
     made: str | None
@@ -100,48 +105,39 @@ def get_ask_page(  # noqa: PLR0913, PLR0917 (the question's own parameters)
     model: Filter = None,
     source: Filter = None,
     profile: Filter = None,
-    value: _Several = None,
-    destination: _Several = None,
-    host: _Several = None,
+    value: Annotated[list[str] | None, Query()] = None,
+    destination: _Names = None,
+    host: _Names = None,
     label: Filter = None,
     policy: _Policy = None,
     add: Filter = None,
     remove: Filter = None,
     q: Filter = None,
 ) -> Response:
-    """Show a question being put together, and its answer; add, remove: a variable whose value is told, or no more."""
+    """Show a question being put together, and its answer; add, remove: a variable whose value is said, or no more."""
     if not model:
         return page(request, "ask_model.html", q=q or "", found=registry.ask(lambda current: _models(current, q or "")))
-    typed = [
-        (name.removeprefix(_OWN), each) for name, each in request.query_params.multi_items() if name.startswith(_OWN)
-    ]
-    written = [tuple(each.partition("=")[::2]) for each in value or () if each]
-    values = {name: each for name, each in (*written, *typed) if name != remove}
+    told = request.query_params.multi_items()
+    values = dict(read_values([each for each in value or () if each]))
+    values |= {name.removeprefix(_TYPED): each for name, each in told if name.startswith(_TYPED)}
     asked = Asked(
         model,
         source or None,
         profile or None,
-        tuple(values.items()),
+        tuple((name, each) for name, each in values.items() if name != remove),
         tuple(dict.fromkeys(filter(None, destination or ()))),
         tuple(dict.fromkeys(filter(None, host or ()))),
         label or None,
         policy or Policy.STRICT,
     )
-    if add:
-        made = registry.ask(lambda current: _made(current, asked, add))
-        asked = replace(asked, values=(*asked.values, (add, made)))
-    told = [(name, each) for name, each in request.query_params.multi_items()]
+    if add and add not in values:
+        first = registry.ask(lambda current: Choosing.of(current, asked).first_value(add))
+        asked = replace(asked, values=(*asked.values, (add, first)))
     if told != asked.parameters():
         root = request.scope.get("root_path", "")
-        where = "#values" if add or remove else "#verdict"
-        return RedirectResponse(f"{root}/ui/ask?{urlencode(asked.parameters())}{where}", HTTPStatus.SEE_OTHER)
-    return page(
-        request,
-        "ask.html",
-        asked=asked,
-        curl=_curl(asked, request),
-        **registry.ask(lambda current: _told(current, asked)),
-    )
+        return RedirectResponse(f"{root}/ui/ask?{urlencode(asked.parameters())}", HTTPStatus.SEE_OTHER)
+    answered = registry.ask(lambda current: {**_offered(current, asked), **_answered(current, asked)})
+    return page(request, "ask.html", asked=asked, curl=_curl(asked, request), **answered)
 
 
 def _models(current: Standing, q: str) -> listing.Page:
@@ -161,97 +157,83 @@ def _curl(asked: Asked, request: Request) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
-    """A rule of the verdict. outcome: `met`, `broken`, or `not asked`: nothing can be said, or the policy does not."""
+class Choosing:
+    """What a device's values are chosen by.
 
-    code: str
-    text: str
-    outcome: str
+    variables: those of its release, or of the newest one that has the model. made: what it is made with, as far as that
+    is known.
+    """
+
+    asked: Asked
+    releases: Sequence[search.ModelRelease]
+    variables: Mapping[str, Variable]
+    made: Mapping[str, Value]
+
+    @classmethod
+    def of(cls, current: Standing, asked: Asked) -> "Choosing":
+        """Look up what there is to choose from; raises the error for a model that is not there."""
+        if current.model(asked.model) is None:
+            raise unknown(asked.model, "model")
+        with current.reading() as connection:
+            releases = search.releases_of(connection, asked.model)
+        names = (asked.source, *(each.name for each in releases[:1]))
+        release = next(filter(None, map(current.release, filter(None, names))), None)
+        own = release.sets.get(asked.model) if release else None
+        device = Device(id="", model=asked.model, release=asked.source, profile=asked.profile)
+        origin = Source.of(device, current).origin
+        made = {**(origin.profile or {}), **origin.configuration} if origin else {}
+        return cls(asked, releases, own.variables if own else {}, made)
+
+    def first_value(self, name: str) -> str:
+        """Return the value that a variable is first given: what it is anyway, else what a new device has."""
+        variable = self.variables.get(name)
+        value = self.made.get(name, "" if variable is None or variable.is_instance else variable.init_value)
+        return "" if value == "" else shown(value)
+
+    def controls(self) -> list[Control]:
+        """Return what the values that are said are chosen by."""
+        return [self._control(name, value) for name, value in self.asked.values]
+
+    def _control(self, name: str, value: str) -> Control:
+        variable, made = self.variables.get(name), self.made.get(name)
+        choices = list(islice(_choices(variable.allowed), _MOST_CHOICES + 1)) if variable else []
+        if not 0 < len(choices) <= _MOST_CHOICES:
+            choices = []
+        return Control(
+            name,
+            variable is not None,
+            value,
+            list(dict.fromkeys([*choices, value])) if choices else [],
+            None if made is None else shown(made),
+        )
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """The answer for a destination, and what each rule found."""
-
-    destination: str
-    answer: DeviceAnswer
-    rules: Sequence[Rule]
-
-
-def _told(current: Standing, asked: Asked) -> Mapping[str, object]:
-    """Return what there is to choose from, and the answer once enough is told."""
-    model = _model(current, asked.model)
+def _offered(current: Standing, asked: Asked) -> Mapping[str, object]:
+    """Return what there is to choose from."""
+    choosing = Choosing.of(current, asked)
     with current.reading() as connection:
-        releases = [str(ReleaseName(*each)) for each in lookup.implementing(connection, [model.name])][::-1]
-        profiles = [each.name for each in lookup.profiles_naming(connection, [model.name])]
-        hosts = [each.name for each in listing.hosts(connection, None, None, _MOST_HOSTS).rows]
+        profiles = lookup.profiles_naming(connection, [asked.model])
+        hosts = listing.hosts(connection, None, None, _MOST_HOSTS)
         labels = listing.labels(connection, _MOST_OFFERED)
-    variables = _variables(current, asked, releases)
-    made = _as_made(current, model, asked, variables)
-    shown_answers, counted, possible = _answers(current, asked)
+    states = {each.name: each.state for each in choosing.releases}
+    told = dict(asked.values)
     return {
-        "releases": _offered(releases, asked.source, *asked.destination),
-        "release_count": len(releases),
-        "profiles": _offered(profiles, asked.profile),
-        "hosts": _offered(hosts, *asked.host),
+        "releases": _some(states, asked.source, *asked.destination),
+        "release_count": len(states),
+        "profiles": _some({each.name: each.state for each in profiles}, asked.profile),
+        "profile_count": len(profiles),
+        "hosts": list(dict.fromkeys([*(each.name for each in hosts.rows), *asked.host])),
+        "are_all_hosts": hosts.after is None,
         "labels": labels,
-        "controls": [_control(name, value, variables.get(name), made.get(name)) for name, value in asked.values],
-        "addable": {name: each for name, each in sorted(variables.items()) if name not in dict(asked.values)},
-        "answers": shown_answers,
-        "counted": counted,
-        "possible": possible,
+        "controls": choosing.controls(),
+        "addable": {name: each for name, each in sorted(choosing.variables.items()) if name not in told},
     }
 
 
-def _model(current: Standing, name: str) -> Model:
-    found = current.model(name) if is_name(name) else None
-    if found is None:
-        raise unknown(name, "model")
-    return found
-
-
-def _offered(names: Sequence[str], *chosen: str | None) -> list[str]:
-    """Return what is offered to choose from, with what is chosen already."""
-    return list(dict.fromkeys([*names[:_MOST_OFFERED], *filter(None, chosen)]))
-
-
-def _variables(current: Standing, asked: Asked, releases: Sequence[str]) -> Mapping[str, Variable]:
-    """Return the variables that a value may be told of: the source's, or those of the newest release."""
-    release = next(filter(None, map(current.release, filter(None, (asked.source, *releases[:1])))), None)
-    own = release.sets.get(asked.model) if release else None
-    return own.variables if own else {}
-
-
-def _as_made(current: Standing, model: Model, asked: Asked, variables: Mapping[str, Variable]) -> Mapping[str, Value]:
-    """Return what a device is of which nothing more is told than the release and the profile."""
-    profile = current.profile(asked.profile) if asked.profile else None
-    values = profile.values.get(model.name) if profile else None
-    if values is None:
-        return {name: each.init_value for name, each in variables.items()}
-    off = model.off_values(model.vendor)
-    return {name: values.get(name, off.get(name, each.init_value)) for name, each in variables.items()}
-
-
-def _made(current: Standing, asked: Asked, name: str) -> str:
-    """Return what a variable is where nothing is told of it, as a command line writes it."""
-    model = _model(current, asked.model)
-    with current.reading() as connection:
-        releases = [str(ReleaseName(*each)) for each in lookup.implementing(connection, [model.name])][::-1]
-    value = _as_made(current, model, asked, _variables(current, asked, releases)).get(name, "")
-    return shown(value) if value != "" else ""
-
-
-def _control(name: str, value: str, variable: Variable | None, made: Value | None) -> Control:
-    choices = list(islice(_choices(variable.allowed), _MOST_CHOICES + 1)) if variable else []
-    if len(choices) > _MOST_CHOICES:
-        choices = []
-    return Control(
-        name,
-        variable,
-        value,
-        list(dict.fromkeys([*choices, value])) if choices else [],
-        None if made is None else shown(made),
-    )
+def _some(states: Mapping[str, State], *chosen: str | None) -> Mapping[str, str]:
+    """Return what is offered to choose from, with what is chosen already, and the states that are to be known."""
+    names = dict.fromkeys([*islice(states, _MOST_OFFERED), *filter(None, chosen)])
+    return {name: "" if (state := states.get(name, State.PUBLISHED)) is State.PUBLISHED else state for name in names}
 
 
 def _choices(allowed: AllowedValues) -> Iterator[str]:
@@ -265,10 +247,28 @@ def _choices(allowed: AllowedValues) -> Iterator[str]:
         yield from sorted(map(str, allowed.values or ()))
 
 
-def _answers(current: Standing, asked: Asked) -> tuple[list[Shown], int, int]:
-    """Return the answers to be shown, how many there are, and how many say yes."""
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A rule of the verdict. outcome: `met`, `broken`, or `not asked`: the question has nothing that it is about."""
+
+    code: str
+    text: str
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """The answer for destinations of which the same is to be said, and what each rule found."""
+
+    destinations: Sequence[str]
+    answer: DeviceAnswer
+    rules: Sequence[Rule]
+
+
+def _answered(current: Standing, asked: Asked) -> Mapping[str, object]:
+    """Return the answers once enough is said, yes before no; counted: how many there are; possible: how many yes."""
     if not asked.is_whole:
-        return [], 0, 0
+        return {"answers": [], "more": 0, "counted": 0, "possible": 0}
     question = short_question(
         asked.model,
         asked.profile,
@@ -281,9 +281,23 @@ def _answers(current: Standing, asked: Asked) -> tuple[list[Shown], int, int]:
         Detail.FULL,
     )
     (found,) = judged(question, Detail.FULL, current)
-    pairs = [(destination.id, answer) for destination, answer in zip(found.destinations, found.answers, strict=True)]
-    told = [Shown(each, answer.devices[0], _rules(answer.devices[0], asked)) for each, answer in pairs[:_MOST_SHOWN]]
-    return told, len(pairs), sum(answer.compatible for _, answer in pairs)
+    # Of hosts that run the same there is one answer.
+    alike: dict[int, list[str]] = {}
+    for destination, answer in zip(found.destinations, found.answers, strict=True):
+        alike.setdefault(id(answer), []).append(destination.id)
+    answers = {id(answer): answer for answer in found.answers}
+    ordered = sorted(alike, key=lambda each: not answers[each].compatible)
+    told = [
+        Shown(alike[each], device, _rules(device, asked, alike[each]))
+        for each in ordered[:_MOST_SHOWN]
+        for device in answers[each].devices
+    ]
+    return {
+        "answers": told,
+        "more": sum(len(alike[each]) for each in ordered[_MOST_SHOWN:]),
+        "counted": len(found.answers),
+        "possible": sum(answer.compatible for answer in found.answers),
+    }
 
 
 # Where one of these is broken nothing more can be said.
@@ -302,9 +316,16 @@ _OF_VARIABLES = (
     ProblemCode.CANNOT_BE_OFF,
     ProblemCode.CONSTRAINT_VIOLATED,
 )
+_OF_PROFILE = (
+    ProblemCode.UNKNOWN_PROFILE,
+    ProblemCode.PROFILE_NOT_FOR_MODEL,
+    ProblemCode.PROFILE_RETIRED,
+    ProblemCode.PROFILE_NOT_LISTED,
+)
+_OF_SOURCE = (ProblemCode.UNKNOWN_VARIABLE, ProblemCode.SOURCE_VALUE_INVALID)
 
 
-def _rules(answer: DeviceAnswer, asked: Asked) -> list[Rule]:
+def _rules(answer: DeviceAnswer, asked: Asked, destinations: Sequence[str]) -> list[Rule]:
     """Return what each rule found."""
     broken = {each.code for each in answer.verdict.problems}
     not_asked: set[ProblemCode] = set()
@@ -312,6 +333,12 @@ def _rules(answer: DeviceAnswer, asked: Asked) -> list[Rule]:
         not_asked.update(set(RULES) - set(_NOT_KNOWN))
     if ProblemCode.MODEL_NOT_SUPPORTED in broken:
         not_asked.update(_OF_VARIABLES)
+    if asked.profile is None:
+        not_asked.update(_OF_PROFILE)
+    if asked.source is None:
+        not_asked.update(_OF_SOURCE)
+    if asked.label is None and not set(asked.host).intersection(destinations):
+        not_asked.add(ProblemCode.UNKNOWN_HOST)
     is_listing_unasked = any(each.code is WarningCode.ONLY_VARIABLES_COMPARED for each in answer.verdict.warnings)
     if asked.policy is not Policy.STRICT or is_listing_unasked:
         not_asked.add(ProblemCode.PROFILE_NOT_LISTED)

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from app.api.access import Registry
 from app.api.diff import differences, differing, pair
+from app.api.errors import unknown
 from app.api.parameters import Filter
 from app.domain.difference import Difference
 from app.domain.name import ReleaseName
@@ -39,7 +40,7 @@ def get_diff_page(  # noqa: PLR0913 (what is looked at)
     if not (before and after):
         offered = registry.ask(_offered)
         return page(request, "diff_form.html", before=before, after=after, model=model, offered=offered)
-    names = registry.ask(lambda current: differing(*pair(before, after, current)))
+    names = registry.ask(lambda current: _differing(before, after, model, current))
     shown = [each for each in names if each == model] if model else names[row : row + _MODELS]
     ahead = iter(shown)
 
@@ -64,6 +65,12 @@ def get_diff_page(  # noqa: PLR0913 (what is looked at)
         shown=len(shown),
         step=_MODELS,
     )
+
+
+def _differing(before: str, after: str, model: str | None, current: Standing) -> Sequence[str]:
+    if model is not None and current.model(model) is None:
+        raise unknown(model, "model")
+    return differing(*pair(before, after, current))
 
 
 def _found(before: str, after: str, models: Sequence[str], current: Standing) -> Mapping[str, Sequence[Difference]]:

@@ -6,6 +6,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import NamedTuple
 
+import sqlalchemy as sa
 from fastapi import APIRouter, Request, Response
 
 from app.api.access import Registry
@@ -14,13 +15,13 @@ from app.api.parameters import Filter
 from app.domain.difference import Difference, between_releases
 from app.domain.evolution import numeric
 from app.domain.model import Model
-from app.domain.name import is_name, vendor_of
+from app.domain.name import vendor_of
 from app.domain.state import State
-from app.domain.value import Value
+from app.domain.value import shown
 from app.domain.variable import Variable
 from app.domain.variable_set import VariableSet
 from app.pages.page import PageRoute, page
-from app.storage import listing, lookup
+from app.storage import listing, lookup, schema
 from app.storage.catalog import Standing
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
@@ -31,35 +32,47 @@ _MOST_PROFILES = 30
 
 
 @dataclass(frozen=True, slots=True)
-class _Run:
-    """Releases of an implementation that follow one another and say the same; before: what those before them say."""
+class Run:
+    """Releases of an implementation that follow one another and say the same of the model.
+
+    before: the last release before them that has the model, and the digest of what it says, None if there is none.
+    """
 
     implementation: str
     versions: Sequence[str]
     digest: str
-    before: str | None
+    before: tuple[str, str] | None
+
+    def release(self, version: str) -> str:
+        """Return one of its releases, or the one before them, by name."""
+        return f"{self.implementation}@{version}"
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """What releases say of the model; changes: since the releases before them, by variable, None: the whole model."""
+    """What releases say of the model; before: what those before them say; changes: since then, by variable."""
 
-    run: _Run
+    run: Run
     set: VariableSet
-    changes: Mapping[str | None, Sequence[Difference]]
+    before: VariableSet | None
+    changes: Mapping[str, Difference]
+    of_whole: Sequence[Difference]
 
     @property
-    def is_changed(self) -> bool:
-        """Return whether it says something else than the releases before, or of the device as a whole."""
-        return bool(self.changes) or not self.set.migratable
+    def has_words(self) -> bool:
+        """Return whether it says something of the device as a whole."""
+        return bool(self.of_whole) or not self.set.migratable
 
 
 class Line(NamedTuple):
-    """A variable of the model; cells: what each column says of it, and what changed there."""
+    """A variable of the model; cells: what each column says of it, and what changed there.
+
+    off: its off value, or those of each vendor where they are not the same.
+    """
 
     name: str
     latest: Variable
-    off: Value | None
+    off: Sequence[str]
     cells: Sequence[tuple[Variable | None, Difference | None]]
 
     @property
@@ -69,17 +82,22 @@ class Line(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
+class ModelPage:
     """What is told of a model.
 
-    implementations: with how many of their releases have it. earlier: up to which version the columns before these go,
-    None if there are none.
+    implementations: with how many of their releases have it. columns: of all, or of the chosen implementation.
+    column_count: how many there are, also those that are not shown. earlier, later: up to which version the columns
+    beside these go, None if there are none. gone: the first release of an implementation that has it no more.
     """
 
     model: Model
     implementations: Mapping[str, int]
+    chosen: str | None
     columns: Sequence[Column]
+    column_count: int
     earlier: str | None
+    later: str | None
+    gone: Sequence[str]
     lines: Sequence[Line]
     profiles: listing.Page
 
@@ -91,60 +109,93 @@ def get_model_page(
     registry: Registry,
     implementation: Filter = None,
     until: Filter = None,
+    release: Filter = None,
 ) -> Response:
     """Show a device model: its variables as releases state them, with what changed from one to the next marked.
 
-    implementation: only its releases; until: up to this version of it.
+    implementation: only its releases; until: up to this version of it; release: where somebody comes from.
     """
     told = registry.ask(lambda current: _told(current, model, implementation or None, until or None))
-    return page(request, "model.html", told=told, implementation=implementation or None)
+    return page(request, "model.html", told=told, release=release or None)
 
 
-def _told(current: Standing, name: str, implementation: str | None, until: str | None) -> _Told:
-    model = current.model(name) if is_name(name) else None
+def _told(current: Standing, name: str, implementation: str | None, until: str | None) -> ModelPage:
+    model = current.model(name)
     if model is None:
         raise unknown(name, "model")
     with current.reading() as connection:
         stored = sorted(lookup.sets_of_model(connection, name), key=lambda each: (each[0], numeric(each[1]), each[1]))
         published = frozenset(State) - {State.DRAFT}
         profiles = listing.profiles(connection, {"model": name}, published, None, _MOST_PROFILES)
-    runs = {of: list(_runs(of, rows)) for of, rows in groupby(stored, key=itemgetter(0))}
+        runs = {of: list(_runs(of, rows)) for of, rows in groupby(stored, key=itemgetter(0))}
+        gone = list(_gone(connection, runs))
     if implementation is not None and implementation not in runs:
         raise unknown(implementation, "implementation")
-    if implementation is None:
-        most = max(_LEAST_OF_EACH, _MOST_COLUMNS // len(runs))
-        chosen = [run for each in runs.values() for run in each[-most:]][-_MOST_COLUMNS:]
-        earlier = None
+    chosen = next(iter(runs)) if len(runs) == 1 else implementation
+    earlier = later = None
+    if chosen is None:
+        most = max(_LEAST_OF_EACH, _MOST_COLUMNS // max(1, len(runs)))
+        some = [run for each in runs.values() for run in each[-most:]][-_MOST_COLUMNS:]
+        count = sum(map(len, runs.values()))
     else:
-        own = [each for each in runs[implementation] if until is None or numeric(each.versions[0]) <= numeric(until)]
-        chosen = own[-_MOST_COLUMNS:]
-        earlier = own[-_MOST_COLUMNS - 1].versions[-1] if len(own) > _MOST_COLUMNS else None
-    columns = [_column(model, run, current) for run in chosen]
+        own = runs[chosen]
+        count = len(own)
+        end = sum(until is None or numeric(each.versions[0]) <= numeric(until) for each in own)
+        start = max(0, end - _MOST_COLUMNS)
+        some = own[start:end]
+        earlier = own[start - 1].versions[-1] if start else None
+        later = own[min(end + _MOST_COLUMNS, count) - 1].versions[-1] if end < count else None
+    columns = [_column(model, run, current) for run in some]
     counts = {of: sum(len(run.versions) for run in each) for of, each in runs.items()}
-    return _Told(model, counts, columns, earlier, list(_lines(model, columns)), profiles)
+    lines = list(_lines(model, columns))
+    return ModelPage(model, counts, chosen, columns, count, earlier, later, gone, lines, profiles)
 
 
-def _runs(implementation: str, stored: Iterable[tuple[str, str, str]]) -> Iterator[_Run]:
+def _runs(implementation: str, stored: Iterable[tuple[str, str, str]]) -> Iterator[Run]:
     before = None
     for digest, rows in groupby(stored, key=itemgetter(2)):
-        yield _Run(implementation, [version for _, version, _ in rows], digest, before)
-        before = digest
+        versions = [version for _, version, _ in rows]
+        yield Run(implementation, versions, digest, before)
+        before = versions[-1], digest
 
 
-def _column(model: Model, run: _Run, current: Standing) -> Column:
+def _gone(connection: sa.Connection, runs: Mapping[str, Sequence[Run]]) -> Iterator[str]:
+    """Iterate over the releases that are the first to have the model no more."""
+    ids = lookup.ids(connection, schema.implementation, runs)
+    for implementation, each in runs.items():
+        last = numeric(each[-1].versions[-1])
+        higher = [one for one in lookup.versions(connection, ids[implementation]) if numeric(one) > last]
+        if higher:
+            yield f"{implementation}@{min(higher, key=numeric)}"
+
+
+def _column(model: Model, run: Run, current: Standing) -> Column:
     own = current.variable_set(run.digest)
-    changes: dict[str | None, list[Difference]] = {}
-    if run.before is not None:
-        vendor = vendor_of(run.implementation)
-        for each in between_releases(model, (vendor, vendor), current.variable_set(run.before), own):
-            changes.setdefault(each.variable, []).append(each)
-    return Column(run, own, changes)
+    if run.before is None:
+        return Column(run, own, None, {}, ())
+    before = current.variable_set(run.before[1])
+    vendor = vendor_of(run.implementation)
+    found = between_releases(model, (vendor, vendor), before, own)
+    changes = {each.variable: each for each in found if each.variable is not None}
+    return Column(run, own, before, changes, [each for each in found if each.variable is None])
 
 
 def _lines(model: Model, columns: Sequence[Column]) -> Iterator[Line]:
-    for name in sorted({name for each in columns for name in (*each.set.variables, *each.changes) if name is not None}):
-        cells = [(each.set.variables.get(name), next(iter(each.changes.get(name, ())), None)) for each in columns]
-        latest = next((variable for variable, _ in reversed(cells) if variable is not None), None)
-        if latest is not None:
-            statement = model.statement_for(vendor_of(columns[-1].run.implementation), name)
-            yield Line(name, latest, statement.off_value if statement else None, cells)
+    vendors = sorted({vendor_of(each.run.implementation) for each in columns})
+    for name in sorted({name for each in columns for name in (*each.set.variables, *each.changes)}):
+        cells = [(each.set.variables.get(name), each.changes.get(name)) for each in columns]
+        # What the first column has no more was in the release before it.
+        known = [variable for variable, _ in cells] + [
+            each.before.variables.get(name) for each in columns if each.before
+        ]
+        latest = next(each for each in (*reversed(known[: len(cells)]), *known[len(cells) :]) if each is not None)
+        yield Line(name, latest, _off_values(model, vendors, name), cells)
+
+
+def _off_values(model: Model, vendors: Sequence[str], name: str) -> list[str]:
+    """Return the off value of a variable; of each vendor where they are not the same."""
+    stated = {vendor: model.off_values(vendor).get(name) for vendor in vendors}
+    told = {vendor: shown(each) for vendor, each in stated.items() if each is not None}
+    if len(told) == len(vendors) and len(set(told.values())) == 1:
+        return [*told.values()][:1]
+    return [f"{each} ({vendor})" for vendor, each in told.items()]

@@ -58,7 +58,7 @@ class Links:
 
     def model(self, name: str, variable: str | None = None, **parameters: object) -> str:
         """Return the address of a device model, or of one of its variables there."""
-        where = "" if variable is None else f"#{quote(variable)}"
+        where = "" if variable is None else f"#v-{quote(variable)}"
         return self(f"/ui/models/{name}", **parameters) + where
 
     def release(self, name: str) -> str:
@@ -110,9 +110,7 @@ def long_page(
     told = _context(request, context)
     rendered = _rendered(_TEMPLATES.get_template(part), told, parts)
     pieces = _TEMPLATES.get_template(template).generate({**told, "sent": _SENT, "parts": rendered})
-    return StreamingResponse(
-        _gathered(pieces), media_type="text/html", headers={**_HEADERS, "Cache-Control": "no-cache"}
-    )
+    return StreamingResponse(_gathered(pieces), media_type="text/html", headers=_HEADERS)
 
 
 def _rendered(
@@ -123,7 +121,7 @@ def _rendered(
         for each in parts:
             yield Markup(template.render({**told, **each}))  # noqa: S704 (templates escape)
     except (sa.exc.OperationalError, sa.exc.TimeoutError, ReplicaLostError):
-        yield Markup(_TEMPLATES.get_template("lost.html").render())  # noqa: S704
+        yield Markup(template.render({**told, "is_lost": True}))  # noqa: S704
 
 
 _PIECE_CHARACTERS = 4_096
@@ -151,6 +149,11 @@ def _context(request: Request, context: Mapping[str, object]) -> Mapping[str, ob
 
 class PageRoute(Route):
     """A route of a page: who may read also shows the token as the password of a browser; errors are pages, too."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **more: Any) -> None:
+        super().__init__(path, endpoint, **more)
+        # As RFC 9110 wants of whatever can be read; the server sends no body then.
+        self.methods = {*(self.methods or ()), "HEAD"}
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return the handler with what all pages share around it."""

@@ -84,12 +84,13 @@ def _models(
 def _values(
     reading: sa.Connection, of: ModelOfProfile, lineage: Sequence[tuple[str, Mapping[str, tuple[str, str]]]]
 ) -> Iterator[ValueOfProfile]:
-    """Iterate over what holds for a model, and what its nearest profile takes out of what it inherits, by variable."""
+    """Iterate over what holds for a model, and what was taken out of what is inherited, by variable."""
     own_digests = [(name, entries[of.name][0]) for name, entries in lineage if of.name in entries]
     documents = lookup.profile_values(reading, [of.digest, *(digest for _, digest in own_digests)])
     resolved = documents[of.digest]
     stated = [(name, documents[digest]) for name, digest in own_digests]
-    taken_out = {variable for _, own in stated[:1] for variable, value in own.items() if value is None}
+    # What was taken out on the way, and is not there again.
+    taken_out = {variable for _, own in stated for variable, value in own.items() if value is None} - resolved.keys()
     for variable in sorted({*resolved, *taken_out}):
         value = resolved.get(variable)
         saying = [(name, own[variable]) for name, own in stated if variable in own]

@@ -2,13 +2,21 @@
 
 from http import HTTPStatus
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.responses import RedirectResponse
 
 from app.api.errors import ApiError
 from app.pages import ask, diff, home, lists, model, page, profile, release, support_matrix, vendor
 from app.pages.page import PageRoute
 
 _nothing = APIRouter(route_class=PageRoute, include_in_schema=False)
+
+
+@_nothing.get("/ui")
+@_nothing.get("/ui/")
+async def get_beginning(request: Request) -> Response:
+    """Send home who leaves the rest of an address out."""
+    return RedirectResponse(f"{request.scope.get('root_path', '')}/", HTTPStatus.SEE_OTHER)
 
 
 @_nothing.get("/ui/{path:path}")

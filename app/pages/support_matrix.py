@@ -1,15 +1,17 @@
 """The support matrix to look at: profiles and releases as a heat map, each cell leading to its reasons."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
 from app.api.access import Registry
 from app.api.errors import unknown
-from app.api.parameters import Filter
-from app.domain.matrix import Acceptance, Cell, matrix, problems_of_states
+from app.api.parameters import Filter, narrowing, printable
+from app.domain.matrix import Acceptance, Cell, matrix
 from app.domain.name import ReleaseName
+from app.domain.problem import ProblemCode
 from app.domain.profile import Profile
 from app.domain.release import Release
 from app.pages.page import PageRoute, long_page
@@ -20,7 +22,9 @@ router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 _ROWS = 100
 _COLUMNS = 24
+_AT_ONCE = 10
 _MOST_OFFERED = 200
+_OF_STATES = (ProblemCode.RELEASE_RETIRED, ProblemCode.PROFILE_RETIRED, ProblemCode.PROFILE_NOT_LISTED)
 
 
 @router.get("/ui/support-matrix")
@@ -41,7 +45,11 @@ def get_support_matrix_page(
     rows, columns = profiles[row : row + _ROWS], releases[column : column + _COLUMNS]
 
     def parts() -> Iterator[Mapping[str, object]]:
-        yield from ({"row": each} for each in registry.ask(lambda current: _rows(current, rows, columns, model)))
+        accepted: dict[Standing, Acceptance] = {}
+        for start in range(0, len(rows), _AT_ONCE):
+            some = rows[start : start + _AT_ONCE]
+            for each in registry.ask(partial(_rows, some, columns, model, accepted)):
+                yield {"row": each}
 
     return long_page(
         request,
@@ -78,37 +86,51 @@ def _names(
 
 
 def _rows(
-    current: Standing, profiles: Sequence[str], releases: Sequence[ReleaseName], model: str | None
+    profiles: Sequence[str],
+    releases: Sequence[ReleaseName],
+    model: str | None,
+    accepted: dict[Standing, Acceptance],
+    current: Standing,
 ) -> list[Mapping[str, object]]:
+    """Return some rows; accepted: what rows before them have shown of the same registry."""
     current.look_up(releases=map(str, releases), profiles=profiles)
     found = [release for each in releases if (release := current.release(str(each))) is not None]
     speaking = [profile for each in profiles if (profile := current.profile(each)) is not None]
     models = [] if model is None else [model]
-    current.load([*found, *speaking], models or None)
+    current.load([*found, *speaking], models or {name for profile in speaking for name in profile.values})
+    acceptance = accepted.setdefault(current, Acceptance(current))
     return [
         {"profile": row.profile, "cells": [(cell, _heat(cell)) for cell in row.cells]}
-        for row in matrix(speaking, found, current, models)
+        for row in matrix(speaking, found, current, models, acceptance)
     ]
 
 
 def _heat(cell: Cell) -> str:
-    """Return how the cell looks: `all`, `some` (of the models that the profile speaks of), or `no`, little to much."""
+    """Return how the cell looks.
+
+    `all` or `some` of the models that the profile speaks of; `no-little` where less than half of those that the release
+    implements are refused, else `no-much`; `none` where it implements none.
+    """
+    implemented = cell.accepted + cell.refused
     if cell.compatible:
         return "all" if cell.accepted == cell.models else "some"
-    implemented = cell.accepted + cell.refused
-    return "no-little" if implemented and cell.accepted * 2 > implemented else "no-much"
+    if any(each.code in _OF_STATES for each in cell.problems):
+        return "no-much"
+    if not implemented:
+        return "none"
+    return "no-little" if cell.accepted * 2 > implemented else "no-much"
 
 
 @router.get("/ui/support-matrix/reasons")
 def get_reasons_page(
     request: Request,
     registry: Registry,
-    profile: Annotated[str, Query(max_length=400)],
-    release: Annotated[str, Query(max_length=400)],
+    profile: Annotated[str, narrowing("the profile"), printable],
+    release: Annotated[str, narrowing("the release"), printable],
     model: Filter = None,
 ) -> Response:
     """Show why a release supports a profile or does not, model by model."""
-    registry.ask(lambda current: _pair(current, profile, release))
+    registry.ask(lambda current: _check_known(current, profile, release, model or None))
 
     def parts() -> Iterator[Mapping[str, object]]:
         yield registry.ask(lambda current: _reasons(current, profile, release, model or None))
@@ -124,6 +146,12 @@ def get_reasons_page(
     )
 
 
+def _check_known(current: Standing, profile: str, release: str, model: str | None) -> None:
+    _pair(current, profile, release)
+    if model is not None and current.model(model) is None:
+        raise unknown(model, "model")
+
+
 def _pair(current: Standing, profile: str, release: str) -> tuple[Profile, Release]:
     found, there = current.profile(profile), current.release(release)
     if found is None:
@@ -135,14 +163,19 @@ def _pair(current: Standing, profile: str, release: str) -> tuple[Profile, Relea
 
 def _reasons(current: Standing, profile: str, release: str, model: str | None) -> Mapping[str, object]:
     found, there = _pair(current, profile, release)
-    models = sorted(found.values) if model is None else [model] if model in found.values else []
+    asked = [] if model is None else [model]
+    models = asked or sorted(found.values)
     current.load([found, there], models)
-    refusing = Acceptance(current)
-    why = {name: refusing.problems(found, name, there) for name in models if name in there.sets}
+    acceptance = Acceptance(current)
+    ((cell,),) = (row.cells for row in matrix([found], [there], current, asked, acceptance))
+    speaking = [name for name in models if name in found.values]
+    why = {name: acceptance.problems(found, name, there) for name in speaking if name in there.sets}
+    missing = [name for name in speaking if name not in why]
     return {
-        "count": len(models),
+        "cell": cell,
         "refused": {name: each for name, each in why.items() if each},
         "accepted": [name for name, each in why.items() if not each],
-        "missing": [name for name in models if name not in why],
-        "whole": list(problems_of_states(found, there)),
+        "missing": missing,
+        # What is about no model alone.
+        "whole": [each for each in cell.problems if each.code in _OF_STATES or not why],
     }

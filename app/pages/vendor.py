@@ -4,6 +4,7 @@ from fastapi import APIRouter, Request, Response
 
 from app.api.access import Reading
 from app.api.errors import unknown
+from app.domain.name import is_vendor
 from app.domain.state import State
 from app.pages.page import PageRoute, page
 from app.storage import listing, search
@@ -16,7 +17,7 @@ _MOST_LISTED = 100
 @router.get("/ui/vendors/{vendor}")
 def get_vendor_page(vendor: str, request: Request, reading: Reading) -> Response:
     """Show a vendor with its models, implementations and profiles."""
-    found = listing.vendor(reading, vendor)
+    found = listing.vendor(reading, vendor) if is_vendor(vendor) else None
     if found is None:
         raise unknown(vendor, "vendor")
     published = frozenset(State) - {State.DRAFT}

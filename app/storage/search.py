@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 
+from app.domain.state import State
 from app.storage import schema
 from app.storage.change import head
 
@@ -92,14 +93,35 @@ def implementations(connection: sa.Connection, vendor: str, limit: int) -> Seque
     return connection.execute(query.order_by(product.c.name).limit(limit)).all()
 
 
+@dataclass(frozen=True, slots=True)
+class ModelRelease:
+    """A release that implements a model."""
+
+    name: str
+    state: State
+
+
+def releases_of(connection: sa.Connection, model: str) -> list[ModelRelease]:
+    """Return the releases that implement a model, the newest first."""
+    held, release, product, state = schema.release_model, schema.release, schema.implementation, schema.release_state
+    query = (
+        sa.select(product.c.name, release.c.version, state.c.state)
+        .select_from(held.join(schema.model).join(release, release.c.id == held.c.release_id).join(product))
+        .outerjoin(state, state.c.release_id == release.c.id)
+        .where(schema.model.c.name == model)
+        .order_by(release.c.id.desc())
+    )
+    rows = connection.execute(query)
+    return [ModelRelease(f"{name}@{version}", State(now or State.PUBLISHED)) for name, version, now in rows]
+
+
 def counts(connection: sa.Connection) -> Row:
-    """Return how much there is: vendors, models, releases, profiles, hosts."""
+    """Return how much there is: vendors, models, releases, profiles."""
     tables = {
         "vendors": schema.vendor,
         "models": schema.model,
         "releases": schema.release,
         "profiles": schema.profile,
-        "hosts": schema.host,
     }
     columns = [sa.select(sa.func.count()).select_from(each).scalar_subquery().label(n) for n, each in tables.items()]
     return connection.execute(sa.select(*columns)).one()

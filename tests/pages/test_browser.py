@@ -1,8 +1,9 @@
 """What people do with the pages, in a real browser."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+from statistics import median
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
@@ -87,8 +88,8 @@ def test_from_a_search_to_a_verdict_by_mouse(page: Page) -> None:
     page.get_by_role("button", name="Search").click()
     page.get_by_role("link", name="num-queues").click()
     expect(page.get_by_role("heading", level=1)).to_have_text(NIC)
-    expect(page.locator("[id='num-queues']")).to_be_in_viewport()
-    expect(page.locator("[id='num-queues'] .is-changed")).to_contain_text("allowed: 1-4")
+    expect(page.locator("[id='v-num-queues']")).to_be_in_viewport()
+    expect(page.locator("[id='v-num-queues'] .is-changed")).to_contain_text("allowed: 1-4")
     page.goto(f"/ui/releases/{FIRMWARE}@2")
     page.get_by_role("link", name="Diff from 1").click()
     expect(page.get_by_role("region", name=f"Differences of {NIC}")).to_contain_text("allows 1-4, not 1-8")
@@ -96,13 +97,14 @@ def test_from_a_search_to_a_verdict_by_mouse(page: Page) -> None:
     page.get_by_role("link", name="Ask about this device").click()
     page.get_by_label("Runs on the release").select_option(f"{FIRMWARE}@1")
     page.get_by_label("Was made with the profile").select_option("vendor-a.com/base")
-    page.get_by_label("Tell the value of a variable").select_option("num-queues")
+    page.get_by_label("Another value than it was made with").select_option("num-queues")
     page.get_by_role("button", name="Add").click()
     page.get_by_label("num-queues", exact=True).select_option("8")
     page.get_by_label(f"{FIRMWARE}@2", exact=True).check()
     page.get_by_role("button", name="Ask", exact=True).click()
     verdict = page.locator("#verdict")
     expect(verdict.get_by_role("heading", level=2)).to_have_text("No")
+    expect(verdict).to_be_in_viewport()
     expect(verdict).to_contain_text("value-not-allowed")
     verdict.get_by_text("The rules of the verdict").click()
     expect(verdict.locator(".rules .broken").first).to_be_visible()
@@ -111,7 +113,7 @@ def test_from_a_search_to_a_verdict_by_mouse(page: Page) -> None:
     assert "value=&" not in asked
     # The refusal is mended: fewer queues, and the feature off that the new firmware does not have.
     page.get_by_label("num-queues", exact=True).select_option("4")
-    page.get_by_label("Tell the value of a variable").select_option("legacy")
+    page.get_by_label("Another value than it was made with").select_option("legacy")
     page.get_by_role("button", name="Add").click()
     page.get_by_label("legacy", exact=True).select_option("off")
     page.get_by_role("button", name="Ask", exact=True).click()
@@ -179,6 +181,20 @@ def test_from_a_search_to_a_verdict_by_keyboard(page: Page) -> None:
     expect(page.locator("#verdict .rules").first).to_be_visible()
 
 
+def test_enter_asks_and_loses_nothing(page: Page) -> None:
+    page.goto(f"/ui/ask?model={NIC}&source={FIRMWARE}@1&value=num-queues=4&value=mac=")
+    page.get_by_label("mac", exact=True).press("Enter")
+    page.wait_for_url("**#verdict")
+    assert "value=num-queues%3D4&value=mac%3D" in page.url
+    page.get_by_label("mac", exact=True).fill("52:54:00:12:34:56")
+    page.get_by_label("mac", exact=True).press("Enter")
+    page.wait_for_url("**52%3A54**")
+    assert "value=num-queues%3D4" in page.url
+    page.get_by_role("button", name="Leave num-queues as it is made").click()
+    page.wait_for_url("**#values")
+    assert "num-queues" not in page.url
+
+
 def test_a_cell_of_the_heat_map_leads_to_its_reasons(page: Page) -> None:
     page.goto("/ui/support-matrix")
     page.get_by_role("row", name="vendor-a.com/more").get_by_role(
@@ -200,8 +216,8 @@ def test_long_lists_are_narrowed_while_one_types(browser: Browser, large_address
     page.get_by_label("Show only models with").fill("device-49")
     expect(page.locator("#models li:visible")).to_have_count(11)
     # Where a link leads to a variable far below, it is seen.
-    page.goto(f"{large.PAGES['model']}#variable-166")
-    expect(page.locator("[id='variable-166']")).to_be_in_viewport()
+    page.goto(f"{large.PAGES['model']}#v-variable-166")
+    expect(page.locator("[id='v-variable-166']")).to_be_in_viewport()
     context.close()
 
 
@@ -281,23 +297,22 @@ _ROUNDS = 5
 _MOST_ROUNDS = 40
 
 
-def test_large_pages_are_seen_as_soon_as_an_empty_one(
-    browser: Browser, large_address: str, record_property: Callable[[str, object], None]
-) -> None:
+def test_large_pages_are_seen_as_soon_as_an_empty_one(browser: Browser, large_address: str) -> None:
     context = browser.new_context(base_url=large_address)
     painted: dict[str, list[float]] = {name: [] for name in ("empty", *large.PAGES)}
-    slow = {"not measured yet": 0.0}
-    # Other tests run beside this one, and only add to what a page takes: of many rounds the least counts.
+    slow = painted
+    # Other tests run beside this one, and add to what a page takes: what is slow in some rounds is looked at in more.
     while slow and len(painted["empty"]) < _MOST_ROUNDS:
         for _ in range(_ROUNDS):
             for name, path in {"empty": "/ui/none", **large.PAGES}.items():
                 painted[name].append(_painted(context, path))
-        least = {name: min(times) for name, times in painted.items()}
-        ratios = {name: each / least["empty"] for name, each in least.items()}
-        slow = {name: ratio for name, ratio in ratios.items() if ratio >= 2}
-    record_property("first paint to that of an empty page", ratios)
+        slow = {
+            name: painted[name]
+            for name in large.PAGES
+            if all(usual(painted[name]) >= 2 * usual(painted["empty"]) for usual in (min, median))
+        }
     context.close()
-    assert slow == {}, painted
+    assert slow == {}, painted["empty"]
 
 
 def _painted(context: BrowserContext, path: str) -> float:
@@ -305,5 +320,7 @@ def _painted(context: BrowserContext, path: str) -> float:
     page = context.new_page()
     page.goto(path, wait_until="commit")
     painted: float = page.evaluate(_PAINTED)
+    # What is still being worked out for this page is not to be counted to the next one.
+    page.wait_for_load_state("load")
     page.close()
     return painted

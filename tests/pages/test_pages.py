@@ -4,7 +4,7 @@ import re
 import shlex
 from html.parser import HTMLParser
 from typing import Any
-from urllib.parse import parse_qsl, urldefrag, urlsplit
+from urllib.parse import parse_qsl, unquote, urldefrag, urlsplit
 
 import pytest
 import sqlalchemy as sa
@@ -78,6 +78,8 @@ def row(page: Page, name: str) -> str:
 
 def test_every_link_of_every_page_leads_somewhere(filled: TestClient) -> None:
     ahead, seen = ["/"], {"/"}
+    fragments: dict[str, set[str]] = {}
+    ids: dict[str, set[str]] = {}
     while ahead and len(seen) < _MOST_VISITED:
         path = ahead.pop()
         response = filled.get(path)
@@ -86,17 +88,19 @@ def test_every_link_of_every_page_leads_somewhere(filled: TestClient) -> None:
             continue
         page = Page(response)
         assert len(page.ids) == len(set(page.ids)), (path, "an id stands twice")
+        ids[path] = set(page.ids)
         assert response.headers["content-security-policy"].startswith("default-src 'none'")
         for link in (*page.links, *page.loads):
             to, fragment = urldefrag(link)
             if not urlsplit(link).scheme and to and to not in seen:
                 seen.add(to)
                 ahead.append(to)
-            if fragment and not to:
-                assert fragment in page.ids, (path, link)
+            if fragment:
+                fragments.setdefault(to or path, set()).add(unquote(fragment))
         # What is no link to this service is the address that a vendor gave.
         assert {link for link in page.links if urlsplit(link).scheme} <= {"https://vendor-b.com"}
         assert all(load.startswith("/ui/static/") for load in page.loads)
+    assert {(path, each) for path, wanted in fragments.items() for each in wanted - ids.get(path, wanted)} == set()
     kinds = {re.sub(r"[?].*", "", path).split("/")[2] for path in seen if path.startswith("/ui/")}
     assert kinds >= {"vendors", "models", "releases", "profiles", "diff", "support-matrix", "ask"}
     assert any(path.startswith("/ui/support-matrix/reasons") for path in seen)
@@ -115,7 +119,7 @@ def test_what_vendors_write_is_text_and_nothing_else(filled: TestClient) -> None
 def test_the_search_finds_by_a_part_of_a_name(filled: TestClient) -> None:
     page = look(filled, "/", q="NUM-Q")
     assert "num-queues of vendor-a.com/my-nic" in page.text
-    assert f"/ui/models/{NIC}#num-queues" in page.links
+    assert f"/ui/models/{NIC}#v-num-queues" in page.links
     page = look(filled, "/", q="vendor-a")
     for heading in ("Device models", "Profiles", "Implementations", "Vendors"):
         assert heading in page.text
@@ -145,8 +149,8 @@ def test_a_model_shows_its_releases_side_by_side_with_what_changed(filled: TestC
     assert re.search(r"new-feature bool \S+ off not there added off not there", page.text)
     assert "With new-feature on: num-queues has to be 2-4 (a queue of its own)" in page.text
     assert "Cannot be migrated with num-queues 3 (odd)" in page.text
-    assert "The same in all of them (1)" in page.text
-    assert page.text.index("mac str") > page.text.index("The same in all of them")
+    assert "The same in all releases shown (1)" in page.text
+    assert page.text.index("mac str") > page.text.index("The same in all releases shown")
 
 
 def test_releases_that_say_the_same_share_a_column_and_earlier_ones_are_a_page_back(filled: TestClient) -> None:
@@ -164,19 +168,21 @@ def test_releases_that_say_the_same_share_a_column_and_earlier_ones_are_a_page_b
     for number in range(16, 22):
         document = {"models": {"vendor-b.com/card": {"variables": {"n": {"type": "int", "init_value": number}}}}}
         assert filled.put(f"/releases/vendor-b.com/dpu@{number}", json=document, params={"override": "told"}).is_success
-    page = look(filled, "/ui/models/vendor-b.com/card", implementation="vendor-b.com/dpu")
+    page = look(filled, "/ui/models/vendor-b.com/card")
     (earlier,) = [link for link in page.links if "until=" in link]
     assert "vendor-b.com/dpu 10 to 11" not in page.text
     before = look(filled, earlier)
     assert "vendor-b.com/dpu 10 to 11" in before.text
     assert "vendor-b.com/dpu 16" not in before.text
+    (later,) = [link for link in before.links if "until=21" in link]
+    assert "vendor-b.com/dpu 21" in look(filled, later).text
 
 
 def test_a_profile_says_which_value_comes_from_where(filled: TestClient) -> None:
     page = look(filled, "/ui/profiles/vendor-a.com/more")
-    assert "num-queues 8 itself 4" in page.text
-    assert "legacy taken out: off itself on" in page.text
-    assert f"{STRANGE} fast inherited from vendor-a.com/base" in page.text
+    assert "num-queues 8 this profile 4" in page.text
+    assert "legacy taken out: off this profile on" in page.text
+    assert f"{STRANGE} fast vendor-a.com/base" in page.text
     only = look(filled, "/ui/profiles/vendor-a.com/more", model=NIC)
     assert f"{STRANGE} fast" not in only.text
 
@@ -191,7 +197,7 @@ def test_a_profile_of_many_models_shows_the_values_of_one(filled: TestClient) ->
     page = look(filled, "/ui/profiles/vendor-b.com/all")
     assert "Values for" not in page.text
     assert "/ui/profiles/vendor-b.com/all?model=vendor-b.com%2Fm7#values" in page.links
-    assert "v 7 itself" in look(filled, "/ui/profiles/vendor-b.com/all", model="vendor-b.com/m7").text
+    assert "v 7 this profile" in look(filled, "/ui/profiles/vendor-b.com/all", model="vendor-b.com/m7").text
 
 
 def test_a_profile_that_gains_a_model_says_nothing_of_what_inherited_from_it_before(filled: TestClient) -> None:
@@ -208,7 +214,7 @@ def test_a_profile_that_gains_a_model_says_nothing_of_what_inherited_from_it_bef
     ):
         assert filled.put(f"/profiles/{name}", json=document).is_success
     page = look(filled, "/ui/profiles/vendor-b.com/child")
-    assert "v 1 itself" in page.text
+    assert "v 1 this profile" in page.text
     assert "w 1" not in page.text
 
 
@@ -246,8 +252,62 @@ def test_the_support_matrix_is_that_of_the_api_and_its_cells_lead_to_reasons(fil
     for each in next(line for line in matrix["rows"] if line["profile"] == "vendor-a.com/more")["cells"][1]["problems"]:
         assert each["message"].removeprefix(f"{NIC}: ") in told
     assert "✗ Not supported" in told
-    one = look(filled, "/ui/support-matrix", model=GPU, implementation=FIRMWARE)
-    assert "vendor-b.com" not in one.text.partition("Profiles 1")[2]
+    one = look(filled, "/ui/support-matrix", model=NIC, implementation=FIRMWARE)
+    assert "releases 1 to 2 of 2" in one.text
+    assert "vendor-b.com/dpu@1" not in one.text
+
+
+def test_a_cell_looks_as_the_verdict_is(filled: TestClient) -> None:
+    _publish_heat(filled)
+    page = look(filled, "/ui/support-matrix", implementation="vendor-b.com/heat")
+    cells = [told for tag, told in page.tags if tag == "td"]
+    looks = [str(each["class"]).removeprefix("heat ") for each in cells]
+    names = ["vendor-b.com/mostly", "vendor-b.com/whole", "vendor-a.com/more", "vendor-a.com/base"]
+    assert [name for name in re.findall(r"no, (\S+) on|yes, (\S+) on", page.text) if name]
+    by_profile = dict(zip(names, zip(looks[::2], looks[1::2], strict=True), strict=True))
+    # The newest release first: it lists one profile alone, and takes few values of the other.
+    assert by_profile["vendor-b.com/whole"] == ("all", "some")
+    assert by_profile["vendor-b.com/mostly"] == ("no-much", "no-little")
+    assert by_profile["vendor-a.com/base"] == ("no-much", "none")
+
+
+def _publish_heat(registry: TestClient) -> None:
+    """Publish a release that says nothing about profiles, then one that lists one of them."""
+
+    def models(count: int, least: int) -> Any:
+        variables = {"v": {"type": "int", "init_value": 1, "allowed_values": ["1-9"]}}
+        narrow = {"v": {"type": "int", "init_value": 1, "allowed_values": ["1-4"]}}
+        return {
+            f"vendor-b.com/h{number}": {"variables": narrow if number < least else variables} for number in range(count)
+        }
+
+    told = {"override": "told"}
+    first = registry.put("/releases/vendor-b.com/heat@1", json={"models": models(4, 1)}, params=told)
+    assert first.is_success, first.text
+    values = {f"vendor-b.com/h{number}": {"v": 1} for number in range(5)}
+    second = registry.put(
+        "/releases/vendor-b.com/heat@2",
+        json={"models": models(5, 3), "profiles": [{"name": "vendor-b.com/whole", "values": values}]},
+        params=told,
+    )
+    assert second.is_success, second.text
+    wide = registry.put("/releases/vendor-b.com/wide@1", json={"models": models(4, 0)})
+    assert wide.is_success, wide.text
+    mostly = {f"vendor-b.com/h{number}": {"v": 7} for number in range(4)}
+    assert registry.put("/profiles/vendor-b.com/mostly", json={"values": mostly}).is_success
+
+
+def test_reasons_are_never_without_one(filled: TestClient) -> None:
+    _publish_heat(filled)
+    matrix = filled.get("/support-matrix").json()
+    for line in matrix["rows"]:
+        for cell in line["cells"]:
+            told = look(filled, "/ui/support-matrix/reasons", profile=line["profile"], release=cell["release"]).text
+            assert ("✓ Supported" in told) is cell["compatible"]
+            for problem in cell["problems"]:
+                of, _, message = problem["message"].partition(": ")
+                is_of_model = of.startswith(("vendor-a.com/", "vendor-b.com/h"))
+                assert (message if is_of_model and message else problem["message"]) in told
 
 
 def test_ask_answers_as_the_api_does(filled: TestClient) -> None:
@@ -339,7 +399,18 @@ def test_what_is_not_known_is_never_a_yes(filled: TestClient) -> None:
     [
         ("/ui/none", 404, "There is no page /ui/none"),
         ("/ui/models/vendor-a.com/none", 404, "no model vendor-a.com/none"),
-        ("/ui/models/%00", 404, "no model"),
+        *((f"/ui/{kind}/%00", 404, "no ") for kind in ("vendors", "models", "releases", "profiles")),
+        ("/ui/vendors/%00a", 404, "no vendor"),
+        (f"/ui/diff?from={FIRMWARE}@1&to={FIRMWARE}@2&model=none.com/x", 404, "no model none.com/x"),
+        (
+            f"/ui/support-matrix/reasons?profile=vendor-a.com/base&release={FIRMWARE}@1&model=none.com/x",
+            404,
+            "no model",
+        ),
+        ("/ui/releases?state=draft", 422, "state"),
+        (f"/ui/ask?model={NIC}&value=num-queues", 422, "name=value"),
+        (f"/ui/models/{NIC}?implementation={FIRMWARE}&until=0", 200, "No release is this far back"),
+        ("/ui/support-matrix?row=5000", 200, "Nothing is this far"),
         ("/ui/vendors/none.com", 404, "no vendor none.com"),
         ("/ui/releases/x", 404, "no release x"),
         ("/ui/profiles/vendor-b.com/draft", 404, "no profile vendor-b.com/draft"),
@@ -393,6 +464,10 @@ def test_closed_pages_take_a_token_as_a_password(filled: TestClient, database_ur
             assert closed.get(path, auth=("anybody", "wrong")).status_code == 401
             assert closed.get(path, headers={"Authorization": "Basic !"}).status_code == 401
             assert closed.get(path, headers={"Authorization": f"Bearer {reader}"}).status_code == 200
+        for path in ("/ui/support-matrix", f"/ui/diff?from={FIRMWARE}@1&to={FIRMWARE}@2"):
+            streamed = closed.get(path, auth=("x", reader))
+            assert streamed.headers["cache-control"] == "private, no-cache"
+            assert "Authorization" in streamed.headers["vary"]
         shown = closed.get("/ui/ask", params={"model": NIC}, auth=("x", reader))
         assert "private" in shown.headers["cache-control"]
         assert "Bearer $TOKEN" in shown.text
@@ -421,3 +496,95 @@ def test_behind_a_path_of_a_proxy_every_link_has_it(database_url: str, registry:
             assert all(each.startswith("/registry/") for each in own), path
         moved = proxied.get("/ui/ask", params={"model": NIC, "source": ""}, follow_redirects=False)
         assert moved.headers["location"].startswith("/registry/ui/ask?")
+
+
+def test_hosts_that_run_the_same_are_answered_together_and_yes_comes_first(filled: TestClient) -> None:
+    for number in range(120):
+        release = f"{FIRMWARE}@{1 if number == 119 else 2}"
+        document = {"releases": [release], "labels": {"fleet": "large"}}
+        assert filled.put(f"/hosts/many-{number:03}", json=document).is_success
+    page = look(filled, "/ui/ask", model=NIC, source=f"{FIRMWARE}@1", value="num-queues=8", label="fleet=large")
+    assert "Yes, to 1 of 120" in page.text
+    assert page.text.index("✓ Yes many-119") < page.text.index("✗ No many-000, many-001, many-002 and 116 more")
+    assert "these are the first 50" in look(filled, "/ui/ask", model=NIC).text
+
+
+def test_what_a_variable_is_made_with_is_what_the_api_says(filled: TestClient) -> None:
+    # Two vendors differ in the off value of what the model's own vendor does not have.
+    for name, off in (("vendor-a.com/x", 7), ("vendor-b.com/y", 3)):
+        extra = {"extra": {"type": "int", "init_value": 9, "off_value": off, "allowed_values": [3, 7, 9]}}
+        document = {"models": {"virtio.example/net": {"variables": extra}}}
+        if name.startswith("vendor-a"):
+            assert filled.put("/vendors/virtio.example", json={}).is_success
+            base = {
+                "models": {
+                    "virtio.example/net": {"variables": {"mac": {"type": "str", "init_value": "", "scope": "instance"}}}
+                }
+            }
+            assert filled.put("/releases/virtio.example/spec@1", json=base).is_success
+        assert filled.put(f"/releases/{name}@1", json=document).is_success
+    assert filled.put("/profiles/vendor-b.com/q", json={"values": {"virtio.example/net": {}}}).is_success
+    asked = {"model": "virtio.example/net", "source": "vendor-b.com/y@1", "profile": "vendor-b.com/q"}
+    (result,) = filled.get(
+        "/compatibility", params={**asked, "destination": "vendor-b.com/y@1", "detail": "full"}
+    ).json()["results"]
+    assert result["devices"][0]["configuration"] == {"extra": 3}
+    added = look(filled, "/ui/ask", **asked, add="extra")
+    assert "✕ made with 3" in added.text
+    assert "extra=3" in added.text
+    mac = look(filled, "/ui/ask", model="virtio.example/net", source="virtio.example/spec@1", add="mac")
+    assert "mac=" in mac.text
+    assert "✕ made with" not in mac.text
+
+
+def test_rules_that_the_question_has_nothing_for_are_not_met(filled: TestClient) -> None:
+    asked: dict[str, Any] = {"model": NIC, "destination": f"{FIRMWARE}@1"}
+    for more, not_asked in (
+        (
+            {"source": f"{FIRMWARE}@1"},
+            {"unknown-host", "unknown-profile", "profile-not-for-model", "profile-retired", "profile-not-listed"},
+        ),
+        ({"profile": "vendor-a.com/base"}, {"unknown-host", "unknown-variable", "source-value-invalid"}),
+        (
+            {"source": f"{FIRMWARE}@1", "profile": "vendor-a.com/base", "policy": "permissive"},
+            {"unknown-host", "profile-not-listed"},
+        ),
+        ({"source": f"{FIRMWARE}@1", "profile": "vendor-a.com/base", "host": "host-1", "destination": ()}, set()),
+    ):
+        page = look(filled, "/ui/ask", **{**asked, **more})
+        told = re.findall(r"not asked [^✓✗]*? ([a-z]+(?:-[a-z]+)+)(?= |$)", page.text)
+        assert set(told) == not_asked, more
+    gpu = look(filled, "/ui/ask", model=GPU, source=f"{FIRMWARE}@1", destination="vendor-b.com/dpu@1").text
+    assert re.search(r"not asked [^✓✗]*variable-not-supported", gpu)
+
+
+def test_a_model_that_is_gone_says_so(filled: TestClient) -> None:
+    document: dict[str, Any] = {"models": {NIC: {"variables": {}}}}
+    assert filled.put(f"/releases/{FIRMWARE}@3", json=document, params={"override": "gone"}).is_success
+    assert f"Gone: {FIRMWARE}@3" in look(filled, f"/ui/models/{GPU}").text
+    assert "Gone:" not in look(filled, f"/ui/models/{NIC}").text
+
+
+def test_implementations_that_are_not_shown_are_counted(filled: TestClient) -> None:
+    for number in range(12):
+        document: dict[str, Any] = {"models": {NIC: {"variables": {f"own-{number}": {"type": "int", "init_value": 1}}}}}
+        assert filled.put(f"/releases/vendor-b.com/i{number:02}@1", json=document).is_success
+    page = look(filled, f"/ui/models/{NIC}")
+    assert "8 of 15 columns, the newest of each implementation" in page.text
+    assert "own-0 int" in look(filled, f"/ui/models/{NIC}", implementation="vendor-b.com/i00").text
+
+
+def test_the_next_page_is_of_the_same_list(filled: TestClient) -> None:
+    page = look(filled, "/ui/releases", state="published", limit=1, implementation=FIRMWARE)
+    (following,) = [link for link in page.links if "cursor=" in link]
+    assert {"limit": "1", "state": "published", "implementation": FIRMWARE}.items() <= dict(
+        parse_qsl(urlsplit(following).query)
+    ).items()
+    assert f"{FIRMWARE}@2" in look(filled, following).text
+    assert "vendor-b.com/draft" not in look(filled, "/ui/profiles").text
+
+
+def test_every_page_can_be_asked_for_its_head_alone(filled: TestClient) -> None:
+    for path in ("/", f"/ui/models/{NIC}", "/ui/support-matrix"):
+        assert filled.head(path).status_code == 200
+    assert filled.get("/ui", follow_redirects=False).headers["location"] == "/"

@@ -5,7 +5,8 @@
 for (const form of document.querySelectorAll("form")) {
   form.addEventListener("submit", () => {
     for (const field of form.querySelectorAll("input, select")) {
-      if (field.name && !field.value) field.disabled = true;
+      // A text that is empty is a value.
+      if (field.name && !field.value && !field.name.startsWith("value.")) field.disabled = true;
     }
   });
 }
