@@ -67,7 +67,9 @@ def demo(
             publish_sample(registry)
             _ask(registry, url)
         if not once:
-            print_line(f"\nServing {url} (to browse; its API: {url}/docs), admin token {secret}. Ctrl-C ends it.")
+            print_line(
+                f"\nOpen {url} to look and ask, {url}/docs for the API; the admin token is {secret}. Ctrl-C ends it."
+            )
             server.wait()
     except RegistryError as error:
         fail(str(error))
