@@ -24,7 +24,8 @@ _ROWS = 100
 _COLUMNS = 24
 _AT_ONCE = 10
 _MOST_OFFERED = 200
-_OF_STATES = (ProblemCode.RELEASE_RETIRED, ProblemCode.PROFILE_RETIRED, ProblemCode.PROFILE_NOT_LISTED)
+_RETIRED = frozenset({ProblemCode.RELEASE_RETIRED, ProblemCode.PROFILE_RETIRED})
+_OF_STATES = _RETIRED | {ProblemCode.PROFILE_NOT_LISTED}
 
 
 @router.get("/ui/support-matrix")
@@ -109,15 +110,16 @@ def _heat(cell: Cell) -> str:
     """Return how the cell looks.
 
     `all` or `some` of the models that the profile speaks of; `no-little` where less than half of those that the release
-    implements are refused, else `no-much`; `none` where it implements none.
+    implements are refused, else `no-much`; `none` where it implements none, such as another vendor's.
     """
     implemented = cell.accepted + cell.refused
     if cell.compatible:
         return "all" if cell.accepted == cell.models else "some"
-    if any(each.code in _OF_STATES for each in cell.problems):
-        return "no-much"
-    if not implemented:
+    codes = {each.code for each in cell.problems}
+    if not implemented and not codes.intersection(_RETIRED):
         return "none"
+    if codes.intersection(_OF_STATES):
+        return "no-much"
     return "no-little" if cell.accepted * 2 > implemented else "no-much"
 
 

@@ -268,7 +268,7 @@ def test_a_cell_looks_as_the_verdict_is(filled: TestClient) -> None:
     # The newest release first: it lists one profile alone, and takes few values of the other.
     assert by_profile["vendor-b.com/whole"] == ("all", "some")
     assert by_profile["vendor-b.com/mostly"] == ("no-much", "no-little")
-    assert by_profile["vendor-a.com/base"] == ("no-much", "none")
+    assert by_profile["vendor-a.com/base"] == ("none", "none")
 
 
 def _publish_heat(registry: TestClient) -> None:
