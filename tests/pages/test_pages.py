@@ -530,7 +530,7 @@ def test_what_a_variable_is_made_with_is_what_the_api_says(filled: TestClient) -
     ).json()["results"]
     assert result["devices"][0]["configuration"] == {"extra": 3}
     added = look(filled, "/ui/ask", **asked, add="extra")
-    assert "✕ made with 3" in added.text
+    assert "✕ made with: 3" in added.text
     assert "extra=3" in added.text
     mac = look(filled, "/ui/ask", model="virtio.example/net", source="virtio.example/spec@1", add="mac")
     assert "mac=" in mac.text

@@ -195,6 +195,15 @@ _ASKED: list[tuple[str, str, Any]] = [
     ("PUT", "/hosts/host-1008", {"releases": [_RELEASE], "labels": {"rack": "r1"}}),
     ("DELETE", "/hosts/host-1008", None),
     ("DELETE", f"/releases/{_VENDOR}/dpu@7.2", None),
+    ("GET", "/", None),
+    ("GET", "/?q=model-7", None),
+    ("GET", f"/ui/vendors/{_VENDOR}", None),
+    ("GET", "/ui/models?variable=queues", None),
+    ("GET", f"/ui/models/{_MODEL}", None),
+    ("GET", f"/ui/releases/{_RELEASE}", None),
+    ("GET", f"/ui/profiles/{_PROFILE}?model={_VENDOR}/model-17", None),
+    ("GET", f"/ui/support-matrix/reasons?profile={_PROFILE}&release={_RELEASE}&model={_VENDOR}/model-17", None),
+    ("GET", f"/ui/ask?model={_MODEL}&source={_RELEASE}&destination={_RELEASE}", None),
 ]
 
 
