@@ -1,9 +1,18 @@
 """Settings, from environment variables that begin with REGISTRY_."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _visible(token: SecretStr) -> SecretStr:
+    """Return a token that every client can send (RFC 6750, 2.1)."""
+    secret = token.get_secret_value()
+    if not secret.isascii() or not secret.isprintable() or " " in secret:
+        message = "has other than visible ASCII characters"
+        raise ValueError(message)
+    return token
 
 
 class Settings(BaseSettings):
@@ -32,8 +41,10 @@ class Settings(BaseSettings):
     memory_megabytes: int = Field(
         default=128, description="about how much of the registry each worker keeps in memory", ge=8, le=65536
     )
-    admin_token: SecretStr | None = Field(
-        default=None, description="the token that may write; without one, nobody may", min_length=8
+    admin_token: Annotated[SecretStr, AfterValidator(_visible)] | None = Field(
+        default=None,
+        description="the token that may write, visible ASCII characters; without one, nobody may",
+        min_length=8,
     )
     read: Literal["open", "token"] = Field(
         default="open", description="who may read: open for everybody, token for whoever has a token of any role"

@@ -68,7 +68,8 @@ async def get_compatibility(  # noqa: PLR0913, PLR0917 (the question's own param
         list[Annotated[str, Query(max_length=400)]] | None,
         Query(
             max_length=wire.MAX_DESTINATIONS,
-            description="a release, at most 10,000, each once; absent: every one that implements the model",
+            description="a release, at most 10,000, each once; with neither host nor label: absent, every release that "
+            "implements the model and is not retired",
         ),
     ] = None,
     host: Annotated[

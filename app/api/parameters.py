@@ -28,7 +28,7 @@ def _as(check: Callable[[str], object]) -> AfterValidator:
 
 _VENDOR = "a DNS domain in lower case with at least one dot, at most 253 characters"
 _NAME = "<vendor>/<path>: at most 255 characters, NFC, no white space, none of @ = ? # %"
-_RELEASE = "<implementation>@<version>: the version is 1 to 64 letters, digits and ._+~:-"
+_RELEASE = "<implementation>@<version>: 1 to 64 letters, digits and ._+~:-, the first a letter or digit"
 NewVendor = Annotated[str, Path(description=_VENDOR), _as(names.vendor_name)]
 NewProfile = Annotated[str, Path(description=_NAME), _as(names.name)]
 NewRelease = Annotated[str, Path(description=_RELEASE), _as(ReleaseName.parse)]
@@ -55,6 +55,7 @@ def narrowing(what: str) -> Any:
 Filter = Annotated[str | None, Query(max_length=MAX_FILTER), printable]
 OfVendor = Annotated[str | None, narrowing("only names of this vendor"), printable]
 StateFilter = Annotated[State | None, Query(description="only what is in this state; drafts are listed with `draft`")]
+AlsoDraft = Annotated[bool, Query(description="also a draft; else a draft is not found")]
 IncludeDrafts = Annotated[bool, Query(description="drafts, too, where no `state` is asked for")]
 
 

@@ -10,7 +10,17 @@ from fastapi import APIRouter, Body, Query, Response
 from app.api import examples, paging
 from app.api.access import Publishing, Reading, Registry, asked
 from app.api.errors import unknown
-from app.api.parameters import AnyName, IncludeDrafts, NewProfile, OfVendor, StateFilter, narrowing, printable, states
+from app.api.parameters import (
+    AlsoDraft,
+    AnyName,
+    IncludeDrafts,
+    NewProfile,
+    OfVendor,
+    StateFilter,
+    narrowing,
+    printable,
+    states,
+)
 from app.api.publishing import INVALID, PUBLICATION, not_found, published
 from app.api.route import Route
 from app.api.wire.base import AsDocumented, Page
@@ -103,7 +113,7 @@ async def get_profile(
     registry: Registry,
     *,
     resolved: Annotated[bool, Query(description="all values that hold, inherited ones included")] = False,
-    include_drafts: IncludeDrafts = False,
+    include_drafts: AlsoDraft = False,
 ) -> Response:
     """Return a profile, its own values or all that hold; a draft as it was written."""
     read = partial(_written, name, resolved=resolved, include_drafts=include_drafts)

@@ -11,6 +11,7 @@ from app.api.access import Publishing, Reading
 from app.api.answer import json_response
 from app.api.errors import unknown
 from app.api.parameters import (
+    AlsoDraft,
     AnyRelease,
     IncludeDrafts,
     NewRelease,
@@ -116,7 +117,7 @@ def get_release(
     reading: Reading,
     *,
     own_values: Annotated[bool, Query(description="also what it makes itself otherwise than its profiles")] = False,
-    include_drafts: IncludeDrafts = False,
+    include_drafts: AlsoDraft = False,
 ) -> Response:
     """Return a release: its models with the digests of their variable sets, and the profiles on its list."""
     name = ReleaseName.parse(release) if is_release_name(release) else None

@@ -104,7 +104,7 @@ def check(  # noqa: PLR0913, PLR0917 (each is an option of the command)
         with Registry(ClientSettings()) as registry:
             answer = registry.post("/compatibility", document, **({} if render is None else {"render": render}))
     except RegistryError as error:
-        refuse(error, as_json=as_json)
+        refuse(error)
     if as_json:
         print_json(answer)
     elif answer["results"]:

@@ -21,8 +21,15 @@ class Registry(client.Registry):
     ) -> None:
         """called, token_variable: what a user is told who does not reach it, and where the token of one refused is."""
         # A variable that is set to nothing holds no token.
-        token = (settings.token.get_secret_value() if settings.token is not None else "") or None
-        super().__init__(settings.url, token, patience=patience, transport=transport)
+        token = (settings.token.get_secret_value() if settings.token is not None else "").strip() or None
+        if token is not None and not (token.isascii() and token.isprintable()):
+            message = f"{token_variable} holds no token: one has visible ASCII characters alone"
+            raise RegistryError(message)
+        try:
+            super().__init__(settings.url, token, patience=patience, transport=transport)
+        except httpx.InvalidURL as error:
+            message = f"{settings.url} is no address: {error} ({called})"
+            raise RegistryError(message) from error
         self._called = called
         self._token_variable = token_variable
 

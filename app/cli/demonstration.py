@@ -1,6 +1,7 @@
 """profile-registry demo: the service with real sample data, answering a real question."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -54,6 +55,8 @@ def demo(
         profile-registry demo --port 8080
     """
     check_free("127.0.0.1", port)
+    # Whoever ends this command ends the service, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     token = read_settings().admin_token
     secret = token.get_secret_value() if token else _TOKEN
     url = f"http://127.0.0.1:{port}"
@@ -104,6 +107,7 @@ def publish_sample(registry: Registry) -> None:
 def _ask(registry: Registry, url: str) -> None:
     question = orjson.dumps(_QUESTION).decode()
     print_line("\nA network card with USO (new in QEMU 10.0) switched on: may it go to these hosts? To paste:\n")
-    print_line(f"curl -s {url}/compatibility -H 'Content-Type: application/json' -d '{question}'\n")
+    token = "" if read_settings().read == "open" else "-H 'Authorization: Bearer …' "
+    print_line(f"curl -s {url}/compatibility {token}-H 'Content-Type: application/json' -d '{question}'\n")
     answer = registry.post("/compatibility", _QUESTION)
     print_line(orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode())

@@ -56,7 +56,7 @@ def diff(
         with Registry(ClientSettings()) as registry:
             found = registry.get("/diff", **parameters)
     except RegistryError as error:
-        refuse(error, as_json=as_json)
+        refuse(error)
     if as_json:
         print_json(found)
     elif not found["models"]:

@@ -142,7 +142,7 @@ class Archive:
                     yield orjson.loads(line)
                     read += 1
         except (OSError, EOFError, zlib.error, ValueError) as error:
-            message = f"{self._path} cannot be read behind line {read}: {error}"
+            message = f"{self._path} cannot be read behind line {read}: {getattr(error, 'strerror', None) or error}"
             raise ArchiveError(message) from error
 
 

@@ -86,7 +86,7 @@ def report(  # noqa: PLR0913 (each is an option of the command)
             }
             answer = registry.put(f"/hosts/{host}", document, dry_run=dry_run)
     except RegistryError as error:
-        refuse(error, as_json=as_json)
+        refuse(error)
     if as_json:
         print_json({**answer, **document})
         return
@@ -199,7 +199,7 @@ def list_hosts(
         with Registry(ClientSettings()) as registry:
             hosts = list(registry.items("/hosts", **({"label": label} if label is not None else {})))
     except RegistryError as error:
-        refuse(error, as_json=as_json)
+        refuse(error)
     if as_json:
         print_json(hosts)
         return
@@ -227,7 +227,7 @@ def forget(name: Annotated[str, typer.Argument(help="The host.")], *, as_json: A
         with Registry(ClientSettings()) as registry:
             registry.delete(f"/hosts/{name}")
     except RegistryError as error:
-        refuse(error, as_json=as_json)
+        refuse(error)
     if as_json:
         print_json({"forgotten": name})
         return

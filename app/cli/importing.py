@@ -75,7 +75,7 @@ def import_migration_info(
         with Registry(ClientSettings()) as registry:
             answer = registry.put(f"/releases/{release}", document, dry_run=dry_run, override=override)
     except RegistryError as error:
-        refuse(error, as_json=as_json)
+        refuse(error)
     if as_json:
         print_json(answer)
         return
@@ -126,7 +126,7 @@ def import_qemu(  # noqa: PLR0913 (each is an option of the command)
                 registry, taken, name, progress, dry_run=dry_run, override=override, cpus=cpus
             )
     except RegistryError as error:
-        refuse(error, as_json=as_json)
+        refuse(error)
     except CaptureError as error:
         fail(str(error))
     if as_json:
@@ -173,7 +173,7 @@ def import_cpu_models(
             _check_release(name)
             answer, finds = publish_cpu_models(registry, cpus, name, dry_run=dry_run, override=override)
     except RegistryError as error:
-        refuse(error, as_json=as_json)
+        refuse(error)
     except CaptureError as error:
         fail(str(error))
     if as_json:

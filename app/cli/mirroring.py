@@ -64,7 +64,7 @@ def mirror(
         # Following ends by being interrupted; but with --once something is missing then.
         raise typer.Exit(_INTERRUPTED if once else 0) from None
     except RegistryError as error:
-        refuse(error, as_json=as_json)
+        refuse(error)
     except ArchiveError as error:
         fail(str(error))
     if once and not as_json:
@@ -120,7 +120,7 @@ def export(
     except OSError as error:
         fail(f"{file} cannot be written: {error.strerror}")
     except RegistryError as error:
-        refuse(error, as_json=as_json)
+        refuse(error)
     if as_json:
         print_json({"file": str(file), "changes": changes, "bytes": file.stat().st_size})
         return

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import orjson
@@ -22,7 +23,15 @@ _PADDING = 3
 _console = Console()
 _errors = Console(stderr=True)
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+_is_json_asked = ContextVar("is_json_asked", default=False)
+
+
+def _note_json(is_asked: bool) -> bool:  # noqa: FBT001 (as Typer calls it)
+    _is_json_asked.set(is_asked)
+    return is_asked
+
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.", callback=_note_json)]
 
 
 def print_json(document: object) -> None:
@@ -64,15 +73,15 @@ def print_matrix(column: str, names: Sequence[str], rows: Sequence[tuple[str, Se
         print_table((column, *names[some]), [(name, *row[some]) for name, row in rows])
 
 
-def refuse(error: "RegistryError", *, as_json: bool) -> NoReturn:
+def refuse(error: "RegistryError") -> NoReturn:
     """Print what the registry refused, for programs its own answer too, and end with status 2."""
-    if as_json:
-        print_json(error.problem or {"code": "cannot-ask", "detail": str(error)})
-    fail(str(error))
+    fail(str(error), error.problem)
 
 
-def fail(message: str) -> NoReturn:
-    """Print why the command could not do its work, and end with status 2."""
+def fail(message: str, problem: object = None) -> NoReturn:
+    """Print why the command could not do its work, and end with status 2; for programs in JSON, too, or the problem."""
+    if _is_json_asked.get():
+        print_json(problem or {"code": "cannot-ask", "detail": message})
     _errors.print(Text(message, style="red"), soft_wrap=True)
     raise typer.Exit(COULD_NOT_ASK)
 

@@ -43,7 +43,7 @@ def baseline(
         with Registry(ClientSettings()) as registry:
             models = registry.post("/baseline", question)["models"]
     except RegistryError as error:
-        refuse(error, as_json=as_json)
+        refuse(error)
     if as_json:
         print_json({"models": models})
     else:
@@ -109,7 +109,7 @@ def matrix(
                 return
             found = registry.get("/support-matrix", **asked)
     except RegistryError as error:
-        refuse(error, as_json=as_json)
+        refuse(error)
     if as_json:
         print_json(found)
         return
@@ -152,7 +152,7 @@ def impact(
         with Registry(ClientSettings()) as registry:
             found = registry.get("/impact", name=name, state=state)
     except RegistryError as error:
-        refuse(error, as_json=as_json)
+        refuse(error)
     if as_json:
         print_json(found)
         return

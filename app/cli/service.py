@@ -1,7 +1,6 @@
 """profile-registry serve, migrate: running the service."""
 
 import errno
-import os
 import socket
 from typing import Annotated
 
@@ -37,8 +36,10 @@ def serve(
           profile-registry serve --host 0.0.0.0 --workers 2
     """
     check_free(host, port)
+    settings = read_settings()
+    _check_replica(settings)
     if migrate_first:
-        _migrate(read_settings().database_url)
+        _migrate(settings.database_url)
     uvicorn.run(
         "app.main:create",
         factory=True,
@@ -90,8 +91,20 @@ def check_free(host: str, port: int) -> None:
             pass
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
-            fail(f"{host} cannot be listened on at port {port}: {os.strerror(error.errno or 0)}")
+            fail(f"{host} cannot be listened on at port {port}: {error.strerror}")
         fail(f"port {port} is in use: name another, --port {port + 1}")
+
+
+def _check_replica(settings: Settings) -> None:
+    replica = settings.database_replica_url
+    if replica is None:
+        return
+    try:
+        database.create_engine(replica).dispose()
+    except ValueError as error:
+        fail(f"REGISTRY_DATABASE_REPLICA_URL: {error}")
+    if settings.database_url.startswith("sqlite"):
+        fail("REGISTRY_DATABASE_REPLICA_URL: only a PostgreSQL has replicas")
 
 
 def _migrate(url: str) -> str:
@@ -102,6 +115,6 @@ def _migrate(url: str) -> str:
         engine.dispose()
     except ValueError as error:
         fail(f"REGISTRY_DATABASE_URL: {error}")
-    except sa.exc.OperationalError as error:
-        fail(f"the database cannot be reached: {error.orig} (REGISTRY_DATABASE_URL says where it is)")
+    except sa.exc.DatabaseError as error:
+        fail(f"the database cannot be reached or used: {error.orig} (REGISTRY_DATABASE_URL says where it is)")
     return sa.make_url(url).render_as_string(hide_password=True)

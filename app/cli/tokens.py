@@ -51,7 +51,7 @@ def create(
         with Registry(ClientSettings()) as registry:
             created = registry.post("/tokens", document)
     except RegistryError as error:
-        refuse(error, as_json=as_json)
+        refuse(error)
     if as_json:
         print_json(created)
         return
@@ -70,7 +70,7 @@ def list_tokens(*, as_json: AsJson = False) -> None:
         with Registry(ClientSettings()) as registry:
             tokens = list(registry.items("/tokens"))
     except RegistryError as error:
-        refuse(error, as_json=as_json)
+        refuse(error)
     if as_json:
         print_json(tokens)
         return
@@ -105,7 +105,7 @@ def revoke(
         with Registry(ClientSettings()) as registry:
             registry.delete(f"/tokens/{token_id}")
     except RegistryError as error:
-        refuse(error, as_json=as_json)
+        refuse(error)
     if as_json:
         print_json({"revoked": token_id})
         return

@@ -15,8 +15,8 @@ from pydantic import BeforeValidator
 from app.api.access import Registry
 from app.api.compatibility import judged, read_values, short_question
 from app.api.errors import unknown
-from app.api.parameters import MAX_FILTER, Filter
-from app.api.wire.compatibility import MAX_DESTINATIONS, Detail
+from app.api.parameters import MAX_FILTER, Filter, printable
+from app.api.wire.compatibility import MAX_DESTINATIONS, MAX_LABEL, Detail
 from app.domain.allowed import AllowedValues
 from app.domain.problem import RULES, ProblemCode, WarningCode
 from app.domain.question import DeviceAnswer
@@ -36,6 +36,7 @@ _MOST_OFFERED = 200
 _MOST_HOSTS = 50
 _MOST_CHOICES = 40
 _MOST_MODELS = 40
+_MOST_LOOKED_AT = 5
 # The answers beyond these are counted, not shown.
 _MOST_SHOWN = 50
 # What is typed comes under the name of its variable, what is chosen as it is in the address.
@@ -108,7 +109,7 @@ def get_ask_page(  # noqa: PLR0913, PLR0917 (the question's own parameters)
     value: Annotated[list[str] | None, Query()] = None,
     destination: _Names = None,
     host: _Names = None,
-    label: Filter = None,
+    label: Annotated[str | None, Query(max_length=MAX_LABEL), printable] = None,
     policy: _Policy = None,
     add: Filter = None,
     remove: Filter = None,
@@ -122,12 +123,12 @@ def get_ask_page(  # noqa: PLR0913, PLR0917 (the question's own parameters)
     values |= {name.removeprefix(_TYPED): each for name, each in told if name.startswith(_TYPED)}
     asked = Asked(
         model,
-        source or None,
-        profile or None,
+        _pasted(source),
+        _pasted(profile),
         tuple((name, each) for name, each in values.items() if name != remove),
-        tuple(dict.fromkeys(filter(None, destination or ()))),
-        tuple(dict.fromkeys(filter(None, host or ()))),
-        label or None,
+        tuple(dict.fromkeys(filter(None, map(_pasted, destination or ())))),
+        tuple(dict.fromkeys(filter(None, map(_pasted, host or ())))),
+        _pasted(label),
         policy or Policy.STRICT,
     )
     if add and add not in values:
@@ -138,6 +139,11 @@ def get_ask_page(  # noqa: PLR0913, PLR0917 (the question's own parameters)
         return RedirectResponse(f"{root}/ui/ask?{urlencode(asked.parameters())}", HTTPStatus.SEE_OTHER)
     answered = registry.ask(lambda current: {**_offered(current, asked), **_answered(current, asked)})
     return page(request, "ask.html", asked=asked, curl=_curl(asked, request), **answered)
+
+
+def _pasted(text: str | None) -> str | None:
+    """Return a name without the blanks that come with it from elsewhere, None if nothing is left."""
+    return (text or "").strip() or None
 
 
 def _models(current: Standing, q: str) -> listing.Page:
@@ -160,8 +166,8 @@ def _curl(asked: Asked, request: Request) -> str:
 class Choosing:
     """What a device's values are chosen by.
 
-    variables: those of its release, or of the newest one that has the model. made: what it is made with, as far as that
-    is known.
+    variables: those of its release, or where that is not known of the newest ones. made: what it is made with, as far
+    as that is known.
     """
 
     asked: Asked
@@ -172,17 +178,23 @@ class Choosing:
     @classmethod
     def of(cls, current: Standing, asked: Asked) -> "Choosing":
         """Look up what there is to choose from; raises the error for a model that is not there."""
-        if current.model(asked.model) is None:
+        model = current.model(asked.model)
+        if model is None:
             raise unknown(asked.model, "model")
         with current.reading() as connection:
             releases = search.releases_of(connection, asked.model)
-        names = (asked.source, *(each.name for each in releases[:1]))
-        release = next(filter(None, map(current.release, filter(None, names))), None)
-        own = release.sets.get(asked.model) if release else None
+        names = [asked.source] if asked.source else [each.name for each in reversed(releases[:_MOST_LOOKED_AT])]
+        sets = [release.sets.get(asked.model) for release in map(current.release, names) if release is not None]
+        variables = {name: each for own in sets if own is not None for name, each in own.variables.items()}
         device = Device(id="", model=asked.model, release=asked.source, profile=asked.profile)
         origin = Source.of(device, current).origin
-        made = {**(origin.profile or {}), **origin.configuration} if origin else {}
-        return cls(asked, releases, own.variables if own else {}, made)
+        made: dict[str, Value] = {}
+        if origin is not None:
+            # For a model that it names, what a profile does not name is off.
+            off = model.off_values(model.vendor) if origin.profile is not None else {}
+            made = {name: value for name, value in off.items() if name in variables and not variables[name].is_instance}
+            made |= {**(origin.profile or {}), **origin.configuration}
+        return cls(asked, releases, variables, made)
 
     def first_value(self, name: str) -> str:
         """Return the value that a variable is first given: what it is anyway, else what a new device has."""
@@ -287,8 +299,10 @@ def _answered(current: Standing, asked: Asked) -> Mapping[str, object]:
         alike.setdefault(id(answer), []).append(destination.id)
     answers = {id(answer): answer for answer in found.answers}
     ordered = sorted(alike, key=lambda each: not answers[each].compatible)
+    source = current.release(asked.source) if asked.source else None
+    has_source = source is not None and asked.model in source.sets
     told = [
-        Shown(alike[each], device, _rules(device, asked, alike[each]))
+        Shown(alike[each], device, _rules(device, asked, alike[each], has_source=has_source))
         for each in ordered[:_MOST_SHOWN]
         for device in answers[each].devices
     ]
@@ -325,8 +339,8 @@ _OF_PROFILE = (
 _OF_SOURCE = (ProblemCode.UNKNOWN_VARIABLE, ProblemCode.SOURCE_VALUE_INVALID)
 
 
-def _rules(answer: DeviceAnswer, asked: Asked, destinations: Sequence[str]) -> list[Rule]:
-    """Return what each rule found."""
+def _rules(answer: DeviceAnswer, asked: Asked, destinations: Sequence[str], *, has_source: bool) -> list[Rule]:
+    """Return what each rule found; has_source: the source release is known, and has the model."""
     broken = {each.code for each in answer.verdict.problems}
     not_asked: set[ProblemCode] = set()
     if broken.intersection(_NOT_KNOWN):
@@ -335,8 +349,10 @@ def _rules(answer: DeviceAnswer, asked: Asked, destinations: Sequence[str]) -> l
         not_asked.update(_OF_VARIABLES)
     if asked.profile is None:
         not_asked.update(_OF_PROFILE)
-    if asked.source is None:
+    if not has_source:
         not_asked.update(_OF_SOURCE)
+    if asked.source is not None and not has_source:
+        not_asked.add(ProblemCode.NOT_MIGRATABLE)
     if asked.label is None and not set(asked.host).intersection(destinations):
         not_asked.add(ProblemCode.UNKNOWN_HOST)
     is_listing_unasked = any(each.code is WarningCode.ONLY_VARIABLES_COMPARED for each in answer.verdict.warnings)

@@ -11,6 +11,7 @@ import sys
 import termios
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from pathlib import Path
 from types import MappingProxyType
 
 import pytest
@@ -114,3 +115,52 @@ def test_an_error_is_json_for_programs_too(run: Run) -> None:
     created = json.loads(run("token", "create", "x", "--role", "reader", "--json").stdout)
     revoked = run("token", "revoke", created["id"], "--json")
     assert json.loads(revoked.stdout) == {"revoked": created["id"]}
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"REGISTRY_TOKEN": "ä€"}, "REGISTRY_TOKEN holds no token"),
+        ({"REGISTRY_TOKEN": "a secret\nof mine"}, "REGISTRY_TOKEN holds no token"),
+        ({"REGISTRY_URL": "http://[::1"}, "is no address"),
+        ({"REGISTRY_URL": "http://127.0.0.1:9"}, "cannot be reached"),
+    ],
+)
+def test_what_cannot_be_asked_is_an_error_for_people_and_programs(environment: dict[str, str], said: str) -> None:
+    for command in (["token", "list"], ["check", "--model", "a.b/c", "--profile", "a.b/p"], ["matrix"]):
+        told = {**os.environ, **environment}
+        program = [sys.executable, "-m", "app.cli", *command, "--json"]
+        refused = subprocess.run(program, env=told, capture_output=True, text=True, check=False)
+        assert refused.returncode == 2
+        assert said in refused.stderr
+        assert said in json.loads(refused.stdout)["detail"]
+        assert "secret" not in refused.stdout + refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"REGISTRY_ADMIN_TOKEN": "short"}, "REGISTRY_ADMIN_TOKEN: has at least 8 characters"),
+        ({"REGISTRY_ADMIN_TOKEN": "demo-töken"}, "REGISTRY_ADMIN_TOKEN: Value error, has other than visible ASCII"),
+        ({"REGISTRY_DATABASE_REPLICA_URL": "bogus"}, "REGISTRY_DATABASE_REPLICA_URL: the database URL is"),
+        ({"REGISTRY_DATABASE_REPLICA_URL": "postgresql://h/d"}, "only a PostgreSQL has replicas"),
+    ],
+)
+def test_settings_that_cannot_be_are_said_before_anything_starts(
+    settings: dict[str, str], said: str, tmp_path: Path
+) -> None:
+    told = {**os.environ, "REGISTRY_DATABASE_URL": f"sqlite:///{tmp_path}/r.db", **settings}
+    program = [sys.executable, "-m", "app.cli", "serve", "--port", "0"]
+    refused = subprocess.run(program, env=told, capture_output=True, text=True, check=False, timeout=30)
+    assert (refused.returncode, said in refused.stderr, "Traceback" in refused.stderr) == (2, True, False), (
+        refused.stderr
+    )
+
+
+def test_a_file_that_is_no_database_is_said(tmp_path: Path) -> None:
+    (tmp_path / "r.db").write_text("no database at all, but long enough to be taken for one" * 100)
+    told = {**os.environ, "REGISTRY_DATABASE_URL": f"sqlite:///{tmp_path}/r.db"}
+    program = [sys.executable, "-m", "app.cli", "migrate", "--json"]
+    refused = subprocess.run(program, env=told, capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    assert "the database cannot be reached or used" in json.loads(refused.stdout)["detail"]

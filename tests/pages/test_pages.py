@@ -532,6 +532,10 @@ def test_what_a_variable_is_made_with_is_what_the_api_says(filled: TestClient) -
     added = look(filled, "/ui/ask", **asked, add="extra")
     assert "✕ made with: 3" in added.text
     assert "extra=3" in added.text
+    # What a profile does not name is off, also where nothing is said of a release.
+    unsaid = look(filled, "/ui/ask", model=NIC, profile="vendor-a.com/base", add="new-feature")
+    assert "✕ made with: off" in unsaid.text
+    assert "value=new-feature=off" in unsaid.text
     mac = look(filled, "/ui/ask", model="virtio.example/net", source="virtio.example/spec@1", add="mac")
     assert "mac=" in mac.text
     assert "✕ made with" not in mac.text
@@ -554,6 +558,8 @@ def test_rules_that_the_question_has_nothing_for_are_not_met(filled: TestClient)
         page = look(filled, "/ui/ask", **{**asked, **more})
         told = re.findall(r"not asked [^✓✗]*? ([a-z]+(?:-[a-z]+)+)(?= |$)", page.text)
         assert set(told) == not_asked, more
+    stranger = look(filled, "/ui/ask", **asked, source="vendor-b.com/none@1", value="num-queues=99").text
+    assert re.search(r"not asked [^✓✗]*source-value-invalid", stranger)
     gpu = look(filled, "/ui/ask", model=GPU, source=f"{FIRMWARE}@1", destination="vendor-b.com/dpu@1").text
     assert re.search(r"not asked [^✓✗]*variable-not-supported", gpu)
 

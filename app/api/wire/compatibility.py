@@ -18,6 +18,8 @@ MAX_DEVICES = 1_000
 MAX_DESTINATIONS = 10_000
 MAX_PAIRS = 1_000_000
 MAX_PAIRS_IN_FULL = 50_000
+# name=value, each of at most 255 characters.
+MAX_LABEL = 511
 
 Id = Annotated[str, Field(min_length=1, max_length=255)]
 
@@ -73,7 +75,7 @@ Label = Annotated[
     str,
     Field(
         min_length=1,
-        max_length=511,
+        max_length=MAX_LABEL,
         pattern=r"^[^\x00-\x1f]+$",
         description="`name=value`, or `name` for any value",
         examples=["rack=r1"],
@@ -122,8 +124,8 @@ class Question(Shape):
     destinations: list[Destination] | None = Field(
         default=None,
         min_length=1,
-        description="at most 10,000, registered hosts counted one by one; absent: every published release that "
-        "implements one of the models",
+        description="at most 10,000, registered hosts counted one by one; absent: every release that "
+        "implements one of the models and is not retired",
     )
     policy: Annotated[Policy, Field(strict=False)] = Field(default=Policy.STRICT, description=POLICY)
     detail: Annotated[Detail, Field(strict=False)] = Field(
