@@ -8,7 +8,7 @@ from fastapi.exceptions import RequestValidationError
 
 from app.api.access import Registry
 from app.api.answer import json_response
-from app.api.errors import unknown
+from app.api.known import known_model, known_profile, known_release
 from app.api.parameters import narrowing, printable
 from app.api.publishing import INVALID, not_found
 from app.api.route import Route
@@ -47,8 +47,8 @@ def get_diff(
 
 def _answer(before: str, after: str, model: str | None, current: Standing) -> dict[str, Any]:
     one, other = pair(before, after, current)
-    if model is not None and current.model(model) is None:
-        raise unknown(model, "model")
+    if model is not None:
+        known_model(model, current)
     names = differing(one, other) if model is None else [model]
     found = differences(names, one, other, current)
     models = {name: list(map(_document, each)) for name, each in found.items()}
@@ -60,22 +60,8 @@ def pair(before: str, after: str, current: Standing) -> tuple[Release | Profile,
     if ("@" in before) != ("@" in after):
         error = {"type": "value_error", "loc": ("query", "to"), "msg": "a release differs from a release only"}
         raise RequestValidationError([error])
-    find = _release if "@" in before else _profile
+    find = known_release if "@" in before else known_profile
     return find(before, current), find(after, current)
-
-
-def _release(name: str, current: Standing) -> Release:
-    found = current.release(name)
-    if found is None:
-        raise unknown(name, "release")
-    return found
-
-
-def _profile(name: str, current: Standing) -> Profile:
-    found = current.profile(name)
-    if found is None:
-        raise unknown(name, "profile")
-    return found
 
 
 def differing(one: Release | Profile, other: Release | Profile) -> list[str]:

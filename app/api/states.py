@@ -11,6 +11,7 @@ from app.api import examples
 from app.api.access import Publishing, Registry
 from app.api.answer import json_response
 from app.api.errors import ApiError, unknown
+from app.api.known import known_profile, known_release
 from app.api.parameters import AnyName, AnyRelease, Override
 from app.api.profiles import draft_document as draft_profile_document
 from app.api.profiles import profile_document
@@ -174,15 +175,11 @@ def get_impact(
 
 def _impact(name: str, wanted: State, current: Standing) -> dict[str, Any]:
     if "@" in name:
-        release = current.release(name)
-        if release is None:
-            raise unknown(name, "release")
+        release = known_release(name, current)
         current.load([release])
         found = impact.of_release(release, wanted, current.profiles(), current.all_hosts(), current)
     else:
-        profile = current.profile(name)
-        if profile is None:
-            raise unknown(name, "profile")
+        profile = known_profile(name, current)
         current.load([profile])
         found = impact.of_profile(profile, wanted, current.releases(list(profile.values)), current.all_hosts(), current)
     return {

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Header, Query, Response
 from app.api.access import Registry
 from app.api.answer import json_response
 from app.api.errors import unknown
+from app.api.known import known_model, known_profile
 from app.api.publishing import INVALID, not_found
 from app.api.route import Route
 from app.api.wire.problem import problem_document
@@ -73,11 +74,9 @@ def _check_known(
 ) -> None:
     """Raise the error for a name that is not in the registry."""
     for profile in profiles or ():
-        if current.profile(profile) is None:
-            raise unknown(profile, "profile")
+        known_profile(profile, current)
     for model in models or ():
-        if current.model(model) is None:
-            raise unknown(model, "model")
+        known_model(model, current)
     for implementation in implementations or ():
         if not current.releases(None, [implementation]):
             raise unknown(implementation, "implementation")

@@ -14,7 +14,7 @@ from pydantic import BeforeValidator
 
 from app.api.access import Registry
 from app.api.compatibility import judged, read_values, short_question
-from app.api.errors import unknown
+from app.api.known import known_model
 from app.api.parameters import MAX_FILTER, Filter, printable
 from app.api.wire.compatibility import MAX_DESTINATIONS, MAX_LABEL, Detail
 from app.domain.allowed import AllowedValues
@@ -25,7 +25,7 @@ from app.domain.state import State
 from app.domain.value import Type, Value, shown
 from app.domain.variable import Variable
 from app.domain.verdict import Policy
-from app.pages.page import PageRoute, page
+from app.pages.page import PageRoute, page, pasted, root_of
 from app.storage import listing, lookup, search
 from app.storage.catalog import Standing
 
@@ -123,27 +123,21 @@ def get_ask_page(  # noqa: PLR0913, PLR0917 (the question's own parameters)
     values |= {name.removeprefix(_TYPED): each for name, each in told if name.startswith(_TYPED)}
     asked = Asked(
         model,
-        _pasted(source),
-        _pasted(profile),
+        pasted(source),
+        pasted(profile),
         tuple((name, each) for name, each in values.items() if name != remove),
-        tuple(dict.fromkeys(filter(None, map(_pasted, destination or ())))),
-        tuple(dict.fromkeys(filter(None, map(_pasted, host or ())))),
-        _pasted(label),
+        tuple(dict.fromkeys(filter(None, map(pasted, destination or ())))),
+        tuple(dict.fromkeys(filter(None, map(pasted, host or ())))),
+        pasted(label),
         policy or Policy.STRICT,
     )
     if add and add not in values:
         first = registry.ask(lambda current: Choosing.of(current, asked).first_value(add))
         asked = replace(asked, values=(*asked.values, (add, first)))
     if told != asked.parameters():
-        root = request.scope.get("root_path", "")
-        return RedirectResponse(f"{root}/ui/ask?{urlencode(asked.parameters())}", HTTPStatus.SEE_OTHER)
+        return RedirectResponse(f"{root_of(request)}/ui/ask?{urlencode(asked.parameters())}", HTTPStatus.SEE_OTHER)
     answered = registry.ask(lambda current: {**_offered(current, asked), **_answered(current, asked)})
     return page(request, "ask.html", asked=asked, curl=_curl(asked, request), **answered)
-
-
-def _pasted(text: str | None) -> str | None:
-    """Return a name without the blanks that come with it from elsewhere, None if nothing is left."""
-    return (text or "").strip() or None
 
 
 def _models(current: Standing, q: str) -> listing.Page:
@@ -154,8 +148,8 @@ def _models(current: Standing, q: str) -> listing.Page:
 
 def _curl(asked: Asked, request: Request) -> str:
     """Return the question as a command."""
-    root = request.scope.get("root_path", "")
-    words = [f"curl --get {shlex.quote(f'{request.url.scheme}://{request.url.netloc}{root}/compatibility')}"]
+    address = f"{request.url.scheme}://{request.url.netloc}{root_of(request)}/compatibility"
+    words = [f"curl --get {shlex.quote(address)}"]
     if request.app.state.settings.read == "token":
         words.append('--header "Authorization: Bearer $TOKEN"')
     words += [f"--data-urlencode {shlex.quote(f'{name}={each}')}" for name, each in asked.parameters()]
@@ -178,9 +172,7 @@ class Choosing:
     @classmethod
     def of(cls, current: Standing, asked: Asked) -> "Choosing":
         """Look up what there is to choose from; raises the error for a model that is not there."""
-        model = current.model(asked.model)
-        if model is None:
-            raise unknown(asked.model, "model")
+        model = known_model(asked.model, current)
         with current.reading() as connection:
             releases = search.releases_of(connection, asked.model)
         names = [asked.source] if asked.source else [each.name for each in reversed(releases[:_MOST_LOOKED_AT])]

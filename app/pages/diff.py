@@ -9,11 +9,11 @@ from fastapi import APIRouter, Query, Request, Response
 
 from app.api.access import Registry
 from app.api.diff import differences, differing, pair
-from app.api.errors import unknown
+from app.api.known import known_model
 from app.api.parameters import Filter
 from app.domain.difference import Difference
 from app.domain.name import ReleaseName
-from app.pages.page import PageRoute, long_page, page
+from app.pages.page import PageRoute, long_page, page, pasted
 from app.storage import lookup
 from app.storage.catalog import Standing
 
@@ -36,7 +36,7 @@ def get_diff_page(  # noqa: PLR0913 (what is looked at)
     row: Annotated[int, Query(ge=0, le=2**31 - 1, description="how many models are passed over")] = 0,
 ) -> Response:
     """Show what was added, removed and changed; closing: only what closes a direction of migration."""
-    before, after, model = (before or "").strip(), (after or "").strip(), (model or "").strip() or None
+    before, after, model = pasted(before) or "", pasted(after) or "", pasted(model)
     if not (before and after):
         offered = registry.ask(_offered)
         return page(request, "diff_form.html", before=before, after=after, model=model, offered=offered)
@@ -68,8 +68,8 @@ def get_diff_page(  # noqa: PLR0913 (what is looked at)
 
 
 def _differing(before: str, after: str, model: str | None, current: Standing) -> Sequence[str]:
-    if model is not None and current.model(model) is None:
-        raise unknown(model, "model")
+    if model is not None:
+        known_model(model, current)
     return differing(*pair(before, after, current))
 
 

@@ -7,7 +7,7 @@ from pydantic import BeforeValidator
 
 from app.api import paging
 from app.api.access import Reading
-from app.api.parameters import Filter
+from app.api.parameters import Filter, states
 from app.domain.state import State
 from app.pages.page import PageRoute, page
 from app.storage import listing
@@ -18,18 +18,18 @@ _StateFilter = Annotated[
 ]
 
 
-def _states(state: State | None) -> frozenset[State]:
-    return frozenset(State) - {State.DRAFT} if state is None else frozenset({state})
-
-
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
+
+
+def _listed(request: Request, template: str, at: paging.Paging, found: listing.Page, **asked: object) -> Response:
+    return page(request, template, rows=found.rows, next=paging.cursor(found), limit=at.limit, **asked)
 
 
 @router.get("/ui/vendors")
 def get_vendors(request: Request, reading: Reading, at: paging.ByName) -> Response:
     """Show the vendors by name."""
     found = listing.vendors(reading, at.after, at.limit)
-    return page(request, "vendors.html", rows=found.rows, next=paging.cursor(found), limit=at.limit)
+    return _listed(request, "vendors.html", at, found)
 
 
 @router.get("/ui/models")
@@ -44,7 +44,7 @@ def get_models(
     """Show device models by name: of a vendor, with a part of their name, with a variable."""
     filters = {"vendor": vendor or None, "q": q or None, "variable": variable or None}
     found = listing.models(reading, filters, at.after, at.limit)
-    return page(request, "models.html", rows=found.rows, next=paging.cursor(found), limit=at.limit, filters=filters)
+    return _listed(request, "models.html", at, found, filters=filters)
 
 
 @router.get("/ui/releases")
@@ -58,16 +58,8 @@ def get_releases(
 ) -> Response:
     """Show releases by implementation, then in the order published."""
     filters = {"implementation": implementation or None, "model": model or None}
-    found = listing.releases(reading, filters, _states(state), at.after, at.limit)
-    return page(
-        request,
-        "releases.html",
-        rows=found.rows,
-        next=paging.cursor(found),
-        limit=at.limit,
-        filters=filters,
-        state=state,
-    )
+    found = listing.releases(reading, filters, states(state, include_drafts=False), at.after, at.limit)
+    return _listed(request, "releases.html", at, found, filters=filters, state=state)
 
 
 @router.get("/ui/profiles")
@@ -81,13 +73,5 @@ def get_profiles(
 ) -> Response:
     """Show profiles by name."""
     filters = {"vendor": vendor or None, "model": model or None}
-    found = listing.profiles(reading, filters, _states(state), at.after, at.limit)
-    return page(
-        request,
-        "profiles.html",
-        rows=found.rows,
-        next=paging.cursor(found),
-        limit=at.limit,
-        filters=filters,
-        state=state,
-    )
+    found = listing.profiles(reading, filters, states(state, include_drafts=False), at.after, at.limit)
+    return _listed(request, "profiles.html", at, found, filters=filters, state=state)

@@ -11,12 +11,12 @@ from fastapi import APIRouter, Request, Response
 
 from app.api.access import Registry
 from app.api.errors import unknown
-from app.api.parameters import Filter
+from app.api.known import known_model
+from app.api.parameters import Filter, states
 from app.domain.difference import Difference, between_releases
 from app.domain.evolution import numeric
 from app.domain.model import Model
 from app.domain.name import vendor_of
-from app.domain.state import State
 from app.domain.value import shown
 from app.domain.variable import Variable
 from app.domain.variable_set import VariableSet
@@ -120,12 +120,10 @@ def get_model_page(
 
 
 def _told(current: Standing, name: str, implementation: str | None, until: str | None) -> ModelPage:
-    model = current.model(name)
-    if model is None:
-        raise unknown(name, "model")
+    model = known_model(name, current)
     with current.reading() as connection:
         stored = sorted(lookup.sets_of_model(connection, name), key=lambda each: (each[0], numeric(each[1]), each[1]))
-        published = frozenset(State) - {State.DRAFT}
+        published = states(None, include_drafts=False)
         profiles = listing.profiles(connection, {"model": name}, published, None, _MOST_PROFILES)
         runs = {of: list(_runs(of, rows)) for of, rows in groupby(stored, key=itemgetter(0))}
         gone = list(_gone(connection, runs))
@@ -184,11 +182,10 @@ def _lines(model: Model, columns: Sequence[Column]) -> Iterator[Line]:
     vendors = sorted({vendor_of(each.run.implementation) for each in columns})
     for name in sorted({name for each in columns for name in (*each.set.variables, *each.changes)}):
         cells = [(each.set.variables.get(name), each.changes.get(name)) for each in columns]
+        here = [variable for variable, _ in cells]
         # What the first column has no more was in the release before it.
-        known = [variable for variable, _ in cells] + [
-            each.before.variables.get(name) for each in columns if each.before
-        ]
-        latest = next(each for each in (*reversed(known[: len(cells)]), *known[len(cells) :]) if each is not None)
+        before = [each.before.variables.get(name) for each in columns if each.before]
+        latest = next(each for each in (*reversed(here), *before) if each is not None)
         yield Line(name, latest, _off_values(model, vendors, name), cells)
 
 

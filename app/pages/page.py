@@ -143,8 +143,19 @@ def _gathered(pieces: Iterator[str]) -> Iterator[str]:
 
 
 def _context(request: Request, context: Mapping[str, object]) -> Mapping[str, object]:
-    path = request.url.path.removeprefix(request.scope.get("root_path", ""))
-    return {"link": Links(request.scope.get("root_path", "")), "here": path, **context}
+    root = root_of(request)
+    return {"link": Links(root), "here": request.url.path.removeprefix(root), **context}
+
+
+def root_of(request: Request) -> str:
+    """Return the path that the service itself stands at, empty where it has a host of its own."""
+    root: str = request.scope.get("root_path", "")
+    return root
+
+
+def pasted(text: str | None) -> str | None:
+    """Return a name without the blanks that come with it from elsewhere, None if nothing is left."""
+    return (text or "").strip() or None
 
 
 class PageRoute(Route):

@@ -7,7 +7,7 @@ from fastapi.responses import RedirectResponse
 
 from app.api.errors import ApiError
 from app.pages import ask, diff, home, lists, model, page, profile, release, support_matrix, vendor
-from app.pages.page import PageRoute
+from app.pages.page import PageRoute, root_of
 
 _nothing = APIRouter(route_class=PageRoute, include_in_schema=False)
 
@@ -16,7 +16,7 @@ _nothing = APIRouter(route_class=PageRoute, include_in_schema=False)
 @_nothing.get("/ui/")
 async def get_beginning(request: Request) -> Response:
     """Send home who leaves the rest of an address out."""
-    return RedirectResponse(f"{request.scope.get('root_path', '')}/", HTTPStatus.SEE_OTHER)
+    return RedirectResponse(f"{root_of(request)}/", HTTPStatus.SEE_OTHER)
 
 
 @_nothing.get("/ui/{path:path}")

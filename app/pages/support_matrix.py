@@ -8,13 +8,12 @@ from fastapi import APIRouter, Query, Request, Response
 
 from app.api.access import Registry
 from app.api.errors import unknown
+from app.api.known import known_model, known_profile, known_release
 from app.api.parameters import Filter, narrowing, printable
 from app.domain.matrix import Acceptance, Cell, matrix
 from app.domain.name import ReleaseName
 from app.domain.problem import ProblemCode
-from app.domain.profile import Profile
-from app.domain.release import Release
-from app.pages.page import PageRoute, long_page
+from app.pages.page import PageRoute, long_page, pasted
 from app.storage import lookup
 from app.storage.catalog import Standing
 
@@ -41,7 +40,7 @@ def get_support_matrix_page(
 
     implementation: only its releases; model: only what is said of it. row, column: how many are passed over.
     """
-    implementation, model = (implementation or "").strip() or None, (model or "").strip() or None
+    implementation, model = pasted(implementation), pasted(model)
     profiles, releases, implementations = registry.ask(lambda current: _names(current, model, implementation))
     rows, columns = profiles[row : row + _ROWS], releases[column : column + _COLUMNS]
 
@@ -75,8 +74,8 @@ def _names(
 ) -> tuple[Sequence[str], Sequence[ReleaseName], Sequence[str]]:
     """Return the profiles and the releases to be shown, and the implementations to choose from."""
     models = None if model is None else [model]
-    if model is not None and current.model(model) is None:
-        raise unknown(model, "model")
+    if model is not None:
+        known_model(model, current)
     with current.reading() as connection:
         profiles = [each.name for each in lookup.profiles_naming(connection, models)]
         releases = [ReleaseName(*each) for each in lookup.implementing(connection, models)][::-1]
@@ -149,22 +148,14 @@ def get_reasons_page(
 
 
 def _check_known(current: Standing, profile: str, release: str, model: str | None) -> None:
-    _pair(current, profile, release)
-    if model is not None and current.model(model) is None:
-        raise unknown(model, "model")
-
-
-def _pair(current: Standing, profile: str, release: str) -> tuple[Profile, Release]:
-    found, there = current.profile(profile), current.release(release)
-    if found is None:
-        raise unknown(profile, "profile")
-    if there is None:
-        raise unknown(release, "release")
-    return found, there
+    known_profile(profile, current)
+    known_release(release, current)
+    if model is not None:
+        known_model(model, current)
 
 
 def _reasons(current: Standing, profile: str, release: str, model: str | None) -> Mapping[str, object]:
-    found, there = _pair(current, profile, release)
+    found, there = known_profile(profile, current), known_release(release, current)
     asked = [] if model is None else [model]
     models = asked or sorted(found.values)
     current.load([found, there], models)

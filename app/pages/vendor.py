@@ -4,8 +4,8 @@ from fastapi import APIRouter, Request, Response
 
 from app.api.access import Reading
 from app.api.errors import unknown
+from app.api.parameters import states
 from app.domain.name import is_vendor
-from app.domain.state import State
 from app.pages.page import PageRoute, page
 from app.storage import listing, search
 
@@ -20,7 +20,7 @@ def get_vendor_page(vendor: str, request: Request, reading: Reading) -> Response
     found = listing.vendor(reading, vendor) if is_vendor(vendor) else None
     if found is None:
         raise unknown(vendor, "vendor")
-    published = frozenset(State) - {State.DRAFT}
+    published = states(None, include_drafts=False)
     return page(
         request,
         "vendor.html",

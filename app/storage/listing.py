@@ -107,18 +107,9 @@ def profile(connection: sa.Connection, name: str) -> Row | None:
 
 def lineage(connection: sa.Connection, profile_id: int) -> Sequence[Row]:
     """Return a profile and those that it inherits from, itself first: id, name."""
-    table = schema.profile
-    above = (
-        sa.select(table.c.id, table.c.name, table.c.extends_id, sa.literal(0).label("depth"))
-        .where(table.c.id == profile_id)
-        .cte("lineage", recursive=True)
-    )
-    above = above.union_all(
-        sa.select(table.c.id, table.c.name, table.c.extends_id, above.c.depth + 1).where(
-            table.c.id == above.c.extends_id
-        )
-    )
-    return connection.execute(sa.select(above.c.id, above.c.name).order_by(above.c.depth)).all()
+    above, table = lookup.lineage([profile_id]), schema.profile
+    query = sa.select(table.c.id, table.c.name).join_from(above, table, table.c.id == above.c.id)
+    return connection.execute(query.order_by(above.c.depth)).all()
 
 
 def variable_set(connection: sa.Connection, digest: str) -> str | None:

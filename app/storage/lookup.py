@@ -159,6 +159,21 @@ def profile_entries(connection: sa.Connection, profile_ids: Iterable[int]) -> di
     return found
 
 
+def lineage(profile_ids: Collection[int]) -> sa.CTE:
+    """Return profiles and those that they inherit from: below (whose lineage it is), id, depth (0: itself)."""
+    profile = schema.profile
+    every = (
+        sa.select(profile.c.id.label("below"), profile.c.id, profile.c.extends_id, sa.literal(0).label("depth"))
+        .where(profile.c.id.in_(profile_ids))
+        .cte("lineage", recursive=True)
+    )
+    return every.union_all(
+        sa.select(every.c.below, profile.c.id, profile.c.extends_id, every.c.depth + 1).where(
+            profile.c.id == every.c.extends_id
+        )
+    )
+
+
 def resolved_entries(
     connection: sa.Connection, profile_ids: Iterable[int], models: Collection[str] | None = None
 ) -> dict[int, dict[str, str]]:
@@ -167,20 +182,11 @@ def resolved_entries(
     An entry is resolved when it is published and stays so; a model that a profile does not name itself is that of the
     nearest profile above that names it.
     """
-    entry, profile = schema.profile_entry, schema.profile
+    entry = schema.profile_entry
     found: dict[int, dict[str, str]] = {}
     for batch in batches(profile_ids):
-        lineage = (
-            sa.select(profile.c.id.label("below"), profile.c.id, profile.c.extends_id, sa.literal(0).label("depth"))
-            .where(profile.c.id.in_(batch))
-            .cte("lineage", recursive=True)
-        )
-        lineage = lineage.union_all(
-            sa.select(lineage.c.below, profile.c.id, profile.c.extends_id, lineage.c.depth + 1).where(
-                profile.c.id == lineage.c.extends_id
-            )
-        )
-        above = connection.execute(sa.select(lineage.c.below, lineage.c.id).order_by(lineage.c.depth.desc())).all()
+        every = lineage(batch)
+        above = connection.execute(sa.select(every.c.below, every.c.id).order_by(every.c.depth.desc())).all()
         query = sa.select(entry.c.profile_id, schema.model.c.name, entry.c.resolved_digest).join_from(
             entry, schema.model
         )

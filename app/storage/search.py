@@ -12,6 +12,15 @@ from app.storage.change import head
 
 Row: TypeAlias = sa.Row[*tuple[Any, ...]]
 
+# How many releases an implementation has.
+_RELEASE_COUNT = (
+    sa.select(sa.func.count())
+    .where(schema.release.c.implementation_id == schema.implementation.c.id)
+    .correlate(schema.implementation)
+    .scalar_subquery()
+    .label("release_count")
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -36,8 +45,6 @@ class Found:
 def search(connection: sa.Connection, text: str, limit: int) -> Found:
     """Return what contains a text in its name, in any case: what is called so first, then what begins so."""
     vendor, model, profile, product = schema.vendor, schema.model, schema.profile, schema.implementation
-    release = schema.release
-    releases = sa.select(sa.func.count()).where(release.c.implementation_id == product.c.id).scalar_subquery()
 
     def found(query: sa.Select[Any], name: sa.ColumnElement[Any], *also: sa.ColumnElement[Any]) -> Sequence[Row]:
         matching = sa.or_(*(each.icontains(text, autoescape=True) for each in (name, *also)))
@@ -51,7 +58,7 @@ def search(connection: sa.Connection, text: str, limit: int) -> Found:
         models=found(sa.select(model.c.name), model.c.name),
         variables=sorted(_with_models(connection, variables), key=lambda each: variables.index(each.name)),
         profiles=found(sa.select(profile.c.name), profile.c.name),
-        implementations=found(sa.select(product.c.name, releases.label("release_count")), product.c.name),
+        implementations=found(sa.select(product.c.name, _RELEASE_COUNT), product.c.name),
     )
 
 
@@ -84,9 +91,8 @@ def implementations(connection: sa.Connection, vendor: str, limit: int) -> Seque
     product, release = schema.implementation, schema.release
     of_it = sa.select(release.c.version).where(release.c.implementation_id == product.c.id)
     newest = of_it.order_by(release.c.id.desc()).limit(1).scalar_subquery()
-    count = sa.select(sa.func.count()).where(release.c.implementation_id == product.c.id).scalar_subquery()
     query = (
-        sa.select(product.c.name, count.label("release_count"), newest.label("newest"))
+        sa.select(product.c.name, _RELEASE_COUNT, newest.label("newest"))
         .join(schema.vendor)
         .where(schema.vendor.c.name == vendor)
     )
