@@ -22,7 +22,8 @@ run: install
 	$(BIN)/profile-registry demo --port $(PORT)
 
 test: install
-	$(BIN)/pytest --numprocesses auto --dist loadfile
+	$(BIN)/pytest --numprocesses auto --dist loadfile -m "not alone"
+	$(BIN)/pytest -m alone
 
 lint: install
 	$(BIN)/ruff format --check .

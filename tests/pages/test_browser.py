@@ -294,25 +294,29 @@ new Promise(done => {
 })
 """
 _ROUNDS = 5
-_MOST_ROUNDS = 40
+_MOST_SERIES = 10
 
 
+@pytest.mark.alone
 def test_large_pages_are_seen_as_soon_as_an_empty_one(browser: Browser, large_address: str) -> None:
     context = browser.new_context(base_url=large_address)
-    painted: dict[str, list[float]] = {name: [] for name in ("empty", *large.PAGES)}
-    slow = painted
-    # Other tests run beside this one, and add to what a page takes: what is slow in some rounds is looked at in more.
-    while slow and len(painted["empty"]) < _MOST_ROUNDS:
-        for _ in range(_ROUNDS):
-            for name, path in {"empty": "/ui/none", **large.PAGES}.items():
-                painted[name].append(_painted(context, path))
-        slow = {
-            name: painted[name]
-            for name in large.PAGES
-            if all(usual(painted[name]) >= 2 * usual(painted["empty"]) for usual in (min, median))
-        }
+    slow: dict[str, list[float]] = {name: [] for name in large.PAGES}
+    # The machine has other work, too, which adds to what a page takes: what was slow is looked at again.
+    for _ in range(_MOST_SERIES):
+        looked_at = {"empty": "/ui/none", **{name: large.PAGES[name] for name in slow}}
+        rounds = [{name: _painted(context, path) for name, path in looked_at.items()} for _ in range(_ROUNDS)]
+        for name, found in list(slow.items()):
+            ratios = [
+                usual([each[name] for each in rounds]) / usual([each["empty"] for each in rounds])
+                for usual in (min, median)
+            ]
+            found.append(min(ratios))
+            if found[-1] < 2:
+                del slow[name]
+        if not slow:
+            break
     context.close()
-    assert slow == {}, painted["empty"]
+    assert slow == {}, "times an empty page, in each series"
 
 
 def _painted(context: BrowserContext, path: str) -> float:
