@@ -5,6 +5,10 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+# The environment variable that names the folder where several workers keep what they count, so that each of them
+# answers for all; the client library of Prometheus reads it, too.
+COUNTS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+
 
 def _visible(token: SecretStr) -> SecretStr:
     """Return a token that every client can send (RFC 6750, 2.1)."""

@@ -19,6 +19,7 @@ from app.api import (
     health,
     hosts,
     implementations,
+    metrics,
     mirrors,
     models,
     profiles,
@@ -97,6 +98,8 @@ def create_app(settings: Settings) -> FastAPI:
     for module in (*asking, *publishing):
         app.include_router(module.router, responses={401: UNAUTHORIZED[401], **UNAVAILABLE})
     app.include_router(health.router)
+    app.include_router(metrics.router)
+    app.add_middleware(metrics.Measured)
     documentation.document(app)
     return app
 

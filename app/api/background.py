@@ -6,6 +6,7 @@ from contextlib import suppress
 import sqlalchemy as sa
 from anyio import CancelScope, sleep, to_thread
 
+from app.api.metrics import count_content_reads
 from app.storage.catalog import Catalog
 from app.storage.token import Tokens
 
@@ -44,4 +45,5 @@ async def keep_settling(catalog: Catalog) -> None:
             gc.unfreeze()
             gc.collect()
             gc.freeze()
+        count_content_reads(read - seen)
         seen = read

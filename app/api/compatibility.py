@@ -12,6 +12,7 @@ from app.api import examples
 from app.api.access import Registry, asked
 from app.api.answering import Result, Writer, results_response, sized, summary_document
 from app.api.body import shaped
+from app.api.metrics import count_verdicts
 from app.api.publishing import BODY_ERRORS, INVALID
 from app.api.route import Route
 from app.api.wire import compatibility as wire
@@ -149,7 +150,11 @@ class Judged:
 def _answer(question: wire.Question, render: Form | None, current: Standing) -> Response:
     detail = question.detail if render is None else wire.Detail.FULL
     results: list[Result] = []
+    compatible = incompatible = 0
     for each in judged(question, detail, current):
+        possible = sum(answer.compatible for answer in each.answers)
+        compatible += possible
+        incompatible += len(each.answers) - possible
         of_vm = {} if each.vm is None else {"vm": each.vm}
         if detail is wire.Detail.SUMMARY:
             ids = (destination.id for destination in each.destinations)
@@ -157,6 +162,7 @@ def _answer(question: wire.Question, render: Form | None, current: Standing) -> 
             results.append(sized({**of_vm, **summary_document(summary, len(each.destinations))}))
         else:
             results += Writer(detail, current, render).results(of_vm, each.destinations, each.answers)
+    count_verdicts(compatible, incompatible)
     return results_response(results, current.seq)
 
 

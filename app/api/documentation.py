@@ -6,7 +6,7 @@ from fastapi import FastAPI
 
 from app.api import examples
 
-_UNCONDITIONAL = frozenset({"get_health", "get_readiness"})
+_UNCONDITIONAL = frozenset({"get_health", "get_readiness", "get_metrics"})
 _HEADERS = {
     "401": {"WWW-Authenticate": "what is to be shown: Bearer"},
     "503": {"Retry-After": "seconds to wait"},

@@ -1,7 +1,10 @@
 """profile-registry serve, migrate: running the service."""
 
 import errno
+import os
 import socket
+from contextlib import nullcontext
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import sqlalchemy as sa
@@ -11,7 +14,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from app.cli.output import AsJson, fail, print_json, print_line
-from app.settings import Settings
+from app.settings import COUNTS_FOLDER, Settings
 from app.storage import database
 
 _GRACE_SECONDS = 10
@@ -40,18 +43,22 @@ def serve(
     _check_replica(settings)
     if migrate_first:
         _migrate(settings.database_url)
-    uvicorn.run(
-        "app.main:create",
-        factory=True,
-        host=host,
-        port=port,
-        workers=workers,
-        access_log=access_log,
-        # Longer than clients keep one: else both close it, and a request is lost in between.
-        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-        # Those who follow the feed never end by themselves.
-        timeout_graceful_shutdown=_GRACE_SECONDS,
-    )
+    with TemporaryDirectory() if workers > 1 else nullcontext() as folder:
+        if folder is not None:
+            # What they count is theirs together.
+            os.environ.setdefault(COUNTS_FOLDER, folder)
+        uvicorn.run(
+            "app.main:create",
+            factory=True,
+            host=host,
+            port=port,
+            workers=workers,
+            access_log=access_log,
+            # Longer than clients keep one: else both close it, and a request is lost in between.
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+            # Those who follow the feed never end by themselves.
+            timeout_graceful_shutdown=_GRACE_SECONDS,
+        )
 
 
 def migrate(*, as_json: AsJson = False) -> None:

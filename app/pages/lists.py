@@ -26,14 +26,14 @@ def _listed(request: Request, template: str, at: paging.Paging, found: listing.P
 
 
 @router.get("/ui/vendors")
-def get_vendors(request: Request, reading: Reading, at: paging.ByName) -> Response:
+def get_vendors_page(request: Request, reading: Reading, at: paging.ByName) -> Response:
     """Show the vendors by name."""
     found = listing.vendors(reading, at.after, at.limit)
     return _listed(request, "vendors.html", at, found)
 
 
 @router.get("/ui/models")
-def get_models(
+def get_models_page(
     request: Request,
     reading: Reading,
     at: paging.ByName,
@@ -48,7 +48,7 @@ def get_models(
 
 
 @router.get("/ui/releases")
-def get_releases(
+def get_releases_page(
     request: Request,
     reading: Reading,
     at: paging.ByNameAndNumber,
@@ -63,7 +63,7 @@ def get_releases(
 
 
 @router.get("/ui/profiles")
-def get_profiles(
+def get_profiles_page(
     request: Request,
     reading: Reading,
     at: paging.ByName,

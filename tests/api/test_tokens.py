@@ -21,6 +21,7 @@ OPEN, READ, PUBLISH, ADMIN = "open", "read", "publish", "admin"
 ROUTES = {
     "get /healthz": OPEN,
     "get /readyz": OPEN,
+    "get /metrics": READ,
     "get /vendors": READ,
     "get /vendors/{vendor}": READ,
     "put /vendors/{vendor}": ADMIN,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 from tests.conftest import AUTHORIZATION, TOKEN
@@ -33,8 +34,9 @@ def command(*arguments: str) -> list[str]:
 class Server:
     """A server process, which may be killed and started again."""
 
-    def __init__(self, database_url: str) -> None:
+    def __init__(self, database_url: str, workers: int = 1) -> None:
         self._database_url = database_url
+        self._workers = workers
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
@@ -44,11 +46,18 @@ class Server:
     def start(self) -> None:
         """Start the process, and wait until it is ready."""
         self._process = subprocess.Popen(
-            command("serve", "--port", str(self.port), "--no-migrate", "--no-access-log"),
+            command(
+                *("serve", "--port", str(self.port), "--workers", str(self._workers)),
+                *("--no-migrate", "--no-access-log"),
+            ),
             env=environment(database_url=self._database_url, admin_token=TOKEN),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
+        self.wait_until_ready()
+
+    def wait_until_ready(self) -> None:
+        """Wait until it answers."""
         until = time.monotonic() + _READY_SECONDS
         while time.monotonic() < until:
             try:
@@ -59,17 +68,26 @@ class Server:
         message = "the server did not start"
         raise TimeoutError(message)
 
+    @property
+    def worker_processes(self) -> list[psutil.Process]:
+        """The processes of its workers, where it has several."""
+        assert self._process is not None
+        return psutil.Process(self._process.pid).children()
+
     def kill(self) -> None:
         """Kill the process as a lost machine would: it does nothing more."""
         if self._process is not None:
+            workers = [] if self._process.poll() is not None else self.worker_processes
             self._process.send_signal(signal.SIGKILL)
+            for worker in workers:
+                worker.kill()
             self._process.wait()
 
 
 @contextmanager
-def running(database_url: str) -> Iterator[Server]:
+def running(database_url: str, workers: int = 1) -> Iterator[Server]:
     """Yield a server that runs."""
-    server = Server(database_url)
+    server = Server(database_url, workers)
     try:
         server.start()
         yield server
