@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -10,22 +10,24 @@ import orjson
 import typer
 from rich.text import Text
 
+from app.api.wire.compatibility import Detail
 from app.cli.client import Registry
-from app.cli.libvirt import VENDOR, Domain, DomainError
-from app.cli.output import AsJson, fail, print_json, print_table, reasons, refuse, verdict, warn
+from app.cli.libvirt import Domain, DomainError, Told
+from app.cli.output import AsJson, fail, print_json, print_line, print_table, reasons, refuse, verdict, warn
 from app.client import RegistryError
 from app.domain.rendering import Form
 from app.domain.verdict import Policy
 from app.settings import ClientSettings
 
 _INCOMPATIBLE = 1
+_NOT_ASKED = 2
 _NAMED = 3
 _REASONS = 5
 # The options that are heard, by what is asked of.
 _HEARD = {
     "a question in a file": (),
     "--model": ("--source", "--profile", "--value", "--policy"),
-    "--domain": ("--source", "--profile", "--device", "--policy"),
+    "--domain": ("--source", "--profile", "--value", "--device", "--without", "--policy"),
 }
 
 
@@ -35,10 +37,17 @@ def check(  # noqa: PLR0913, PLR0917 (each is an option of the command)
         typer.Argument(help="A file with the body of POST /compatibility, - for standard input.", show_default=False),
     ] = None,
     model: Annotated[str | None, typer.Option(help="The device model.")] = None,
-    source: Annotated[str | None, typer.Option(help="The release that the device runs on.")] = None,
-    profile: Annotated[str | None, typer.Option(help="The profile that it was created with.")] = None,
+    source: Annotated[
+        list[str] | None,
+        typer.Option(help="The release that it runs on; with --domain that of QEMU, and <id>=<release> for a device."),
+    ] = None,
+    profile: Annotated[
+        list[str] | None,
+        typer.Option(help="The profile that it was created with; with --domain also <id>=<profile> for a device."),
+    ] = None,
     value: Annotated[
-        list[str] | None, typer.Option(help="name=value, as a command line writes it; may be repeated.")
+        list[str] | None,
+        typer.Option(help="name=value, as a command line writes it, with --domain <id>/name=value; may be repeated."),
     ] = None,
     destination: Annotated[
         list[str] | None,
@@ -56,11 +65,22 @@ def check(  # noqa: PLR0913, PLR0917 (each is an option of the command)
     render: Annotated[Form | None, typer.Option(help="Also what the destination's program is started with.")] = None,
     domain: Annotated[
         Path | None,
-        typer.Option(help="A libvirt domain (virsh dumpxml): all its devices, the machine type as profile."),
+        typer.Option(
+            help="A libvirt domain (virsh dumpxml): all its devices, the machine type as the profile of QEMU's own. "
+            "Not its CPU, memory and machine settings."
+        ),
     ] = None,
     device: Annotated[
         list[str] | None,
         typer.Option(help="With --domain: <id>=<device model> for what the XML does not tell; may be repeated."),
+    ] = None,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(help="With --domain: a device, or a setting <id>/<setting>, that is not to be asked about."),
+    ] = None,
+    detail: Annotated[
+        Detail | None,
+        typer.Option(help="What is asked: summary says where each VM may go, and sums up why not elsewhere."),
     ] = None,
     *,
     as_json: AsJson = False,
@@ -69,6 +89,9 @@ def check(  # noqa: PLR0913, PLR0917 (each is an option of the command)
 
     With several destinations, 0 means that every one of them is compatible. Of a question with "detail": "summary", 0
     means that every VM has somewhere to go; it shows for each VM where, and the reasons for the other hosts summed up.
+
+    What a domain says that is not known here is not asked about: then the exit status is 2 at best, and the command
+    says how to tell it.
 
     Examples:
 
@@ -80,22 +103,33 @@ def check(  # noqa: PLR0913, PLR0917 (each is an option of the command)
         profile-registry check drain.json
 
         profile-registry check --domain vm.xml --label rack=r1 \
-          --source qemu.org/qemu-system-x86_64@7.2.22
+          --source qemu.org/qemu-system-x86_64@7.2.22 \
+          --detail summary
+
+        profile-registry check --domain vm.xml --label rack=r1 \
+          --source qemu.org/qemu-system-x86_64@7.2.22 \
+          --device hostdev0=vendor-a.com/gfx \
+          --source hostdev0=vendor-a.com/gfx/gfx-4GB@1
     """
     if sum(each is not None for each in (question, model, domain)) != 1:
         fail(
             "check asks of one device, --model …, of a VM, --domain …, or of a question in a file: "
             "profile-registry check --help"
         )
-    told = {"--source": source, "--profile": profile, "--value": value, "--device": device}
+    told = {"--source": source, "--profile": profile, "--value": value, "--device": device, "--without": without}
     told["--policy"] = None if policy is Policy.STRICT else [policy]
     _check_heard("a question in a file" if question else "--domain" if domain else "--model", told)
+    unasked: Mapping[str, str] = {}
     if question is not None:
         document = _read(question)
     elif domain is not None:
-        document = _of_domain(domain, device or [], source, profile, policy)
+        document, unasked = _of_domain(domain, device or [], source or [], profile or [], value or [], without or [])
     else:
-        document = _short(model, source, profile, value or [], policy)
+        document = _short(model, source or [], profile or [], value or [])
+    if question is None:
+        document["policy"] = policy
+        # The configurations are for programs: a table does not show them, and of many hosts they are too many.
+        document["detail"] = detail or (Detail.FULL if as_json or render is not None else Detail.PROBLEMS)
     destinations: list[dict[str, Any]] = [{"id": release, "releases": [release]} for release in destination or []]
     destinations += [{"host": each} for each in host or []] + [{"label": each} for each in label or []]
     if destinations:
@@ -106,10 +140,12 @@ def check(  # noqa: PLR0913, PLR0917 (each is an option of the command)
     except RegistryError as error:
         refuse(error)
     if as_json:
-        print_json(answer)
-    elif answer["results"]:
-        _print(answer)
-    _end(answer)
+        print_json({**answer, "unasked": unasked} if domain is not None else answer)
+    else:
+        if answer["results"]:
+            _print(answer)
+        _warn_of(unasked)
+    _end(answer, unasked)
 
 
 def _check_heard(asks_of: str, told: Mapping[str, object]) -> None:
@@ -128,16 +164,17 @@ def _read(question: str) -> Any:
         fail(f"{question} is no question in JSON: {error}")
 
 
-def _short(
-    model: str | None,
-    source: str | None,
-    profile: str | None,
-    values: list[str],
-    policy: str,
-) -> dict[str, Any]:
-    device: dict[str, Any] = {"model": model, "release": source, "profile": profile, "values": {}}
-    device["values"].update(_pairs(values, "--value is name=value"))
-    return {"devices": [device], "policy": policy, "detail": "full"}
+def _short(model: str | None, source: list[str], profile: list[str], values: list[str]) -> dict[str, Any]:
+    for option, told in (("--source", source), ("--profile", profile)):
+        if len(told) > 1:
+            fail(f"{option} is said once of one device")
+    device = {
+        "model": model,
+        "release": next(iter(source), None),
+        "profile": next(iter(profile), None),
+        "values": dict(_pairs(values, "--value is name=value")),
+    }
+    return {"devices": [device]}
 
 
 def _pairs(written: list[str], form: str) -> Iterator[tuple[str, str]]:
@@ -149,21 +186,47 @@ def _pairs(written: list[str], form: str) -> Iterator[tuple[str, str]]:
         yield name, value
 
 
-def _of_domain(path: Path, named: list[str], source: str | None, profile: str | None, policy: str) -> dict[str, Any]:
-    """Return the question about all devices of a libvirt domain; what cannot be asked is a warning."""
-    models = dict(_pairs(named, "--device is <id>=<device model>"))
+def _of_domain(
+    path: Path, models: list[str], releases: list[str], profiles: list[str], values: list[str], without: list[str]
+) -> tuple[dict[str, Any], Mapping[str, str]]:
+    """Return the question about all devices of a libvirt domain, and what of it cannot be asked."""
+    release, release_of = _of_vm("--source", releases)
+    profile, profile_of = _of_vm("--profile", profiles)
+    values_of: dict[str, dict[str, str]] = {}
+    for written, value in _pairs(values, "with --domain, --value is <id>/name=value"):
+        own_id, slash, name = written.partition("/")
+        if not slash:
+            fail(f"with --domain, --value is <id>/name=value, not {written}={value}")
+        values_of.setdefault(own_id, {})[name] = value
+    told = Told(
+        models=dict(_pairs(models, "--device is <id>=<device model>")),
+        releases=release_of,
+        profiles=profile_of,
+        values=values_of,
+        without=without,
+    )
     try:
-        found = Domain.read(path, models)
+        found = Domain.read(path, told, release, profile)
     except DomainError as error:
         fail(str(error))
-    for each in found.unasked:
-        warn(f"not asked: {each}")
     if not found.devices:
+        _warn_of(found.unasked)
         fail(f"{path} has no device that could be asked about")
-    vm = {"id": found.name, "profile": profile or f"{VENDOR}/{found.machine}", "devices": found.devices}
-    if source is not None:
-        vm["release"] = source
-    return {"vms": [vm], "policy": policy, "detail": "full"}
+    return {"vms": [{"id": found.name, "devices": found.devices}]}, found.unasked
+
+
+def _warn_of(unasked: Mapping[str, str]) -> None:
+    for name, why in unasked.items():
+        warn(f"not asked: {name}: {why}")
+
+
+def _of_vm(option: str, written: list[str]) -> tuple[str | None, Mapping[str, str]]:
+    """Return what is said of the VM, and what of each device."""
+    of_devices = dict(_pairs([each for each in written if "=" in each], ""))
+    of_vm = [each for each in written if "=" not in each]
+    if len(of_vm) > 1:
+        fail(f"{option} is said once of the VM, and <id>=… of a device")
+    return (of_vm[0] if of_vm else None), of_devices
 
 
 def _print(answer: Any) -> None:
@@ -171,21 +234,39 @@ def _print(answer: Any) -> None:
         _print_summary(answer)
         return
     rows = []
-    for result in answer["results"]:
-        where = f"{result['vm']} → {result['destination']}" if "vm" in result else result["destination"]
+    arguments = []
+    for where, result in _grouped(answer["results"]):
         devices = result.get("devices", [])
         if not devices:
             rows.append((where, "", verdict(is_compatible=result["compatible"]), ""))
-        for device in devices:
+        for place, device in enumerate(devices):
             said = [reasons(device["problems"])]
             said += [f"remedy: set {each['variable']} to {each['to']}" for each in device["remedies"]]
             said += [f"warning: {each['message']}" for each in device["warnings"]]
-            if device.get("arguments"):
-                said.append(shlex.join(device["arguments"]))
+            if device["unchecked"]:
+                said.append(f"unchecked: {', '.join(device['unchecked'])}")
             why = "\n".join(filter(None, said))
-            rows.append((where, device["id"], verdict(is_compatible=device["compatible"]), why))
-            where = ""
+            rows.append(("" if place else where, device["id"], verdict(is_compatible=device["compatible"]), why))
+            if device.get("arguments"):
+                arguments.append(shlex.join(device["arguments"]))
     print_table(("destination", "device", "verdict", "why"), rows)
+    # Lines to be copied: a table would break them.
+    for line in arguments:
+        print_line(line)
+
+
+def _grouped(results: Sequence[Any]) -> Iterator[tuple[str, Any]]:
+    """Iterate over what destinations are answered, those that are answered the same together."""
+    groups: dict[bytes, list[Any]] = {}
+    for each in results:
+        said = {name: value for name, value in each.items() if name != "destination"}
+        groups.setdefault(orjson.dumps(said), []).append(each)
+    for group in groups.values():
+        names = [each["destination"] for each in group]
+        where = ", ".join(names[:_NAMED])
+        if len(names) > _NAMED:
+            where += f" … and {len(names) - _NAMED:,} more"
+        yield (f"{group[0]['vm']} → {where}" if "vm" in group[0] else where), group[0]
 
 
 def _print_summary(answer: Any) -> None:
@@ -205,11 +286,16 @@ def _print_summary(answer: Any) -> None:
     print_table(("vm", "may go to", "not to the others: hosts, reason, devices"), rows)
 
 
-def _end(answer: Any) -> NoReturn:
+def _end(answer: Any, unasked: Mapping[str, str]) -> NoReturn:
     results = answer["results"]
     if not results:
         fail(
-            "the registry has no release that implements the model: there is no destination to ask about: "
-            "GET /models shows the models that there are"
+            "there is no destination to ask about: no host has such a label, or, where none was named, no release "
+            "implements the model (GET /models shows the models that there are)"
         )
-    raise typer.Exit(0 if all(result["compatible"] for result in results) else _INCOMPATIBLE)
+    if not all(result["compatible"] for result in results):
+        raise typer.Exit(_INCOMPATIBLE)
+    if unasked:
+        warn("what was asked about is compatible; what was not may be otherwise")
+        raise typer.Exit(_NOT_ASKED)
+    raise typer.Exit

@@ -97,7 +97,8 @@ def test_the_shell_completes_commands_and_values() -> None:
     [
         (("check", "question.json", "--value", "a=b"), "--value would say nothing beside a question in a file"),
         (("check", "--model", "a.b/c", "--device", "x=y"), "--device would say nothing beside --model"),
-        (("check", "--domain", "vm.xml", "--value", "a=b"), "--value would say nothing beside --domain"),
+        (("check", "--model", "a.com/b", "--without", "net0"), "--without would say nothing beside --model"),
+        (("check", "--domain", "vm.xml", "--value", "a=b"), "with --domain, --value is <id>/name=value"),
         (("check", "none.json"), "none.json cannot be read: No such file or directory"),
         (("matrix", "--csv", "--json"), "--csv or --json, not both"),
     ],
