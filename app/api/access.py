@@ -265,6 +265,11 @@ Following = Annotated[FollowSession, Depends(_following)]
 Registry = Annotated[Catalog, Depends(_catalog)]
 
 
+def is_for_admins(dependant: Dependant) -> bool:
+    """Return whether a route reads or writes what is for admins alone."""
+    return any(each.call in {_auditing, _administering} for each in dependant.dependencies)
+
+
 async def check_before_body(request: Request, dependant: Dependant) -> None:
     """Raise the error for somebody who may not use a route, before anything else of the request is read."""
     needed = [each.call for each in dependant.dependencies]

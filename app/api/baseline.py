@@ -48,7 +48,7 @@ def _answer(question: wire.FleetQuestion, current: Standing) -> dict[str, Any]:
     members = [Destination(release, (release,)) for release in releases] + hosts
     at = Place()
     if not members:
-        at.fault(FaultCode.MISSING_FIELD, "names no release and no host: releases, hosts or a label that some have")
+        at.fault(FaultCode.MISSING_FIELD, "names no release and no host: releases, hosts or a label")
     at.raise_faults()
     answers = {}
     for model in dict.fromkeys(question.models):

@@ -16,7 +16,7 @@ Shaped = TypeVar("Shaped", bound=BaseModel)
 
 _PARSED_ON_THE_LOOP = 64 * 1024
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
-_JSON = re.compile(r"application/(?:[\w.+-]+\+)?json")
+_JSON = re.compile(r"application/(?:[\w.+-]+\+)?json", re.IGNORECASE)
 
 
 def parse(body: bytes) -> Any:
@@ -106,6 +106,6 @@ class JsonRequest(Request):
 
 def check_content_type(content_type: str | None) -> None:
     """Raise the error for a body that is said to be something else than JSON."""
-    if content_type and not _JSON.match(content_type):
+    if content_type and not _JSON.fullmatch(content_type.partition(";")[0].strip()):
         message = f"the body is to be application/json, not {content_type}"
         raise ApiError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", message)

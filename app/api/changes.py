@@ -14,9 +14,10 @@ from fastapi.responses import StreamingResponse
 from app.api.access import Auditing, Following, FollowSession, Reading, of_app
 from app.api.answer import json_response
 from app.api.errors import unknown
-from app.api.parameters import narrowing, printable
+from app.api.parameters import narrowing
 from app.api.publishing import ADMINISTRATION, INVALID, not_found
 from app.api.route import Route
+from app.api.wire.base import printable
 from app.api.wire.change import Audit, AuditedChange, Change, ChangeDocument, Feed
 from app.domain.document import FaultCode, Place
 from app.storage import change, database

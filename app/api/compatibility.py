@@ -19,10 +19,12 @@ from app.api.wire import compatibility as wire
 from app.api.wire.base import AsDocumented
 from app.domain import question as domain
 from app.domain.document import FaultCode, Place
+from app.domain.name import MAX_VARIABLE_NAME
 from app.domain.rendering import Form
 from app.domain.source import Device
 from app.domain.state import State
 from app.domain.summary import summed_up
+from app.domain.value import MAX_TEXT
 from app.domain.verdict import Policy
 from app.storage.catalog import Standing
 from app.storage.host import Label
@@ -33,6 +35,9 @@ router = APIRouter(route_class=Route, tags=["compatibility"])
 # hosts that are not like one another; so many hosts.
 _MOST_TOLD_AT_ONCE = 3_000
 _MOST_HOSTS_AT_ONCE = 1_500
+# Of the short question: so many values, each so long with the name of its variable.
+_MOST_VALUES = 1_000
+_MOST_WRITTEN = MAX_VARIABLE_NAME + 1 + MAX_TEXT
 _WITH_REMEDIES = {wire.Detail.PROBLEMS, wire.Detail.FULL}
 Render = Annotated[
     Form | None,
@@ -81,8 +86,12 @@ async def get_compatibility(  # noqa: PLR0913, PLR0917 (the question's own param
         Query(description="all registered hosts that have the label: `name=value`, or `name` for any value"),
     ] = None,
     value: Annotated[
-        list[str] | None,
-        Query(description="name=value, as a command line writes it; may be repeated, once for each variable"),
+        list[Annotated[str, Query(max_length=_MOST_WRITTEN)]] | None,
+        Query(
+            max_length=_MOST_VALUES,
+            description="name=value, as a command line writes it; may be repeated, once for each variable; a value has "
+            f"at most {MAX_TEXT:,} characters",
+        ),
     ] = None,
     policy: Annotated[Policy, Query(description=wire.POLICY)] = Policy.STRICT,
     detail: Annotated[wire.Detail, Query(description=wire.DETAIL)] = wire.Detail.PROBLEMS,
@@ -130,6 +139,8 @@ def read_values(written: Sequence[str]) -> Iterator[tuple[str, str]]:
             _refuse_parameter("value", index, "is not of the form name=value")
         if name in names:
             _refuse_parameter("value", index, f"gives {name} again")
+        if len(value) > MAX_TEXT:
+            _refuse_parameter("value", index, f"has more than {MAX_TEXT:,} characters")
         names.add(name)
         yield name, value
 

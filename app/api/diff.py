@@ -9,9 +9,10 @@ from fastapi.exceptions import RequestValidationError
 from app.api.access import Registry
 from app.api.answer import json_response
 from app.api.known import known_model, known_profile, known_release
-from app.api.parameters import narrowing, printable
+from app.api.parameters import narrowing
 from app.api.publishing import INVALID, not_found
 from app.api.route import Route
+from app.api.wire.base import printable
 from app.api.wire.diff import Diff
 from app.domain import difference
 from app.domain.difference import Difference

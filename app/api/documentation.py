@@ -1,10 +1,12 @@
 """The OpenAPI document, beyond what routes say of themselves: how errors are sent, what is conditional, examples."""
 
+import re
 from typing import Any
 
 from fastapi import FastAPI
 
 from app.api import examples
+from app.domain.value import INT_MAX, INT_MIN
 
 _UNCONDITIONAL = frozenset({"get_health", "get_readiness", "get_metrics"})
 _HEADERS = {
@@ -12,8 +14,15 @@ _HEADERS = {
     "503": {"Retry-After": "seconds to wait"},
 }
 _VALIDATORS = {
-    "ETag": "of what is answered, for If-None-Match and If-Match",
-    "Cache-Control": "`no-cache`: to be asked again with If-None-Match; what stands by its digest is `immutable`",
+    "ETag": "of what is answered, for If-None-Match; that of a release or profile also for If-Match of its PATCH",
+    "Cache-Control": "`no-cache`: to be asked again with If-None-Match; what stands by its digest is `immutable`; "
+    "`private` instead of `public`: not for caches that several share",
+}
+_GENERATED = "Successful Response"
+_SUCCESSES = {
+    "200": "the answer",
+    "201": "something was added; with `dry_run` it would be",
+    "204": "it is gone; with `dry_run` it would be",
 }
 _NOT_MODIFIED = "it is as If-None-Match says that the client has it"
 _IF_NONE_MATCH = {
@@ -36,15 +45,33 @@ def document(app: FastAPI) -> None:
             for operations in told["paths"].values():
                 for method, operation in operations.items():
                     _complete(method, operation)
+            app.openapi_schema = _exact(told)
         return made()
 
     # As FastAPI's documentation says that it is extended.
     app.openapi = openapi  # type: ignore[method-assign]
 
 
+# FastAPI writes the limits of 64 bits as floats, which are others.
+_LIMITS = {float(INT_MAX): INT_MAX, float(INT_MIN): INT_MIN}
+
+
+def _exact(told: Any) -> Any:
+    """Return a part of the document with its limits as they are."""
+    if isinstance(told, dict):
+        return {name: _exact(each) for name, each in told.items()}
+    if isinstance(told, list):
+        return [_exact(each) for each in told]
+    return _LIMITS.get(told, told) if isinstance(told, float) else told
+
+
 def _complete(method: str, operation: dict[str, Any]) -> None:
     responses = operation["responses"]
+    # What it does, up to the first stop: "Put Release" says nothing.
+    operation["summary"] = re.split(r"[.:;]\s|\.$", operation["description"], maxsplit=1)[0]
     for status, response in responses.items():
+        if response["description"] == _GENERATED:
+            response["description"] = _SUCCESSES[status]
         if status >= "400":
             response["content"] = _ERROR
         if status in _HEADERS:
@@ -57,6 +84,9 @@ def _complete(method: str, operation: dict[str, Any]) -> None:
     for parameter in operation.get("parameters", ()):
         if parameter["name"] in told:
             each = told[parameter["name"]]
+            if "default" in parameter["schema"]:
+                # Where there is a default, people at /docs are given that and not the example.
+                parameter["schema"]["example"] = each
             parameter["examples"] = examples.examples(each if isinstance(each, dict) else {"in the sample": each})
 
 

@@ -17,7 +17,7 @@ from app.storage.mirror import AlteredError, GapError, RefusedError
 from app.storage.outcome import ConflictError, UnknownVendorError
 from app.storage.replica import ReplicaLostError
 
-_RETRY_SECONDS = 2
+RETRY_SECONDS = 2
 _CODES = {
     HTTPStatus.NOT_FOUND: "not-found",
     HTTPStatus.METHOD_NOT_ALLOWED: "method-not-allowed",
@@ -81,8 +81,30 @@ def invalid(faults: Sequence[Mapping[str, str]]) -> JSONResponse:
     return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", f"the request has {count}", faults)
 
 
+# What pydantic says for programmers, for those who send.
+_MESSAGES = {
+    "missing": "is missing",
+    "extra_forbidden": "is no field that is known here",
+    "model_type": "has to be an object",
+    "model_attributes_type": "has to be an object",
+    "dict_type": "has to be an object",
+    "list_type": "has to be an array",
+    "string_type": "has to be a string",
+    "bool_type": "has to be true or false",
+    "int_type": "has to be an integer",
+    "too_long": "has more than {max_length:,} items",
+    "too_short": "has fewer items than {min_length}",
+    "string_too_long": "has more than {max_length:,} characters",
+    "string_too_short": "has fewer characters than {min_length}",
+    "greater_than_equal": "has to be at least {ge}",
+    "less_than_equal": "has to be at most {le}",
+    "enum": "has to be {expected}",
+    "literal_error": "has to be {expected}",
+}
 _FAULT_CODES = {
+    "duplicate": FaultCode.DUPLICATE,
     "missing": FaultCode.MISSING_FIELD,
+    "unknown_parameter": FaultCode.UNKNOWN_FIELD,
     "extra_forbidden": FaultCode.UNKNOWN_FIELD,
     "too_long": FaultCode.LIMIT_EXCEEDED,
     "too_short": FaultCode.LIMIT_EXCEEDED,
@@ -94,7 +116,9 @@ def _fault_of(error: Mapping[str, Any]) -> Mapping[str, str]:
     where, *path = error["loc"]
     kind = str(error["type"])
     code = _FAULT_CODES.get(kind, FaultCode.WRONG_TYPE if kind.endswith("_type") else FaultCode.INVALID_VALUE)
-    fault = {"code": code.value, "message": str(error["msg"])}
+    said = str(error["msg"]).removeprefix("Value error, ")
+    message = _MESSAGES[kind].format_map(error.get("ctx", {})) if kind in _MESSAGES else said
+    fault = {"code": code.value, "message": message}
     if where != "body":
         return {"parameter": ".".join(map(str, path)), **fault}
     # The names of a union's members, and of a key, are pydantic's, not the document's.
@@ -115,7 +139,7 @@ def _of_union(told: Sequence[Mapping[str, str]]) -> Mapping[str, str]:
     return beyond_type[0] if beyond_type else {**told[0], "message": "is of none of the types that it may be"}
 
 
-_PYDANTICS_OWN = frozenset({"bool", "int", "str", "constrained-int", "constrained-str", "none", "[key]"})
+_PYDANTICS_OWN = frozenset({"StepRange", "bool", "int", "str", "constrained-int", "constrained-str", "none", "[key]"})
 
 
 async def _invalid_document(_request: Request, error: Exception) -> Response:
@@ -153,8 +177,25 @@ async def _unknown_vendor(_request: Request, error: Exception) -> Response:
     return problem(HTTPStatus.NOT_FOUND, "unknown-vendor", str(error))
 
 
+# PostgreSQL's SQLSTATE of a table and a column that are not there.
+_OF_ANOTHER_SCHEMA = frozenset({"42P01", "42703"})
+
+
+async def _other_schema(_request: Request, error: Exception) -> Response:
+    if getattr(getattr(error, "orig", None), "sqlstate", None) not in _OF_ANOTHER_SCHEMA:
+        raise error
+    message = "the database's schema is of another version: run profile-registry migrate"
+    headers = {"Retry-After": str(RETRY_SECONDS)}
+    return problem(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", message, headers=headers)
+
+
+async def _not_storable(_request: Request, _error: Exception) -> Response:
+    fault = {"pointer": "", "code": FaultCode.INVALID_VALUE.value, "message": "has a character that cannot be stored"}
+    return invalid([fault])
+
+
 async def _unavailable(_request: Request, _error: Exception) -> Response:
-    headers = {"Retry-After": str(_RETRY_SECONDS)}
+    headers = {"Retry-After": str(RETRY_SECONDS)}
     return problem(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", "the database cannot be reached", headers=headers)
 
 
@@ -172,6 +213,8 @@ _ANSWERS: Mapping[type[Exception], Callable[[Request, Exception], Awaitable[Resp
     AlteredError: _mirror,
     GapError: _mirror,
     RefusedError: _mirror,
+    sa.exc.ProgrammingError: _other_schema,
+    sa.exc.DataError: _not_storable,
     sa.exc.OperationalError: _unavailable,
     sa.exc.TimeoutError: _unavailable,
     ReplicaLostError: _unavailable,

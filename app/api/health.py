@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from app.api.access import Probing
-from app.api.errors import ApiError
+from app.api.errors import RETRY_SECONDS, ApiError
 from app.api.publishing import UNAVAILABLE
 from app.api.wire.base import Shape
 from app.storage import database
@@ -31,5 +31,5 @@ def get_readiness(reading: Probing) -> Health:
     """Say that the database can be reached and its schema is of this version."""
     if not database.is_migrated(reading):
         message = "the database's schema is of another version: run profile-registry migrate"
-        raise ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", message)
+        raise ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", message, {"Retry-After": str(RETRY_SECONDS)})
     return Health(status="ok")

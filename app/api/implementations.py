@@ -11,7 +11,7 @@ from app.api.access import Publishing, Reading
 from app.api.answer import json_response
 from app.api.errors import unknown
 from app.api.parameters import AnyName, NewImplementation
-from app.api.publishing import INVALID, PUBLICATION, not_found
+from app.api.publishing import BODY_ERRORS, INVALID, UNAUTHORIZED, UNKNOWN_VENDOR, not_found
 from app.api.route import Route
 from app.api.wire.implementation import ImplementationDocument, StoredImplementation
 from app.domain.evolution import Evolution, numeric
@@ -27,7 +27,12 @@ router = APIRouter(route_class=Route, tags=["implementations"])
     "/implementations/{implementation:path}",
     status_code=201,
     response_model=StoredImplementation,
-    responses={**PUBLICATION, 200: {"model": StoredImplementation, "description": "that is what they are held to"}},
+    responses={
+        200: {"model": StoredImplementation, "description": "they are held to that already"},
+        **BODY_ERRORS,
+        **UNAUTHORIZED,
+        **UNKNOWN_VENDOR,
+    },
 )
 def put_implementation(
     implementation: NewImplementation,

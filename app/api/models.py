@@ -8,10 +8,10 @@ from fastapi import APIRouter
 from app.api import paging
 from app.api.access import Reading
 from app.api.errors import unknown
-from app.api.parameters import AnyName, OfVendor, narrowing, printable
+from app.api.parameters import AnyName, OfVendor, narrowing
 from app.api.publishing import INVALID, not_found
 from app.api.route import Route
-from app.api.wire.base import Page
+from app.api.wire.base import Page, printable
 from app.api.wire.model import ListedModel, StoredModel
 from app.domain.model import Statement
 from app.domain.name import ReleaseName, is_name

@@ -6,16 +6,10 @@ from typing import Annotated, Any
 from fastapi import Path, Query
 from pydantic import AfterValidator
 
+from app.api.wire.base import printable
 from app.domain import name as names
 from app.domain.name import ReleaseName
 from app.domain.state import State
-
-
-def _printable(text: str | None) -> str | None:
-    if text is not None and any(character < " " or "\ud800" <= character <= "\udfff" for character in text):
-        message = "has control characters"
-        raise ValueError(message)
-    return text
 
 
 def _as(check: Callable[[str], object]) -> AfterValidator:
@@ -27,8 +21,8 @@ def _as(check: Callable[[str], object]) -> AfterValidator:
 
 
 _VENDOR = "a DNS domain in lower case with at least one dot, at most 253 characters"
-_NAME = "<vendor>/<path>: at most 255 characters, NFC, no white space, none of @ = ? # %"
-_RELEASE = "<implementation>@<version>: 1 to 64 letters, digits and ._+~:-, the first a letter or digit"
+_NAME = "`<vendor>/<path>`: at most 255 characters, NFC, no white space, none of `@ = ? # %`"
+_RELEASE = "`<implementation>@<version>`, the version 1 to 64 letters, digits and `._+~:-`, the first a letter or digit"
 NewVendor = Annotated[str, Path(description=_VENDOR), _as(names.vendor_name)]
 NewProfile = Annotated[str, Path(description=_NAME), _as(names.name)]
 NewRelease = Annotated[str, Path(description=_RELEASE), _as(ReleaseName.parse)]
@@ -44,7 +38,6 @@ HostName = Annotated[
 
 
 MAX_FILTER = 400
-printable = AfterValidator(_printable)
 
 
 def narrowing(what: str) -> Any:

@@ -18,12 +18,11 @@ from app.api.parameters import (
     OfVendor,
     StateFilter,
     narrowing,
-    printable,
     states,
 )
 from app.api.publishing import INVALID, PUBLICATION, not_found, published
 from app.api.route import Route
-from app.api.wire.base import AsDocumented, Page
+from app.api.wire.base import AsDocumented, Page, printable
 from app.api.wire.profile import ListedProfile, NamedProfileDocument, ProfileDocument, StoredProfile
 from app.api.wire.release import Publication
 from app.domain import profile as domain

@@ -44,13 +44,22 @@ PRECONDITION_FAILED: dict[int | str, dict[str, Any]] = {
     412: error_response("`precondition-failed`: it is another than If-Match says")
 }
 ADMINISTRATION: dict[int | str, dict[str, Any]] = {**UNAUTHORIZED, **UNAVAILABLE}
+_NEVER_CHANGES = "what is published never changes; where, say the faults"
+UNKNOWN_VENDOR: dict[int | str, dict[str, Any]] = {
+    404: error_response("`unknown-vendor`: the vendor of the name is not registered")
+}
+ENTRY_CHANGED: dict[int | str, dict[str, Any]] = {409: error_response(f"`entry-changed`: {_NEVER_CHANGES}")}
 PUBLICATION: dict[int | str, dict[str, Any]] = {
     200: {"model": Publication, "description": "nothing was added"},
     **BODY_ERRORS,
     **UNAUTHORIZED,
-    404: error_response("`unknown-vendor`: the vendor of the name is not registered"),
+    **UNKNOWN_VENDOR,
+    **ENTRY_CHANGED,
+}
+RELEASE_PUBLICATION: dict[int | str, dict[str, Any]] = {
+    **PUBLICATION,
     409: error_response(
-        "`entry-changed`, `variable-redefined`: what is published never changes; where, say the faults. "
+        f"`entry-changed`, `variable-redefined`: {_NEVER_CHANGES}. "
         "`evolution-gate`: it breaks what earlier releases gave; what, says `broken`"
     ),
 }

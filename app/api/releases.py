@@ -18,12 +18,11 @@ from app.api.parameters import (
     Override,
     StateFilter,
     narrowing,
-    printable,
     states,
 )
-from app.api.publishing import INVALID, PUBLICATION, not_found, published
+from app.api.publishing import INVALID, RELEASE_PUBLICATION, not_found, published
 from app.api.route import Route
-from app.api.wire.base import AsDocumented, Page
+from app.api.wire.base import AsDocumented, Page, printable
 from app.api.wire.problem import MAX_BROKEN
 from app.api.wire.release import ListedRelease, Publication, ReleaseDocument, StoredRelease
 from app.domain import release as domain
@@ -42,7 +41,7 @@ router = APIRouter(route_class=Route, tags=["releases"])
     "/releases/{release:path}",
     status_code=201,
     response_model=Publication,
-    responses=PUBLICATION,
+    responses=RELEASE_PUBLICATION,
 )
 def put_release(
     release: NewRelease,

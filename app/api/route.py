@@ -1,14 +1,16 @@
 """What all routes share: bodies are strict JSON, reads are conditional (RFC 9110, section 13)."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from hashlib import blake2b
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args, get_origin
 
 from fastapi import Header, Request, Response
+from fastapi.dependencies.models import Dependant
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 
-from app.api.access import check_before_body
+from app.api.access import check_before_body, is_for_admins
 from app.api.body import JsonRequest, check_content_type
 from app.api.errors import ApiError
 from app.storage.replica import ReplicaLostError
@@ -30,10 +32,14 @@ class Route(APIRoute):
 
     # How many times the limit of a body this route takes.
     body_factor = 1
+    # Whether it refuses parameters that it does not have: a misspelt dry_run would write.
+    is_strict = True
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return the handler with what all routes share around it."""
         handle = super().get_route_handler()
+        parameters = dict(_parameters(self.dependant))
+        is_admins = is_for_admins(self.dependant)
 
         async def handle_request(request: Request) -> Response:
             if self.body_field:
@@ -41,6 +47,8 @@ class Route(APIRoute):
                 await check_before_body(request, self.dependant)
                 check_content_type(request.headers.get("content-type"))
                 request.scope["body_factor"] = self.body_factor
+            if self.is_strict:
+                _check_parameters(request, parameters)
             try:
                 response = await handle(JsonRequest(request.scope, request.receive))
             except ReplicaLostError:
@@ -48,7 +56,9 @@ class Route(APIRoute):
                 if request.method != "GET":
                     raise
                 response = await handle(JsonRequest(request.scope, request.receive))
-            return _conditional(request, response) if request.method in {"GET", "HEAD"} else response
+            if request.method in {"GET", "HEAD"}:
+                return _conditional(request, response, is_admins=is_admins)
+            return response
 
         return handle_request
 
@@ -59,18 +69,42 @@ class MirrorRoute(Route):
     body_factor = 8
 
 
+def _parameters(dependant: Dependant) -> Iterator[tuple[str, bool]]:
+    """Iterate over the query parameters of a route, and whether they may be repeated."""
+    for field in dependant.query_params:
+        kinds = (field.field_info.annotation, *get_args(field.field_info.annotation))
+        yield field.alias, any(get_origin(kind) is list for kind in kinds)
+    for each in dependant.dependencies:
+        yield from _parameters(each)
+
+
+def _check_parameters(request: Request, known: Mapping[str, bool]) -> None:
+    """Raise the error for parameters that a route does not have, or has once."""
+    faults = []
+    seen: set[str] = set()
+    for name, _ in request.query_params.multi_items():
+        if name not in known:
+            takes = f"this takes {', '.join(known)}" if known else "this takes none"
+            faults.append({"type": "unknown_parameter", "loc": ("query", name), "msg": f"is not known: {takes}"})
+        elif name in seen and not known[name]:
+            faults.append({"type": "duplicate", "loc": ("query", name), "msg": "is given twice"})
+        seen.add(name)
+    if faults:
+        raise RequestValidationError(faults)
+
+
 def etag_of(body: bytes) -> str:
     """Return the entity tag of what an address answers."""
     return f'"{blake2b(body, digest_size=_TAG_BYTES).hexdigest()}"'
 
 
-def _conditional(request: Request, response: Response) -> Response:
+def _conditional(request: Request, response: Response, *, is_admins: bool) -> Response:
     """Return a read with its ETag and who may keep it, or that it is as the client has it already (304)."""
     if response.status_code != HTTPStatus.OK:
         return response
     headers = response.headers
-    is_closed = request.app.state.settings.read == "token"
-    headers["Cache-Control"] = f"{'private' if is_closed else 'public'}, {headers.get('Cache-Control', 'no-cache')}"
+    is_private = is_admins or request.app.state.settings.read == "token"
+    headers["Cache-Control"] = f"{'private' if is_private else 'public'}, {headers.get('Cache-Control', 'no-cache')}"
     headers["Vary"] = "Accept, Authorization"
     # What comes piece by piece is never in the memory as a whole, and has no tag.
     body = getattr(response, "body", None)

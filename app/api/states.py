@@ -16,9 +16,11 @@ from app.api.parameters import AnyName, AnyRelease, Override
 from app.api.profiles import draft_document as draft_profile_document
 from app.api.profiles import profile_document
 from app.api.publishing import (
+    BODY_ERRORS,
+    ENTRY_CHANGED,
     INVALID,
     PRECONDITION_FAILED,
-    PUBLICATION,
+    RELEASE_PUBLICATION,
     UNAUTHORIZED,
     error_response,
     not_found,
@@ -39,15 +41,15 @@ from app.storage.catalog import Standing
 from app.storage.database import Writing
 from app.storage.publication import Gate, publish_profile, publish_release
 
-router = APIRouter(route_class=Route, tags=["states"])
+router = APIRouter(route_class=Route)
 
 WantedState = Annotated[StateDocument, Body(openapi_examples=examples.example("a warning in verdicts", examples.STATE))]
-_PUBLISHING = {status: each for status, each in PUBLICATION.items() if status != HTTPStatus.OK}
 _PUBLISHED: dict[int | str, dict[str, Any]] = {409: error_response("`published`: what is published is never deleted")}
 
 
 def _changing(kind: str) -> dict[int | str, dict[str, Any]]:
-    return {**_PUBLISHING, **not_found(kind, "vendor"), **PRECONDITION_FAILED}
+    gate = RELEASE_PUBLICATION if kind == "release" else ENTRY_CHANGED
+    return {**BODY_ERRORS, **UNAUTHORIZED, **not_found(kind), 409: gate[409], **PRECONDITION_FAILED}
 
 
 def _deleting(kind: str) -> dict[int | str, dict[str, Any]]:
@@ -56,6 +58,7 @@ def _deleting(kind: str) -> dict[int | str, dict[str, Any]]:
 
 @router.patch(
     "/releases/{release:path}",
+    tags=["releases"],
     response_model=StateChange,
     response_model_exclude_unset=True,
     responses=_changing("release"),
@@ -94,6 +97,7 @@ def patch_release(
 
 @router.patch(
     "/profiles/{name:path}",
+    tags=["profiles"],
     response_model=StateChange,
     response_model_exclude_unset=True,
     responses=_changing("profile"),
@@ -161,7 +165,7 @@ def _check_is_published(wanted: State) -> None:
         raise RequestValidationError([error])
 
 
-@router.get("/impact", response_model=Impact, responses={**not_found("release", "profile"), **INVALID})
+@router.get("/impact", tags=["states"], response_model=Impact, responses={**not_found("release", "profile"), **INVALID})
 def get_impact(
     registry: Registry,
     name: Annotated[str, Query(max_length=400, description="a release or a profile; at most 400 characters")],
@@ -190,7 +194,7 @@ def _impact(name: str, wanted: State, current: Standing) -> dict[str, Any]:
     }
 
 
-@router.delete("/releases/{release:path}", status_code=204, responses=_deleting("release"))
+@router.delete("/releases/{release:path}", tags=["releases"], status_code=204, responses=_deleting("release"))
 def delete_release(release: AnyRelease, session: Publishing) -> None:
     """Delete the draft of a release; what is published is never deleted."""
     name = ReleaseName.parse(release) if is_release_name(release) else None
@@ -202,7 +206,7 @@ def delete_release(release: AnyRelease, session: Publishing) -> None:
         raise _not_deleted(release) if published else unknown(release, "release")
 
 
-@router.delete("/profiles/{name:path}", status_code=204, responses=_deleting("profile"))
+@router.delete("/profiles/{name:path}", tags=["profiles"], status_code=204, responses=_deleting("profile"))
 def delete_profile(name: AnyName, session: Publishing) -> None:
     """Delete the draft of a profile; what is published is never deleted."""
     if not is_name(name):

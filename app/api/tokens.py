@@ -12,7 +12,7 @@ from app.api.answer import json_response
 from app.api.errors import unknown
 from app.api.publishing import ADMINISTRATION, BODY_ERRORS, INVALID, not_found
 from app.api.route import Route
-from app.api.wire.base import Page
+from app.api.wire.base import Page, printable
 from app.api.wire.token import CreatedToken, Token, TokenDocument
 from app.domain.document import FaultCode, Place
 from app.domain.token import Role
@@ -43,7 +43,11 @@ def post_token(
         raise UnknownVendorError(document.vendor)
     expires = None
     if document.expires_in is not None:
-        expires = (datetime.now(UTC) + timedelta(seconds=document.expires_in)).isoformat(timespec="milliseconds")
+        expires = (
+            (datetime.now(UTC) + timedelta(seconds=document.expires_in))
+            .isoformat(timespec="milliseconds")
+            .replace("+00:00", "Z")
+        )
     row, secret = token.create(writing, document.name, document.role, document.vendor, expires)
     content = {**row, "dry_run": session.dry_run, "token": None if session.dry_run else secret}
     response = json_response(content, HTTPStatus.CREATED)
@@ -61,7 +65,10 @@ def list_tokens(reading: Auditing, at: paging.ByTimeAndId) -> dict[str, Any]:
 
 @router.delete("/tokens/{token_id}", status_code=204, responses={**not_found("token"), **INVALID, **ADMINISTRATION})
 def revoke_token(
-    token_id: Annotated[str, Path(description="12 hexadecimal digits, as GET /tokens shows it")], session: Administering
+    token_id: Annotated[
+        str, Path(max_length=100, description="12 hexadecimal digits, as GET /tokens shows it"), printable
+    ],
+    session: Administering,
 ) -> None:
     """Revoke a token: at once where this is answered, within a second everywhere else."""
     if not token.revoke(session.writing, token_id):

@@ -9,10 +9,10 @@ from fastapi import APIRouter, Body, Path, Response
 from app.api import examples, paging
 from app.api.access import Publishing, Reading
 from app.api.errors import unknown
-from app.api.parameters import Override, narrowing, printable
-from app.api.publishing import INVALID, PUBLICATION, not_found, published
+from app.api.parameters import Override, narrowing
+from app.api.publishing import INVALID, RELEASE_PUBLICATION, not_found, published
 from app.api.route import Route
-from app.api.wire.base import AsDocumented, Page
+from app.api.wire.base import AsDocumented, Page, printable
 from app.api.wire.release import Publication
 from app.api.wire.variable_set import ListedSet, StoredSet, VariableSetDocument
 from app.domain.document import Place
@@ -29,7 +29,7 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
     "/variable-sets",
     status_code=201,
     response_model=Publication,
-    responses=PUBLICATION,
+    responses=RELEASE_PUBLICATION,
 )
 def post_variable_set(
     document: Annotated[

@@ -1,5 +1,6 @@
 """Vendors: the namespaces."""
 
+from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Response
@@ -24,7 +25,7 @@ router = APIRouter(route_class=Route, tags=["vendors"])
     "/vendors/{vendor}",
     status_code=201,
     response_model=Publication,
-    responses=PUBLICATION,
+    responses={status: each for status, each in PUBLICATION.items() if status != HTTPStatus.NOT_FOUND},
 )
 def put_vendor(
     vendor: NewVendor,

@@ -34,7 +34,7 @@ RULES: dict[ProblemCode, str] = {
     ProblemCode.UNKNOWN_MODEL: "The device model is in the registry.",
     ProblemCode.UNKNOWN_PROFILE: "The profile that the device names is in the registry.",
     ProblemCode.UNKNOWN_RELEASE: "The source release and the destination's releases are in the registry.",
-    ProblemCode.UNKNOWN_HOST: "The destination is a registered host.",
+    ProblemCode.UNKNOWN_HOST: "The destination is a registered host, and a label one that hosts have.",
     ProblemCode.SOURCE_UNKNOWN: "The device names a release or a profile, or says that its values are complete.",
     ProblemCode.PROFILE_NOT_FOR_MODEL: "The profile names the device model: else it says nothing about the device.",
     ProblemCode.UNKNOWN_VARIABLE: "The source release has every variable that the device has in effect.",

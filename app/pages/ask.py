@@ -15,7 +15,8 @@ from pydantic import BeforeValidator
 from app.api.access import Registry
 from app.api.compatibility import judged, read_values, short_question
 from app.api.known import known_model
-from app.api.parameters import MAX_FILTER, Filter, printable
+from app.api.parameters import MAX_FILTER, Filter
+from app.api.wire.base import printable
 from app.api.wire.compatibility import MAX_DESTINATIONS, MAX_LABEL, Detail
 from app.domain.allowed import AllowedValues
 from app.domain.problem import RULES, ProblemCode, WarningCode

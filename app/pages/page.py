@@ -161,6 +161,9 @@ def pasted(text: str | None) -> str | None:
 class PageRoute(Route):
     """A route of a page: who may read also shows the token as the password of a browser; errors are pages, too."""
 
+    # Forms send what they have, and links carry what others add to them.
+    is_strict = False
+
     def __init__(self, path: str, endpoint: Callable[..., Any], **more: Any) -> None:
         super().__init__(path, endpoint, **more)
         # As RFC 9110 wants of whatever can be read; the server sends no body then.

@@ -9,7 +9,8 @@ from fastapi import APIRouter, Query, Request, Response
 from app.api.access import Registry
 from app.api.errors import unknown
 from app.api.known import known_model, known_profile, known_release
-from app.api.parameters import Filter, narrowing, printable
+from app.api.parameters import Filter, narrowing
+from app.api.wire.base import printable
 from app.domain.matrix import Acceptance, Cell, matrix
 from app.domain.name import ReleaseName
 from app.domain.problem import ProblemCode

@@ -148,16 +148,23 @@ class Fleet:
 
     def named(self, names: Sequence[str]) -> dict[str, Destination]:
         """Return hosts by name; for one that is not registered a destination of which nothing is known."""
-        return {name: self._hosts[name].destination if name in self._hosts else _unknown(name) for name in names}
+        return {
+            name: self._hosts[name].destination
+            if name in self._hosts
+            else _unknown(name, f"no host {name} is registered")
+            for name in names
+        }
 
     def all(self, label: Label | None = None) -> Sequence[Destination]:
-        """Return all hosts, or those that have a label, by name."""
+        """Return all hosts, or those that have a label, by name; for a label that none has, one that is not known.
+
+        A question about nowhere would else be answered without a single refusal.
+        """
         if label is None:
             return self._in_order
-        if label.value is None:
-            return self._labelled.get((label.name,), ())
-        return self._labelled.get((label.name, label.value), ())
+        key = (label.name,) if label.value is None else (label.name, label.value)
+        return self._labelled.get(key) or [_unknown("=".join(key), f"no host has the label {'='.join(key)}")]
 
 
-def _unknown(name: str) -> Destination:
-    return Destination(name, (), {}, Problem(ProblemCode.UNKNOWN_HOST, f"no host {name} is registered"))
+def _unknown(name: str, why: str) -> Destination:
+    return Destination(name, (), {}, Problem(ProblemCode.UNKNOWN_HOST, why))

@@ -157,6 +157,111 @@ def test_a_database_that_is_away_is_503(registry: TestClient, engine: sa.Engine)
         problem(cut_off.put("/vendors/vendor-a.com", json={}), 503, "unavailable")
 
 
+def test_a_schema_of_another_version_is_503(database_url: str, engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE vendor RENAME TO once"))
+    with TestClient(make_app(database_url), headers=AUTHORIZATION) as other:
+        for response in (other.get("/vendors"), other.put("/vendors/vendor-a.com", json={}), other.get("/ui/vendors")):
+            assert response.status_code == 503
+            assert response.headers["retry-after"]
+
+
 def test_a_database_that_is_not_migrated_is_not_ready(tmp_path: object) -> None:
     with TestClient(make_app(f"sqlite:///{tmp_path}/empty.db")) as empty:
-        problem(empty.get("/readyz"), 503, "unavailable")
+        response = empty.get("/readyz")
+        problem(response, 503, "unavailable")
+        assert response.headers["retry-after"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "fault"),
+    [
+        ("PUT", "/vendors/vendor-b.com?dry-run=true", ("dry-run", "unknown-field")),
+        ("GET", "/vendors?limits=1", ("limits", "unknown-field")),
+        ("GET", "/vendors?limit=1&limit=2", ("limit", "duplicate")),
+        ("GET", "/vendors/vendor-a.com?x", ("x", "unknown-field")),
+        ("GET", "/compatibility?model=vendor-a.com/nic&vlaue=q=1", ("vlaue", "unknown-field")),
+        ("GET", "/compatibility?model=vendor-a.com/nic&model=vendor-a.com/b", ("model", "duplicate")),
+        ("DELETE", "/hosts/a?force=true", ("force", "unknown-field")),
+    ],
+)
+def test_parameters_that_a_route_does_not_have(
+    registry: TestClient, method: str, path: str, fault: tuple[str, str]
+) -> None:
+    vendor(registry)
+    asked = registry.put(path, json={}) if method == "PUT" else registry.request(method, path)
+    assert problem(asked, 422, "invalid") == [fault]
+    assert [each["vendor"] for each in registry.get("/vendors").json()["items"]] == ["vendor-a.com"]
+
+
+def test_what_the_short_question_takes(registry: TestClient) -> None:
+    for value, fault in (
+        (f"q={'x' * 4097}", "value.0"),
+        (f"{'q' * 200}={'x' * 4090}", "value.0"),
+        ("q", "value.0"),
+    ):
+        asked = registry.get("/compatibility", params={"model": "vendor-a.com/nic", "value": value})
+        assert [place for place, _ in problem(asked, 422, "invalid")] == [fault]
+    longest = {"model": "vendor-a.com/nic", "value": f"{'q' * 128}={'x' * 4096}"}
+    assert registry.get("/compatibility", params=longest).status_code == 200
+    many = {"model": "vendor-a.com/nic", "value": [f"q{each}=1" for each in range(1001)]}
+    assert problem(registry.get("/compatibility", params=many), 422, "invalid") == [("value", "limit-exceeded")]
+
+
+def test_characters_that_cannot_be_stored(registry: TestClient) -> None:
+    assert problem(registry.delete("/tokens/%00"), 422, "invalid") == [("token_id", "invalid-value")]
+    change = {
+        "seq": 1,
+        "part_of": 1,
+        "at": "2026-11-23T12:00:00.000Z",
+        "by": "admin",
+        "kind": "vendor-registered",
+        "name": "vendor-c.com",
+        "document": None,
+        "document_digest": None,
+        "link": f"sha256:{'0' * 64}",
+    }
+    document = {"url": "https://a\0b.example", "changes": [change]}
+    assert problem(registry.post("/mirrors/other/changes", json=document), 422, "invalid") == [
+        ("/url", "invalid-value")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content_type", "status"),
+    [
+        ("APPLICATION/JSON", 201),
+        ("application/json; charset=utf-8", 201),
+        ("application/merge-patch+json", 201),
+        ("application/jsonx", 415),
+        ("text/plain", 415),
+    ],
+)
+def test_media_types(registry: TestClient, content_type: str, status: int) -> None:
+    asked = registry.put("/vendors/vendor-a.com", content=b"{}", headers={"Content-Type": content_type})
+    assert asked.status_code == status
+
+
+def test_faults_say_what_people_understand(registry: TestClient) -> None:
+    def told(method: str, path: str, document: object) -> dict[str, str]:
+        faults = registry.request(method, path, json=document).json()["faults"]
+        return {each.get("pointer", each.get("parameter")): each["message"] for each in faults}
+
+    assert told("POST", "/compatibility", []) == {"": "has to be an object"}
+    assert told("POST", "/compatibility", {"devices": [], "more": 1}) == {
+        "/devices": "has fewer items than 1",
+        "/more": "is no field that is known here",
+    }
+    restrict = {"vendor-a.com/nic": {"q": ["x" * 4097, 1.5]}}
+    assert set(told("PUT", "/hosts/a", {"releases": ["vendor-a.com/fw@1"], "restrict": restrict})) == {
+        "/restrict/vendor-a.com~1nic/q/0",
+        "/restrict/vendor-a.com~1nic/q/1",
+    }
+    assert told("PUT", "/vendors/Vendor", {})["vendor"].startswith("a vendor is")
+
+
+def test_what_is_for_admins_is_kept_by_no_shared_cache(registry: TestClient) -> None:
+    vendor(registry)
+    for path in ("/audit", "/tokens"):
+        assert registry.get(path).headers["cache-control"].startswith("private, ")
+    assert registry.get("/vendors").headers["cache-control"].startswith("public, ")

@@ -72,8 +72,25 @@ def test_a_baseline_over_hosts_and_its_profiles(fleet: TestClient) -> None:
     assert [(each["code"], each["releases"], each["hosts"]) for each in unknown["problems"]] == [
         ("unknown-host", [], ["z"])
     ]
-    nobody = fleet.post("/baseline", json={"models": [NIC], "label": "rack=9"})
-    assert problem(nobody, 422, "invalid") == [("", "missing-field")]
+    (nobody,) = baseline(fleet, models=[NIC], label="rack=9").values()
+    assert [(each["code"], each["hosts"]) for each in nobody["problems"]] == [("unknown-host", ["rack=9"])]
+    assert problem(fleet.post("/baseline", json={"models": [NIC]}), 422, "invalid") == [("", "missing-field")]
+
+
+@pytest.mark.parametrize("detail", ["verdict", "problems", "full", "summary"])
+def test_a_label_that_no_host_has_is_nowhere_to_go(fleet: TestClient, detail: str) -> None:
+    device = {"model": NIC, "release": ONE}
+    for others in ([], [{"releases": [ONE]}]):
+        asked = {"devices": [device], "destinations": [*others, {"label": "rack=9"}], "detail": detail}
+        *_, nobody = fleet.post("/compatibility", json=asked).raise_for_status().json()["results"]
+        if detail == "summary":
+            assert nobody["impossible"] == 1
+            assert [each["code"] for each in nobody["reasons"]] == ["unknown-host"]
+            continue
+        assert (nobody["destination"], nobody["compatible"]) == ("rack=9", False)
+        if detail != "verdict":
+            (told,) = nobody["devices"]
+            assert "no host has the label rack=9" in [each["message"] for each in told["problems"]]
 
 
 def test_every_member_accepts_the_baseline(fleet: TestClient) -> None:

@@ -2,7 +2,15 @@
 
 from typing import Annotated, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, StrictBool
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    StrictBool,
+)
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
@@ -10,6 +18,16 @@ from app.domain.state import State
 from app.domain.value import INT_MAX, INT_MIN, MAX_TEXT
 
 Item = TypeVar("Item")
+
+
+def _printable(text: str | None) -> str | None:
+    if text is not None and any(character < " " or "\ud800" <= character <= "\udfff" for character in text):
+        message = "has control characters"
+        raise ValueError(message)
+    return text
+
+
+printable = AfterValidator(_printable)
 
 
 class Shape(BaseModel):
@@ -24,11 +42,11 @@ Value = StrictBool | Int64 | Text
 Name = Annotated[str, Field(min_length=1, max_length=400)]
 # What names are, wherever the registry answers with them.
 VendorName = Annotated[str, Field(description="a vendor: a DNS domain in lower case, at most 253 characters")]
-ModelName = Annotated[str, Field(description="a device model: <vendor>/<path>, at most 255 characters")]
-ProfileName = Annotated[str, Field(description="a profile: <vendor>/<path>, at most 255 characters")]
-ImplementationName = Annotated[str, Field(description="an implementation: <vendor>/<path>, at most 255 characters")]
+ModelName = Annotated[str, Field(description="a device model: `<vendor>/<path>`, at most 255 characters")]
+ProfileName = Annotated[str, Field(description="a profile: `<vendor>/<path>`, at most 255 characters")]
+ImplementationName = Annotated[str, Field(description="an implementation: `<vendor>/<path>`, at most 255 characters")]
 ReleaseName = Annotated[
-    str, Field(description="a release: <implementation>@<version>, the version at most 64 characters")
+    str, Field(description="a release: `<implementation>@<version>`, the version at most 64 characters")
 ]
 DryRun = Annotated[bool, Field(description="true: this is what would happen, and nothing was stored")]
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from app.api.wire.base import DryRun, Shape
+from app.api.wire.base import DryRun, Shape, printable
 from app.domain.change import ChangeKind
 
 Kind = Annotated[ChangeKind, Field(strict=False, description="what happened; stable")]
@@ -89,7 +89,7 @@ class MirroredChange(Change):
 class MirroredChanges(Shape):
     """Changes of another registry, in its order, those of one of its transactions together."""
 
-    url: str = Field(
+    url: Annotated[str, printable] = Field(
         max_length=2000, description="where that registry is, or what file it was read from; at most 2,000 characters"
     )
     changes: list[MirroredChange] = Field(

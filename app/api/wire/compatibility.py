@@ -44,8 +44,8 @@ class Device(Shape):
     """A device as it is on the source."""
 
     id: Id | None = Field(default=None, description="yours; defaults to the position, from 0", examples=["net0"])
-    model: Name = Field(description="its device model, <vendor>/<path>")
-    release: Name | None = Field(default=None, description="the release that it runs on, <implementation>@<version>")
+    model: Name = Field(description="its device model, `<vendor>/<path>`")
+    release: Name | None = Field(default=None, description="the release that it runs on, `<implementation>@<version>`")
     profile: Name | None = Field(default=None, description="the profile that it was created with")
     values: dict[str, Value | None] = Field(
         default_factory=dict,

@@ -31,4 +31,4 @@ class StoredImplementation(Shape):
     vendor: VendorName
     evolution: EvolutionMode
     transitive: bool = Field(description="true: held against all lower versions; false: the highest of them alone")
-    releases: list[str] = Field(description="as <implementation>@<version>, the lowest version first")
+    releases: list[str] = Field(description="as `<implementation>@<version>`, the lowest version first")

@@ -27,7 +27,7 @@ Asked = Annotated[
 class ProfileDocument(Shape):
     """A named set of variable values."""
 
-    name: Name = Field(description="<vendor>/<path>, at most 255 characters", examples=["vendor-a.com/my-nic-2024"])
+    name: Name = Field(description="`<vendor>/<path>`, at most 255 characters", examples=["vendor-a.com/my-nic-2024"])
     # No default is told: what is left out is not the same as an empty name.
     extends: Name = Field(default_factory=str, description="the profile whose values these overlay; absent: none")
     description: Description = ""

@@ -100,8 +100,8 @@ class SetDocument(Shape):
 class VariableSetDocument(SetDocument):
     """One variable set and the release that it is added to."""
 
-    model: Name = Field(description="<vendor>/<path>", examples=["vendor-a.com/my-nic"])
-    implementation: Name = Field(description="<vendor>/<path>", examples=["vendor-a.com/my-nic-firmware"])
+    model: Name = Field(description="`<vendor>/<path>`", examples=["vendor-a.com/my-nic"])
+    implementation: Name = Field(description="`<vendor>/<path>`", examples=["vendor-a.com/my-nic-firmware"])
     version: str = Field(
         description="1 to 64 letters, digits and ._+~:-, the first a letter or digit", examples=["2024.1"]
     )
