@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
 
+from app import VERSION
 from app.api import (
     background,
     baseline,
@@ -68,7 +69,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     app = FastAPIOffline(
         title="Device-profile registry",
-        version="0.1.0",
+        version=VERSION,
         description=_DESCRIPTION,
         lifespan=lifespan,
         strict_content_type=False,

@@ -59,7 +59,11 @@ def _answer(before: str, after: str, model: str | None, current: Standing) -> di
 def pair(before: str, after: str, current: Standing) -> tuple[Release | Profile, Release | Profile]:
     """Return two releases or two profiles by name; raises the error for what is not there or cannot be compared."""
     if ("@" in before) != ("@" in after):
-        error = {"type": "value_error", "loc": ("query", "to"), "msg": "a release differs from a release only"}
+        error = {
+            "type": "value_error",
+            "loc": ("query", "to"),
+            "msg": "is of another kind than from: a release is compared with a release, a profile with a profile",
+        }
         raise RequestValidationError([error])
     find = known_release if "@" in before else known_profile
     return find(before, current), find(after, current)

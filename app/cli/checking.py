@@ -15,6 +15,7 @@ from app.cli.client import Registry
 from app.cli.libvirt import Domain, DomainError, Told
 from app.cli.output import AsJson, fail, print_json, print_line, print_table, reasons, refuse, verdict, warn
 from app.client import RegistryError
+from app.domain.problem import CURES, ProblemCode
 from app.domain.rendering import Form
 from app.domain.verdict import Policy
 from app.settings import ClientSettings
@@ -250,9 +251,19 @@ def _print(answer: Any) -> None:
             if device.get("arguments"):
                 arguments.append(shlex.join(device["arguments"]))
     print_table(("destination", "device", "verdict", "why"), rows)
+    _print_cures(answer["results"])
     # Lines to be copied: a table would break them.
     for line in arguments:
         print_line(line)
+
+
+def _print_cures(results: Sequence[Any]) -> None:
+    """Print what helps, once for each kind of problem."""
+    devices = (device for result in results for device in result.get("devices", ()) if not device["remedies"])
+    codes = dict.fromkeys(problem["code"] for device in devices for problem in device["problems"])
+    for code in codes:
+        if code in CURES:
+            print_line(f"{code}: {CURES[ProblemCode(code)]}")
 
 
 def _grouped(results: Sequence[Any]) -> Iterator[tuple[str, Any]]:

@@ -45,7 +45,7 @@ class Registry(client.Registry):
         if error.problem is None:
             first += f" ({self._called})"
         elif error.problem.get("code") == "evolution-gate":
-            first += "; here --override <reason>"
+            first += " (here --override <reason>)"
         elif error.problem.get("code") == "unknown-vendor":
             rest.append("  an admin registers it: PUT /vendors/<vendor>")
         if error.status == httpx.codes.UNAUTHORIZED:

@@ -4,8 +4,11 @@ import sys
 from importlib import import_module
 from inspect import cleandoc
 from io import TextIOWrapper
+from typing import Annotated
 
 import typer
+
+from app import VERSION
 
 _COMMANDS = {
     "serve": "service:serve",
@@ -46,7 +49,7 @@ def command(asked: str | None = None) -> typer.Typer:
         rich_markup_mode=None,
     )
     # One subcommand alone would be taken for the command.
-    app.callback()(lambda: None)
+    app.callback()(_begin)
     for name in [asked] if asked in _COMMANDS else _COMMANDS:
         module, _, attribute = _COMMANDS[name].partition(":")
         found = getattr(import_module(f"app.cli.{module}"), attribute)
@@ -57,6 +60,21 @@ def command(asked: str | None = None) -> typer.Typer:
         else:
             app.command(name, help=_kept(found.__doc__))(found)
     return app
+
+
+def _print_version(*, is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(VERSION)
+        raise typer.Exit
+
+
+def _begin(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
 
 
 def _kept(text: str | None) -> str:

@@ -15,6 +15,9 @@ from app.settings import ClientSettings
 _NO_BASELINE = 1
 _WIDEST = 6
 _SWITCHES = 50
+_RETIRED = {"release-retired", "profile-retired"}
+# The release implements none of the models that the profile speaks of.
+_NONE = "-"
 _SAID = {"release-retired": "retired", "profile-retired": "retired", "profile-not-listed": "unlisted"}
 
 
@@ -119,8 +122,13 @@ def matrix(
     for number, release in enumerate(found["releases"], 1):
         print_line(f"{number}: {release}")
     numbers = [str(number) for number in range(1, len(found["releases"]) + 1)]
-    print_matrix("profile", numbers, [(row["profile"], list(map(_cell, row["cells"]))) for row in found["rows"]])
-    print_line("17/20: for so many of the profile's models; the reasons: --json or --csv")
+    rows = [(row["profile"], list(map(_cell, row["cells"]))) for row in found["rows"]]
+    print_matrix("profile", numbers, rows)
+    said = {cell.plain for _, cells in rows for cell in cells}
+    if any("/" in each for each in said):
+        print_line("17/20: for so many of the profile's models; the reasons: --json or --csv")
+    if _NONE in said:
+        print_line(f"{_NONE}: the release has none of the profile's models")
 
 
 def _cell(cell: Mapping[str, Any]) -> Text:
@@ -128,6 +136,8 @@ def _cell(cell: Mapping[str, Any]) -> Text:
     if cell["compatible"]:
         return Text(f"yes{'' if cell['accepted_models'] == cell['model_count'] else how_far}", style="green")
     codes = {problem["code"] for problem in cell["problems"]}
+    if not cell["accepted_models"] + cell["refused_models"] and codes.isdisjoint(_RETIRED):
+        return Text(_NONE)
     for code, said in _SAID.items():
         if code in codes:
             return Text(said, style="yellow")

@@ -49,8 +49,9 @@ class EvolutionError(ValueError):
         models = {each.model for each in broken}
         profiles = {each.profile for each in broken}
         super().__init__(
-            f"{release} and its earlier releases do not accept the same: {len(broken):,} entries of profiles break "
-            f"(profiles: {len(profiles)}, models: {len(models)}); ?override=<reason> publishes it all the same"
+            f"{release} and its earlier releases do not accept the same: {len(broken):,} of what they accept would "
+            f"break, each a profile for a device model (profiles: {len(profiles)}, models: {len(models)}). Mend it, or "
+            "have an admin publish it all the same: ?override=<reason>"
         )
         self.broken = tuple(broken)
 

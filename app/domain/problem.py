@@ -52,6 +52,29 @@ RULES: dict[ProblemCode, str] = {
 }
 
 
+# What helps, for whoever is refused.
+CURES: dict[ProblemCode, str] = {
+    ProblemCode.UNKNOWN_MODEL: "Correct the name; have its vendor publish a release of it.",
+    ProblemCode.UNKNOWN_PROFILE: "Correct the name; publish it.",
+    ProblemCode.UNKNOWN_RELEASE: "Publish it, or correct what the host is registered with.",
+    ProblemCode.UNKNOWN_HOST: "Correct the name; or register it, PUT /hosts/{host} or host report on it.",
+    ProblemCode.SOURCE_UNKNOWN: 'Name one; or say "complete": true if its values are all that is in effect.',
+    ProblemCode.PROFILE_NOT_FOR_MODEL: "Name the profile that it was created with; its vendor may add the model to it.",
+    ProblemCode.UNKNOWN_VARIABLE: "Correct the name, or the release that it is said to be on.",
+    ProblemCode.SOURCE_VALUE_INVALID: "Look at the running device: its release, profile or a value is told wrong.",
+    ProblemCode.MODEL_NOT_SUPPORTED: "Another host, or another release on it.",
+    ProblemCode.NOT_MIGRATABLE: "Unplug it, or change what blocks it.",
+    ProblemCode.VARIABLE_NOT_SUPPORTED: "A newer release there; or off where it runs, if it is runtime.",
+    ProblemCode.TYPE_MISMATCH: "Its vendors mean different things by one name: they have to settle it.",
+    ProblemCode.VALUE_NOT_ALLOWED: "Another host, another value where it runs, or less restriction there.",
+    ProblemCode.CANNOT_BE_OFF: "A profile that names it; or its vendor gives an honest off value.",
+    ProblemCode.CONSTRAINT_VIOLATED: "Other values, as the constraint's description says.",
+    ProblemCode.RELEASE_RETIRED: "Another release; a retired source is only a warning.",
+    ProblemCode.PROFILE_RETIRED: "Create the device anew with a current profile.",
+    ProblemCode.PROFILE_NOT_LISTED: "Its vendor lists it; or policy permissive: variables alone are compared.",
+}
+
+
 class WarningCode(StrEnum):
     """What a verdict tells beside its problems; the strings are part of the interface and never change."""
 

@@ -1,7 +1,7 @@
 """A variable: one thing that may differ between two devices of a model."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TypeVar
 
@@ -101,6 +101,10 @@ class Variable:
     def is_instance(self) -> bool:
         """Return whether it belongs to one device."""
         return self.scope is Scope.INSTANCE
+
+    def states_as(self, other: "Variable") -> bool:
+        """Return whether another statement says the same; the off value is the model's, whoever repeats it."""
+        return replace(self, off_value=None) == replace(other, off_value=None)
 
     def document(self) -> Mapping[str, object]:
         """Return it in JSON with every default filled in; without off or allowed values where it has none."""

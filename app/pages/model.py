@@ -78,7 +78,10 @@ class Line(NamedTuple):
     @property
     def is_same(self) -> bool:
         """Return whether all columns say the same of it."""
-        return all(variable == self.latest and difference is None for variable, difference in self.cells)
+        return all(
+            variable is not None and difference is None and variable.states_as(self.latest)
+            for variable, difference in self.cells
+        )
 
 
 @dataclass(frozen=True, slots=True)

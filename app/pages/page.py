@@ -21,7 +21,7 @@ from starlette.types import Scope
 
 from app.api.errors import problem_of
 from app.api.route import Route
-from app.domain.problem import RULES
+from app.domain.problem import CURES, RULES
 from app.domain.value import shown
 from app.storage.replica import ReplicaLostError
 
@@ -90,6 +90,7 @@ def _environment() -> Environment:
     )
     environment.filters["shown"] = shown
     environment.filters["thousands"] = lambda number: f"{number:,}"
+    environment.globals["cures"] = CURES
     environment.globals["rules"] = {code.value: rule for code, rule in RULES.items()}
     return environment
 
@@ -205,7 +206,7 @@ def _take_password(scope: Scope) -> None:
 def _error_page(request: Request, problem: Response) -> Response:
     told = json.loads(bytes(problem.body))
     status = HTTPStatus(problem.status_code)
-    answer = page(request, "error.html", problem=told)
+    answer = page(request, "error.html", problem=told, before=request.query_params.get("from"))
     answer.status_code = status
     answer.headers["Cache-Control"] = "no-store"
     if status is HTTPStatus.UNAUTHORIZED:

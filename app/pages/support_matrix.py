@@ -78,7 +78,9 @@ def _names(
     if model is not None:
         known_model(model, current)
     with current.reading() as connection:
-        profiles = [each.name for each in lookup.profiles_naming(connection, models)]
+        # Of an implementation chosen, what speaks of none of its models is of no interest.
+        spoken_of = models if implementation is None or models else lookup.implemented(connection, implementation)
+        profiles = [each.name for each in lookup.profiles_naming(connection, spoken_of)]
         releases = [ReleaseName(*each) for each in lookup.implementing(connection, models)][::-1]
     implementations = sorted({each.implementation for each in releases})
     if implementation is not None and implementation not in implementations:

@@ -281,6 +281,20 @@ def naming(models: Collection[str]) -> sa.CTE:
     return having.union(sa.select(below.c.id).where(below.c.extends_id == having.c.id))
 
 
+def implemented(connection: sa.Connection, implementation: str) -> list[str]:
+    """Return the models that releases of an implementation implement, by name."""
+    query = (
+        sa.select(schema.model.c.name)
+        .distinct()
+        .join_from(schema.release_model, schema.model)
+        .join(schema.release, schema.release.c.id == schema.release_model.c.release_id)
+        .join(schema.implementation, schema.implementation.c.id == schema.release.c.implementation_id)
+        .where(schema.implementation.c.name == implementation)
+        .order_by(schema.model.c.name)
+    )
+    return list(connection.execute(query).scalars())
+
+
 def profiles_naming(connection: sa.Connection, models: Collection[str] | None = None) -> list[StoredProfile]:
     """Return the profiles that say something about one of the models, None: all profiles; the newest first."""
     query = _PROFILES.order_by(schema.profile.c.id.desc())

@@ -9,12 +9,13 @@ import sqlalchemy as sa
 
 from app.domain.canonical import canonical_json, digest
 from app.domain.change import ChangeKind
+from app.domain.difference import between_releases
 from app.domain.document import FaultCode, Place
 from app.domain.evolution import Evolution, EvolutionError
 from app.domain.model import Model, Statement
 from app.domain.name import ReleaseName, vendor_of
 from app.domain.profile import ProfileDocument
-from app.domain.release import ReleaseDocument
+from app.domain.release import ReleaseDocument, SetPlace
 from app.domain.state import State
 from app.domain.variable_set import VariableSet
 from app.storage import evolution, lookup, schema, state
@@ -135,7 +136,7 @@ def publish_release(
         state.check_state_asked(document.state, lookup.release_state(connection, release_id), at)
     standing = lookup.release_models(connection, release_id) if release_id is not None else {}
     models = lookup.models(connection, document.sets)
-    stated = _check_sets(name, document, standing, models)
+    stated = _check_sets(connection, name, document, standing, models)
     after = {
         model: models.get(model, Model(model, {})).with_statements(name.vendor, added)
         for model, added in stated.items()
@@ -254,7 +255,11 @@ def _check_description(connection: sa.Connection, release_id: int, document: Rel
 
 
 def _check_sets(
-    name: ReleaseName, document: ReleaseDocument, standing: Mapping[str, str], models: Mapping[str, Model]
+    connection: sa.Connection,
+    name: ReleaseName,
+    document: ReleaseDocument,
+    standing: Mapping[str, str],
+    models: Mapping[str, Model],
 ) -> dict[str, Mapping[str, Statement]]:
     """Report what the sets would change; return what they state in addition, by model."""
     stated = {}
@@ -271,8 +276,19 @@ def _check_sets(
             here = place.variables / each.variable / each.field
             here.fault(FaultCode.VARIABLE_REDEFINED, each.message)
         if model_name in standing:
-            place.at.fault(FaultCode.ENTRY_CHANGED, f"is published with another content, {standing[model_name]}")
+            before = lookup.variable_sets(connection, [standing[model_name]])[standing[model_name]]
+            _fault_changes(model, name.vendor, before, variable_set, place)
     return stated
+
+
+def _fault_changes(model: Model, vendor: str, before: VariableSet, after: VariableSet, place: SetPlace) -> None:
+    """Report where a set says otherwise than the one that is published."""
+    found = between_releases(model, (vendor, vendor), before, after)
+    for each in found:
+        where = place.at if each.variable is None else place.variables / each.variable
+        where.fault(FaultCode.ENTRY_CHANGED, f"is published otherwise: {each.message}")
+    if not found:
+        place.at.fault(FaultCode.ENTRY_CHANGED, f"is published with another content, {before.digest}")
 
 
 def _sets_of(

@@ -98,10 +98,14 @@ def test_what_is_published_never_changes(registry: TestClient) -> None:
     changed = publish(registry, RELEASE, {"num-queues": {**QUEUES, "allowed_values": ["1-9"]}}, description="second")
     assert sorted(problem(changed, 409, "entry-changed")) == [
         ("/description", "entry-changed"),
-        ("/models/vendor-a.com~1my-nic", "entry-changed"),
+        ("/models/vendor-a.com~1my-nic/variables/num-queues", "entry-changed"),
     ]
+    assert "allows 1-9" in changed.text
     single = {"model": NIC, "implementation": FIRMWARE, "version": "1", "variables": {}}
-    assert problem(registry.post("/variable-sets", json=single), 409, "entry-changed") == [("", "entry-changed")]
+    refused = registry.post("/variable-sets", json=single)
+    assert problem(refused, 409, "entry-changed") == [("/variables/num-queues", "entry-changed")]
+    described = publish(registry, RELEASE, {"num-queues": {**QUEUES, "description": "another"}})
+    assert problem(described, 409, "entry-changed") == [("/models/vendor-a.com~1my-nic", "entry-changed")]
 
 
 def test_a_variable_keeps_its_meaning_in_its_model(registry: TestClient) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -149,3 +150,9 @@ def test_the_demonstration_asks_a_real_question(tmp_path: Path, monkeypatch: pyt
     assert shown.exit_code == 0
     assert "curl -s http://127.0.0.1" in shown.stdout
     assert "has no variable guest_uso4: it would have to be off (off)" in shown.stdout
+
+
+def test_the_version_is_that_of_the_package(run: Run) -> None:
+    told = run("--version")
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    assert (told.exit_code, told.stdout.strip()) == (0, project["version"])
