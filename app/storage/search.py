@@ -27,7 +27,7 @@ class Found:
     """What a search found, at most `limit + 1` of each: one more says that there are more.
 
     vendors: name, title. models: name. variables: name, model_count, model (the first by name). profiles: name.
-    implementations: name, release_count.
+    implementations: name, release_count. releases: name, those found by more than their implementation's name.
     """
 
     vendors: Sequence[Row]
@@ -35,11 +35,12 @@ class Found:
     variables: Sequence[Row]
     profiles: Sequence[Row]
     implementations: Sequence[Row]
+    releases: Sequence[Row]
 
     @property
     def is_empty(self) -> bool:
         """Return whether nothing was found."""
-        return not (self.vendors or self.models or self.variables or self.profiles or self.implementations)
+        return not any((self.vendors, self.models, self.variables, self.profiles, self.implementations, self.releases))
 
 
 def search(connection: sa.Connection, text: str, limit: int) -> Found:
@@ -51,6 +52,8 @@ def search(connection: sa.Connection, text: str, limit: int) -> Found:
         rank = sa.case((sa.func.lower(name) == text.lower(), 0), (name.istartswith(text, autoescape=True), 1), else_=2)
         return connection.execute(query.where(matching).order_by(rank, name).limit(limit + 1)).all()
 
+    release_name = product.c.name + "@" + schema.release.c.version
+    releases = sa.select(release_name.label("name")).join_from(schema.release, product)
     names = _variable_names()
     variables = [each.name for each in found(sa.select(names.c.name), names.c.name)]
     return Found(
@@ -59,6 +62,7 @@ def search(connection: sa.Connection, text: str, limit: int) -> Found:
         variables=sorted(_with_models(connection, variables), key=lambda each: variables.index(each.name)),
         profiles=found(sa.select(profile.c.name), profile.c.name),
         implementations=found(sa.select(product.c.name, _RELEASE_COUNT), product.c.name),
+        releases=found(releases.where(~product.c.name.icontains(text, autoescape=True)), release_name),
     )
 
 

@@ -124,7 +124,7 @@ def test_the_search_finds_by_a_part_of_a_name(filled: TestClient) -> None:
     for heading in ("Device models", "Profiles", "Implementations", "Vendors"):
         assert heading in page.text
     assert "vendor-b.com/draft" not in look(filled, "/", q="draft").text
-    assert "Nothing has 100%" in look(filled, "/", q="100%").text
+    assert "release has 100%" in look(filled, "/", q="100%").text
 
 
 def test_what_is_called_so_is_found_first(filled: TestClient) -> None:
@@ -613,3 +613,13 @@ def test_an_off_value_that_is_repeated_is_no_difference(filled: TestClient) -> N
 def test_a_refusal_says_what_helps(filled: TestClient) -> None:
     page = look(filled, "/ui/ask", model=NIC, source="vendor-a.com/fw@1", destination="vendor-a.com/none@1")
     assert "What helps unknown-release Publish it, or correct what the host is registered with." in page.text
+
+
+def test_a_release_is_found_by_its_version(filled: TestClient) -> None:
+    def releases(q: str) -> list[str]:
+        return [link for link in look(filled, "/", q=q).links if link.startswith("/ui/releases/")]
+
+    assert releases("fw@2") == ["/ui/releases/vendor-a.com/fw@2"]
+    assert releases("VENDOR-A.com/fw@1") == ["/ui/releases/vendor-a.com/fw@1"]
+    # The implementation leads to them all.
+    assert releases("fw") == []
