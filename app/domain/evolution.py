@@ -48,10 +48,11 @@ class EvolutionError(ValueError):
     def __init__(self, release: str, broken: Sequence[Broken]) -> None:
         models = {each.model for each in broken}
         profiles = {each.profile for each in broken}
+        pairs = "1 pair" if len(broken) == 1 else f"{len(broken):,} pairs"
         super().__init__(
-            f"{release} and its earlier releases do not accept the same: {len(broken):,} of what they accept would "
-            f"break, each a profile for a device model (profiles: {len(profiles)}, models: {len(models)}). Mend it, or "
-            "have an admin publish it all the same: ?override=<reason>"
+            f"{release} and its earlier releases do not accept the same: {pairs} of a profile and a device model would "
+            f"break (profiles: {len(profiles)}, models: {len(models)}). Mend it, or have an admin publish it all the "
+            "same: ?override=<reason>"
         )
         self.broken = tuple(broken)
 

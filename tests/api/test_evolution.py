@@ -37,10 +37,7 @@ def test_a_release_that_takes_something_away_is_refused_with_every_reason(publis
     assert sorted(told) == [(P, GPU, "model-not-supported"), (P, NIC, "value-not-allowed")]
     assert body["broken_count"] == 2
     assert {(each["accepted_by"], each["refused_by"]) for each in body["broken"]} == {(ONE, TWO)}
-    assert (
-        "2 of what they accept would break, each a profile for a device model (profiles: 1, models: 2)"
-        in body["detail"]
-    )
+    assert "2 pairs of a profile and a device model would break (profiles: 1, models: 2)" in body["detail"]
     problem(published.get(f"/releases/{TWO}"), 404, "unknown-release")
     assert put(published, TWO, FEWER, dry_run=True).json()["code"] == "evolution-gate"
 
