@@ -44,12 +44,29 @@ orchestrators ask **POST /compatibility** before they schedule a migration, and 
 the complete configuration for the destination. *Unknown never means compatible.*
 
 The examples can be tried as they are with the sample that `make run` publishes; those that publish need the vendor
-`vendor-a.com` first (PUT /vendors/{vendor}), and a release before a profile for it.
+`vendor-a.com` first (PUT /vendors/{vendor}), and a release before a profile for it; those that delete a draft need it
+to be published first, the second example there. [The pages](./) show the same to people.
 
 Every error is `application/problem+json` (RFC 9457) with a stable `code`. Beside those listed with each operation:
 404 `not-found` for an address that is none, 405 `method-not-allowed` for another method (HEAD among them), and
 500 `internal-error` for a fault of the registry itself. Of a GET, `ETag` and `If-None-Match` save what has not changed.
 """
+_TAGS = {
+    "compatibility": "may a device go there: before a migration is scheduled",
+    "fleets": "which settings go everywhere, what differs, which release supports which profile",
+    "vendors": "the namespaces",
+    "implementations": "products that provide devices, and what their releases are held to",
+    "releases": "versions of an implementation: what a host runs",
+    "variable sets": "what one release says about one device model",
+    "models": "device models, with their variables",
+    "profiles": "named sets of variable values",
+    "states": "what a change of state would flip",
+    "hosts": "what an operator's hosts run",
+    "changes": "the feed of all that happens",
+    "mirrors": "other registries that are made here, too",
+    "tokens": "who may publish and read",
+    "health": "alive, ready, measured",
+}
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -74,6 +91,7 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         strict_content_type=False,
         redoc_url=None,
+        openapi_tags=[{"name": name, "description": text} for name, text in _TAGS.items()],
         separate_input_output_schemas=False,
         generate_unique_id_function=_operation_id,
     )

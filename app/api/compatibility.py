@@ -272,6 +272,8 @@ def _check_pairs(detail: wire.Detail, pairs: int, at: Place) -> None:
     limit = wire.MAX_PAIRS_IN_FULL if detail is wire.Detail.FULL else wire.MAX_PAIRS
     if pairs > limit:
         message = f"there are {pairs:,} pairs of a device and a destination, of which {limit:,} may be asked at once"
+        if detail is wire.Detail.FULL:
+            message += f" with detail full, {wire.MAX_PAIRS:,} with less"
         at.fault(FaultCode.LIMIT_EXCEEDED, message)
 
 

@@ -27,9 +27,9 @@ NewVendor = Annotated[str, Path(description=_VENDOR), _as(names.vendor_name)]
 NewProfile = Annotated[str, Path(description=_NAME), _as(names.name)]
 NewRelease = Annotated[str, Path(description=_RELEASE), _as(ReleaseName.parse)]
 NewImplementation = Annotated[str, Path(description=_NAME), _as(names.name)]
-AnyVendor = Annotated[str, Path(description=_VENDOR)]
-AnyName = Annotated[str, Path(description=_NAME)]
-AnyRelease = Annotated[str, Path(description=_RELEASE)]
+AnyVendor = Annotated[str, Path(max_length=names.MAX_VENDOR, description=_VENDOR)]
+AnyName = Annotated[str, Path(max_length=names.MAX_NAME, description=_NAME)]
+AnyRelease = Annotated[str, Path(max_length=names.MAX_NAME + 1 + names.MAX_VERSION, description=_RELEASE)]
 HostName = Annotated[
     str,
     Path(description="1 to 255 characters, no /, no white space or control characters", max_length=255),

@@ -9,13 +9,14 @@ from typing import Self
 MAX_NAME = 255
 MAX_VENDOR = 253
 MAX_VARIABLE_NAME = 128
+MAX_VERSION = 64
 # White space, controls, unassigned-by-design and invisible formatting characters never belong in a name.
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp", "Zs"})
 _NOT_IN_NAMES = frozenset("@=?#%")
 _NOT_IN_VARIABLES = frozenset("=/")
 _DNS_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _VENDOR = re.compile(rf"{_DNS_LABEL}(?:\.{_DNS_LABEL})+")
-_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~:-]{0,63}")
+_VERSION = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._+~:-]{{0,{MAX_VERSION - 1}}}")
 
 
 class InvalidNameError(ValueError):

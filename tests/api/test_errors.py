@@ -4,6 +4,7 @@ import pytest
 import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
+from app.api.examples import MIRRORED
 from tests.api.stories import problem, vendor
 from tests.conftest import AUTHORIZATION, make_app
 
@@ -210,18 +211,7 @@ def test_what_the_short_question_takes(registry: TestClient) -> None:
 
 def test_characters_that_cannot_be_stored(registry: TestClient) -> None:
     assert problem(registry.delete("/tokens/%00"), 422, "invalid") == [("token_id", "invalid-value")]
-    change = {
-        "seq": 1,
-        "part_of": 1,
-        "at": "2026-11-23T12:00:00.000Z",
-        "by": "admin",
-        "kind": "vendor-registered",
-        "name": "vendor-c.com",
-        "document": None,
-        "document_digest": None,
-        "link": f"sha256:{'0' * 64}",
-    }
-    document = {"url": "https://a\0b.example", "changes": [change]}
+    document = {**MIRRORED, "url": "https://a\0b.example"}
     assert problem(registry.post("/mirrors/other/changes", json=document), 422, "invalid") == [
         ("/url", "invalid-value")
     ]
