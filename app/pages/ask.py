@@ -227,7 +227,7 @@ def _offered(current: Standing, asked: Asked) -> Mapping[str, object]:
         "release_count": len(states),
         "profiles": _some({each.name: each.state for each in profiles}, asked.profile),
         "profile_count": len(profiles),
-        "hosts": list(dict.fromkeys([*(each.name for each in hosts.rows), *asked.host])),
+        "hosts": list(dict.fromkeys([*asked.host, *(each.name for each in hosts.rows)])),
         "are_all_hosts": hosts.after is None,
         "labels": labels,
         "controls": choosing.controls(),
