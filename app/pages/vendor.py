@@ -25,7 +25,9 @@ def get_vendor_page(vendor: str, request: Request, reading: Reading) -> Response
         request,
         "vendor.html",
         vendor=found,
-        implementations=search.implementations(reading, vendor, _MOST_LISTED),
+        # One more says that there are more.
+        implementations=search.implementations(reading, vendor, _MOST_LISTED + 1),
+        most=_MOST_LISTED,
         models=listing.models(reading, {"vendor": vendor}, None, _MOST_LISTED),
         profiles=listing.profiles(reading, {"vendor": vendor}, published, None, _MOST_LISTED),
     )
