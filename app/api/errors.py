@@ -98,6 +98,7 @@ _MESSAGES = {
     "string_too_short": "has fewer characters than {min_length}",
     "greater_than_equal": "has to be at least {ge}",
     "less_than_equal": "has to be at most {le}",
+    "string_pattern_mismatch": "has to match {pattern}",
     "enum": "has to be {expected}",
     "literal_error": "has to be {expected}",
 }

@@ -27,8 +27,8 @@ _REASONS = 5
 # The options that are heard, by what is asked of.
 _HEARD = {
     "a question in a file": (),
-    "--model": ("--source", "--profile", "--value", "--policy"),
-    "--domain": ("--source", "--profile", "--value", "--device", "--without", "--policy"),
+    "--model": ("--source", "--profile", "--value", "--policy", "--detail"),
+    "--domain": ("--source", "--profile", "--value", "--device", "--without", "--policy", "--detail"),
 }
 
 
@@ -118,8 +118,11 @@ def check(  # noqa: PLR0913, PLR0917 (each is an option of the command)
             "profile-registry check --help"
         )
     told = {"--source": source, "--profile": profile, "--value": value, "--device": device, "--without": without}
+    told["--detail"] = [detail] if detail else None
     told["--policy"] = None if policy is Policy.STRICT else [policy]
     _check_heard("a question in a file" if question else "--domain" if domain else "--model", told)
+    if render is not None and detail not in {None, Detail.FULL}:
+        fail("--render asks for everything: --detail would say otherwise")
     unasked: Mapping[str, str] = {}
     if question is not None:
         document = _read(question)
@@ -173,17 +176,24 @@ def _short(model: str | None, source: list[str], profile: list[str], values: lis
         "model": model,
         "release": next(iter(source), None),
         "profile": next(iter(profile), None),
-        "values": dict(_pairs(values, "--value is name=value")),
+        "values": dict(_pairs(values, "--value is name=value", may_be_empty=True)),
     }
     return {"devices": [device]}
 
 
-def _pairs(written: list[str], form: str) -> Iterator[tuple[str, str]]:
-    """Iterate over what is written name=value; form: what is said of it where it is not."""
+def _pairs(written: list[str], form: str, *, may_be_empty: bool = False) -> Iterator[tuple[str, str]]:
+    """Iterate over what is written name=value; form: what is said of it where it is not.
+
+    may_be_empty: the value, not the name.
+    """
+    names = set()
     for each in written:
         name, equals, value = each.partition("=")
-        if not equals:
+        if not (equals and name and (value or may_be_empty)):
             fail(f"{form}, not {each}")
+        if name in names:
+            fail(f"{name} is given twice: {form}")
+        names.add(name)
         yield name, value
 
 
@@ -194,9 +204,9 @@ def _of_domain(
     release, release_of = _of_vm("--source", releases)
     profile, profile_of = _of_vm("--profile", profiles)
     values_of: dict[str, dict[str, str]] = {}
-    for written, value in _pairs(values, "with --domain, --value is <id>/name=value"):
-        own_id, slash, name = written.partition("/")
-        if not slash:
+    for written, value in _pairs(values, "with --domain, --value is <id>/name=value", may_be_empty=True):
+        own_id, _, name = written.partition("/")
+        if not (own_id and name):
             fail(f"with --domain, --value is <id>/name=value, not {written}={value}")
         values_of.setdefault(own_id, {})[name] = value
     told = Told(
@@ -223,9 +233,9 @@ def _warn_of(unasked: Mapping[str, str]) -> None:
 
 def _of_vm(option: str, written: list[str]) -> tuple[str | None, Mapping[str, str]]:
     """Return what is said of the VM, and what of each device."""
-    of_devices = dict(_pairs([each for each in written if "=" in each], ""))
+    of_devices = dict(_pairs([each for each in written if "=" in each], f"{option} of a device is <id>=<name>"))
     of_vm = [each for each in written if "=" not in each]
-    if len(of_vm) > 1:
+    if len(of_vm) > 1 or "" in of_vm:
         fail(f"{option} is said once of the VM, and <id>=… of a device")
     return (of_vm[0] if of_vm else None), of_devices
 
@@ -301,8 +311,8 @@ def _end(answer: Any, unasked: Mapping[str, str]) -> NoReturn:
     results = answer["results"]
     if not results:
         fail(
-            "there is no destination to ask about: no host has such a label, or, where none was named, no release "
-            "implements the model (GET /models shows the models that there are)"
+            "there is no destination to ask about: no host is registered, or, where none was named, no release that is "
+            "in use implements the model (GET /models shows the models that there are)"
         )
     if not all(result["compatible"] for result in results):
         raise typer.Exit(_INCOMPATIBLE)

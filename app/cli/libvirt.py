@@ -4,7 +4,7 @@ libvirt's names are those of its domain XML (https://libvirt.org/formatdomain.ht
 Unknown never means compatible: a device, or a setting of one, that is not understood here is told as not asked about.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -16,6 +16,9 @@ import defusedxml.ElementTree
 VENDOR = "qemu.org"
 
 _MIB = 1024
+_MOST_DIGITS = 19
+# What libvirt says to a rate without a period, in milliseconds.
+_RATE_PERIOD = "1000"
 
 
 def _virtio(device: str, before: str = "") -> Mapping[str, str]:
@@ -70,6 +73,8 @@ _DEVICES: Mapping[str, Mapping[str, str]] = {
         "virtio-serial//": "virtio-serial-pci",
         "sata//": "ich9-ahci",
         "ccid//": "usb-ccid",
+        # An i440fx has one on board.
+        "fdc// of q35": "isa-fdc",
         "pci/pcie-root-port/": "pcie-root-port",
         "pci/pcie-root-port/pcie-root-port": "pcie-root-port",
         "pci/pcie-root-port/ioh3420": "ioh3420",
@@ -113,13 +118,14 @@ _DEVICES: Mapping[str, Mapping[str, str]] = {
     "memballoon": _virtio("virtio-balloon"),
     "rng": _virtio("virtio-rng"),
     "input": {
-        "usb/tablet": "usb-tablet",
-        "usb/mouse": "usb-mouse",
-        "usb/keyboard": "usb-kbd",
-        "virtio/tablet": "virtio-tablet-pci",
-        "virtio/mouse": "virtio-mouse-pci",
-        "virtio/keyboard": "virtio-keyboard-pci",
-        "virtio/passthrough": "virtio-input-host-pci",
+        "usb/tablet/": "usb-tablet",
+        "usb/mouse/": "usb-mouse",
+        "usb/keyboard/": "usb-kbd",
+        **dict.fromkeys(("virtio/tablet/", "virtio/tablet/virtio"), "virtio-tablet-pci"),
+        **dict.fromkeys(("virtio/mouse/", "virtio/mouse/virtio"), "virtio-mouse-pci"),
+        **dict.fromkeys(("virtio/keyboard/", "virtio/keyboard/virtio"), "virtio-keyboard-pci"),
+        "virtio/passthrough/": "virtio-input-host-pci",
+        **_virtio("virtio-input-host", "virtio/passthrough/"),
     },
     "vsock": _virtio("vhost-vsock"),
     "iommu": {"intel": "intel-iommu", "virtio": "virtio-iommu-pci"},
@@ -139,7 +145,8 @@ _DEVICES: Mapping[str, Mapping[str, str]] = {
 # What the board brings along, or what is no device of its own: the machine type stands for it.
 _BUILT_IN: Mapping[str, Collection[str]] = {
     "controller": {"pci/pcie-root/", "pci/pci-root/", "fdc//", "ide//", "isa//", "usb/none/"},
-    "input": {"ps2/mouse", "ps2/keyboard", "/evdev"},
+    "input": {"ps2/mouse/", "ps2/keyboard/", "/evdev/"},
+    "sound": {"pcspk"},
     "video": {"none"},
     "memballoon": {"none"},
     "watchdog": {"itco"},
@@ -148,14 +155,14 @@ _BUILT_IN: Mapping[str, Collection[str]] = {
     "console": {"serial", ""},
 }
 # What belongs to the host alone.
-_NO_DEVICES = frozenset({"emulator", "graphics", "audio", "lease"})
+_NO_DEVICES = frozenset({"emulator", "graphics", "audio", "lease", "redirfilter"})
 # Where an element names its device; without one, its model.
 _NAMES = {
     "interface": ("model@type",),
     "disk": ("target@bus", "@device", "@model"),
     "controller": ("@type", "@model", "model@name"),
     "codec": ("@type",),
-    "input": ("@bus", "@type"),
+    "input": ("@bus", "@type", "@model"),
     "filesystem": ("driver@type",),
     "redirdev": ("@bus",),
     "hub": ("@type",),
@@ -179,15 +186,33 @@ def _of(variable: str, meanings: _Values) -> _Setting:
     return lambda value: {variable: meanings[value]} if value in meanings else None
 
 
+def _number(value: str) -> int | None:
+    return int(value) if value.isdecimal() and len(value) <= _MOST_DIGITS else None
+
+
 def _scaled(variable: str, times: int = 1, by: int = 1) -> _Setting:
-    return lambda value: {variable: str(int(value) * times // by)} if value.isdecimal() else None
+    def meant(value: str) -> _Values | None:
+        number = _number(value)
+        return None if number is None else {variable: str(number * times // by)}
+
+    return meant
 
 
 def _queue_pairs(value: str) -> _Values | None:
-    if not value.isdecimal():
+    pairs = _number(value)
+    if pairs is None:
         return None
     # As libvirt starts it: a vector for each direction of a pair, one for control, one for configuration.
-    return {"mq": "on", "vectors": str(2 * int(value) + 2)} if int(value) > 1 else {}
+    return {"mq": "on", "vectors": str(2 * pairs + 2)} if pairs > 1 else {}
+
+
+def _write_cache(value: str) -> _Values | None:
+    return {} if value == "default" else {"write-cache": _WRITE_CACHE[value]} if value in _WRITE_CACHE else None
+
+
+def _nothing(_value: str) -> _Values:
+    """Say that the device is not told of a setting."""
+    return {}
 
 
 # Settings that are variables of the device.
@@ -205,22 +230,8 @@ _SETTINGS: Mapping[str, _Setting] = {
     "driver@ioeventfd": "ioeventfd",
 }
 _SETTINGS_OF: Mapping[str, Mapping[str, _Setting]] = {
-    "interface": {
-        "mac@address": "mac",
-        "mtu@size": "host_mtu",
-        "driver@queues": _queue_pairs,
-        "driver@rx_queue_size": "rx_queue_size",
-        "driver@tx_queue_size": "tx_queue_size",
-        "driver@txmode": _of("tx", {"iothread": "bh", "timer": "timer"}),
-        "driver@rss": "rss",
-        "driver@rss_hash_report": "hash",
-        "driver/host@csum": "csum",
-        "driver/host@gso": "gso",
-        "driver/host@mrg_rxbuf": "mrg_rxbuf",
-        **{f"driver/host@{each}": f"host_{each}" for each in ("tso4", "tso6", "ecn", "ufo")},
-        **{f"driver/guest@{each}": f"guest_{each}" for each in ("csum", "tso4", "tso6", "ecn", "ufo")},
-        "teaming@type": _of("failover", {"persistent": "on"}),
-    },
+    "interface": {"mac@address": "mac"},
+    "hostdev": {"@display": "display", "@ramfb": "ramfb"},
     "disk": {
         "serial": "serial",
         "wwn": lambda value: {"wwn": f"0x{value}"},
@@ -230,7 +241,7 @@ _SETTINGS_OF: Mapping[str, Mapping[str, _Setting]] = {
         "target@rotation_rate": "rotation_rate",
         "driver@queues": "num-queues",
         "driver@queue_size": "queue-size",
-        "driver@cache": _of("write-cache", _WRITE_CACHE),
+        "driver@cache": _write_cache,
         "blockio@logical_block_size": "logical_block_size",
         "blockio@physical_block_size": "physical_block_size",
         "blockio@discard_granularity": "discard_granularity",
@@ -245,6 +256,7 @@ _SETTINGS_OF: Mapping[str, Mapping[str, _Setting]] = {
         "driver@max_sectors": "max_sectors",
         "@vectors": "vectors",
         "target@hotplug": "hotplug",
+        "target/node": "numa_node",
     },
     "video": {"model@edid": "edid", "model@blob": "blob", "model/resolution@x": "xres", "model/resolution@y": "yres"},
     "memballoon": {"@autodeflate": "deflate-on-oom", "@freePageReporting": "free-page-reporting"},
@@ -258,7 +270,11 @@ _SETTINGS_OF: Mapping[str, Mapping[str, _Setting]] = {
         "driver@dma_translation": "dma-translation",
     },
     "filesystem": {"driver@queue": "queue-size"},
-    "shmem": {"msi@vectors": "vectors", "msi@ioeventfd": "ioeventfd"},
+    "shmem": {
+        "@role": _of("master", {"master": "on", "peer": "off"}),
+        "msi@vectors": "vectors",
+        "msi@ioeventfd": "ioeventfd",
+    },
 }
 _QXL: Mapping[str, _Setting] = {
     "model@heads": "max_outputs",
@@ -267,12 +283,33 @@ _QXL: Mapping[str, _Setting] = {
     "model@vram64": _scaled("vram64_size_mb", by=_MIB),
     "model@vgamem": _scaled("vgamem_mb", by=_MIB),
 }
+_VIRTIO_NET: Mapping[str, _Setting] = {
+    "mtu@size": "host_mtu",
+    "driver@queues": _queue_pairs,
+    "driver@rx_queue_size": "rx_queue_size",
+    "driver@tx_queue_size": "tx_queue_size",
+    "driver@txmode": _of("tx", {"iothread": "bh", "timer": "timer"}),
+    "driver@rss": "rss",
+    "driver@rss_hash_report": "hash",
+    "driver/host@csum": "csum",
+    "driver/host@gso": "gso",
+    "driver/host@mrg_rxbuf": "mrg_rxbuf",
+    **{f"driver/host@{each}": f"host_{each}" for each in ("tso4", "tso6", "ecn", "ufo")},
+    **{f"driver/guest@{each}": f"guest_{each}" for each in ("csum", "tso4", "tso6", "ecn", "ufo")},
+    "teaming@type": _of("failover", {"persistent": "on"}),
+}
 _XHCI: Mapping[str, _Setting] = {"@ports": lambda value: {"p2": value, "p3": value}}
 _VIRTIO_SERIAL: Mapping[str, _Setting] = {"@ports": "max_ports"}
 _VIRTIO_GPU: Mapping[str, _Setting] = {"model@heads": "max_outputs"}
 _VGA: Mapping[str, _Setting] = {"model@vram": _scaled("vgamem_mb", by=_MIB)}
 # What one attribute of an element means to some of its devices, and to others not.
 _SETTINGS_OF_DEVICE: Mapping[str, Mapping[str, _Setting]] = {
+    "virtio-net-pci": _VIRTIO_NET,
+    "virtio-net-pci-transitional": _VIRTIO_NET,
+    "virtio-net-pci-non-transitional": _VIRTIO_NET,
+    # Of a LUN the cache is the host's affair, of a floppy the controller is booted from.
+    "scsi-block": {"driver@cache": _nothing},
+    "floppy": {"boot@order": _nothing, "driver@cache": _nothing},
     "qemu-xhci": _XHCI,
     "nec-usb-xhci": _XHCI,
     "virtio-serial-pci": _VIRTIO_SERIAL,
@@ -293,7 +330,7 @@ _SETTINGS_OF_DEVICE: Mapping[str, Mapping[str, _Setting]] = {
 _HOSTS_OWN = frozenset({"alias", "address", "source", "backend", "protocol", "log", "driver@name", "driver@iothread"})
 _HOSTS_OWN_OF: Mapping[str, Collection[str]] = {
     "interface": {
-        *("@type", "@managed", "@trustGuestRxFilters", "mac@type", "mac@check", "model", "target", "bandwidth"),
+        *("@type", "@managed", "@trustGuestRxFilters", "mtu", "mac@type", "mac@check", "model", "target", "bandwidth"),
         *("virtualport", "vlan", "filterref", "port", "link", "tune", "ip", "route", "guest", "script", "downscript"),
         *("coalesce", "backenddomain", "teaming", "driver@rss_hash_report_source", "portForward"),
     },
@@ -308,6 +345,7 @@ _HOSTS_OWN_OF: Mapping[str, Collection[str]] = {
         *("@type", "@index", "@model", "model", "master", "driver/iothreads"),
         *("target@chassis", "target@chassisNr", "target@port", "target@busNr", "target@index"),
     },
+    "hostdev": {"@mode", "@type", "@managed", "@model", "@sgio", "@rawio", "readonly", "shareable", "teaming"},
     "codec": {"@type"},
     "sound": {"@model", "codec", "audio"},
     "video": {"model@type", "model@primary", "model@heads", "model@vram", "model/acceleration"},
@@ -330,7 +368,7 @@ _HOSTS_OWN_OF: Mapping[str, Collection[str]] = {
     "crypto": {"@model", "@type"},
     "tpm": {"@model"},
     "watchdog": {"@model", "@action"},
-    "shmem": {"@name", "@role", "model", "size", "server", "msi@enabled"},
+    "shmem": {"@name", "model", "size", "server", "msi@enabled"},
 }
 
 
@@ -358,13 +396,14 @@ class Domain:
     """A VM as libvirt describes it.
 
     machine: its machine type. devices: as a question asks of them. unasked: by device, or by a setting of one, why no
-    question can be made of it.
+    question can be made of it. left_out: settings that somebody does not want to be asked about.
     """
 
     name: str
     machine: str
     devices: list[dict[str, Any]] = field(default_factory=list)
     unasked: dict[str, str] = field(default_factory=dict)
+    left_out: set[str] = field(default_factory=set)
 
     @classmethod
     def read(cls, path: Path, told: Told, release: str | None = None, profile: str | None = None) -> "Domain":
@@ -374,7 +413,7 @@ class Domain:
         """
         try:
             root = defusedxml.ElementTree.fromstring(path.read_bytes())
-        except (OSError, ParseError, defusedxml.DefusedXmlException) as error:
+        except (OSError, LookupError, ValueError, ParseError, defusedxml.DefusedXmlException) as error:
             message = f"{path} cannot be read as a libvirt domain: {error}"
             raise DomainError(message) from error
         kind = root.find("os/type")
@@ -382,11 +421,15 @@ class Domain:
             message = f"{path} is no libvirt domain: it has no <os><type machine='…'>"
             raise DomainError(message)
         domain = cls(root.findtext("name") or path.stem, kind.get("machine") or "")
+        _mark_first(root.findall("devices/video/model"))
         counts: dict[str, int] = {}
+        called: dict[str, int] = {}
         for element in root.findall("devices/*"):
-            count = counts.get(element.tag, 0)
-            counts[element.tag] = count + 1
-            domain._add(element, _id(element, count), told)
+            named = _id(element, counts.get(element.tag, 0))
+            counts[element.tag] = counts.get(element.tag, 0) + 1
+            # The parts of an EHCI controller all have the alias of the whole.
+            called[named] = called.get(named, 0) + 1
+            domain._add(element, named if called[named] == 1 else f"{named}-{called[named]}", told)
         domain._add_passed_through(root)
         domain._complete(told, release, profile or f"{VENDOR}/{domain.machine}")
         domain._leave_out(path, told)
@@ -395,37 +438,48 @@ class Domain:
     def _add(self, element: Element, own_id: str, told: Told) -> None:
         kind, named = element.tag, _named(element)
         known = _DEVICES.get(kind, {})
+        if named == "fdc//" and "q35" in self.machine:
+            named = "fdc// of q35"
         if own_id in told.models:
-            self._add_device(own_id, told.models[own_id])
+            self._add_told(element, own_id, told)
         elif kind == "hostdev" or (kind == "interface" and element.get("type") == "hostdev"):
             what = " ".join(filter(None, (element.get("type"), element.get("model"))))
             self.unasked[own_id] = f"a host's own device ({what}): --device {own_id}=<its device model>"
         elif kind in _NO_DEVICES:
             return
         elif named in _BUILT_IN.get(kind, ()):
-            self._read(element, own_id, {})
+            self._read(element, own_id, {}, told)
         elif named not in known or _attribute(element, "address@type") not in _BUSES:
             what = " ".join(filter(None, (f"<{kind}>", named.strip("/"))))
             self.unasked[own_id] = f"{what} is not known here: --device {own_id}=<its device model>"
         else:
             name = known[named]
-            settings = {**_SETTINGS, **_SETTINGS_OF.get(kind, {}), **_SETTINGS_OF_DEVICE.get(name, {})}
-            self._add_device(own_id, f"{VENDOR}/{name}", self._read(element, own_id, settings))
+            self._add_device(own_id, f"{VENDOR}/{name}", self._read(element, own_id, _settings_of(kind, name), told))
             if name.endswith("intel-hda"):
                 # libvirt adds one where none is named.
                 codecs = element.findall("codec") or [Element("codec", type="duplex")]
                 for place, codec in enumerate(codecs):
                     self._add(codec, f"{own_id}-codec{place}", told)
 
+    def _add_told(self, element: Element, own_id: str, told: Told) -> None:
+        """Add a device of which somebody says what it is; what the XML says of another vendor's is not understood."""
+        model = told.models[own_id]
+        vendor, _, name = model.partition("/")
+        settings = _settings_of(element.tag, name) if vendor == VENDOR else {"boot@order": _nothing}
+        self._add_device(own_id, model, self._read(element, own_id, settings, told))
+
     def _add_device(self, own_id: str, model: str, values: _Values | None = None) -> None:
         self.devices.append({"id": own_id, "model": model, "values": dict(values or {})})
 
-    def _read(self, element: Element, own_id: str, settings: Mapping[str, _Setting]) -> _Values:
+    def _read(self, element: Element, own_id: str, settings: Mapping[str, _Setting], told: Told) -> _Values:
         """Return what an element says of the device's variables; what is not known here is noted."""
         own = _HOSTS_OWN | {*_HOSTS_OWN_OF.get(element.tag, ())}
         values: dict[str, str] = {}
         for where, value in _settings(element):
             setting = settings.get(where)
+            if f"{own_id}/{where}" in told.without:
+                self.left_out.add(f"{own_id}/{where}")
+                continue
             if setting is None and not own.isdisjoint(_around(where)):
                 continue
             meant = {setting: value} if isinstance(setting, str) else setting(value) if setting else None
@@ -436,11 +490,15 @@ class Domain:
                 f"a setting that is not known here{f', {value}' if value else ''}: leave it out, --without "
                 f"{own_id}/{where}, and tell what it means, --value {own_id}/<variable>=<value>, if it means anything"
             )
+        if "max-bytes" in values:
+            values.setdefault("period", _RATE_PERIOD)
         return values
 
     def _add_passed_through(self, root: Element) -> None:
         """Note what is handed to QEMU past libvirt: devices and properties of which the XML itself does not tell."""
         for element in root:
+            if element.tag == "launchSecurity":
+                self.unasked[element.tag] = f"what it needs of a host is not known here: --without {element.tag}"
             namespace, _, tag = element.tag.rpartition("}")
             if namespace.endswith("/domain/qemu/1.0") and tag in {"commandline", "override"}:
                 self.unasked[f"qemu:{tag}"] = f"what it adds is not known here: --without qemu:{tag} if that is nothing"
@@ -458,7 +516,7 @@ class Domain:
     def _leave_out(self, path: Path, told: Told) -> None:
         ids = {each["id"] for each in self.devices}
         named = {*told.models, *told.releases, *told.profiles, *told.values}
-        unknown = sorted((named - ids) | {each for each in told.without if each not in ids | self.unasked.keys()})
+        unknown = sorted((named - ids) | {*told.without} - ids - self.unasked.keys() - self.left_out)
         if unknown:
             message = (
                 f"{path} has no device {', '.join(unknown)}: it has {', '.join(sorted(ids | self.unasked.keys()))}"
@@ -488,11 +546,26 @@ def _named(element: Element) -> str:
     if element.tag == "video" and _attribute(element, "driver@name") == "vhostuser":
         return "a vhost-user server's"
     if element.tag == "video":
-        is_second = _attribute(element, "model@primary") == "no"
+        is_second = _attribute(element, "model@primary") != "yes"
         is_accelerated = _attribute(element, "model/acceleration@accel3d") == "yes"
         said = (_attribute(element, "model@type"), "gl" if is_accelerated else "", "second" if is_second else "")
         return " ".join(filter(None, said))
     return "/".join(_attribute(element, where) for where in _NAMES.get(element.tag, ("@model",)))
+
+
+def _settings_of(kind: str, device: str) -> Mapping[str, _Setting]:
+    """Return what the settings of an element mean to one of QEMU's devices."""
+    return {**_SETTINGS, **_SETTINGS_OF.get(kind, {}), **_SETTINGS_OF_DEVICE.get(device, {})}
+
+
+def _mark_first(videos: Sequence[Element]) -> None:
+    """Say of the first graphics card that it is the primary one, where none is said to be: so libvirt takes it."""
+    if videos and not any(each.get("primary") == "yes" for each in videos):
+        videos[0].set("primary", "yes")
+
+
+# What holds settings, and says nothing where it holds none.
+_GROUPS = frozenset({"driver", "driver/host", "driver/guest"})
 
 
 def _settings(element: Element, path: str = "") -> Iterator[tuple[str, str]]:
@@ -502,7 +575,7 @@ def _settings(element: Element, path: str = "") -> Iterator[tuple[str, str]]:
     for child in element:
         where = f"{path}/{child.tag}" if path else child.tag
         text = (child.text or "").strip()
-        if text or not (child.attrib or len(child)):
+        if text or not (child.attrib or len(child) or where in _GROUPS):
             yield where, text
         yield from _settings(child, where)
 

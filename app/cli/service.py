@@ -4,6 +4,7 @@ import errno
 import os
 import socket
 from contextlib import nullcontext
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
 
@@ -47,6 +48,8 @@ def serve(
         if folder is not None:
             # What they count is theirs together.
             os.environ.setdefault(COUNTS_FOLDER, folder)
+        if COUNTS_FOLDER in os.environ:
+            Path(os.environ[COUNTS_FOLDER]).mkdir(parents=True, exist_ok=True)
         uvicorn.run(
             "app.main:create",
             factory=True,

@@ -79,11 +79,6 @@ class Catalog:
         """How much content was read so far."""
         return self._sets.read_count + self._values.read_count
 
-    @property
-    def seq(self) -> int:
-        """The last change that was seen so far, 0 before the first question."""
-        return 0 if self._standing is None else self._standing.seq
-
     def standing(self) -> "Standing":
         """Return the registry as it stands, at most FRESH_SECONDS old."""
         with self._lock:

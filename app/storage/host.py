@@ -158,12 +158,12 @@ class Fleet:
     def all(self, label: Label | None = None) -> Sequence[Destination]:
         """Return all hosts, or those that have a label, by name; for a label that none has, one that is not known.
 
-        A question about nowhere would else be answered without a single refusal.
+        A question about nowhere would else be answered without a single refusal. No host can be called as it is.
         """
         if label is None:
             return self._in_order
         key = (label.name,) if label.value is None else (label.name, label.value)
-        return self._labelled.get(key) or [_unknown("=".join(key), f"no host has the label {'='.join(key)}")]
+        return self._labelled.get(key) or [_unknown(f"label {'='.join(key)}", f"no host has the label {'='.join(key)}")]
 
 
 def _unknown(name: str, why: str) -> Destination:

@@ -73,7 +73,7 @@ def test_a_baseline_over_hosts_and_its_profiles(fleet: TestClient) -> None:
         ("unknown-host", [], ["z"])
     ]
     (nobody,) = baseline(fleet, models=[NIC], label="rack=9").values()
-    assert [(each["code"], each["hosts"]) for each in nobody["problems"]] == [("unknown-host", ["rack=9"])]
+    assert [(each["code"], each["hosts"]) for each in nobody["problems"]] == [("unknown-host", ["label rack=9"])]
     assert problem(fleet.post("/baseline", json={"models": [NIC]}), 422, "invalid") == [("", "missing-field")]
 
 
@@ -87,7 +87,7 @@ def test_a_label_that_no_host_has_is_nowhere_to_go(fleet: TestClient, detail: st
             assert nobody["impossible"] == 1
             assert [each["code"] for each in nobody["reasons"]] == ["unknown-host"]
             continue
-        assert (nobody["destination"], nobody["compatible"]) == ("rack=9", False)
+        assert (nobody["destination"], nobody["compatible"]) == ("label rack=9", False)
         if detail != "verdict":
             (told,) = nobody["devices"]
             assert "no host has the label rack=9" in [each["message"] for each in told["problems"]]

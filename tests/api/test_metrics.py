@@ -81,11 +81,13 @@ def test_verdicts_are_counted(registry: TestClient) -> None:
     assert added == {}
 
 
-def test_the_last_change_is_told(registry: TestClient) -> None:
+def test_who_waits_for_news_is_no_slow_answer(registry: TestClient) -> None:
     vendor(registry)
-    publish(registry, "vendor-a.com/fw@1", {"num-queues": QUEUES})
-    seq = registry.get("/compatibility", params={"model": NIC}).json()["seq"]
-    assert _counts(registry, "profile_registry_last_change") == {(): seq}
+
+    def wait() -> None:
+        registry.get("/changes", params={"after": 0, "wait": 1}).raise_for_status()
+
+    assert ("list_changes",) not in _added(registry, "profile_registry_request_seconds_count", wait)
 
 
 def test_a_fault_of_the_registry_is_counted(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

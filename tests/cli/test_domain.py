@@ -91,7 +91,7 @@ def _read(tmp_path: Path, devices: str, told: Told | None = None, beside: str = 
             "virtio-serial-pci",
             {"max_ports": "8", "vectors": "4"},
         ),
-        ("<video><model type='virtio' heads='2' primary='no'/></video>", "virtio-gpu-pci", {"max_outputs": "2"}),
+        ("<video><model type='virtio' heads='2' primary='yes'/></video>", "virtio-vga", {"max_outputs": "2"}),
         (
             "<video><model type='qxl' ram='65536' vram='32768' vgamem='16384' heads='1' primary='yes'/></video>",
             "qxl-vga",
@@ -101,6 +101,23 @@ def _read(tmp_path: Path, devices: str, told: Told | None = None, beside: str = 
         ("<crypto model='virtio' type='qemu'><backend model='builtin' queues='1'/></crypto>", "virtio-crypto-pci", {}),
         ("<parallel type='pty'><target port='0'/></parallel>", "isa-parallel", {}),
         ("<serial type='pty'><target port='0'/></serial>", "isa-serial", {}),
+        (
+            "<rng model='virtio'><rate period='500' bytes='1'/></rng>",
+            "virtio-rng-pci",
+            {"max-bytes": "1", "period": "500"},
+        ),
+        ("<rng model='virtio'><rate bytes='1'/></rng>", "virtio-rng-pci", {"max-bytes": "1", "period": "1000"}),
+        ("<disk device='lun'><driver cache='none'/><target bus='scsi'/></disk>", "scsi-block", {}),
+        ("<disk device='floppy'><boot order='1'/><target bus='fdc'/></disk>", "floppy", {}),
+        ("<interface><model type='e1000e'/><mtu size='1500'/></interface>", "e1000e", {}),
+        ("<interface><model type='virtio'/><mtu size='1500'/></interface>", "virtio-net-pci", {"host_mtu": "1500"}),
+        ("<controller type='fdc' index='0'/>", "isa-fdc", {}),
+        ("<shmem name='s' role='master'><model type='ivshmem-plain'/></shmem>", "ivshmem-plain", {"master": "on"}),
+        (
+            "<input type='passthrough' bus='virtio' model='virtio-transitional'/>",
+            "virtio-input-host-pci-transitional",
+            {},
+        ),
         (
             "<rng model='virtio'><rate bytes='1024' period='1000'/></rng>",
             "virtio-rng-pci",
@@ -132,6 +149,8 @@ def test_what_the_xml_says_is_asked_about(tmp_path: Path, written: str, model: s
         ("<video><model type='virtio'/><driver name='vhostuser'/></video>", "video0"),
         ("<controller type='pci' model='pcie-root'><pcihole64>1</pcihole64></controller>", "controller0/pcihole64"),
         ("<memory model='dimm'/>", "memory0"),
+        ("<input type='tablet' bus='virtio' model='virtio-transitional'/>", "input0"),
+        (f"<interface><model type='virtio'/><driver queues='{'9' * 5000}'/></interface>", "interface0/driver@queues"),
         ("<hostdev type='mdev' model='vfio-pci'/>", "hostdev0"),
         ("<console type='pty'><target type='sclp'/></console>", "console0"),
     ],
@@ -163,6 +182,44 @@ def test_a_console_that_is_a_serial_port_is_asked_about_once(tmp_path: Path) -> 
         "<console type='pty' tty='/dev/pts/1'><target type='serial' port='0'/><alias name='serial0'/></console>",
     )
     assert [each["id"] for each in domain.devices] == ["serial0"]
+
+
+def test_all_parts_of_a_usb_controller_are_asked_about(tmp_path: Path) -> None:
+    part = "<controller type='usb' index='0' model='ich9-{}'><alias name='usb'/></controller>"
+    domain = _read(tmp_path, part.format("ehci1") + part.format("uhci1"))
+    assert [(each["id"], each["model"]) for each in domain.devices] == [
+        ("usb", "qemu.org/ich9-usb-ehci1"),
+        ("usb-2", "qemu.org/ich9-usb-uhci1"),
+    ]
+
+
+@pytest.mark.parametrize("first", ["", " primary='yes'"])
+def test_one_graphics_card_alone_is_the_primary_one(tmp_path: Path, first: str) -> None:
+    domain = _read(tmp_path, f"<video><model type='virtio'{first}/></video><video><model type='virtio'/></video>")
+    assert [each["model"] for each in domain.devices] == ["qemu.org/virtio-vga", "qemu.org/virtio-gpu-pci"]
+
+
+def test_what_the_xml_says_of_a_device_that_is_told_counts(tmp_path: Path) -> None:
+    written = (
+        "<hostdev mode='subsystem' type='mdev' managed='no' model='vfio-pci' display='on'>"
+        "<source><address uuid='c2177883-f1bb-47f0-914d-32a22e3a8804'/></source><boot order='1'/><rom bar='off'/>"
+        "</hostdev>"
+    )
+    qemus = _read(tmp_path, written, Told(models={"hostdev0": "qemu.org/vfio-pci"}))
+    assert (qemus.devices[0]["values"], qemus.unasked) == ({"display": "on", "bootindex": "1", "rombar": "0"}, {})
+    other = _read(tmp_path, written, Told(models={"hostdev0": MDEV}))
+    assert (other.devices[0]["values"], list(other.unasked)) == ({}, ["hostdev0/@display", "hostdev0/rom@bar"])
+
+
+def test_a_setting_that_is_known_can_be_left_out(tmp_path: Path) -> None:
+    written = "<interface><model type='virtio'/><rom bar='off'/></interface>"
+    assert _read(tmp_path, written, Told(without=["interface0/rom@bar"])).devices[0]["values"] == {}
+    with pytest.raises(DomainError, match="has no device interface0/no"):
+        _read(tmp_path, written, Told(without=["interface0/no"]))
+
+
+def test_what_keeps_a_guest_secret_is_said(tmp_path: Path) -> None:
+    assert list(_read(tmp_path, "", beside="<launchSecurity type='sev'/>").unasked) == ["launchSecurity"]
 
 
 def test_sound_brings_its_codecs(tmp_path: Path) -> None:
@@ -201,6 +258,8 @@ def test_of_each_device_more_can_be_told(tmp_path: Path) -> None:
     [
         ("<domain>", "cannot be read"),
         ("<network/>", "is no libvirt domain"),
+        ("<?xml version='1.0' encoding='foo'?><domain/>", "cannot be read"),
+        ("<?xml version='1.0' encoding='shift_jis'?><domain/>", "cannot be read"),
         ("<domain><os><type>hvm</type></os></domain>", "is no libvirt domain"),
         ('<!DOCTYPE d [<!ENTITY a "a">]><domain>&a;</domain>', "cannot be read"),
     ],

@@ -97,6 +97,10 @@ def test_the_shell_completes_commands_and_values() -> None:
     [
         (("check", "question.json", "--value", "a=b"), "--value would say nothing beside a question in a file"),
         (("check", "--model", "a.b/c", "--device", "x=y"), "--device would say nothing beside --model"),
+        (("check", "question.json", "--detail", "summary"), "--detail would say nothing beside a question in a file"),
+        (("check", "--model", "a.com/b", "--detail", "summary", "--render", "qemu"), "--render asks for everything"),
+        (("check", "--model", "a.com/b", "--value", "a=1", "--value", "a=2"), "a is given twice"),
+        (("check", "--domain", "vm.xml", "--source", "net0="), "--source of a device is <id>=<name>, not net0="),
         (("check", "--model", "a.com/b", "--without", "net0"), "--without would say nothing beside --model"),
         (("check", "--domain", "vm.xml", "--value", "a=b"), "with --domain, --value is <id>/name=value"),
         (("check", "none.json"), "none.json cannot be read: No such file or directory"),
