@@ -372,6 +372,10 @@ _HOSTS_OWN_OF: Mapping[str, Collection[str]] = {
 }
 
 
+# What holds settings, and says nothing where it holds none.
+_GROUPS = frozenset({"driver", "driver/host", "driver/guest"})
+
+
 class DomainError(ValueError):
     """A domain XML that cannot be read; the message says why."""
 
@@ -562,10 +566,6 @@ def _mark_first(videos: Sequence[Element]) -> None:
     """Say of the first graphics card that it is the primary one, where none is said to be: so libvirt takes it."""
     if videos and not any(each.get("primary") == "yes" for each in videos):
         videos[0].set("primary", "yes")
-
-
-# What holds settings, and says nothing where it holds none.
-_GROUPS = frozenset({"driver", "driver/host", "driver/guest"})
 
 
 def _settings(element: Element, path: str = "") -> Iterator[tuple[str, str]]:
