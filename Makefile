@@ -22,7 +22,7 @@ run: install
 	$(BIN)/profile-registry demo --port $(PORT)
 
 test: install
-	$(BIN)/pytest --numprocesses auto --dist loadfile -m "not alone"
+	$(BIN)/pytest --numprocesses auto --dist loadfile --no-loadscope-reorder -m "not alone"
 	$(BIN)/pytest -m alone
 
 lint: install

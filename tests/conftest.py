@@ -23,6 +23,15 @@ TOKEN = "a-token-for-tests"
 AUTHORIZATION = {"Authorization": f"Bearer {TOKEN}"}
 
 
+# Few tests that take long: begun last, they would leave the other processors without work.
+_LONG = {"running", "pages", "cli"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes long."""
+    items.sort(key=lambda item: item.path.parent.name not in _LONG)
+
+
 @pytest.fixture(scope="session")
 def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a migrated SQLite database, to be copied."""
