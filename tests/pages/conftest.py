@@ -22,14 +22,15 @@ _ALONE = [
 _BY_ITSELF = "not an origin"
 
 
-@pytest.fixture(scope="session")
+# It keeps an event loop running as long as it lives: tests of other files may want one of their own.
+@pytest.fixture(scope="module")
 def playwright() -> Iterator[Playwright]:
     """Yield what drives browsers."""
     with sync_playwright() as driver:
         yield driver
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(playwright: Playwright) -> Iterator[Browser]:
     """Yield a browser."""
     browser = started(playwright)
