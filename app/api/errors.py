@@ -17,7 +17,7 @@ from app.storage.mirror import AlteredError, GapError, RefusedError
 from app.storage.outcome import ConflictError, UnknownVendorError
 from app.storage.replica import ReplicaLostError
 
-RETRY_SECONDS = 2
+_RETRY_SECONDS = 2
 _CODES = {
     HTTPStatus.NOT_FOUND: "not-found",
     HTTPStatus.METHOD_NOT_ALLOWED: "method-not-allowed",
@@ -182,12 +182,10 @@ async def _unknown_vendor(_request: Request, error: Exception) -> Response:
 _OF_ANOTHER_SCHEMA = frozenset({"42P01", "42703"})
 
 
-async def _other_schema(_request: Request, error: Exception) -> Response:
+async def _other_schema(request: Request, error: Exception) -> Response:
     if getattr(getattr(error, "orig", None), "sqlstate", None) not in _OF_ANOTHER_SCHEMA:
         raise error
-    message = "the database's schema is of another version: run profile-registry migrate"
-    headers = {"Retry-After": str(RETRY_SECONDS)}
-    return problem(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", message, headers=headers)
+    return await _api_error(request, unavailable(OTHER_SCHEMA))
 
 
 async def _not_storable(_request: Request, _error: Exception) -> Response:
@@ -195,9 +193,8 @@ async def _not_storable(_request: Request, _error: Exception) -> Response:
     return invalid([fault])
 
 
-async def _unavailable(_request: Request, _error: Exception) -> Response:
-    headers = {"Retry-After": str(RETRY_SECONDS)}
-    return problem(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", "the database cannot be reached", headers=headers)
+async def _unavailable(request: Request, _error: Exception) -> Response:
+    return await _api_error(request, unavailable("the database cannot be reached"))
 
 
 async def _failure(_request: Request, _error: Exception) -> Response:
@@ -233,6 +230,15 @@ async def problem_of(request: Request, error: Exception) -> Response | None:
     """Return the problem details that an error of a request is; None for a fault of the service itself."""
     answer = next((_ANSWERS[kind] for kind in type(error).__mro__ if kind in _ANSWERS), None)
     return None if answer is None else await answer(request, error)
+
+
+OTHER_SCHEMA = "the database's schema is of another version: run profile-registry migrate"
+
+
+def unavailable(why: str) -> ApiError:
+    """Return the error for what may be asked again in a moment."""
+    headers = {"Retry-After": str(_RETRY_SECONDS)}
+    return ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", why, headers)
 
 
 def unknown(name: str, kind: str) -> ApiError:

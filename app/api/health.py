@@ -1,12 +1,10 @@
 """Whether the service is alive, and ready."""
 
-from http import HTTPStatus
-
 from fastapi import APIRouter
 from pydantic import Field
 
 from app.api.access import Probing
-from app.api.errors import RETRY_SECONDS, ApiError
+from app.api.errors import OTHER_SCHEMA, unavailable
 from app.api.publishing import UNAVAILABLE
 from app.api.wire.base import Shape
 from app.storage import database
@@ -30,6 +28,5 @@ async def get_health() -> Health:
 def get_readiness(reading: Probing) -> Health:
     """Say that the database can be reached and its schema is of this version."""
     if not database.is_migrated(reading):
-        message = "the database's schema is of another version: run profile-registry migrate"
-        raise ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", message, {"Retry-After": str(RETRY_SECONDS)})
+        raise unavailable(OTHER_SCHEMA)
     return Health(status="ok")

@@ -15,7 +15,9 @@ import defusedxml.ElementTree
 
 VENDOR = "qemu.org"
 
-_MIB = 1024
+# libvirt counts memory in KiB.
+_KIB = 1024
+_KIB_OF_MIB = 1024
 _MOST_DIGITS = 19
 # What libvirt says to a rate without a period, in milliseconds.
 _RATE_PERIOD = "1000"
@@ -278,10 +280,10 @@ _SETTINGS_OF: Mapping[str, Mapping[str, _Setting]] = {
 }
 _QXL: Mapping[str, _Setting] = {
     "model@heads": "max_outputs",
-    "model@ram": _scaled("ram_size", 1024),
-    "model@vram": _scaled("vram_size", 1024),
-    "model@vram64": _scaled("vram64_size_mb", by=_MIB),
-    "model@vgamem": _scaled("vgamem_mb", by=_MIB),
+    "model@ram": _scaled("ram_size", _KIB),
+    "model@vram": _scaled("vram_size", _KIB),
+    "model@vram64": _scaled("vram64_size_mb", by=_KIB_OF_MIB),
+    "model@vgamem": _scaled("vgamem_mb", by=_KIB_OF_MIB),
 }
 _VIRTIO_NET: Mapping[str, _Setting] = {
     "mtu@size": "host_mtu",
@@ -301,7 +303,7 @@ _VIRTIO_NET: Mapping[str, _Setting] = {
 _XHCI: Mapping[str, _Setting] = {"@ports": lambda value: {"p2": value, "p3": value}}
 _VIRTIO_SERIAL: Mapping[str, _Setting] = {"@ports": "max_ports"}
 _VIRTIO_GPU: Mapping[str, _Setting] = {"model@heads": "max_outputs"}
-_VGA: Mapping[str, _Setting] = {"model@vram": _scaled("vgamem_mb", by=_MIB)}
+_VGA: Mapping[str, _Setting] = {"model@vram": _scaled("vgamem_mb", by=_KIB_OF_MIB)}
 # What one attribute of an element means to some of its devices, and to others not.
 _SETTINGS_OF_DEVICE: Mapping[str, Mapping[str, _Setting]] = {
     "virtio-net-pci": _VIRTIO_NET,
@@ -324,7 +326,7 @@ _SETTINGS_OF_DEVICE: Mapping[str, Mapping[str, _Setting]] = {
     "VGA": _VGA,
     "secondary-vga": _VGA,
     "vmware-svga": _VGA,
-    "bochs-display": {"model@vram": _scaled("vgamem", 1024)},
+    "bochs-display": {"model@vram": _scaled("vgamem", _KIB)},
 }
 # What belongs to the host, says which device it is, or where it sits: that is its own on every host.
 _HOSTS_OWN = frozenset({"alias", "address", "source", "backend", "protocol", "log", "driver@name", "driver@iothread"})
