@@ -1,3 +1,4 @@
+# The service on port 8000, with SQLite in the volume /data. docker-compose.yml adds PostgreSQL.
 FROM python:3.13-slim AS build
 WORKDIR /registry
 COPY requirements/runtime.txt requirements/runtime.txt

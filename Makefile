@@ -1,13 +1,18 @@
-# make install: the environment, with the command in it    make run: the service with a true sample
-# make test: all tests                                      make lint: style, types, contracts
-# make bench: what publishing and asking cost               make lock: the dependencies' locks, anew
-# make docs: the documentation, into var/docs
+# make install: create .venv with all dependencies and the command
+# make run: start the service with sample data; make PORT=8080 run uses another port
+# make test: run all tests, the long ones in part
+# make test-long: run the long tests in full
+# make lint: check style, types and the direction of dependencies
+# make mutate: measure how many changes of the rule and the engine the tests find
+# make bench: measure what asking and publishing cost
+# make docs: build the documentation into var/docs
+# make lock: compile the lock files
 
 PYTHON ?= python3
 BIN := .venv/bin
 PORT ?= 8000
 
-.PHONY: install run test lint bench docs lock
+.PHONY: install run test test-long mutate lint bench docs lock
 
 install: .venv/installed
 
@@ -24,6 +29,12 @@ run: install
 test: install
 	$(BIN)/pytest --numprocesses auto --dist loadfile --no-loadscope-reorder -m "not alone"
 	$(BIN)/pytest -m alone
+
+test-long: install
+	LONG=1 $(BIN)/pytest --numprocesses auto --dist loadfile --no-loadscope-reorder -m "long or hypothesis"
+
+mutate: install
+	$(BIN)/python -m tests.mutate
 
 lint: install
 	$(BIN)/ruff format --check .

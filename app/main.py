@@ -1,10 +1,11 @@
-"""The service as an ASGI server starts it: the API, and the web pages over it."""
+"""The service as an ASGI application: the API and the web pages."""
 
 import gc
 
 from fastapi import FastAPI
 
 from app.api.application import create_app
+from app.api.observer import log_requests
 from app.pages.site import add_pages
 from app.settings import Settings
 
@@ -12,14 +13,17 @@ _YOUNG_OBJECTS = 50_000
 
 
 def create() -> FastAPI:
-    """Return the service with the settings of the environment: `uvicorn --factory app.main:create`."""
-    # A large answer makes a hundred thousand objects, and no garbage that waits to be found.
+    """Return the service with settings from the environment: `uvicorn --factory app.main:create`."""
+    # A large answer allocates a hundred thousand objects without any cycles, so collect less often.
     gc.set_threshold(_YOUNG_OBJECTS, 20, 20)
-    return service(Settings())
+    settings = Settings()
+    if settings.log_requests:
+        log_requests(as_json=settings.log_format == "json")
+    return service(settings)
 
 
 def service(settings: Settings) -> FastAPI:
-    """Return the service; its database is to be migrated before it answers."""
+    """Return the service; migrate its database before it serves requests."""
     app = create_app(settings)
     add_pages(app)
     return app

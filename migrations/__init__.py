@@ -1,1 +1,1 @@
-"""The schema's history, run by Alembic."""
+"""The migrations of the schema, run by Alembic."""

@@ -1,4 +1,4 @@
-"""Alembic's environment: runs the migrations on the connection or the database that it is given."""
+"""Alembic's environment: run the migrations on a given connection, or else on the configured database."""
 
 from alembic import context
 from sqlalchemy import Connection

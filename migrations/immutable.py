@@ -1,10 +1,10 @@
-"""Triggers that refuse to change or delete what is published."""
+"""Triggers that keep published rows from being changed or deleted."""
 
 from alembic import op
 
 
 def refuse_changes(table: str) -> None:
-    """Have the database refuse whatever would change or delete a row of a table."""
+    """Create triggers that refuse to change or delete rows of a table."""
     is_postgresql = op.get_bind().dialect.name == "postgresql"
     for event in ("UPDATE", "DELETE", *(["TRUNCATE"] if is_postgresql else [])):
         create = f"CREATE TRIGGER {table}_refuses_{event.lower()} BEFORE {event} ON {table}"

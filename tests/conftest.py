@@ -13,23 +13,40 @@ import pytest
 import sqlalchemy as sa
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from hypothesis import HealthCheck, Phase, settings
 from pydantic import SecretStr
 
 from app.main import service
 from app.settings import Settings
 from app.storage import database
+from tests import postgresql
+from tests.counts import IS_LONG
 
 TOKEN = "a-token-for-tests"
 AUTHORIZATION = {"Authorization": f"Bearer {TOKEN}"}
 
+settings.register_profile("default", max_examples=25, deadline=None)
+settings.register_profile("long", max_examples=100, deadline=None)
+# For tests.mutate: each mutant meets the same few examples, a failure is not shrunk, and a slow machine fails no test.
+settings.register_profile(
+    "mutation",
+    max_examples=10,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "long" if IS_LONG else "default"))
 
-# Few tests that take long: begun last, they would leave the other processors without work.
-_LONG = {"running", "pages", "cli"}
+# A file is tested by one processor: begun last, what takes long would leave the others without work.
+_LONGEST_FILES = {"test_qemu_import.py", "test_openapi.py"}
+_LONG_FOLDERS = {"running", "pages", "cli"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes long."""
-    items.sort(key=lambda item: item.path.parent.name not in _LONG)
+    items.sort(key=lambda item: (item.path.name not in _LONGEST_FILES, item.path.parent.name not in _LONG_FOLDERS))
 
 
 @pytest.fixture(scope="session")
@@ -43,21 +60,26 @@ def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def migrated_postgresql() -> Iterator[sa.URL]:
-    """Yield the URL of a migrated PostgreSQL database, to be a template: of TEST_DATABASE_URL, or from a wheel."""
-    with (
-        nullcontext(os.environ["TEST_DATABASE_URL"])
-        if "TEST_DATABASE_URL" in os.environ
-        else postgresql_server() as given
-    ):
+def migrated_postgresql() -> Iterator[postgresql.Databases]:
+    """Yield migrated PostgreSQL databases: of TEST_DATABASE_URL, or of a server from a wheel."""
+    is_given = "TEST_DATABASE_URL" in os.environ
+    with nullcontext(os.environ["TEST_DATABASE_URL"]) if is_given else postgresql_server() as given:
         url = sa.make_url(given)
+        if not is_given:
+            # This server lives no longer than the tests: nothing has to survive a crash of the machine.
+            settings = [
+                f"ALTER SYSTEM SET {name} = off" for name in ("fsync", "synchronous_commit", "full_page_writes")
+            ]
+            postgresql.administer(url, *settings, "SELECT pg_reload_conf()")
         template = url.set(database=f"template_{uuid4().hex}")
-        _administer(url, f"CREATE DATABASE {template.database}")
+        postgresql.administer(url, f"CREATE DATABASE {template.database}")
         engine = database.create_engine(template.render_as_string(hide_password=False))
         database.migrate(engine)
         engine.dispose()
-        yield template
-        _administer(url, f"DROP DATABASE {template.database} WITH (FORCE)")
+        databases = postgresql.Databases(template)
+        yield databases
+        databases.drop()
+        postgresql.drop(template)
 
 
 @contextmanager
@@ -76,13 +98,6 @@ def postgresql_server() -> Iterator[str]:
         server.cleanup()
 
 
-def _administer(url: sa.URL, statement: str) -> None:
-    engine = database.create_engine(url.render_as_string(hide_password=False))
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(sa.text(statement))
-    engine.dispose()
-
-
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """Yield the URL of a fresh, migrated database of each kind."""
@@ -94,17 +109,27 @@ def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
 def fresh_database(kind: str, request: pytest.FixtureRequest) -> Iterator[str]:
     """Yield the URL of a fresh, migrated database."""
     if kind == "sqlite":
+        with copied_database(f"sqlite:///{request.getfixturevalue('migrated_sqlite')}", request) as url:
+            yield url
+        return
+    databases: postgresql.Databases = request.getfixturevalue("migrated_postgresql")
+    with databases.lent() as url:
+        yield url
+
+
+@contextmanager
+def copied_database(url: str, request: pytest.FixtureRequest) -> Iterator[str]:
+    """Yield the URL of a copy of a database that nobody is connected to."""
+    original = sa.make_url(url)
+    if original.drivername == "sqlite":
         folders: pytest.TempPathFactory = request.getfixturevalue("tmp_path_factory")
         path = folders.mktemp("registry") / "registry.db"
-        shutil.copy(request.getfixturevalue("migrated_sqlite"), path)
+        shutil.copy(str(original.database), path)
         yield f"sqlite:///{path}"
         return
-    template: sa.URL = request.getfixturevalue("migrated_postgresql")
-    fresh = template.set(database=f"test_{uuid4().hex}")
-    maintenance = template.set(database="postgres")
-    _administer(maintenance, f"CREATE DATABASE {fresh.database} TEMPLATE {template.database}")
-    yield fresh.render_as_string(hide_password=False)
-    _administer(maintenance, f"DROP DATABASE {fresh.database} WITH (FORCE)")
+    copy = postgresql.copied(original)
+    yield copy.render_as_string(hide_password=False)
+    postgresql.drop(copy)
 
 
 @pytest.fixture

@@ -1,37 +1,50 @@
-"""The documentation is built without warnings, and has a cause and a cure for every code."""
+"""The documentation builds without warnings and has a cause and a cure for every code."""
 
 import re
 import subprocess
 import sys
 from pathlib import Path
 
-from app.domain.document import FaultCode
-from app.domain.fleet import BaselineCode
-from app.domain.problem import CURES, RULES, ProblemCode, WarningCode
+from app.domain.fleet.member import BaselineCode
+from app.domain.values.document import FaultCode
+from app.domain.verdict.problem import RULES, ProblemCode, WarningCode
 
 _DOCS = Path(__file__).parents[1] / "docs"
+_PROBLEMS = _DOCS / "pages" / "problems.md"
+_RULES = re.compile(r"<!-- rules -->\n\n(.*?)\n\n<!-- end -->", re.DOTALL)
 
 
-def test_it_is_built_without_warnings(tmp_path: Path) -> None:
+def test_the_documentation_builds_without_warnings(tmp_path: Path) -> None:
     command = [sys.executable, "-W", "ignore", "-m", "mkdocs", "build", "--strict", "--quiet"]
-    built = subprocess.run(
+    build = subprocess.run(
         [*command, "--config-file", _DOCS / "mkdocs.yml", "--site-dir", tmp_path],
         check=False, capture_output=True, text=True,
     )  # fmt: skip
-    assert (built.returncode, built.stderr) == (0, "")
+    assert (build.returncode, build.stderr) == (0, "")
     for page in tmp_path.glob("*.html"):
-        # Nothing but links for people leads to another host.
+        # Pages load nothing from another host; only links may lead to one.
         assert re.findall(r'<(?:script|link|img)[^>]+(?:src|href)="(https?:[^"]+)"', page.read_text()) == [], page
 
 
 def test_every_code_has_its_cause_and_cure() -> None:
-    told = set(re.findall(r"`([a-z-]+)`", (_DOCS / "pages" / "problems.md").read_text()))
-    assert set(CURES) == set(RULES) == set(ProblemCode)
-    assert {each.value for codes in (ProblemCode, WarningCode, BaselineCode, FaultCode) for each in codes} <= told
+    documented = set(re.findall(r"`([a-z-]+)`", _PROBLEMS.read_text()))
+    assert set(RULES) == set(ProblemCode)
+    assert {code.value for codes in (ProblemCode, WarningCode, BaselineCode, FaultCode) for code in codes} <= documented
 
 
-def test_pages_and_commands_say_the_same_cures() -> None:
-    told = re.findall(r"\| `([a-z-]+)` \| .*? \| (.*?) \|", (_DOCS / "pages" / "problems.md").read_text())
-    # Some warnings are called as problems are, which come first.
-    cures = {code: cure.replace("`", "") for code, cure in reversed(told)}
-    assert {code.value: cures[code.value] for code in CURES} == {code.value: cure for code, cure in CURES.items()}
+def rules_table() -> str:
+    """Return the table of problem codes, in Markdown, as the page has it between its two markers."""
+    rows = [
+        f"| `{code.value}` | {'' if rule.step is None else rule.step} | {rule.sentence} | {rule.cure} |"
+        for code, rule in RULES.items()
+    ]
+    return "\n".join(["| code | step | rule that is not met | cure |", "| --- | --- | --- | --- |", *rows])
+
+
+def test_the_page_of_problems_has_the_table_of_rules() -> None:
+    """Run `python -m tests.test_docs` to write the table again."""
+    assert _RULES.search(_PROBLEMS.read_text())[1] == rules_table()  # type: ignore[index]
+
+
+if __name__ == "__main__":
+    _PROBLEMS.write_text(_RULES.sub(f"<!-- rules -->\n\n{rules_table()}\n\n<!-- end -->", _PROBLEMS.read_text()))

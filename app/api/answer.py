@@ -1,4 +1,4 @@
-"""Answers as JSON, written at once: the shapes document them, and tests hold them against the shapes."""
+"""JSON answers; the shapes of the wire document them, and tests compare the two."""
 
 from http import HTTPStatus
 

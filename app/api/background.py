@@ -1,4 +1,4 @@
-"""What the service does beside answering."""
+"""Tasks that run while the service answers."""
 
 import gc
 from contextlib import suppress
@@ -11,12 +11,12 @@ from app.storage.catalog import Catalog
 from app.storage.token import Tokens
 
 _NOTING_SECONDS = 1
-_SETTLING_SECONDS = 5
-_RESTING_SECONDS = 60
+_CHECK_SECONDS = 5
+_MAX_WAIT_SECONDS = 60
 
 
 async def keep_noting_uses(tokens: Tokens) -> None:
-    """Write down every second when tokens were last used; what cannot be written down now is no reason to fail."""
+    """Store every second when tokens were last used; a failure to store it is ignored."""
     try:
         while True:
             await sleep(_NOTING_SECONDS)
@@ -27,23 +27,23 @@ async def keep_noting_uses(tokens: Tokens) -> None:
             await to_thread.run_sync(tokens.note_uses)
 
 
-async def keep_settling(catalog: Catalog) -> None:
-    """Take what lives long out of the garbage collector's sight, whenever the catalog has read more.
+async def keep_freezing(catalog: Catalog) -> None:
+    """Freeze long-lived objects once loading has stopped, so that the garbage collector does not visit them.
 
-    Most of the memory is what the catalog keeps, which holds no cycles; looking through it takes tens of milliseconds,
-    again and again, in the middle of answers. It is done when nothing more is read, at the latest after a minute. All
-    that lives at the moment is taken out, and what of it has died in cycles is found the next time.
+    Most of the memory belongs to the catalog, which has no reference cycles; visiting it takes tens of milliseconds in
+    the middle of answers. Objects are frozen when no more content is loaded, at the latest after a minute. Frozen
+    objects that have died in cycles are collected the next time.
     """
-    settled = seen = 0
-    rested = 0.0
+    frozen_at = seen = 0
+    elapsed = 0.0
     while True:
-        await sleep(_SETTLING_SECONDS)
-        rested += _SETTLING_SECONDS
-        read, is_quiet = catalog.read_count, catalog.read_count == seen
-        if read != settled and (is_quiet or rested >= _RESTING_SECONDS):
-            settled, rested = read, 0.0
+        await sleep(_CHECK_SECONDS)
+        elapsed += _CHECK_SECONDS
+        count = catalog.read_count
+        if count != frozen_at and (count == seen or elapsed >= _MAX_WAIT_SECONDS):
+            frozen_at, elapsed = count, 0.0
             gc.unfreeze()
             gc.collect()
             gc.freeze()
-        count_content_reads(read - seen)
-        seen = read
+        count_content_reads(count - seen)
+        seen = count

@@ -1,4 +1,4 @@
-"""Request bodies: strict JSON, read off the event loop where they are large."""
+"""Request bodies: strict JSON; large ones are parsed in a worker thread."""
 
 import json
 import re
@@ -10,6 +10,7 @@ from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 
+from app.api.container import container
 from app.api.errors import ApiError
 
 Shaped = TypeVar("Shaped", bound=BaseModel)
@@ -20,7 +21,7 @@ _JSON = re.compile(r"application/(?:[\w.+-]+\+)?json", re.IGNORECASE)
 
 
 def parse(body: bytes) -> Any:
-    """Return what strict JSON says: UTF-8, no duplicate names, no NaN, no lone surrogates.
+    """Parse strict JSON: UTF-8, no duplicate names, no NaN, no lone surrogates.
 
     Raises ApiError, code malformed-json.
     """
@@ -30,44 +31,44 @@ def parse(body: bytes) -> Any:
         if _SURROGATE.search(body):
             json.dumps(document, ensure_ascii=False).encode("utf-8")
     except RecursionError:
-        _malformed("is nested too deeply")
+        _malformed("it is nested too deeply")
     except UnicodeDecodeError as error:
-        _malformed(f"is not UTF-8 at byte {error.start}")
+        _malformed(f"byte {error.start} is not UTF-8")
     except UnicodeEncodeError:
-        _malformed("has a lone surrogate, which is no character")
+        _malformed("it has a lone surrogate (\\ud800 to \\udfff), which is not a character")
     except json.JSONDecodeError as error:
-        _malformed(f"at line {error.lineno}, column {error.colno}: {error.msg}")
+        _malformed(f"line {error.lineno}, column {error.colno}: {error.msg}")
     except ValueError as error:
         _malformed(str(error))
     return document
 
 
-def _malformed(why: str) -> NoReturn:
-    raise ApiError(HTTPStatus.BAD_REQUEST, "malformed-json", f"the body is no JSON that can be read: {why}") from None
+def _malformed(reason: str) -> NoReturn:
+    raise ApiError(HTTPStatus.BAD_REQUEST, "malformed-json", f"the body is not valid JSON: {reason}") from None
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     document = dict(pairs)
     if len(document) < len(pairs):
         seen: set[str] = set()
-        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-        message = f"the name {json.dumps(twice)} stands twice in one object"
+        duplicate = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        message = f"duplicate name {json.dumps(duplicate)} in an object"
         raise ValueError(message)
     return document
 
 
 def _refuse_constant(constant: str) -> NoReturn:
-    message = f"{constant} is no JSON value"
+    message = f"{constant} is not a JSON value"
     raise ValueError(message)
 
 
 def _too_large(limit: int) -> NoReturn:
-    message = f"the body is larger than the limit of {limit:,} bytes"
+    message = f"the body is larger than the limit of {limit:,} bytes (REGISTRY_MAX_BODY_BYTES)"
     raise ApiError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-large", message)
 
 
 async def shaped(shape: type[Shaped], document: object, request: Request) -> Shaped:
-    """Return the document of a request in its shape; a large one is looked through off the event loop.
+    """Return the document of a request as its shape; a large one is validated in a worker thread.
 
     Raises RequestValidationError with all faults.
     """
@@ -76,7 +77,7 @@ async def shaped(shape: type[Shaped], document: object, request: Request) -> Sha
             return await to_thread.run_sync(shape.model_validate, document)
         return shape.model_validate(document)
     except ValidationError as error:
-        faults = [{**each, "loc": ("body", *each["loc"])} for each in error.errors(include_url=False)]
+        faults = [{**fault, "loc": ("body", *fault["loc"])} for fault in error.errors(include_url=False)]
         raise RequestValidationError(faults) from None
 
 
@@ -84,9 +85,9 @@ class JsonRequest(Request):
     """A request whose body is strict JSON, no larger than the limit."""
 
     async def body(self) -> bytes:
-        """Return the body; raises the error for one that is too large, before all of it is read."""
+        """Return the body; raises 413 as soon as it is larger than the limit."""
         if not hasattr(self, "_body"):
-            limit: int = self.app.state.settings.max_body_bytes * self.scope.get("body_factor", 1)
+            limit: int = container(self).settings.max_body_bytes * self.scope.get("body_factor", 1)
             announced = self.headers.get("content-length", "")
             if announced.isdecimal() and int(announced) > limit:
                 _too_large(limit)
@@ -99,13 +100,13 @@ class JsonRequest(Request):
         return self._body
 
     async def json(self) -> Any:
-        """Return the JSON of the body; a large one is parsed off the event loop."""
+        """Return the parsed body; a large one is parsed in a worker thread."""
         body = await self.body()
         return parse(body) if len(body) <= _PARSED_ON_THE_LOOP else await to_thread.run_sync(parse, body)
 
 
 def check_content_type(content_type: str | None) -> None:
-    """Raise the error for a body that is said to be something else than JSON."""
+    """Raise 415 for a body with a content type other than JSON."""
     if content_type and not _JSON.fullmatch(content_type.partition(";")[0].strip()):
-        message = f"the body is to be application/json, not {content_type}"
+        message = f"the body must be application/json, not {content_type}"
         raise ApiError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", message)

@@ -1,47 +1,41 @@
-"""Compatibility: the question, and its verdicts."""
+"""Compatibility: the routes of the question, and its answer as a response."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
+import orjson
 from fastapi import APIRouter, Body, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.responses import StreamingResponse
 
 from app.api import examples
-from app.api.access import Registry, asked
-from app.api.answering import Result, Writer, results_response, sized, summary_document
+from app.api.answer import json_response
 from app.api.body import shaped
 from app.api.metrics import count_verdicts
-from app.api.publishing import BODY_ERRORS, INVALID
+from app.api.responses import BODY_ERRORS, INVALID
 from app.api.route import Route
-from app.api.wire import compatibility as wire
-from app.api.wire.base import AsDocumented
-from app.domain import question as domain
-from app.domain.document import FaultCode, Place
-from app.domain.name import MAX_VARIABLE_NAME
-from app.domain.rendering import Form
-from app.domain.source import Device
-from app.domain.state import State
-from app.domain.summary import summed_up
-from app.domain.value import MAX_TEXT
-from app.domain.verdict import Policy
-from app.storage.catalog import Standing
-from app.storage.host import Label
+from app.api.session import Registry, ask
+from app.domain.fleet.rendering import Form
+from app.domain.fleet.summary import summarize
+from app.domain.values.name import MAX_VARIABLE_NAME
+from app.domain.values.value import MAX_TEXT
+from app.service import compatibility as service
+from app.service.result import Result, Writer, sized, summary_document
+from app.storage.reader import Reader
+from app.wire import compatibility as wire
+from app.wire.base import AsDocumented
 
 router = APIRouter(route_class=Route, tags=["compatibility"])
 
-# What takes longer than a few milliseconds is answered beside the event loop: so much told of the devices, times the
-# hosts that are not like one another; so many hosts.
-_MOST_TOLD_AT_ONCE = 3_000
-_MOST_HOSTS_AT_ONCE = 1_500
-# Of the short question: so many values, each so long with the name of its variable.
-_MOST_VALUES = 1_000
-_MOST_WRITTEN = MAX_VARIABLE_NAME + 1 + MAX_TEXT
-_WITH_REMEDIES = {wire.Detail.PROBLEMS, wire.Detail.FULL}
+# Limits of the short question: the number of values, and the length of each with the name of its variable.
+_MAX_VALUES = 1_000
+_MAX_WRITTEN = MAX_VARIABLE_NAME + 1 + MAX_TEXT
+# A larger answer is sent in pieces.
+_PIECE_BYTES = 4 * 1024 * 1024
 Render = Annotated[
     Form | None,
-    Query(description="also what the destination's program is started with, qemu or vfio-user; implies detail=full"),
+    Query(description="also the arguments of the destination's program: qemu or vfio-user; implies detail=full"),
 ]
 
 
@@ -50,18 +44,18 @@ async def post_compatibility(
     document: Annotated[
         object,
         AsDocumented(wire.Question),
-        Body(openapi_examples=examples.example("may this device go there?", examples.QUESTION)),
+        Body(openapi_examples=examples.example("can this device move there?", examples.QUESTION)),
     ],
     registry: Registry,
     request: Request,
     render: Render = None,
 ) -> Response:
-    """Say for each VM and destination whether all its devices can be re-created there, why not, and with what settings.
+    """Answer for each VM and destination whether its devices can be re-created there, why not, and with what values.
 
     An incompatible device is an answer: the status is 200.
     """
     question = await shaped(wire.Question, document, request)
-    return await asked(registry, partial(_answer, question, render))
+    return await ask(registry, partial(_answer, question, render))
 
 
 @router.get("/compatibility", response_model=wire.Answer, response_model_exclude_unset=True, responses=INVALID)
@@ -79,27 +73,27 @@ async def get_compatibility(  # noqa: PLR0913, PLR0917 (the question's own param
         ),
     ] = None,
     host: Annotated[
-        list[wire.Id] | None, Query(description="a registered host that it may go to; may be repeated")
+        list[wire.Id] | None, Query(description="a registered host as destination; can be repeated")
     ] = None,
     label: Annotated[
         wire.Label | None,
         Query(description="all registered hosts that have the label: `name=value`, or `name` for any value"),
     ] = None,
     value: Annotated[
-        list[Annotated[str, Query(max_length=_MOST_WRITTEN)]] | None,
+        list[Annotated[str, Query(max_length=_MAX_WRITTEN)]] | None,
         Query(
-            max_length=_MOST_VALUES,
-            description="name=value, as a command line writes it; may be repeated, once for each variable; a value has "
+            max_length=_MAX_VALUES,
+            description="name=value, as on a command line; can be repeated, once for each variable; a value has "
             f"at most {MAX_TEXT:,} characters",
         ),
     ] = None,
-    policy: Annotated[Policy, Query(description=wire.POLICY)] = Policy.STRICT,
+    policy: Annotated[wire.Policy, Query(description=wire.POLICY)] = wire.Policy.STRICT,
     detail: Annotated[wire.Detail, Query(description=wire.DETAIL)] = wire.Detail.PROBLEMS,
     render: Render = None,
 ) -> Response:
-    """Ask the short question: one device, with what is known of it, and releases that it may go to."""
+    """Ask the short question: one device and its possible destinations."""
     question = short_question(model, profile, source, destination, host, label, value, policy, detail)
-    return await asked(registry, partial(_answer, question, render))
+    return await ask(registry, partial(_answer, question, render))
 
 
 def short_question(  # noqa: PLR0913, PLR0917 (the question's own parameters)
@@ -110,37 +104,38 @@ def short_question(  # noqa: PLR0913, PLR0917 (the question's own parameters)
     host: Sequence[str] | None,
     label: str | None,
     value: Sequence[str] | None,
-    policy: Policy,
+    policy: wire.Policy,
     detail: wire.Detail,
 ) -> wire.Question:
-    """Return the whole question that a short one stands for; raises the error for a parameter that is wrong."""
+    """Return the whole question that a short one stands for; raises 422 for a wrong parameter."""
     device = wire.Device.model_construct(
         id=None, model=model, profile=profile, release=source, values=dict(read_values(value or [])), complete=False
     )
     for index, release in enumerate(destination or []):
         if release in (destination or [])[:index]:
-            _refuse_parameter("destination", index, f"names {release} again")
+            _refuse_parameter("destination", index, f"duplicate destination {release}")
     destinations = [
         wire.Destination.model_construct(id=release, releases=[release], restrict={}) for release in destination or []
     ]
-    destinations += [wire.Destination.model_construct(host=each, restrict={}) for each in host or []]
-    destinations += [wire.Destination.model_construct(label=each, restrict={}) for each in [label] if each is not None]
+    destinations += [wire.Destination.model_construct(host=name, restrict={}) for name in host or []]
+    if label is not None:
+        destinations.append(wire.Destination.model_construct(label=label, restrict={}))
     return wire.Question.model_construct(
         devices=[device], vms=None, destinations=destinations or None, policy=policy, detail=detail
     )
 
 
 def read_values(written: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Iterate over what is written name=value; raises the error for what is not, or gives a variable again."""
+    """Iterate over parameters of the form name=value; raises 422 for another form, or for a repeated name."""
     names: set[str] = set()
-    for index, each in enumerate(written):
-        name, equals, value = each.partition("=")
+    for index, parameter in enumerate(written):
+        name, equals, value = parameter.partition("=")
         if not equals:
-            _refuse_parameter("value", index, "is not of the form name=value")
+            _refuse_parameter("value", index, "must be name=value")
         if name in names:
-            _refuse_parameter("value", index, f"gives {name} again")
+            _refuse_parameter("value", index, f"duplicate value of {name}")
         if len(value) > MAX_TEXT:
-            _refuse_parameter("value", index, f"has more than {MAX_TEXT:,} characters")
+            _refuse_parameter("value", index, f"must have at most {MAX_TEXT:,} characters")
         names.add(name)
         yield name, value
 
@@ -149,187 +144,43 @@ def _refuse_parameter(parameter: str, index: int, message: str) -> NoReturn:
     raise RequestValidationError([{"type": "value_error", "loc": ("query", parameter, index), "msg": message}])
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """The answers on one VM, one for each destination; vm: its id, None where the question asks of devices alone."""
-
-    vm: str | None
-    destinations: Sequence[domain.Destination]
-    answers: Sequence[domain.Answer]
-
-
-def _answer(question: wire.Question, render: Form | None, current: Standing) -> Response:
+def _answer(question: wire.Question, render: Form | None, reader: Reader) -> Response:
+    """Answer a question from one revision of the registry: load, judge, write."""
     detail = question.detail if render is None else wire.Detail.FULL
+    loaded = service.ask(question, detail, reader)
+    writer = Writer(detail, loaded.snapshot, render)
     results: list[Result] = []
     compatible = incompatible = 0
-    for each in judged(question, detail, current):
-        possible = sum(answer.compatible for answer in each.answers)
+    for vm in loaded.answers:
+        possible = sum(answer.compatible for answer in vm.answers)
         compatible += possible
-        incompatible += len(each.answers) - possible
-        of_vm = {} if each.vm is None else {"vm": each.vm}
+        incompatible += len(vm.answers) - possible
+        of_vm = {} if vm.vm is None else {"vm": vm.vm}
         if detail is wire.Detail.SUMMARY:
-            ids = (destination.id for destination in each.destinations)
-            summary = summed_up(zip(ids, each.answers, strict=True))
-            results.append(sized({**of_vm, **summary_document(summary, len(each.destinations))}))
+            ids = (destination.id for destination in vm.destinations)
+            summary = summarize(zip(ids, vm.answers, strict=True))
+            results.append(sized({**of_vm, **summary_document(summary, len(vm.destinations))}))
         else:
-            results += Writer(detail, current, render).results(of_vm, each.destinations, each.answers)
+            results += writer.results(of_vm, vm.destinations, vm.answers)
     count_verdicts(compatible, incompatible)
-    return results_response(results, current.seq)
+    return _response(results, reader.seq)
 
 
-def judged(question: wire.Question, detail: wire.Detail, current: Standing) -> Iterator[Judged]:
-    """Iterate over the answers on each VM; raises InvalidDocumentError for a question that cannot be asked."""
-    vms = question.vms if question.vms is not None else [wire.Vm.model_construct(devices=question.devices or [])]
-    count = sum(len(vm.devices) for vm in vms)
-    told = sum(1 + len(device.values) for vm in vms for device in vm.devices)
-    _check_at_once(current, told, len(question.destinations or ()))
-    at = Place()
-    _check(question, vms, at)
-    at.raise_faults()
-    devices_of = [[_device(device, vm, place) for place, device in enumerate(vm.devices)] for vm in vms]
-    destinations = _destinations(question, devices_of, current, at)
-    _check_pairs(detail, count * len(destinations), at)
-    at.raise_faults()
-    _check_at_once(current, told * len({each.releases for each in destinations}), len(destinations))
-    if not current.is_at_once:
-        _look_up(devices_of, destinations, current)
-    judging = domain.Judging(current, question.policy, current.comparisons, at_once=current.is_at_once)
-    for place, (vm, devices) in enumerate(zip(vms, devices_of, strict=True)):
-        asking = domain.Question(devices, judging, with_remedies=detail in _WITH_REMEDIES)
-        name = (vm.id or str(place)) if question.vms is not None else None
-        yield Judged(name, destinations, asking.at_all(destinations))
+def _response(results: Sequence[Result], seq: int) -> Response:
+    """Return the answer, based on the changes up to seq; a large one in pieces, never in memory as a whole."""
+    if sum(size for _, size in results) <= _PIECE_BYTES:
+        return json_response({"results": [document for document, _ in results], "seq": seq})
+    return StreamingResponse(_pieces(results, seq), media_type="application/json")
 
 
-def _check_at_once(current: Standing, told: int, hosts: int) -> None:
-    """Raise TakesLongerError for a question that is not to be answered at once."""
-    if current.is_at_once and (told > _MOST_TOLD_AT_ONCE or hosts > _MOST_HOSTS_AT_ONCE):
-        raise domain.TakesLongerError
-
-
-def _look_up(
-    devices_of: Sequence[Sequence[Device]], destinations: Sequence[domain.Destination], current: Standing
-) -> None:
-    """Look up all that a question names, at once instead of one by one."""
-    devices = [device for devices in devices_of for device in devices]
-    models = {each.model for each in devices}
-    names = {name for releases in {each.releases for each in destinations} for name in releases}
-    names |= {each.release for each in devices if each.release is not None}
-    profiles = {each.profile for each in devices if each.profile is not None}
-    current.look_up(models, names, profiles)
-    current.load([found for name in names if (found := current.release(name)) is not None], models)
-
-
-def _check(question: wire.Question, vms: Sequence[wire.Vm], at: Place) -> None:
-    if (question.devices is None) == (question.vms is None):
-        at.fault(FaultCode.MISSING_FIELD, "asks of either devices or vms")
-    if sum(len(vm.devices) for vm in vms) > wire.MAX_DEVICES:
-        place = at / ("vms" if question.vms is not None else "devices")
-        place.fault(FaultCode.LIMIT_EXCEEDED, f"there are more than {wire.MAX_DEVICES:,} devices")
-    for index, each in enumerate(question.destinations or ()):
-        if not _is_plain(each):
-            _check_destination(each, at / "destinations" / index)
-    one_by_one = {
-        index: each.id or each.host
-        for index, each in enumerate(question.destinations or ())
-        if each.label is None and not each.all_hosts
-    }
-    _check_ids(one_by_one, at / "destinations")
-    if question.vms is None:
-        _check_ids(dict(enumerate(each.id for each in question.devices or ())), at / "devices")
-        return
-    _check_ids(dict(enumerate(vm.id for vm in vms)), at / "vms")
-    for index, vm in enumerate(vms):
-        _check_ids(dict(enumerate(each.id for each in vm.devices)), at / "vms" / index / "devices")
-
-
-def _is_plain(each: wire.Destination) -> bool:
-    """Return whether a destination says what it runs, and nothing else."""
-    return each.releases is not None and each.host is None and each.label is None and not each.all_hosts
-
-
-def _check_destination(destination: wire.Destination, at: Place) -> None:
-    said = [destination.releases, destination.host, destination.label, destination.all_hosts or None]
-    if sum(each is not None for each in said) != 1:
-        at.fault(FaultCode.MISSING_FIELD, "has one of releases, host, label and all_hosts")
-    if destination.restrict and destination.releases is None:
-        (at / "restrict").fault(FaultCode.UNKNOWN_FIELD, "is registered with the host")
-    if destination.id is not None and (destination.label is not None or destination.all_hosts):
-        (at / "id").fault(FaultCode.UNKNOWN_FIELD, "is the name of each of the hosts")
-
-
-def _check_ids(ids: Mapping[int, str | None], at: Place) -> None:
-    if len(set(ids.values())) == len(ids) and None not in ids.values():
-        return
-    seen = set()
-    for index, each in ids.items():
-        own = str(index) if each is None else each
-        if own in seen:
-            (at / index / "id").fault(FaultCode.DUPLICATE, f"{own} stands for another one before")
-        seen.add(own)
-
-
-def _check_pairs(detail: wire.Detail, pairs: int, at: Place) -> None:
-    limit = wire.MAX_PAIRS_IN_FULL if detail is wire.Detail.FULL else wire.MAX_PAIRS
-    if pairs > limit:
-        message = f"there are {pairs:,} pairs of a device and a destination, of which {limit:,} may be asked at once"
-        if detail is wire.Detail.FULL:
-            message += f" with detail full, {wire.MAX_PAIRS:,} with less"
-        at.fault(FaultCode.LIMIT_EXCEEDED, message)
-
-
-def _device(device: wire.Device, vm: wire.Vm, place: int) -> Device:
-    return Device(
-        id=str(place) if device.id is None else device.id,
-        model=device.model,
-        release=vm.release if device.release is None else device.release,
-        profile=vm.profile if device.profile is None else device.profile,
-        values=device.values,
-        complete=device.complete,
-    )
-
-
-def _destinations(
-    question: wire.Question, devices_of: Sequence[Sequence[Device]], current: Standing, at: Place
-) -> Sequence[domain.Destination]:
-    if question.destinations is None:
-        models = sorted({device.model for devices in devices_of for device in devices})
-        usable = (each for each in current.releases(models) if each.state is not State.RETIRED)
-        return [domain.Destination(str(each.name), (str(each.name),)) for each in usable]
-    hosts = current.hosts([each.host for each in question.destinations if each.host is not None])
-    found: dict[str, domain.Destination] = {}
-    expanded_already: set[str | None] = set()
-    for place, each in enumerate(question.destinations):
-        if each.releases is not None and each.id is not None and each.id not in found:
-            restrict = wire.restrictions(each.restrict) if each.restrict else {}
-            found[each.id] = domain.Destination(each.id, tuple(each.releases), restrict)
-            continue
-        if each.label is not None or each.all_hosts:
-            if each.label in expanded_already:
-                continue
-            expanded_already.add(each.label)
-        expanded = _expanded(each, place, hosts, current)
-        if not found:
-            found = {destination.id: destination for destination in expanded}
-            continue
-        for destination in expanded:
-            standing = found.setdefault(destination.id, destination)
-            if (standing.releases, standing.restrict) != (destination.releases, destination.restrict):
-                message = f"{destination.id} stands for another one before"
-                (at / "destinations" / place).fault(FaultCode.DUPLICATE, message)
-    if len(found) > wire.MAX_DESTINATIONS:
-        message = f"there are {len(found):,} destinations, of which {wire.MAX_DESTINATIONS:,} may be asked at once"
-        (at / "destinations").fault(FaultCode.LIMIT_EXCEEDED, message)
-    return list(found.values())
-
-
-def _expanded(
-    asked: wire.Destination, place: int, hosts: Mapping[str, domain.Destination], current: Standing
-) -> Sequence[domain.Destination]:
-    """Return the destinations that one of the question stands for."""
-    if asked.host is not None:
-        host = hosts[asked.host]
-        return [domain.Destination(asked.id or asked.host, host.releases, host.restrict, host.problem)]
-    if asked.releases is not None:
-        own = str(place) if asked.id is None else asked.id
-        return [domain.Destination(own, tuple(asked.releases), wire.restrictions(asked.restrict))]
-    return current.all_hosts(Label.parse(asked.label) if asked.label is not None else None)
+def _pieces(results: Sequence[Result], seq: int) -> Iterator[bytes]:
+    before = b'{"results":['
+    piece: list[Mapping[str, Any]] = []
+    piece_size = 0
+    for document, size in results:
+        piece.append(document)
+        piece_size += size
+        if piece_size >= _PIECE_BYTES:
+            yield before + orjson.dumps(piece)[1:-1]
+            before, piece, piece_size = b",", [], 0
+    yield (before + orjson.dumps(piece)[1:-1] if piece else b"") + b'],"seq":%d}' % seq

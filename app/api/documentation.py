@@ -1,4 +1,4 @@
-"""The OpenAPI document, beyond what routes say of themselves: how errors are sent, what is conditional, examples."""
+"""Complete the OpenAPI document: errors, conditional requests, codes and examples."""
 
 import re
 from typing import Any
@@ -6,68 +6,89 @@ from typing import Any
 from fastapi import FastAPI
 
 from app.api import examples
-from app.domain.value import INT_MAX, INT_MIN
+from app.domain.values.document import FaultCode
+from app.domain.values.value import INT_MAX, INT_MIN
+from app.domain.verdict.problem import RULES, ProblemCode, WarningCode
 
 _UNCONDITIONAL = frozenset({"get_health", "get_readiness", "get_metrics"})
 _HEADERS = {
-    "401": {"WWW-Authenticate": "what is to be shown: Bearer"},
+    "401": {"WWW-Authenticate": "the scheme of the token: Bearer"},
     "503": {"Retry-After": "seconds to wait"},
 }
 _VALIDATORS = {
-    "ETag": "of what is answered, for If-None-Match; that of a release or profile also for If-Match of its PATCH",
-    "Cache-Control": "`no-cache`: to be asked again with If-None-Match; what stands by its digest is `immutable`; "
-    "`private` instead of `public`: not for caches that several share",
+    "ETag": "the value for If-None-Match; for a release or profile also for If-Match of its PATCH",
+    "Cache-Control": "`no-cache`: revalidate with If-None-Match; `immutable`: content that is addressed by its digest; "
+    "`private`: not for shared caches",
 }
 _GENERATED = "Successful Response"
 _SUCCESSES = {
     "200": "the answer",
-    "201": "something was added; with `dry_run` it would be",
-    "204": "it is gone; with `dry_run` it would be",
+    "201": "something was added, or with `dry_run` would be",
+    "204": "deleted, or with `dry_run` would be",
 }
-_NOT_MODIFIED = "it is as If-None-Match says that the client has it"
+_NOT_MODIFIED = "the client already has the current answer (If-None-Match)"
 _IF_NONE_MATCH = {
     "name": "If-None-Match",
     "in": "header",
     "required": False,
     "schema": {"type": "string"},
-    "description": "ETags that the client has, or `*`: if it is still one of them, 304",
+    "description": "ETags that the client has, or `*`; the answer is 304 if one of them is current",
 }
 _ERROR = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ErrorShape"}}}
 
 
+# The fields that hold a stable code. The list is open: later versions can have more codes.
+_CODES = {
+    "Problem": ProblemCode,
+    "Reason": ProblemCode,
+    "VerdictWarning": WarningCode,
+    "FaultShape": FaultCode,
+}
+
+
 def document(app: FastAPI) -> None:
-    """Have the app tell its OpenAPI document whole."""
-    made = app.openapi
+    """Complete the OpenAPI document of the app."""
+    generate = app.openapi
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            told = made()
-            for operations in told["paths"].values():
+            generated = generate()
+            for operations in generated["paths"].values():
                 for method, operation in operations.items():
                     _complete(method, operation)
-            app.openapi_schema = _exact(told)
-        return made()
+            _list_codes(generated["components"]["schemas"])
+            app.openapi_schema = _exact(generated)
+        return generate()
 
-    # As FastAPI's documentation says that it is extended.
+    # FastAPI documents this way to extend the document.
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-# FastAPI writes the limits of 64 bits as floats, which are others.
+def _list_codes(schemas: dict[str, Any]) -> None:
+    """List the codes of problems with their rules, and the codes of warnings and faults."""
+    for name, codes in _CODES.items():
+        field = schemas[name]["properties"]["code"]
+        field["x-extensible-enum"] = [code.value for code in codes]
+    rules = "\n".join(f"- `{code.value}`: {rule.sentence}" for code, rule in RULES.items())
+    schemas["Problem"]["properties"]["code"]["description"] = f"the rule that is not met; stable:\n{rules}"
+
+
+# FastAPI writes 64-bit limits as floats, which are not exact.
 _LIMITS = {float(INT_MAX): INT_MAX, float(INT_MIN): INT_MIN}
 
 
-def _exact(told: Any) -> Any:
-    """Return a part of the document with its limits as they are."""
-    if isinstance(told, dict):
-        return {name: _exact(each) for name, each in told.items()}
-    if isinstance(told, list):
-        return [_exact(each) for each in told]
-    return _LIMITS.get(told, told) if isinstance(told, float) else told
+def _exact(node: Any) -> Any:
+    """Return a part of the document with exact limits."""
+    if isinstance(node, dict):
+        return {name: _exact(value) for name, value in node.items()}
+    if isinstance(node, list):
+        return [_exact(item) for item in node]
+    return _LIMITS.get(node, node) if isinstance(node, float) else node
 
 
 def _complete(method: str, operation: dict[str, Any]) -> None:
     responses = operation["responses"]
-    # What it does, up to the first stop: "Put Release" says nothing.
+    # The first sentence of the docstring; the generated summary only repeats the name.
     operation["summary"] = re.split(r"[.:;]\s|\.$", operation["description"], maxsplit=1)[0]
     for status, response in responses.items():
         if response["description"] == _GENERATED:
@@ -80,14 +101,16 @@ def _complete(method: str, operation: dict[str, Any]) -> None:
         responses["200"]["headers"] = _documented(_VALIDATORS)
         responses["304"] = {"description": _NOT_MODIFIED, "headers": _documented(_VALIDATORS)}
         operation.setdefault("parameters", []).append(_IF_NONE_MATCH)
-    told = examples.PARAMETERS.get(operation["operationId"], {})
+    examples_of = examples.PARAMETERS.get(operation["operationId"], {})
     for parameter in operation.get("parameters", ()):
-        if parameter["name"] in told:
-            each = told[parameter["name"]]
+        if parameter["name"] in examples_of:
+            example = examples_of[parameter["name"]]
             if "default" in parameter["schema"]:
-                # Where there is a default, people at /docs are given that and not the example.
-                parameter["schema"]["example"] = each
-            parameter["examples"] = examples.examples(each if isinstance(each, dict) else {"in the sample": each})
+                # /docs would fill in the default instead of the example.
+                parameter["schema"]["example"] = example
+            parameter["examples"] = examples.examples(
+                example if isinstance(example, dict) else {"in the sample": example}
+            )
 
 
 def _documented(headers: dict[str, str]) -> dict[str, Any]:

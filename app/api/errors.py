@@ -1,4 +1,4 @@
-"""Errors as problem details (RFC 9457), each with a stable code: the one place that maps errors to HTTP."""
+"""Map errors to problem details (RFC 9457), each with a stable code; no other module maps errors to HTTP."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from http import HTTPStatus
@@ -10,12 +10,15 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from app.api.wire.problem import MAX_BROKEN, broken_document
-from app.domain.document import Fault, FaultCode, InvalidDocumentError
-from app.domain.evolution import EvolutionError
+from app.domain.publishing.gate import EvolutionError
+from app.domain.publishing.outcome import ConflictError, UnknownVendorError
+from app.domain.values.document import Fault, FaultCode, InvalidDocumentError
+from app.service.diff import OtherKindError
+from app.service.document import broken_document
+from app.service.known import UnknownNameError
 from app.storage.mirror import AlteredError, GapError, RefusedError
-from app.storage.outcome import ConflictError, UnknownVendorError
 from app.storage.replica import ReplicaLostError
+from app.wire.problem import MAX_BROKEN
 
 _RETRY_SECONDS = 2
 _CODES = {
@@ -41,7 +44,7 @@ def problem(
     headers: Mapping[str, str] | None = None,
     more: Mapping[str, Any] | None = None,
 ) -> JSONResponse:
-    """Return an error in the one shape that all have."""
+    """Return the response of an error; all errors have this shape."""
     content: dict[str, Any] = {
         "type": "about:blank",
         "title": status.phrase,
@@ -72,35 +75,35 @@ async def _api_error(_request: Request, error: Exception) -> Response:
 async def _invalid_request(_request: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         raise error
-    return invalid(_merged([_fault_of(each) for each in error.errors()]))
+    return invalid(_merged([_fault_of(fault) for fault in error.errors()]))
 
 
 def invalid(faults: Sequence[Mapping[str, str]]) -> JSONResponse:
-    """Return the error for a request that has faults."""
+    """Return the error for a request with faults."""
     count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
-    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", f"the request has {count}", faults)
+    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", f"The request has {count}.", faults)
 
 
-# What pydantic says for programmers, for those who send.
+# Pydantic writes messages for Python programmers; these are for the sender of the request.
 _MESSAGES = {
     "missing": "is missing",
-    "extra_forbidden": "is no field that is known here",
-    "model_type": "has to be an object",
-    "model_attributes_type": "has to be an object",
-    "dict_type": "has to be an object",
-    "list_type": "has to be an array",
-    "string_type": "has to be a string",
-    "bool_type": "has to be true or false",
-    "int_type": "has to be an integer",
-    "too_long": "has more than {max_length:,} items",
-    "too_short": "has fewer items than {min_length}",
-    "string_too_long": "has more than {max_length:,} characters",
-    "string_too_short": "has fewer characters than {min_length}",
-    "greater_than_equal": "has to be at least {ge}",
-    "less_than_equal": "has to be at most {le}",
-    "string_pattern_mismatch": "has to match {pattern}",
-    "enum": "has to be {expected}",
-    "literal_error": "has to be {expected}",
+    "extra_forbidden": "unknown field",
+    "model_type": "must be an object",
+    "model_attributes_type": "must be an object",
+    "dict_type": "must be an object",
+    "list_type": "must be an array",
+    "string_type": "must be a string",
+    "bool_type": "must be true or false",
+    "int_type": "must be an integer",
+    "too_long": "must have at most {max_length:,} items",
+    "too_short": "must have at least {min_length} items",
+    "string_too_long": "must have at most {max_length:,} characters",
+    "string_too_short": "must have at least {min_length} characters",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "string_pattern_mismatch": "must match {pattern}",
+    "enum": "must be {expected}",
+    "literal_error": "must be {expected}",
 }
 _FAULT_CODES = {
     "duplicate": FaultCode.DUPLICATE,
@@ -114,30 +117,30 @@ _FAULT_CODES = {
 
 
 def _fault_of(error: Mapping[str, Any]) -> Mapping[str, str]:
-    where, *path = error["loc"]
+    location, *path = error["loc"]
     kind = str(error["type"])
     code = _FAULT_CODES.get(kind, FaultCode.WRONG_TYPE if kind.endswith("_type") else FaultCode.INVALID_VALUE)
-    said = str(error["msg"]).removeprefix("Value error, ")
-    message = _MESSAGES[kind].format_map(error.get("ctx", {})) if kind in _MESSAGES else said
+    default = str(error["msg"]).removeprefix("Value error, ")
+    message = _MESSAGES[kind].format_map(error.get("ctx", {})) if kind in _MESSAGES else default
     fault = {"code": code.value, "message": message}
-    if where != "body":
+    if location != "body":
         return {"parameter": ".".join(map(str, path)), **fault}
-    # The names of a union's members, and of a key, are pydantic's, not the document's.
+    # Pydantic adds names of union members and keys, which are not in the document.
     steps = [str(step).replace("~", "~0").replace("/", "~1") for step in path if step not in _PYDANTICS_OWN]
     return {"pointer": "".join(f"/{step}" for step in steps), **fault}
 
 
 def _merged(faults: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]]:
-    """Return one fault for each place: of a union, each member told one of its own."""
+    """Return one fault for each place; every member of a union reports a fault of its own."""
     places: dict[str, list[Mapping[str, str]]] = {}
     for fault in faults:
         places.setdefault(fault.get("pointer", fault.get("parameter", "")), []).append(fault)
-    return [_of_union(told) if len(told) > 1 else told[0] for told in places.values()]
+    return [_of_union(faults) if len(faults) > 1 else faults[0] for faults in places.values()]
 
 
-def _of_union(told: Sequence[Mapping[str, str]]) -> Mapping[str, str]:
-    beyond_type = [fault for fault in told if fault["code"] != FaultCode.WRONG_TYPE]
-    return beyond_type[0] if beyond_type else {**told[0], "message": "is of none of the types that it may be"}
+def _of_union(faults: Sequence[Mapping[str, str]]) -> Mapping[str, str]:
+    beyond_type = [fault for fault in faults if fault["code"] != FaultCode.WRONG_TYPE]
+    return beyond_type[0] if beyond_type else {**faults[0], "message": "must have one of the documented types"}
 
 
 _PYDANTICS_OWN = frozenset({"StepRange", "bool", "int", "str", "constrained-int", "constrained-str", "none", "[key]"})
@@ -154,15 +157,15 @@ async def _conflict(_request: Request, error: Exception) -> Response:
         raise error
     codes = {fault.code for fault in error.faults}
     code = FaultCode.VARIABLE_REDEFINED if FaultCode.VARIABLE_REDEFINED in codes else FaultCode.ENTRY_CHANGED
-    detail = "what is published never changes: this would change it where the faults say"
+    detail = "What is published never changes, and this would change it: see the faults. Publish a new name or version."
     return problem(HTTPStatus.CONFLICT, code.value, detail, _stated(error.faults))
 
 
 async def _evolution(_request: Request, error: Exception) -> Response:
     if not isinstance(error, EvolutionError):
         raise error
-    broken = [broken_document(each) for each in error.broken[:MAX_BROKEN]]
-    more = {"broken": broken, "broken_count": len(error.broken)}
+    entries = [broken_document(broken) for broken in error.broken[:MAX_BROKEN]]
+    more = {"broken": entries, "broken_count": len(error.broken)}
     return problem(HTTPStatus.CONFLICT, "evolution-gate", str(error), more=more)
 
 
@@ -178,27 +181,46 @@ async def _unknown_vendor(_request: Request, error: Exception) -> Response:
     return problem(HTTPStatus.NOT_FOUND, "unknown-vendor", str(error))
 
 
-# PostgreSQL's SQLSTATE of a table and a column that are not there.
-_OF_ANOTHER_SCHEMA = frozenset({"42P01", "42703"})
+async def _unknown_name(_request: Request, error: Exception) -> Response:
+    if not isinstance(error, UnknownNameError):
+        raise error
+    return problem(HTTPStatus.NOT_FOUND, f"unknown-{error.kind.replace(' ', '-')}", str(error))
+
+
+async def _other_kind(_request: Request, error: Exception) -> Response:
+    fault = {"parameter": "to", "code": FaultCode.INVALID_VALUE.value, "message": str(error)}
+    return invalid([fault])
+
+
+# PostgreSQL's SQLSTATE for a missing table and a missing column.
+_MISSING = frozenset({"42P01", "42703"})
 
 
 async def _other_schema(request: Request, error: Exception) -> Response:
-    if getattr(getattr(error, "orig", None), "sqlstate", None) not in _OF_ANOTHER_SCHEMA:
+    if getattr(getattr(error, "orig", None), "sqlstate", None) not in _MISSING:
         raise error
     return await _api_error(request, unavailable(OTHER_SCHEMA))
 
 
 async def _not_storable(_request: Request, _error: Exception) -> Response:
-    fault = {"pointer": "", "code": FaultCode.INVALID_VALUE.value, "message": "has a character that cannot be stored"}
+    fault = {
+        "pointer": "",
+        "code": FaultCode.INVALID_VALUE.value,
+        "message": "must not have characters that the database cannot store",
+    }
     return invalid([fault])
 
 
 async def _unavailable(request: Request, _error: Exception) -> Response:
-    return await _api_error(request, unavailable("the database cannot be reached"))
+    return await _api_error(request, unavailable("The database cannot be reached; try again."))
 
 
-async def _failure(_request: Request, _error: Exception) -> Response:
-    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal-error", "the registry has a fault; its log says more")
+async def _failure(request: Request, _error: Exception) -> Response:
+    # The observer around the app has given it.
+    request_id = getattr(request.state, "request_id", "unknown")
+    detail = f"Internal error, request id {request_id}; see the server log."
+    headers = {"X-Request-ID": request_id}
+    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal-error", detail, headers=headers)
 
 
 _ANSWERS: Mapping[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
@@ -208,6 +230,8 @@ _ANSWERS: Mapping[type[Exception], Callable[[Request, Exception], Awaitable[Resp
     ConflictError: _conflict,
     EvolutionError: _evolution,
     UnknownVendorError: _unknown_vendor,
+    UnknownNameError: _unknown_name,
+    OtherKindError: _other_kind,
     AlteredError: _mirror,
     GapError: _mirror,
     RefusedError: _mirror,
@@ -220,28 +244,22 @@ _ANSWERS: Mapping[type[Exception], Callable[[Request, Exception], Awaitable[Resp
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    """Answer every error of the app as problem details."""
+    """Answer every error of the app with problem details."""
     app.add_exception_handler(Exception, _failure)
     for kind, answer in _ANSWERS.items():
         app.add_exception_handler(kind, answer)
 
 
 async def problem_of(request: Request, error: Exception) -> Response | None:
-    """Return the problem details that an error of a request is; None for a fault of the service itself."""
+    """Return the response for an error of a request; None for an internal error."""
     answer = next((_ANSWERS[kind] for kind in type(error).__mro__ if kind in _ANSWERS), None)
     return None if answer is None else await answer(request, error)
 
 
-OTHER_SCHEMA = "the database's schema is of another version: run profile-registry migrate"
+OTHER_SCHEMA = "The database schema has another version: run profile-registry migrate."
 
 
-def unavailable(why: str) -> ApiError:
-    """Return the error for what may be asked again in a moment."""
+def unavailable(reason: str) -> ApiError:
+    """Return the 503 error, for a request that can succeed a moment later."""
     headers = {"Retry-After": str(_RETRY_SECONDS)}
-    return ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", why, headers)
-
-
-def unknown(name: str, kind: str) -> ApiError:
-    """Return the error for something that is not in the registry; its code is `unknown-<kind>`."""
-    code = f"unknown-{kind.replace(' ', '-')}"
-    return ApiError(HTTPStatus.NOT_FOUND, code, f"the registry has no {kind} {name}")
+    return ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", reason, headers)

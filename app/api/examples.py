@@ -1,4 +1,4 @@
-"""The examples of the documentation: one after the other they can be sent as they are."""
+"""The examples of the documentation; they can be sent as they are, in this order."""
 
 import re
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from typing import Any
 
 NIC = "vendor-a.com/my-nic"
 FIRMWARE = "vendor-a.com/my-nic-firmware"
-# What is in the sample that `make run` publishes.
+# Names in the sample that `make run` publishes.
 _DEVICE_MODEL = "qemu.org/virtio-net-pci"
 _EMULATOR = "qemu.org/qemu-system-x86_64"
 _OLDER, _NEWER = f"{_EMULATOR}@7.2.22", f"{_EMULATOR}@10.0.13"
@@ -16,7 +16,7 @@ _NEWER_SET = "sha256:b476f187ee6059f3e0199589c91fef57eb64294fdd0ca446ab0ff9c1a9a
 TOKEN = {"name": "vendor-a's pipeline", "role": "publisher", "vendor": "vendor-a.com", "expires_in": 31536000}
 VENDOR = {"name": "Vendor A", "url": "https://vendor-a.com"}
 RELEASE = {
-    "description": "the firmware as it is shipped since May 2024",
+    "description": "the firmware that ships since May 2024",
     "models": {
         NIC: {
             "variables": {
@@ -34,7 +34,7 @@ RELEASE = {
                 {
                     "when": {"new-feature": [True]},
                     "require": {"num-queues": ["3-8"]},
-                    "description": "the new feature takes a queue of its own",
+                    "description": "the new feature needs a queue of its own",
                 }
             ],
         }
@@ -96,17 +96,20 @@ STATE = {"state": "deprecated"}
 
 
 def example(summary: str, value: Any) -> Any:
-    """Return the example of a body as OpenAPI wants it."""
+    """Return one example in the form of OpenAPI."""
     return examples({summary: value})
 
 
-def examples(several: Mapping[str, Any]) -> Any:
-    """Return examples by what they are of as OpenAPI wants them; the first one is what people try."""
-    return {re.sub(r"[^a-z]+", "-", each.lower()): {"summary": each, "value": value} for each, value in several.items()}
+def examples(by_summary: Mapping[str, Any]) -> Any:
+    """Return examples by summary in the form of OpenAPI; /docs fills in the first one."""
+    return {
+        re.sub(r"[^a-z]+", "-", summary.lower()): {"summary": summary, "value": value}
+        for summary, value in by_summary.items()
+    }
 
 
-# What can be tried with the sample that `make run` publishes, after the bodies of all that is published: by operation,
-# by parameter; several by what they are of, in the order of the bodies.
+# The parameters by operation and name. They fit the sample that `make run` publishes, once the bodies above are sent.
+# A dict has several examples by summary, in the order of the bodies.
 PARAMETERS: dict[str, dict[str, Any]] = {
     "get_compatibility": {
         "model": _DEVICE_MODEL,

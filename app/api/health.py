@@ -1,32 +1,32 @@
-"""Whether the service is alive, and ready."""
+"""Health: liveness and readiness."""
 
 from fastapi import APIRouter
 from pydantic import Field
 
-from app.api.access import Probing
 from app.api.errors import OTHER_SCHEMA, unavailable
-from app.api.publishing import UNAVAILABLE
-from app.api.wire.base import Shape
+from app.api.responses import UNAVAILABLE
+from app.api.session import Probing
 from app.storage import database
+from app.wire.base import Shape
 
 router = APIRouter(tags=["health"])
 
 
 class Health(Shape):
-    """How the service is."""
+    """The health of the service."""
 
-    status: str = Field(description="always ok: what is not answers 503, or nothing at all")
+    status: str = Field(description="always `ok`: a service that is not ready answers 503")
 
 
 @router.get("/healthz")
 async def get_health() -> Health:
-    """Say that the process is alive."""
+    """Report that the process is alive."""
     return Health(status="ok")
 
 
 @router.get("/readyz", responses=UNAVAILABLE)
 def get_readiness(reading: Probing) -> Health:
-    """Say that the database can be reached and its schema is of this version."""
+    """Report that the database can be reached, and that its schema has the version of this service."""
     if not database.is_migrated(reading):
         raise unavailable(OTHER_SCHEMA)
     return Health(status="ok")

@@ -1,4 +1,4 @@
-"""Pages of lists: limit and cursor of the request, items and next cursor of the answer."""
+"""Paging: limit and cursor of a request, items and next cursor of the answer."""
 
 import base64
 import json
@@ -12,24 +12,22 @@ from app.storage.listing import Key, Page
 
 
 class Paging(NamedTuple):
-    """Where a page begins, and how long it is."""
+    """The start of a page, and its length."""
 
     after: Key | None
     limit: int
 
 
 class _Reader:
-    """Reads the page asked for, of a list whose cursors have one shape."""
+    """Reads the parameters of a page; shape: the types of the parts of a cursor."""
 
     def __init__(self, *shape: type) -> None:
         self._shape = shape
 
     async def __call__(
         self,
-        limit: Annotated[int, Query(ge=1, le=1000, description="items on a page, 1 to 1,000")] = 100,
-        cursor: Annotated[
-            str | None, Query(max_length=2000, description="`next` of the page before, as it is: it is opaque")
-        ] = None,
+        limit: Annotated[int, Query(ge=1, le=1000, description="the number of items on a page, 1 to 1,000")] = 100,
+        cursor: Annotated[str | None, Query(max_length=2000, description="`next` of the previous page; opaque")] = None,
     ) -> Paging:
         return Paging(None if cursor is None else _decoded(cursor, self._shape), limit)
 
@@ -44,10 +42,14 @@ def _decoded(cursor: str, shape: tuple[type, ...]) -> Key:
         is_key = False
     if (
         not is_key
-        or any(isinstance(each, str) and "\0" in each for each in key)
-        or any(isinstance(each, int) and abs(each) >= 2**31 for each in key)
+        or any(isinstance(part, str) and "\0" in part for part in key)
+        or any(isinstance(part, int) and abs(part) >= 2**31 for part in key)
     ):
-        error = {"type": "value_error", "loc": ("query", "cursor"), "msg": "is no cursor of this registry"}
+        error = {
+            "type": "value_error",
+            "loc": ("query", "cursor"),
+            "msg": "must be `next` of the previous page of this list",
+        }
         raise RequestValidationError([error])
     return tuple(key)
 
@@ -57,7 +59,7 @@ def _encoded(key: Key) -> str:
 
 
 def cursor(page: Page) -> str | None:
-    """Return what the next page is asked for with, None on the last one."""
+    """Return the cursor of the next page, None on the last page."""
     return _encoded(page.after) if page.after else None
 
 

@@ -1,4 +1,4 @@
-"""Names in paths and queries."""
+"""Parameters in paths and queries that several routes share."""
 
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -6,10 +6,10 @@ from typing import Annotated, Any
 from fastapi import Path, Query
 from pydantic import AfterValidator
 
-from app.api.wire.base import printable
-from app.domain import name as names
-from app.domain.name import ReleaseName
-from app.domain.state import State
+from app.domain.values import name as names
+from app.domain.values.name import ReleaseName
+from app.domain.values.state import State
+from app.wire.base import printable
 
 
 def _as(check: Callable[[str], object]) -> AfterValidator:
@@ -21,8 +21,10 @@ def _as(check: Callable[[str], object]) -> AfterValidator:
 
 
 _VENDOR = "a DNS domain in lower case with at least one dot, at most 253 characters"
-_NAME = "`<vendor>/<path>`: at most 255 characters, NFC, no white space, none of `@ = ? # %`"
-_RELEASE = "`<implementation>@<version>`, the version 1 to 64 letters, digits and `._+~:-`, the first a letter or digit"
+_NAME = "`<vendor>/<path>`: at most 255 characters, NFC, without white space and `@ = ? # %`"
+_RELEASE = (
+    "`<implementation>@<version>`; the version has 1 to 64 letters, digits and `._+~:-`, the first a letter or digit"
+)
 NewVendor = Annotated[str, Path(description=_VENDOR), _as(names.vendor_name)]
 NewProfile = Annotated[str, Path(description=_NAME), _as(names.name)]
 NewRelease = Annotated[str, Path(description=_RELEASE), _as(ReleaseName.parse)]
@@ -32,7 +34,7 @@ AnyName = Annotated[str, Path(max_length=names.MAX_NAME, description=_NAME)]
 AnyRelease = Annotated[str, Path(max_length=names.MAX_NAME + 1 + names.MAX_VERSION, description=_RELEASE)]
 HostName = Annotated[
     str,
-    Path(description="1 to 255 characters, no /, no white space or control characters", max_length=255),
+    Path(description="1 to 255 characters, without `/`, white space and control characters", max_length=255),
     _as(names.host_name),
 ]
 
@@ -41,20 +43,20 @@ MAX_FILTER = 400
 
 
 def narrowing(what: str) -> Any:
-    """Return the query parameter that a list is narrowed by."""
+    """Return a query parameter that narrows a list; what: its description."""
     return Query(max_length=MAX_FILTER, description=f"{what}; at most {MAX_FILTER} characters")
 
 
 Filter = Annotated[str | None, Query(max_length=MAX_FILTER), printable]
 OfVendor = Annotated[str | None, narrowing("only names of this vendor"), printable]
-StateFilter = Annotated[State | None, Query(description="only what is in this state; drafts are listed with `draft`")]
-AlsoDraft = Annotated[bool, Query(description="also a draft; else a draft is not found")]
-IncludeDrafts = Annotated[bool, Query(description="drafts, too, where no `state` is asked for")]
+StateFilter = Annotated[State | None, Query(description="only entries in this state")]
+AlsoDraft = Annotated[bool, Query(description="also find a draft")]
+IncludeDrafts = Annotated[bool, Query(description="also list drafts, if `state` is not given")]
 
 
 def _reason(text: str | None) -> str | None:
     if text is not None and not text.strip():
-        message = "says nothing"
+        message = "must not be blank"
         raise ValueError(message)
     return text if text is None else text.strip()
 
@@ -64,8 +66,8 @@ Override = Annotated[
     Query(
         min_length=1,
         max_length=1000,
-        description="an admin's reason why a release is published although it breaks earlier ones, kept and shown; "
-        "1 to 1,000 characters",
+        description="the reason to publish a release although it breaks earlier ones (evolution gate); it needs an "
+        "admin token and is shown with the release; 1 to 1,000 characters",
     ),
     printable,
     AfterValidator(_reason),
@@ -73,7 +75,7 @@ Override = Annotated[
 
 
 def states(state: State | None, *, include_drafts: bool) -> frozenset[State]:
-    """Return the states of what is to be listed."""
+    """Return the states that a list contains."""
     if state is not None:
         return frozenset({state})
     return frozenset(State) if include_drafts else frozenset(State) - {State.DRAFT}

@@ -1,4 +1,4 @@
-"""What all routes share: bodies are strict JSON, reads are conditional (RFC 9110, section 13)."""
+"""The route class: strict JSON bodies, strict parameters, conditional reads (RFC 9110, section 13)."""
 
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from hashlib import blake2b
@@ -10,9 +10,10 @@ from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 
-from app.api.access import check_before_body, is_for_admins
 from app.api.body import JsonRequest, check_content_type
+from app.api.container import container
 from app.api.errors import ApiError
+from app.api.session import check_before_body, is_for_admins
 from app.storage.replica import ReplicaLostError
 
 _TAG_BYTES = 16
@@ -22,28 +23,28 @@ IfMatch = Annotated[
     str | None,
     Header(
         max_length=1000,
-        description="the ETag of what is to be changed, as GET gave it, or `*`: if it is another now, 412",
+        description="the ETag of the entry as GET returned it, or `*`; 412 if the entry has changed since",
     ),
 ]
 
 
 class Route(APIRoute):
-    """A route whose request body, if it has one, is strict JSON, and whose answers to GET have an ETag."""
+    """A route that reads strict JSON, refuses unknown parameters, and adds an ETag to the answers of GET."""
 
-    # How many times the limit of a body this route takes.
+    # A factor on the limit of the request body.
     body_factor = 1
-    # Whether it refuses parameters that it does not have: a misspelt dry_run would write.
+    # Refuse unknown parameters: with a misspelt dry_run the request would write.
     is_strict = True
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return the handler with what all routes share around it."""
+        """Return the handler, wrapped in what all routes share."""
         handle = super().get_route_handler()
         parameters = dict(_parameters(self.dependant))
         is_admins = is_for_admins(self.dependant)
 
         async def handle_request(request: Request) -> Response:
             if self.body_field:
-                # A body is read only of somebody who may send it.
+                # Check the token first: no body is read from a client that is not allowed to send one.
                 await check_before_body(request, self.dependant)
                 check_content_type(request.headers.get("content-type"))
                 request.scope["body_factor"] = self.body_factor
@@ -52,7 +53,7 @@ class Route(APIRoute):
             try:
                 response = await handle(JsonRequest(request.scope, request.receive))
             except ReplicaLostError:
-                # It is survived: the second time it is left out.
+                # Try once more: the lost replica is not used again.
                 if request.method != "GET":
                     raise
                 response = await handle(JsonRequest(request.scope, request.receive))
@@ -64,68 +65,72 @@ class Route(APIRoute):
 
 
 class MirrorRoute(Route):
-    """A route that takes what another registry took; with all that goes without saying there, it is longer here."""
+    """A route for changes of another registry, which repeat defaults and so are larger than what it received."""
 
     body_factor = 8
 
 
 def _parameters(dependant: Dependant) -> Iterator[tuple[str, bool]]:
-    """Iterate over the query parameters of a route, and whether they may be repeated."""
+    """Iterate over the query parameters of a route, and whether they can be repeated."""
     for field in dependant.query_params:
         kinds = (field.field_info.annotation, *get_args(field.field_info.annotation))
         yield field.alias, any(get_origin(kind) is list for kind in kinds)
-    for each in dependant.dependencies:
-        yield from _parameters(each)
+    for dependency in dependant.dependencies:
+        yield from _parameters(dependency)
 
 
 def _check_parameters(request: Request, known: Mapping[str, bool]) -> None:
-    """Raise the error for parameters that a route does not have, or has once."""
+    """Raise 422 for unknown parameters, and for repeated ones that must not be repeated."""
     faults = []
     seen: set[str] = set()
     for name, _ in request.query_params.multi_items():
         if name not in known:
-            takes = f"this takes {', '.join(known)}" if known else "this takes none"
-            faults.append({"type": "unknown_parameter", "loc": ("query", name), "msg": f"is not known: {takes}"})
+            allowed = f"allowed: {', '.join(known)}" if known else "no parameters are allowed"
+            faults.append({"type": "unknown_parameter", "loc": ("query", name), "msg": f"unknown parameter; {allowed}"})
         elif name in seen and not known[name]:
-            faults.append({"type": "duplicate", "loc": ("query", name), "msg": "is given twice"})
+            faults.append({"type": "duplicate", "loc": ("query", name), "msg": "duplicate parameter; give it once"})
         seen.add(name)
     if faults:
         raise RequestValidationError(faults)
 
 
 def etag_of(body: bytes) -> str:
-    """Return the entity tag of what an address answers."""
+    """Return the ETag of a response body."""
     return f'"{blake2b(body, digest_size=_TAG_BYTES).hexdigest()}"'
 
 
 def _conditional(request: Request, response: Response, *, is_admins: bool) -> Response:
-    """Return a read with its ETag and who may keep it, or that it is as the client has it already (304)."""
+    """Return the answer to a read with ETag and Cache-Control, or 304 if the client has the current one."""
     if response.status_code != HTTPStatus.OK:
         return response
     headers = response.headers
-    is_private = is_admins or request.app.state.settings.read == "token"
+    is_private = is_admins or container(request).reads_need_token
     headers["Cache-Control"] = f"{'private' if is_private else 'public'}, {headers.get('Cache-Control', 'no-cache')}"
     headers["Vary"] = "Accept, Authorization"
-    # What comes piece by piece is never in the memory as a whole, and has no tag.
+    # A streamed body is never in memory as a whole, so it has no ETag.
     body = getattr(response, "body", None)
     if not isinstance(body, bytes):
         return response
     tag = headers.setdefault("ETag", etag_of(body))
-    asked = request.headers.get("if-none-match")
-    if asked is None or not _matches(asked, tag):
+    condition = request.headers.get("if-none-match")
+    if condition is None or not _matches(condition, tag):
         return response
     return Response(
         status_code=HTTPStatus.NOT_MODIFIED, headers={name: headers[name] for name in _KEPT_IN_304 if name in headers}
     )
 
 
-def _matches(asked: str, tag: str) -> bool:
-    tags = [each.strip().removeprefix("W/") for each in asked.split(",")]
-    return asked.strip() == "*" or tag in tags
+def _matches(condition: str, tag: str) -> bool:
+    tags = [part.strip().removeprefix("W/") for part in condition.split(",")]
+    return condition.strip() == "*" or tag in tags
 
 
-def check_if_match(asked: str | None, tag: str) -> None:
-    """Raise the error (412) if a client wants to change something else than stands."""
-    if asked is not None and asked.strip() != "*" and tag not in [each.strip() for each in asked.split(",")]:
-        message = "it is another than If-Match says: look at it again"
+def check_if_match(condition: str | None, tag: str) -> None:
+    """Raise 412 if the entry has changed since the ETag that the client sent."""
+    if (
+        condition is not None
+        and condition.strip() != "*"
+        and tag not in [part.strip() for part in condition.split(",")]
+    ):
+        message = "the entry has changed since the ETag in If-Match: read it again"
         raise ApiError(HTTPStatus.PRECONDITION_FAILED, "precondition-failed", message)

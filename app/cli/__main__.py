@@ -1,4 +1,4 @@
-"""python -m app.cli is profile-registry."""
+"""Runs the command profile-registry as python -m app.cli."""
 
 from app.cli.command import main
 

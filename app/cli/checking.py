@@ -1,4 +1,4 @@
-"""profile-registry check: asks whether devices may go elsewhere."""
+"""profile-registry check: asks whether devices can move to other hosts."""
 
 import shlex
 import sys
@@ -10,23 +10,23 @@ import orjson
 import typer
 from rich.text import Text
 
-from app.api.wire.compatibility import Detail
 from app.cli.client import Registry
-from app.cli.libvirt import Domain, DomainError, Told
+from app.cli.libvirt import Domain, DomainError, DomainOptions
 from app.cli.output import AsJson, fail, print_json, print_line, print_table, reasons, refuse, verdict, warn
 from app.client import RegistryError
-from app.domain.problem import CURES, ProblemCode
-from app.domain.rendering import Form
-from app.domain.verdict import Policy
+from app.domain.fleet.rendering import Form
+from app.domain.verdict.problem import RULES, ProblemCode
+from app.domain.verdict.steps import Policy
 from app.settings import ClientSettings
+from app.wire.compatibility import Detail
 
 _INCOMPATIBLE = 1
 _NOT_ASKED = 2
-_NAMED = 3
-_REASONS = 5
-# The options that are heard, by what is asked of.
-_HEARD = {
-    "a question in a file": (),
+_MAX_NAMES = 3
+_MAX_REASONS = 5
+# The options that have an effect, by the subject of the question.
+_ALLOWED_OPTIONS = {
+    "a question file": (),
     "--model": ("--source", "--profile", "--value", "--policy", "--detail"),
     "--domain": ("--source", "--profile", "--value", "--device", "--without", "--policy", "--detail"),
 }
@@ -35,64 +35,67 @@ _HEARD = {
 def check(  # noqa: PLR0913, PLR0917 (each is an option of the command)
     question: Annotated[
         str | None,
-        typer.Argument(help="A file with the body of POST /compatibility, - for standard input.", show_default=False),
+        typer.Argument(help="A file with the body of POST /compatibility; - for standard input.", show_default=False),
     ] = None,
     model: Annotated[str | None, typer.Option(help="The device model.")] = None,
     source: Annotated[
         list[str] | None,
-        typer.Option(help="The release that it runs on; with --domain that of QEMU, and <id>=<release> for a device."),
+        typer.Option(
+            help="The release that the device runs on. With --domain: the QEMU release, or <id>=<release> for a device."
+        ),
     ] = None,
     profile: Annotated[
         list[str] | None,
-        typer.Option(help="The profile that it was created with; with --domain also <id>=<profile> for a device."),
+        typer.Option(
+            help="The profile that the device was created with. With --domain also <id>=<profile> for a device."
+        ),
     ] = None,
     value: Annotated[
         list[str] | None,
-        typer.Option(help="name=value, as a command line writes it, with --domain <id>/name=value; may be repeated."),
+        typer.Option(help="A variable, name=value. With --domain: <id>/name=value. Repeatable."),
     ] = None,
     destination: Annotated[
         list[str] | None,
-        typer.Option(help="A release that it may go to; may be repeated. None: all that implement the model."),
+        typer.Option(help="A release to move to. Repeatable. Default: all releases that implement the model."),
     ] = None,
-    host: Annotated[
-        list[str] | None, typer.Option(help="A registered host that it may go to; may be repeated.")
-    ] = None,
+    host: Annotated[list[str] | None, typer.Option(help="A registered host to move to. Repeatable.")] = None,
     label: Annotated[
-        list[str] | None, typer.Option(help="All registered hosts with this label, name or name=value.")
+        list[str] | None, typer.Option(help="All registered hosts with this label, name or name=value. Repeatable.")
     ] = None,
     policy: Annotated[
-        Policy, typer.Option(help="strict: the destination lists the profile; permissive: it need not.")
+        Policy,
+        typer.Option(help="strict: the destination must list the profile; permissive: only variables are compared."),
     ] = Policy.STRICT,
-    render: Annotated[Form | None, typer.Option(help="Also what the destination's program is started with.")] = None,
+    render: Annotated[Form | None, typer.Option(help="Also print the arguments for the destination's program.")] = None,
     domain: Annotated[
         Path | None,
         typer.Option(
-            help="A libvirt domain (virsh dumpxml): all its devices, the machine type as the profile of QEMU's own. "
-            "Not its CPU, memory and machine settings."
+            help="A libvirt domain (virsh dumpxml). Checks all its devices; the machine type is the profile of QEMU's "
+            "devices. Does not check the CPU, memory and machine settings."
         ),
     ] = None,
     device: Annotated[
         list[str] | None,
-        typer.Option(help="With --domain: <id>=<device model> for what the XML does not tell; may be repeated."),
+        typer.Option(help="With --domain: <id>=<device model> for a device that check does not know. Repeatable."),
     ] = None,
     without: Annotated[
         list[str] | None,
-        typer.Option(help="With --domain: a device, or a setting <id>/<setting>, that is not to be asked about."),
+        typer.Option(help="With --domain: a device <id>, or a setting <id>/<setting>, to leave out. Repeatable."),
     ] = None,
     detail: Annotated[
         Detail | None,
-        typer.Option(help="What is asked: summary says where each VM may go, and sums up why not elsewhere."),
+        typer.Option(help="The detail of the answer. summary: where each VM can move, and the reasons elsewhere."),
     ] = None,
     *,
     as_json: AsJson = False,
 ) -> None:
-    r"""Ask whether devices can be re-created elsewhere: exit status 0 compatible, 1 incompatible, 2 could not ask.
+    r"""Check whether devices can be re-created elsewhere: exit status 0 compatible, 1 incompatible, 2 could not ask.
 
-    With several destinations, 0 means that every one of them is compatible. Of a question with "detail": "summary", 0
-    means that every VM has somewhere to go; it shows for each VM where, and the reasons for the other hosts summed up.
+    With several destinations, 0 means that all of them are compatible. With detail summary, 0 means that every VM has
+    at least one destination; the table shows the destinations of each VM and sums up the reasons for the other hosts.
 
-    What a domain says that is not known here is not asked about: then the exit status is 2 at best, and the command
-    says how to tell it.
+    With --domain, a device or setting that the command does not know is not checked. Then the exit status is never 0,
+    and a message names the option that supplies what is missing.
 
     Examples:
 
@@ -112,30 +115,32 @@ def check(  # noqa: PLR0913, PLR0917 (each is an option of the command)
           --device hostdev0=vendor-a.com/gfx \
           --source hostdev0=vendor-a.com/gfx/gfx-4GB@1
     """
-    if sum(each is not None for each in (question, model, domain)) != 1:
+    if sum(subject is not None for subject in (question, model, domain)) != 1:
         fail(
-            "check asks of one device, --model …, of a VM, --domain …, or of a question in a file: "
-            "profile-registry check --help"
+            "check takes exactly one of --model (a device), --domain (a VM) and a question file; "
+            "see profile-registry check --help"
         )
-    told = {"--source": source, "--profile": profile, "--value": value, "--device": device, "--without": without}
-    told["--detail"] = [detail] if detail else None
-    told["--policy"] = None if policy is Policy.STRICT else [policy]
-    _check_heard("a question in a file" if question else "--domain" if domain else "--model", told)
+    given = {"--source": source, "--profile": profile, "--value": value, "--device": device, "--without": without}
+    given["--detail"] = [detail] if detail else None
+    given["--policy"] = None if policy is Policy.STRICT else [policy]
+    _check_options("a question file" if question else "--domain" if domain else "--model", given)
     if render is not None and detail not in {None, Detail.FULL}:
-        fail("--render asks for everything: --detail would say otherwise")
+        fail(f"--render needs --detail full, not {detail}; leave --detail out")
     unasked: Mapping[str, str] = {}
     if question is not None:
         document = _read(question)
     elif domain is not None:
-        document, unasked = _of_domain(domain, device or [], source or [], profile or [], value or [], without or [])
+        document, unasked = _domain_question(
+            domain, device or [], source or [], profile or [], value or [], without or []
+        )
     else:
-        document = _short(model, source or [], profile or [], value or [])
+        document = _device_question(model, source or [], profile or [], value or [])
     if question is None:
         document["policy"] = policy
-        # The configurations are for programs: a table does not show them, and of many hosts they are too many.
+        # Only programs need the configurations: the table does not show them, and for many hosts they are large.
         document["detail"] = detail or (Detail.FULL if as_json or render is not None else Detail.PROBLEMS)
     destinations: list[dict[str, Any]] = [{"id": release, "releases": [release]} for release in destination or []]
-    destinations += [{"host": each} for each in host or []] + [{"label": each} for each in label or []]
+    destinations += [{"host": name} for name in host or []] + [{"label": selector} for selector in label or []]
     if destinations:
         document["destinations"] = destinations
     try:
@@ -148,15 +153,16 @@ def check(  # noqa: PLR0913, PLR0917 (each is an option of the command)
     else:
         if answer["results"]:
             _print(answer)
-        _warn_of(unasked)
+        _warn_unasked(unasked)
     _end(answer, unasked)
 
 
-def _check_heard(asks_of: str, told: Mapping[str, object]) -> None:
-    """End with an error for options that would have no part in the question."""
-    unheard = [name for name, value in told.items() if value and name not in _HEARD[asks_of]]
-    if unheard:
-        fail(f"{', '.join(unheard)} would say nothing beside {asks_of}: profile-registry check --help")
+def _check_options(subject: str, given: Mapping[str, object]) -> None:
+    """Exit with an error for options that have no effect on the question."""
+    ignored = [name for name, value in given.items() if value and name not in _ALLOWED_OPTIONS[subject]]
+    if ignored:
+        verb = "has" if len(ignored) == 1 else "have"
+        fail(f"{', '.join(ignored)} {verb} no effect together with {subject}; see profile-registry check --help")
 
 
 def _read(question: str) -> Any:
@@ -165,79 +171,81 @@ def _read(question: str) -> Any:
     except OSError as error:
         fail(f"{question} cannot be read: {error.strerror}")
     except ValueError as error:
-        fail(f"{question} is no question in JSON: {error}")
+        fail(f"{question} is not valid JSON: {error}")
 
 
-def _short(model: str | None, source: list[str], profile: list[str], values: list[str]) -> dict[str, Any]:
-    for option, told in (("--source", source), ("--profile", profile)):
-        if len(told) > 1:
-            fail(f"{option} is said once of one device")
+def _device_question(model: str | None, source: list[str], profile: list[str], values: list[str]) -> dict[str, Any]:
+    for option, names in (("--source", source), ("--profile", profile)):
+        if len(names) > 1:
+            fail(f"{option} can be given only once together with --model, not {len(names)} times")
     device = {
         "model": model,
         "release": next(iter(source), None),
         "profile": next(iter(profile), None),
-        "values": dict(_pairs(values, "--value is name=value", may_be_empty=True)),
+        "values": dict(_pairs(values, "--value must be name=value", may_be_empty=True)),
     }
     return {"devices": [device]}
 
 
-def _pairs(written: list[str], form: str, *, may_be_empty: bool = False) -> Iterator[tuple[str, str]]:
-    """Iterate over what is written name=value; form: what is said of it where it is not.
+def _pairs(arguments: list[str], form: str, *, may_be_empty: bool = False) -> Iterator[tuple[str, str]]:
+    """Iterate over the name=value pairs of an option; form: the rule that an error message states.
 
-    may_be_empty: the value, not the name.
+    may_be_empty: whether the value can be empty; the name never can.
     """
     names = set()
-    for each in written:
-        name, equals, value = each.partition("=")
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
         if not (equals and name and (value or may_be_empty)):
-            fail(f"{form}, not {each}")
+            fail(f"{form}, not {argument}")
         if name in names:
-            fail(f"{name} is given twice: {form}")
+            fail(f"{name} is given twice; {form}")
         names.add(name)
         yield name, value
 
 
-def _of_domain(
+def _domain_question(
     path: Path, models: list[str], releases: list[str], profiles: list[str], values: list[str], without: list[str]
 ) -> tuple[dict[str, Any], Mapping[str, str]]:
-    """Return the question about all devices of a libvirt domain, and what of it cannot be asked."""
-    release, release_of = _of_vm("--source", releases)
-    profile, profile_of = _of_vm("--profile", profiles)
-    values_of: dict[str, dict[str, str]] = {}
-    for written, value in _pairs(values, "with --domain, --value is <id>/name=value", may_be_empty=True):
-        own_id, _, name = written.partition("/")
-        if not (own_id and name):
-            fail(f"with --domain, --value is <id>/name=value, not {written}={value}")
-        values_of.setdefault(own_id, {})[name] = value
-    told = Told(
-        models=dict(_pairs(models, "--device is <id>=<device model>")),
-        releases=release_of,
-        profiles=profile_of,
-        values=values_of,
+    """Return the question about all devices of a libvirt domain, and the parts that it leaves out, with reasons."""
+    vm_release, device_releases = _vm_and_devices("--source", releases)
+    vm_profile, device_profiles = _vm_and_devices("--profile", profiles)
+    device_values: dict[str, dict[str, str]] = {}
+    for key, value in _pairs(values, "with --domain, --value must be <id>/name=value", may_be_empty=True):
+        device_id, _, name = key.partition("/")
+        if not (device_id and name):
+            fail(f"with --domain, --value must be <id>/name=value, not {key}={value}")
+        device_values.setdefault(device_id, {})[name] = value
+    options = DomainOptions(
+        models=dict(_pairs(models, "--device must be <id>=<device model>")),
+        releases=device_releases,
+        profiles=device_profiles,
+        values=device_values,
         without=without,
     )
     try:
-        found = Domain.read(path, told, release, profile)
+        domain = Domain.read(path, options, vm_release, vm_profile)
     except DomainError as error:
         fail(str(error))
-    if not found.devices:
-        _warn_of(found.unasked)
-        fail(f"{path} has no device that could be asked about")
-    return {"vms": [{"id": found.name, "devices": found.devices}]}, found.unasked
+    if not domain.devices:
+        _warn_unasked(domain.unasked)
+        fail(f"{path} has no device that can be checked")
+    return {"vms": [{"id": domain.name, "devices": domain.devices}]}, domain.unasked
 
 
-def _warn_of(unasked: Mapping[str, str]) -> None:
-    for name, why in unasked.items():
-        warn(f"not asked: {name}: {why}")
+def _warn_unasked(unasked: Mapping[str, str]) -> None:
+    for name, reason in unasked.items():
+        warn(f"not checked: {name}: {reason}")
 
 
-def _of_vm(option: str, written: list[str]) -> tuple[str | None, Mapping[str, str]]:
-    """Return what is said of the VM, and what of each device."""
-    of_devices = dict(_pairs([each for each in written if "=" in each], f"{option} of a device is <id>=<name>"))
-    of_vm = [each for each in written if "=" not in each]
-    if len(of_vm) > 1 or "" in of_vm:
-        fail(f"{option} is said once of the VM, and <id>=… of a device")
-    return (of_vm[0] if of_vm else None), of_devices
+def _vm_and_devices(option: str, arguments: list[str]) -> tuple[str | None, Mapping[str, str]]:
+    """Return the option's value for the VM, and its values by device id."""
+    devices = dict(
+        _pairs([argument for argument in arguments if "=" in argument], f"{option} of a device must be <id>=<name>")
+    )
+    vm = [argument for argument in arguments if "=" not in argument]
+    if len(vm) > 1 or "" in vm:
+        fail(f"give {option} at most once for the VM, and as <id>=<name> for a device")
+    return (vm[0] if vm else None), devices
 
 
 def _print(answer: Any) -> None:
@@ -246,77 +254,86 @@ def _print(answer: Any) -> None:
         return
     rows = []
     arguments = []
-    for where, result in _grouped(answer["results"]):
+    for destination, result in _grouped(answer["results"]):
         devices = result.get("devices", [])
         if not devices:
-            rows.append((where, "", verdict(is_compatible=result["compatible"]), ""))
-        for place, device in enumerate(devices):
-            said = [reasons(device["problems"])]
-            said += [f"remedy: set {each['variable']} to {each['to']}" for each in device["remedies"]]
-            said += [f"warning: {each['message']}" for each in device["warnings"]]
+            rows.append((destination, "", verdict(is_compatible=result["compatible"]), ""))
+        for index, device in enumerate(devices):
+            lines = [reasons(device["problems"])]
+            lines += [f"remedy: set {remedy['variable']} to {remedy['to']}" for remedy in device["remedies"]]
+            lines += [f"warning: {warning['message']}" for warning in device["warnings"]]
             if device["unchecked"]:
-                said.append(f"unchecked: {', '.join(device['unchecked'])}")
-            why = "\n".join(filter(None, said))
-            rows.append(("" if place else where, device["id"], verdict(is_compatible=device["compatible"]), why))
+                lines.append(f"unchecked: {', '.join(device['unchecked'])}")
+            why = "\n".join(filter(None, lines))
+            rows.append(("" if index else destination, device["id"], verdict(is_compatible=device["compatible"]), why))
             if device.get("arguments"):
                 arguments.append(shlex.join(device["arguments"]))
     print_table(("destination", "device", "verdict", "why"), rows)
     _print_cures(answer["results"])
-    # Lines to be copied: a table would break them.
+    # Print the arguments outside the table, which would wrap them: people copy these lines.
     for line in arguments:
         print_line(line)
 
 
 def _print_cures(results: Sequence[Any]) -> None:
-    """Print what helps, once for each kind of problem."""
+    """Print the cure for each problem code, once."""
     devices = (device for result in results for device in result.get("devices", ()) if not device["remedies"])
     codes = dict.fromkeys(problem["code"] for device in devices for problem in device["problems"])
     for code in codes:
-        if code in CURES:
-            print_line(f"{code}: {CURES[ProblemCode(code)]}")
+        if code in RULES:
+            print_line(f"{code}: {RULES[ProblemCode(code)].cure}")
 
 
 def _grouped(results: Sequence[Any]) -> Iterator[tuple[str, Any]]:
-    """Iterate over what destinations are answered, those that are answered the same together."""
+    """Iterate over (destinations, result); destinations with the same result are grouped."""
     groups: dict[bytes, list[Any]] = {}
-    for each in results:
-        said = {name: value for name, value in each.items() if name != "destination"}
-        groups.setdefault(orjson.dumps(said), []).append(each)
+    for result in results:
+        content = {name: value for name, value in result.items() if name != "destination"}
+        groups.setdefault(orjson.dumps(content), []).append(result)
     for group in groups.values():
-        names = [each["destination"] for each in group]
-        where = ", ".join(names[:_NAMED])
-        if len(names) > _NAMED:
-            where += f" … and {len(names) - _NAMED:,} more"
-        yield (f"{group[0]['vm']} → {where}" if "vm" in group[0] else where), group[0]
+        names = [result["destination"] for result in group]
+        destinations = ", ".join(names[:_MAX_NAMES])
+        if len(names) > _MAX_NAMES:
+            destinations += f" … and {len(names) - _MAX_NAMES:,} more"
+        yield (f"{group[0]['vm']} → {destinations}" if "vm" in group[0] else destinations), group[0]
 
 
 def _print_summary(answer: Any) -> None:
     rows = []
     for result in answer["results"]:
         hosts = len(result["possible"]) + result["impossible"]
-        where = f"{len(result['possible']):,} of {hosts:,}: {', '.join(result['possible'][:_NAMED])}"
-        where += " …" if len(result["possible"]) > _NAMED else ""
-        told = [
-            f"{each['count']:,}: {each['message']} ({', '.join(each['devices'][:_NAMED])})"
-            for each in result["reasons"][:_REASONS]
+        possible = f"{len(result['possible']):,} of {hosts:,}: {', '.join(result['possible'][:_MAX_NAMES])}"
+        possible += " …" if len(result["possible"]) > _MAX_NAMES else ""
+        lines = [
+            f"{reason['count']:,}: {reason['message']} ({', '.join(reason['devices'][:_MAX_NAMES])})"
+            for reason in result["reasons"][:_MAX_REASONS]
         ]
-        more = len(result["reasons"]) - _REASONS
-        told += [f"… and {more} more reasons"] if more > 0 else []
+        more = len(result["reasons"]) - _MAX_REASONS
+        lines += [f"… and {more} more reasons"] if more > 0 else []
         is_compatible = result["compatible"]
-        rows.append((result.get("vm", ""), Text(where, style="green" if is_compatible else "red"), "\n".join(told)))
-    print_table(("vm", "may go to", "not to the others: hosts, reason, devices"), rows)
+        rows.append((result.get("vm", ""), Text(possible, style="green" if is_compatible else "red"), "\n".join(lines)))
+    print_table(("vm", "can move to", "other hosts: number, reason, devices"), rows)
 
 
 def _end(answer: Any, unasked: Mapping[str, str]) -> NoReturn:
     results = answer["results"]
     if not results:
         fail(
-            "there is no destination to ask about: no host is registered, or, where none was named, no release that is "
-            "in use implements the model (GET /models shows the models that there are)"
+            "there is no destination to check: no host is registered or, if none was named, no release in use "
+            "implements the model (GET /models lists the models)"
         )
     if not all(result["compatible"] for result in results):
         raise typer.Exit(_INCOMPATIBLE)
     if unasked:
-        warn("what was asked about is compatible; what was not may be otherwise")
+        warn(f"Everything checked is compatible; {_count_unasked(unasked)} not checked.")
         raise typer.Exit(_NOT_ASKED)
     raise typer.Exit
+
+
+def _count_unasked(unasked: Mapping[str, str]) -> str:
+    """Return how many devices and settings are unasked, with the verb: `1 device and 2 settings were`."""
+    # What applies to the VM as a whole, such as qemu:commandline, is a setting, too.
+    settings = sum("/" in name or ":" in name or name == "launchSecurity" for name in unasked)
+    counts = ((len(unasked) - settings, "device"), (settings, "setting"))
+    parts = [f"{count} {noun}{'' if count == 1 else 's'}" for count, noun in counts if count]
+    return f"{' and '.join(parts)} {'was' if len(unasked) == 1 else 'were'}"

@@ -29,7 +29,7 @@ _COMMANDS = {
 
 _HELP = """The registry of device profiles for VM live migration.
 
-REGISTRY_URL and REGISTRY_TOKEN say which registry the client commands talk to, and with which token.
+REGISTRY_URL and REGISTRY_TOKEN set the address and the token of the registry that the client commands use.
 
 Example:
 
@@ -38,32 +38,32 @@ Example:
 """
 
 
-def command(asked: str | None = None) -> typer.Typer:
-    """Return the command with its subcommands; asked: with that alone if there is such a one, for it starts sooner."""
+def command(subcommand: str | None = None) -> typer.Typer:
+    """Return the command with its subcommands, or with the named one only if it exists: importing one is faster."""
     app = typer.Typer(
         name="profile-registry",
-        help=_kept(_HELP),
+        help=_with_examples(_HELP),
         no_args_is_help=True,
         pretty_exceptions_enable=False,
-        # Help is plain, whether it is piped or not.
+        # Help is plain text on a terminal and in a pipe.
         rich_markup_mode=None,
     )
-    # One subcommand alone would be taken for the command.
+    # Without a callback, Typer would turn a single subcommand into the command itself.
     app.callback()(_begin)
-    for name in [asked] if asked in _COMMANDS else _COMMANDS:
+    for name in [subcommand] if subcommand in _COMMANDS else _COMMANDS:
         module, _, attribute = _COMMANDS[name].partition(":")
-        found = getattr(import_module(f"app.cli.{module}"), attribute)
-        if isinstance(found, typer.Typer):
-            for each in found.registered_commands:
-                each.help = _kept(each.callback.__doc__ if each.callback else None)
-            app.add_typer(found, name=name, help=_kept(found.info.help))
+        target = getattr(import_module(f"app.cli.{module}"), attribute)
+        if isinstance(target, typer.Typer):
+            for child in target.registered_commands:
+                child.help = _with_examples(child.callback.__doc__ if child.callback else None)
+            app.add_typer(target, name=name, help=_with_examples(target.info.help))
         else:
-            app.command(name, help=_kept(found.__doc__))(found)
+            app.command(name, help=_with_examples(target.__doc__))(target)
     return app
 
 
-def _print_version(*, is_asked: bool) -> None:
-    if is_asked:
+def _print_version(*, is_requested: bool) -> None:
+    if is_requested:
         typer.echo(VERSION)
         raise typer.Exit
 
@@ -77,16 +77,16 @@ def _begin(
     pass
 
 
-def _kept(text: str | None) -> str:
-    """Return a help text whose indented examples keep their lines: all else fits the terminal."""
+def _with_examples(text: str | None) -> str:
+    r"""Return a help text in which \b keeps the lines of indented examples; other paragraphs are wrapped."""
     paragraphs = cleandoc(text or "").split("\n\n")
-    return "\n\n".join(f"\b\n{each}" if each.startswith("    ") else each for each in paragraphs)
+    return "\n\n".join(f"\b\n{paragraph}" if paragraph.startswith("    ") else paragraph for paragraph in paragraphs)
 
 
 def main() -> None:
     """Run the command."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            # A terminal that lacks a character shows another one.
+            # Print a replacement for a character that the terminal cannot encode.
             stream.reconfigure(errors="replace")
     command(sys.argv[1] if len(sys.argv) > 1 else None)(prog_name="profile-registry")

@@ -1,4 +1,4 @@
-"""profile-registry demo: the service with real sample data, answering a real question."""
+"""profile-registry demo: serves the registry with real sample data and asks it a question."""
 
 import os
 import signal
@@ -24,7 +24,7 @@ from app.settings import ClientSettings
 _SAMPLE = Path(__file__).parent / "sample"
 _TOKEN = "demo-token"
 _START_SECONDS = 30
-# A real QEMU 10.0 is no superset of 7.2: the evolution gate would refuse it.
+# QEMU 10.0 does not accept everything that 7.2 accepts, so the evolution gate would refuse it.
 _OVERRIDE = "upstream's decision: QEMU 10.0 fixed x-native-hotplug of the ports under pc-q35-6.1"
 _QUESTION = {
     "devices": [
@@ -46,16 +46,16 @@ _QUESTION = {
 def demo(
     port: Annotated[int, typer.Option(help="The port to listen on.", min=1, max=65535)] = 8000,
     *,
-    once: Annotated[bool, typer.Option("--once", help="End after the question is answered.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Exit after the question is answered.")] = False,
 ) -> None:
-    """Serve the registry with a true sample: some devices of two QEMU releases; ask it a question, and go on serving.
+    """Serve the registry with some devices of two real QEMU releases, ask it a question, and keep serving.
 
     Example:
 
         profile-registry demo --port 8080
     """
     check_free("127.0.0.1", port)
-    # Whoever ends this command ends the service, too.
+    # SIGTERM must also stop the service: exit through the finally block.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     token = read_settings().admin_token
     secret = token.get_secret_value() if token else _TOKEN
@@ -71,7 +71,7 @@ def demo(
             _ask(registry, url)
         if not once:
             print_line(
-                f"\nOpen {url} to look and ask, {url}/docs for the API; the admin token is {secret}. Ctrl-C ends it."
+                f"\nOpen {url} in a browser; the API is at {url}/docs. The admin token is {secret}. Ctrl-C stops it."
             )
             server.wait()
     except RegistryError as error:
@@ -84,14 +84,14 @@ def demo(
 
 
 def _wait(server: "subprocess.Popen[bytes]", url: str) -> None:
-    until = time.monotonic() + _START_SECONDS
-    while time.monotonic() < until and server.poll() is None:
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline and server.poll() is None:
         try:
             if httpx.get(f"{url}/readyz").is_success:
                 return
         except httpx.HTTPError:
             time.sleep(0.1)
-    fail(f"the service does not come up at {url}")
+    fail(f"the service did not start at {url}")
 
 
 def publish_sample(registry: Registry) -> None:
@@ -106,7 +106,7 @@ def publish_sample(registry: Registry) -> None:
 
 def _ask(registry: Registry, url: str) -> None:
     question = orjson.dumps(_QUESTION).decode()
-    print_line("\nA network card with USO (new in QEMU 10.0) switched on: may it go to these hosts? To paste:\n")
+    print_line("\nCan a network card with USO (new in QEMU 10.0) enabled move to these hosts? The same with curl:\n")
     token = "" if read_settings().read == "open" else "-H 'Authorization: Bearer …' "
     print_line(f"curl -s {url}/compatibility {token}-H 'Content-Type: application/json' -d '{question}'\n")
     answer = registry.post("/compatibility", _QUESTION)

@@ -1,4 +1,4 @@
-"""profile-registry diff: what two releases or two profiles say otherwise, told so that people can read it."""
+"""profile-registry diff: shows the differences between two releases or two profiles."""
 
 import re
 from collections import Counter
@@ -15,14 +15,14 @@ from app.client import RegistryError
 from app.settings import ClientSettings
 
 _ARROWS = {"forward": "→", "backward": "←"}
-_MODELS_NAMED = 3
-# What a message says of one variable in particular, at its end.
-_DETAIL = re.compile(r" \(([^()]*)\)$")
+_MAX_MODELS = 3
+# What a message calls a variable's value where variables that differ in it alone share a row.
+_VALUE = "the value in parentheses"
 
 
 @dataclass(slots=True)
 class _Group:
-    """What several models have alike; variables: each with a detail of its own, its off value; none: whole models."""
+    """A difference that several models share; variables: each with its value in parentheses; empty for whole models."""
 
     message: str
     closes: Mapping[str, str]
@@ -37,15 +37,17 @@ class _Group:
 
 def diff(
     before: Annotated[str, typer.Argument(metavar="FROM", help="A release, or a profile.", show_default=False)],
-    after: Annotated[str, typer.Argument(metavar="TO", help="Another one.", show_default=False)],
+    after: Annotated[str, typer.Argument(metavar="TO", help="Another release or profile.", show_default=False)],
     model: Annotated[str | None, typer.Option(help="Only this device model.")] = None,
     *,
-    everything: Annotated[bool, typer.Option("--all", help="Also what closes no direction of migration.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also differences that close no direction of migration.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show what was added, removed and changed, per device model, and which direction of migration that closes.
+    """Show what was added, removed and changed in each device model, and which migration directions this closes.
 
-    Exit status 0 if nothing differs, 1 if something does, 2 could not ask.
+    Exit status 0 no differences, 1 differences, 2 could not ask.
 
     Example:
 
@@ -54,16 +56,16 @@ def diff(
     parameters = {"from": before, "to": after, **({"model": model} if model is not None else {})}
     try:
         with Registry(ClientSettings()) as registry:
-            found = registry.get("/diff", **parameters)
+            answer = registry.get("/diff", **parameters)
     except RegistryError as error:
         refuse(error)
     if as_json:
-        print_json(found)
-    elif not found["models"]:
-        print_line(f"{before} and {after} differ in nothing" + (f" of {model}" if model is not None else ""))
+        print_json(answer)
+    elif not answer["models"]:
+        print_line(f"{before} and {after} do not differ" + (f" in {model}" if model is not None else ""))
     else:
-        _print(found["models"], before, after, everything=everything)
-    raise typer.Exit(1 if found["models"] else 0)
+        _print(answer["models"], before, after, everything=everything)
+    raise typer.Exit(1 if answer["models"] else 0)
 
 
 def _print(models: Mapping[str, Sequence[Mapping[str, Any]]], before: str, after: str, *, everything: bool) -> None:
@@ -74,45 +76,54 @@ def _print(models: Mapping[str, Sequence[Mapping[str, Any]]], before: str, after
     in_part = [group for group in groups if group.closes and group not in always]
     rest = [group for group in groups if not group.closes]
     if always:
-        _print_groups(always, "Closed: no such device goes that way")
+        _print_groups(always, "Closed: no such device can migrate in that direction")
     if in_part:
-        _print_groups(in_part, "Closed to some values: a device that has them does not go that way")
+        _print_groups(in_part, "Closed for some values: a device with these values cannot migrate in that direction")
     if rest and everything:
-        _print_groups(rest, "Closes nothing")
+        _print_groups(rest, "Closes no direction")
     elif rest:
-        print_line(f"{len(rest)} other differences close nothing: --all shows them, --json every model by itself")
+        print_line(
+            f"{_number(len(rest), 'other difference')} without effect on migration: "
+            "--all shows them, --json lists every model separately"
+        )
 
 
 def _grouped(models: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterator[_Group]:
-    """Iterate over the differences summed up: of one variable over its models, then of variables alike."""
-    alike: dict[tuple[Any, ...], list[str]] = {}
+    """Iterate over groups: equal differences of a variable in several models, then of several variables."""
+    equal: dict[tuple[Any, ...], list[str]] = {}
     for model, differences in models.items():
-        for each in differences:
-            # The message begins with what it is about.
-            message = (
-                each["message"].removeprefix(f"{each['variable'] or model} ").replace(f"about {model}", "about it")
-            )
-            key = (each["variable"], message, tuple(sorted(each["closes"].items())))
-            alike.setdefault(key, []).append(model)
+        for difference in differences:
+            # The message begins with the name of the variable or model.
+            subject = f"{difference['variable'] or model} "
+            message = difference["message"].removeprefix(subject).replace(f"about {model}", "about it")
+            key = (difference["variable"], message, tuple(sorted(difference["closes"].items())))
+            equal.setdefault(key, []).append(model)
     groups: dict[tuple[Any, ...], _Group] = {}
-    for (variable, message, closes), names in alike.items():
-        detail = _DETAIL.search(message) if variable is not None else None
-        said = message if detail is None else message[: detail.start()]
-        group = groups.setdefault((said, closes, tuple(names)), _Group(said, dict(closes), tuple(names)))
+    for (variable, message, closes), names in equal.items():
+        value = _value_in(message, variable)
+        common = message if value is None else message.replace(f"{variable}={value}", _VALUE)
+        group = groups.setdefault((common, closes, tuple(names)), _Group(common, dict(closes), tuple(names)))
         if variable is not None:
-            group.variables.append(variable if detail is None else f"{variable} ({detail[1]})")
+            group.variables.append(variable if value is None else f"{variable} ({value})")
     yield from groups.values()
 
 
+def _value_in(message: str, variable: str | None) -> str | None:
+    """Return the value that a message states of a variable as name=value, None if it states none."""
+    match = None if variable is None else re.search(rf"\b{re.escape(variable)}=(.*?)(?:\.$|, which )", message)
+    return None if match is None else match[1]
+
+
 def _counted(models: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
-    whole = Counter(each["change"] for found in models.values() for each in found if each["variable"] is None)
-    variables = Counter(each["change"] for found in models.values() for each in found if each["variable"] is not None)
-    said = [_number(len(models), "model") + (" differs" if len(models) == 1 else " differ")]
-    gone = (("removed", "gone"), ("added", "new"))
-    said += [f"{_number(whole[change], 'model')} {word}" for change, word in gone if whole[change]]
+    all_differences = [difference for differences in models.values() for difference in differences]
+    whole = Counter(difference["change"] for difference in all_differences if difference["variable"] is None)
+    variables = Counter(difference["change"] for difference in all_differences if difference["variable"] is not None)
+    parts = [_number(len(models), "model") + (" differs" if len(models) == 1 else " differ")]
+    words = (("removed", "gone"), ("added", "new"))
+    parts += [f"{_number(whole[change], 'model')} {word}" for change, word in words if whole[change]]
     changes = ("removed", "added", "changed")
-    said += [f"{_number(variables[change], 'variable')} {change}" for change in changes if variables[change]]
-    return ", ".join(said)
+    parts += [f"{_number(variables[change], 'variable')} {change}" for change in changes if variables[change]]
+    return ", ".join(parts)
 
 
 def _number(count: int, noun: str) -> str:
@@ -137,6 +148,6 @@ def _closed(closes: Mapping[str, str]) -> Text:
 
 def _models(group: _Group) -> str:
     names = [model.partition("/")[2] for model in group.models]
-    named = _MODELS_NAMED if group.variables else len(names)
-    more = f" and {len(names) - named} more" if len(names) > named else ""
-    return ", ".join(names[:named]) + more
+    count = _MAX_MODELS if group.variables else len(names)
+    more = f" and {len(names) - count} more" if len(names) > count else ""
+    return ", ".join(names[:count]) + more

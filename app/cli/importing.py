@@ -1,4 +1,4 @@
-"""profile-registry import: publishes what vendors' tools and binaries say of their devices."""
+"""profile-registry import: publishes releases from documents, QEMU binaries, captures and archives."""
 
 import shutil
 import sys
@@ -11,19 +11,19 @@ import orjson
 import typer
 
 from app.cli.client import Registry
-from app.cli.feed import Archive, ArchiveError, copied
+from app.cli.feed import Archive, ArchiveError, copy_feed
 from app.cli.output import AsJson, fail, print_json, print_line, print_table, progress_bar, refuse
 from app.cli.qemu import publication
 from app.cli.qemu.capture import Capture, CaptureError
 from app.cli.qemu.cpu import CpuModels, publish_cpu_models, take_cpu_models
 from app.cli.qemu.live import Progress, take_capture
 from app.client import RegistryError
-from app.domain.name import InvalidNameError, ReleaseName
-from app.domain.rendering import CPU_MODEL
+from app.domain.fleet.rendering import CPU_MODEL
+from app.domain.values.name import InvalidNameError, ReleaseName
 from app.settings import ClientSettings
 
 commands = typer.Typer(
-    help="""Publish what a vendor's tool or a QEMU says of its devices.
+    help="""Publish a release from a document, a QEMU or an archive.
 
     Example:
 
@@ -32,34 +32,36 @@ commands = typer.Typer(
     no_args_is_help=True,
 )
 
-Override = Annotated[str | None, typer.Option(help="Why the release may be published although it breaks earlier ones.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and store nothing.")]
+Override = Annotated[
+    str | None, typer.Option(help="The reason to publish a release that breaks earlier ones (admins only).")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be added; store nothing.")]
 _ADDED = {
     "vendors": "vendors",
     "releases": "releases",
-    "models": "device models that are new",
+    "models": "new device models",
     "release_models": "device models of the release",
-    "variables": "variables that are new",
+    "variables": "new variables",
     "off_values": "off values",
-    "profiles": "profiles that are new",
-    "profile_models": "models of profiles",
+    "profiles": "new profiles",
+    "profile_models": "device models of profiles",
     "drafts": "drafts",
-    "profile_lists": "lists of profiles",
-    "listed_profiles": "profiles on the list",
-    "own_values": "models with values of the release's own",
+    "profile_lists": "profile lists",
+    "listed_profiles": "listed profiles",
+    "own_values": "device models with the release's own values",
 }
 
 
 @commands.command("migration-info")
 def import_migration_info(
-    file: Annotated[str, typer.Argument(help="The document, - for standard input.")],
-    release: Annotated[str, typer.Option(help="The release that it describes, <implementation>@<version>.")],
+    file: Annotated[str, typer.Argument(help="The document; - for standard input.")],
+    release: Annotated[str, typer.Option(help="The release to publish, <implementation>@<version>.")],
     override: Override = None,
     *,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Publish a migration information JSON document (the RFC's, or a release as the registry takes it).
+    """Publish a release from a JSON document: the RFC's migration information, or the body of PUT /releases.
 
     Example:
 
@@ -86,25 +88,27 @@ def import_migration_info(
 
 @commands.command("qemu")
 def import_qemu(  # noqa: PLR0913 (each is an option of the command)
-    capture: Annotated[Path | None, typer.Option(help="A file that holds what a QEMU said of itself.")] = None,
-    binary: Annotated[Path | None, typer.Option(help="A QEMU binary, to be started and asked.")] = None,
+    capture: Annotated[Path | None, typer.Option(help="A capture file of a QEMU binary.")] = None,
+    binary: Annotated[Path | None, typer.Option(help="A QEMU binary to start and query.")] = None,
     release: Annotated[
-        str | None, typer.Option(help="The release to publish; else qemu.org/qemu-system-<target>@<version>.")
+        str | None, typer.Option(help="The release to publish. Default: qemu.org/qemu-system-<target>@<version>.")
     ] = None,
     machine: Annotated[
-        list[str] | None, typer.Option(help="Only this machine type; may be repeated. None: all.")
+        list[str] | None, typer.Option(help="Only this machine type. Repeatable. Default: all machine types.")
     ] = None,
-    device: Annotated[list[str] | None, typer.Option(help="Only this device type; may be repeated. None: all.")] = None,
+    device: Annotated[
+        list[str] | None, typer.Option(help="Only this device type. Repeatable. Default: all device types.")
+    ] = None,
     override: Override = None,
     *,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Publish a QEMU: its device types as models, its machine types as profiles. Import older releases first.
+    """Publish a QEMU release: device types become models, machine types become profiles. Import older releases first.
 
-    Older first, because a property keeps the off value that the oldest release knows, and one that a newer release
-    lacks is kept as what it was last. Where earlier releases have CPU models (import cpu-models), a binary is asked for
-    its own, too. A binary is asked for some minutes; all it needs is to be able to start.
+    A property keeps the off value of the oldest release. A property that a newer release lacks keeps its last value.
+    If earlier releases have CPU models (import cpu-models), those of a binary are published, too. Querying a binary
+    takes some minutes; the binary only has to start.
 
     Example:
 
@@ -114,16 +118,16 @@ def import_qemu(  # noqa: PLR0913 (each is an option of the command)
         fail("import qemu takes either --capture FILE or --binary PATH")
     try:
         with progress_bar() as progress, Registry(ClientSettings()) as registry:
-            taken = (
+            selected = (
                 Capture.load(capture).selected(machine or [], device or [])
                 if capture is not None
                 else take_capture(binary or Path(), machine or [], device or [], progress)
             )
-            name = release or publication.default_name(taken)
+            name = release or publication.default_name(selected)
             _check_release(name)
-            cpus = _cpus_beside(registry, name, binary, progress)
+            cpus = _cpu_models(registry, name, binary, progress)
             published = publication.publish(
-                registry, taken, name, progress, dry_run=dry_run, override=override, cpus=cpus
+                registry, selected, name, progress, dry_run=dry_run, override=override, cpus=cpus
             )
     except RegistryError as error:
         refuse(error)
@@ -135,69 +139,71 @@ def import_qemu(  # noqa: PLR0913 (each is an option of the command)
         _print_published(published, dry_run=dry_run)
 
 
-def _cpus_beside(registry: Registry, release: str, binary: Path | None, progress: Progress) -> CpuModels | None:
-    """Return the CPU models of a binary where another release of its implementation has some: else they would be gone.
+def _cpu_models(registry: Registry, release: str, binary: Path | None, progress: Progress) -> CpuModels | None:
+    """Return the CPU models of a binary if another release of its implementation has CPU models.
 
-    A capture tells nothing of them.
+    Without them the new release would drop the CPU model, and the evolution gate would refuse it. A capture has none.
     """
     implementation = release.partition("@")[0]
-    having = registry.items("/releases", implementation=implementation, model=CPU_MODEL)
-    return take_cpu_models(binary, progress) if binary is not None and any(True for _ in having) else None
+    releases = registry.items("/releases", implementation=implementation, model=CPU_MODEL)
+    return take_cpu_models(binary, progress) if binary is not None and any(True for _ in releases) else None
 
 
 @commands.command("cpu-models")
 def import_cpu_models(
-    binary: Annotated[Path, typer.Option(help="A QEMU binary, to be started and asked.")],
+    binary: Annotated[Path, typer.Option(help="A QEMU binary to start and query.")],
     release: Annotated[
-        str | None, typer.Option(help="The release to add them to; else qemu.org/qemu-system-<target>@<version>.")
+        str | None,
+        typer.Option(help="The release to add them to. Default: qemu.org/qemu-system-<target>@<version>."),
     ] = None,
     override: Override = None,
     *,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Publish a QEMU's CPU models: one device model with a variable for each feature, a profile for each CPU model.
+    """Publish a QEMU's CPU models: one device model with a variable per CPU feature, and a profile per CPU model.
 
-    A version of a CPU model extends the version before. Names without a version are aliases that depend on the machine
-    type, and are left out. Import the QEMU itself first. What a host's CPU lacks is the host's own: host report.
+    Each version of a CPU model extends the version before. Names without a version are left out: they are aliases that
+    depend on the machine type. Import the QEMU release first. Use host report to register what a host's CPU lacks.
 
     Example:
 
         profile-registry import cpu-models --binary qemu-system-x86_64
     """
-    found = shutil.which(binary)
+    executable = shutil.which(binary)
     try:
         with progress_bar() as progress, Registry(ClientSettings()) as registry:
-            cpus = take_cpu_models(Path(found) if found else binary, progress)
+            cpus = take_cpu_models(Path(executable) if executable else binary, progress)
             name = release or f"qemu.org/qemu-system-{cpus.target}@{cpus.version}"
             _check_release(name)
-            answer, finds = publish_cpu_models(registry, cpus, name, dry_run=dry_run, override=override)
+            answer, differences = publish_cpu_models(registry, cpus, name, dry_run=dry_run, override=override)
     except RegistryError as error:
         refuse(error)
     except CaptureError as error:
         fail(str(error))
     if as_json:
-        print_json({**answer, "finds": [asdict(find) for find in finds]})
+        print_json({**answer, "finds": [asdict(difference) for difference in differences]})
         return
     print_line(f"{name}: {len(cpus.features)} features, {len(cpus.models)} CPU models")
     _print_added(name, answer["added"], dry_run=dry_run)
     _print_not_accepted(answer["not_accepted"])
     _print_overridden(answer["overridden"])
-    if finds:
-        rows = [(find.profile, find.feature, "has it" if find.published else "lacks it") for find in finds]
-        print_table(("CPU model", "feature", "published"), rows, "Published otherwise, and left as it is")
+    if differences:
+        rows = [(item.profile, item.feature, "has it" if item.published else "lacks it") for item in differences]
+        print_table(("CPU model", "feature", "published"), rows, "Differs from what is published; nothing changed")
 
 
 @commands.command("archive")
 def import_archive(
-    file: Annotated[Path, typer.Argument(help="What export wrote.")],
+    file: Annotated[Path, typer.Argument(help="An archive that export wrote.")],
     *,
-    with_hosts: Annotated[bool, typer.Option("--hosts", help="The hosts, too: to restore a backup.")] = False,
+    with_hosts: Annotated[bool, typer.Option("--hosts", help="Also import the hosts, to restore a backup.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Publish here what another registry published, from its archive; what is here already is left out.
+    """Publish the content of another registry's archive; what exists already is skipped.
 
-    Every digest is verified. It may be interrupted and begun again; a later archive or mirror goes on where this ends.
+    Every digest is verified. An interrupted import can be repeated. A later archive or mirror continues where this
+    one ends.
 
     Example:
 
@@ -205,13 +211,13 @@ def import_archive(
     """
     try:
         with progress_bar() as progress, Registry(ClientSettings()) as registry:
-            done = copied(Archive(file), registry, str(file), progress, with_hosts=with_hosts)
+            result = copy_feed(Archive(file), registry, str(file), progress, with_hosts=with_hosts)
     except (ArchiveError, RegistryError) as error:
         fail(str(error))
     if as_json:
-        print_json(asdict(done))
+        print_json(asdict(result))
         return
-    print_line(f"{file}: {done.changes:,} changes, {done.added:,} of them new here; it ends at change {done.seq:,}")
+    print_line(f"{file}: {result.changes:,} changes, {result.added:,} new, up to change {result.seq:,}")
 
 
 def _check_release(release: str) -> None:
@@ -232,13 +238,13 @@ def _document(published: publication.Published) -> dict[str, Any]:
         "overridden": published.overridden,
         "finds": [
             {
-                "device": find.device,
-                "variable": find.variable,
-                "published": find.published,
-                "found": find.found,
-                "where": find.where,
+                "device": difference.device,
+                "variable": difference.variable,
+                "published": difference.published,
+                "found": difference.captured,
+                "where": difference.source,
             }
-            for find in published.finds
+            for difference in published.differences
         ],
     }
 
@@ -251,38 +257,38 @@ def _print_published(published: publication.Published, *, dry_run: bool) -> None
     _print_added(published.release, published.added, dry_run=dry_run)
     _print_not_accepted(published.not_accepted)
     _print_overridden(published.overridden)
-    if published.finds:
-        columns = ("variable", "published", "found here", "device types", "places")
-        rows = [(*map(str, each),) for each in publication.grouped(published.finds)]
-        print_table(columns, rows, "Published otherwise, and left as it is")
+    if published.differences:
+        columns = ("variable", "published", "in this QEMU", "device types", "occurrences")
+        rows = [(*map(str, group),) for group in publication.grouped(published.differences)]
+        print_table(columns, rows, "Differs from what is published; nothing changed")
 
 
 def _print_added(release: str, added: Mapping[str, int], *, dry_run: bool) -> None:
     rows = [(_ADDED.get(kind, kind), f"{count:,}") for kind, count in added.items() if count]
     if not rows:
-        print_line(f"{release}: everything was there already, nothing was added")
+        print_line(f"{release}: nothing was added; everything is already published")
         return
     print_table(("added" if not dry_run else "would be added", "number"), rows)
 
 
 def _print_not_accepted(not_accepted: Sequence[Mapping[str, Any]]) -> None:
-    reasons: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
-    for each in not_accepted:
-        for problem in each["problems"]:
-            reasons.setdefault((problem["code"], problem.get("variable", "")), []).append(each)
+    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for pair in not_accepted:
+        for problem in pair["problems"]:
+            groups.setdefault((problem["code"], problem.get("variable", "")), []).append(pair)
     rows = [
-        (code, variable, str(len({each["model"] for each in found})), str(len({each["profile"] for each in found})))
-        for (code, variable), found in sorted(reasons.items(), key=lambda pair: -len(pair[1]))
+        (code, variable, str(len({pair["model"] for pair in pairs})), str(len({pair["profile"] for pair in pairs})))
+        for (code, variable), pairs in sorted(groups.items(), key=lambda group: -len(group[1]))
     ]
     if rows:
-        print_table(("problem", "variable", "models", "profiles"), rows, "Of its listed profiles, it does not accept")
+        print_table(("problem", "variable", "models", "profiles"), rows, "Listed profiles that it does not accept")
 
 
 def _print_overridden(overridden: Sequence[Mapping[str, Any]]) -> None:
     models: dict[tuple[str, str], set[str]] = {}
-    for each in overridden:
-        for problem in each["problems"]:
-            models.setdefault((each["model"], problem["code"]), set()).add(each["profile"])
+    for pair in overridden:
+        for problem in pair["problems"]:
+            models.setdefault((pair["model"], problem["code"]), set()).add(pair["profile"])
     rows = [(model, code, str(len(profiles))) for (model, code), profiles in sorted(models.items())]
     if rows:
         print_table(("model", "problem", "profiles"), rows, "Published although it breaks earlier releases")

@@ -1,14 +1,14 @@
-"""The devices of a libvirt domain, in the words of QEMU: what `check --domain` asks about.
+"""Translates the devices of a libvirt domain into QEMU's device models, for `check --domain`.
 
 libvirt's names are those of its domain XML (https://libvirt.org/formatdomain.html), QEMU's those of `-device help`.
-Unknown never means compatible: a device, or a setting of one, that is not understood here is told as not asked about.
+Unknown never means compatible: a device or setting that this module does not know is reported as unasked.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
-from xml.etree.ElementTree import Element, ParseError  # only their types; the reading is defusedxml's
+from xml.etree.ElementTree import Element, ParseError  # only the types; defusedxml parses
 
 import defusedxml
 import defusedxml.ElementTree
@@ -18,27 +18,28 @@ VENDOR = "qemu.org"
 # libvirt counts memory in KiB.
 _KIB = 1024
 _KIB_OF_MIB = 1024
-_MOST_DIGITS = 19
-# What libvirt says to a rate without a period, in milliseconds.
+_MAX_DIGITS = 19
+# libvirt's default period of a rate, in milliseconds.
 _RATE_PERIOD = "1000"
 
 
-def _virtio(device: str, before: str = "") -> Mapping[str, str]:
-    """Return the three forms that a virtio device has, by what libvirt calls them."""
+def _virtio(device: str, prefix: str = "") -> Mapping[str, str]:
+    """Return the three variants of a virtio device, by libvirt's name."""
     return {
-        f"{before}virtio": f"{device}-pci",
-        f"{before}virtio-transitional": f"{device}-pci-transitional",
-        f"{before}virtio-non-transitional": f"{device}-pci-non-transitional",
+        f"{prefix}virtio": f"{device}-pci",
+        f"{prefix}virtio-transitional": f"{device}-pci-transitional",
+        f"{prefix}virtio-non-transitional": f"{device}-pci-non-transitional",
     }
 
 
-# By element, then by what it names as its device (_NAMES): QEMU's device.
+# QEMU's device, by XML element and by libvirt's name of the device in it (_NAMES).
 _DEVICES: Mapping[str, Mapping[str, str]] = {
     "interface": {
         **_virtio("virtio-net"),
-        **{each: each for each in ("e1000", "e1000e", "igb", "ne2k_pci", "pcnet", "rtl8139", "vmxnet3", "usb-net")},
+        **{name: name for name in ("e1000", "e1000e", "igb", "ne2k_pci", "pcnet", "rtl8139", "vmxnet3", "usb-net")},
         **{
-            f"i8255{each}": f"i8255{each}" for each in ("0", "1", "7a", "7b", "7c", "8a", "8b", "9a", "9b", "9c", "9er")
+            f"i8255{suffix}": f"i8255{suffix}"
+            for suffix in ("0", "1", "7a", "7b", "7c", "8a", "8b", "9a", "9b", "9c", "9er")
         },
     },
     "disk": {
@@ -65,17 +66,17 @@ _DEVICES: Mapping[str, Mapping[str, str]] = {
         "usb/ich9-uhci3/": "ich9-usb-uhci3",
         "usb/nec-xhci/": "nec-usb-xhci",
         "usb/qemu-xhci/": "qemu-xhci",
-        **{f"{each}/": device for each, device in _virtio("virtio-scsi", "scsi/").items()},
+        **{f"{name}/": device for name, device in _virtio("virtio-scsi", "scsi/").items()},
         "scsi/virtio-scsi/": "virtio-scsi-pci",
         "scsi/lsilogic/": "lsi53c895a",
         "scsi/lsisas1068/": "mptsas1068",
         "scsi/lsisas1078/": "megasas",
         "scsi/vmpvscsi/": "pvscsi",
-        **{f"{each}/": device for each, device in _virtio("virtio-serial", "virtio-serial/").items()},
+        **{f"{name}/": device for name, device in _virtio("virtio-serial", "virtio-serial/").items()},
         "virtio-serial//": "virtio-serial-pci",
         "sata//": "ich9-ahci",
         "ccid//": "usb-ccid",
-        # An i440fx has one on board.
+        # The i440fx board has a built-in floppy controller, q35 does not.
         "fdc// of q35": "isa-fdc",
         "pci/pcie-root-port/": "pcie-root-port",
         "pci/pcie-root-port/pcie-root-port": "pcie-root-port",
@@ -116,7 +117,7 @@ _DEVICES: Mapping[str, Mapping[str, str]] = {
         "usb": "usb-audio",
         "virtio": "virtio-sound-pci",
     },
-    "codec": {each: f"hda-{each}" for each in ("duplex", "micro", "output")},
+    "codec": {name: f"hda-{name}" for name in ("duplex", "micro", "output")},
     "memballoon": _virtio("virtio-balloon"),
     "rng": _virtio("virtio-rng"),
     "input": {
@@ -137,14 +138,14 @@ _DEVICES: Mapping[str, Mapping[str, str]] = {
     "panic": {"": "pvpanic", "isa": "pvpanic", "pvpanic": "pvpanic-pci"},
     "channel": {"virtio": "virtserialport"},
     "console": {"virtio": "virtconsole"},
-    "serial": {"": "isa-serial", **{each: each for each in ("isa-serial", "pci-serial", "usb-serial")}},
+    "serial": {"": "isa-serial", **{name: name for name in ("isa-serial", "pci-serial", "usb-serial")}},
     "parallel": {"": "isa-parallel"},
     "crypto": {"virtio": "virtio-crypto-pci"},
-    "tpm": {each: each for each in ("tpm-tis", "tpm-crb")},
-    "watchdog": {each: each for each in ("i6300esb", "ib700", "diag288")},
-    "shmem": {each: each for each in ("ivshmem-plain", "ivshmem-doorbell")},
+    "tpm": {name: name for name in ("tpm-tis", "tpm-crb")},
+    "watchdog": {name: name for name in ("i6300esb", "ib700", "diag288")},
+    "shmem": {name: name for name in ("ivshmem-plain", "ivshmem-doorbell")},
 }
-# What the board brings along, or what is no device of its own: the machine type stands for it.
+# Devices that are part of the board, or not separate devices: the machine type covers them.
 _BUILT_IN: Mapping[str, Collection[str]] = {
     "controller": {"pci/pcie-root/", "pci/pci-root/", "fdc//", "ide//", "isa//", "usb/none/"},
     "input": {"ps2/mouse/", "ps2/keyboard/", "/evdev/"},
@@ -153,12 +154,12 @@ _BUILT_IN: Mapping[str, Collection[str]] = {
     "memballoon": {"none"},
     "watchdog": {"itco"},
     "panic": {"hyperv"},
-    # The same device as the <serial> before it.
+    # This console is the preceding <serial> device.
     "console": {"serial", ""},
 }
-# What belongs to the host alone.
+# Elements that describe only the host side.
 _NO_DEVICES = frozenset({"emulator", "graphics", "audio", "lease", "redirfilter"})
-# Where an element names its device; without one, its model.
+# The attributes in which an element names its device; @model for the elements not listed.
 _NAMES = {
     "interface": ("model@type",),
     "disk": ("target@bus", "@device", "@model"),
@@ -174,37 +175,37 @@ _NAMES = {
     "parallel": (),
     "shmem": ("model@type",),
 }
-# The buses that QEMU's devices above sit on: not those of other machines (ccw, virtio-mmio, spapr-vio).
+# The buses of the QEMU devices above; the buses of other machines (ccw, virtio-mmio, spapr-vio) have other devices.
 _BUSES = frozenset({"", "pci", "drive", "usb", "virtio-serial", "isa", "ccid", "unassigned"})
 
 _Values: TypeAlias = Mapping[str, str]
-# A variable, or what a setting means for some; None where that is not known.
+# The variable that a setting maps to, or a function from the setting's value to variables; None: value unknown.
 _Setting: TypeAlias = str | Callable[[str], _Values | None]
 _SWITCH = {"on": "1", "yes": "1", "off": "0", "no": "0"}
 _WRITE_CACHE = {"none": "on", "writeback": "on", "unsafe": "on", "writethrough": "off", "directsync": "off"}
 
 
-def _of(variable: str, meanings: _Values) -> _Setting:
-    return lambda value: {variable: meanings[value]} if value in meanings else None
+def _choice(variable: str, values: _Values) -> _Setting:
+    return lambda value: {variable: values[value]} if value in values else None
 
 
 def _number(value: str) -> int | None:
-    return int(value) if value.isdecimal() and len(value) <= _MOST_DIGITS else None
+    return int(value) if value.isdecimal() and len(value) <= _MAX_DIGITS else None
 
 
-def _scaled(variable: str, times: int = 1, by: int = 1) -> _Setting:
-    def meant(value: str) -> _Values | None:
+def _scaled(variable: str, factor: int = 1, divisor: int = 1) -> _Setting:
+    def scale(value: str) -> _Values | None:
         number = _number(value)
-        return None if number is None else {variable: str(number * times // by)}
+        return None if number is None else {variable: str(number * factor // divisor)}
 
-    return meant
+    return scale
 
 
 def _queue_pairs(value: str) -> _Values | None:
     pairs = _number(value)
     if pairs is None:
         return None
-    # As libvirt starts it: a vector for each direction of a pair, one for control, one for configuration.
+    # libvirt starts the device with two vectors for each pair, one for control and one for configuration.
     return {"mq": "on", "vectors": str(2 * pairs + 2)} if pairs > 1 else {}
 
 
@@ -212,17 +213,17 @@ def _write_cache(value: str) -> _Values | None:
     return {} if value == "default" else {"write-cache": _WRITE_CACHE[value]} if value in _WRITE_CACHE else None
 
 
-def _nothing(_value: str) -> _Values:
-    """Say that the device is not told of a setting."""
+def _ignore(_value: str) -> _Values:
+    """Return no variables: the setting has no effect on the device."""
     return {}
 
 
-# Settings that are variables of the device.
+# Settings that map to variables of any device.
 _SETTINGS: Mapping[str, _Setting] = {
     "boot@order": "bootindex",
     "acpi@index": "acpi-index",
-    "rom@bar": _of("rombar", _SWITCH),
-    "rom@enabled": _of("romfile", {"no": ""}),
+    "rom@bar": _choice("rombar", _SWITCH),
+    "rom@enabled": _choice("romfile", {"no": ""}),
     "address@multifunction": "multifunction",
     "driver@iommu": "iommu_platform",
     "driver@ats": "ats",
@@ -231,7 +232,7 @@ _SETTINGS: Mapping[str, _Setting] = {
     "driver@event_idx": "event_idx",
     "driver@ioeventfd": "ioeventfd",
 }
-_SETTINGS_OF: Mapping[str, Mapping[str, _Setting]] = {
+_SETTINGS_BY_ELEMENT: Mapping[str, Mapping[str, _Setting]] = {
     "interface": {"mac@address": "mac"},
     "hostdev": {"@display": "display", "@ramfb": "ramfb"},
     "disk": {
@@ -273,7 +274,7 @@ _SETTINGS_OF: Mapping[str, Mapping[str, _Setting]] = {
     },
     "filesystem": {"driver@queue": "queue-size"},
     "shmem": {
-        "@role": _of("master", {"master": "on", "peer": "off"}),
+        "@role": _choice("master", {"master": "on", "peer": "off"}),
         "msi@vectors": "vectors",
         "msi@ioeventfd": "ioeventfd",
     },
@@ -282,36 +283,36 @@ _QXL: Mapping[str, _Setting] = {
     "model@heads": "max_outputs",
     "model@ram": _scaled("ram_size", _KIB),
     "model@vram": _scaled("vram_size", _KIB),
-    "model@vram64": _scaled("vram64_size_mb", by=_KIB_OF_MIB),
-    "model@vgamem": _scaled("vgamem_mb", by=_KIB_OF_MIB),
+    "model@vram64": _scaled("vram64_size_mb", divisor=_KIB_OF_MIB),
+    "model@vgamem": _scaled("vgamem_mb", divisor=_KIB_OF_MIB),
 }
 _VIRTIO_NET: Mapping[str, _Setting] = {
     "mtu@size": "host_mtu",
     "driver@queues": _queue_pairs,
     "driver@rx_queue_size": "rx_queue_size",
     "driver@tx_queue_size": "tx_queue_size",
-    "driver@txmode": _of("tx", {"iothread": "bh", "timer": "timer"}),
+    "driver@txmode": _choice("tx", {"iothread": "bh", "timer": "timer"}),
     "driver@rss": "rss",
     "driver@rss_hash_report": "hash",
     "driver/host@csum": "csum",
     "driver/host@gso": "gso",
     "driver/host@mrg_rxbuf": "mrg_rxbuf",
-    **{f"driver/host@{each}": f"host_{each}" for each in ("tso4", "tso6", "ecn", "ufo")},
-    **{f"driver/guest@{each}": f"guest_{each}" for each in ("csum", "tso4", "tso6", "ecn", "ufo")},
-    "teaming@type": _of("failover", {"persistent": "on"}),
+    **{f"driver/host@{name}": f"host_{name}" for name in ("tso4", "tso6", "ecn", "ufo")},
+    **{f"driver/guest@{name}": f"guest_{name}" for name in ("csum", "tso4", "tso6", "ecn", "ufo")},
+    "teaming@type": _choice("failover", {"persistent": "on"}),
 }
 _XHCI: Mapping[str, _Setting] = {"@ports": lambda value: {"p2": value, "p3": value}}
 _VIRTIO_SERIAL: Mapping[str, _Setting] = {"@ports": "max_ports"}
 _VIRTIO_GPU: Mapping[str, _Setting] = {"model@heads": "max_outputs"}
-_VGA: Mapping[str, _Setting] = {"model@vram": _scaled("vgamem_mb", by=_KIB_OF_MIB)}
-# What one attribute of an element means to some of its devices, and to others not.
-_SETTINGS_OF_DEVICE: Mapping[str, Mapping[str, _Setting]] = {
+_VGA: Mapping[str, _Setting] = {"model@vram": _scaled("vgamem_mb", divisor=_KIB_OF_MIB)}
+# Settings that map to variables of some devices of an element only.
+_SETTINGS_BY_DEVICE: Mapping[str, Mapping[str, _Setting]] = {
     "virtio-net-pci": _VIRTIO_NET,
     "virtio-net-pci-transitional": _VIRTIO_NET,
     "virtio-net-pci-non-transitional": _VIRTIO_NET,
-    # Of a LUN the cache is the host's affair, of a floppy the controller is booted from.
-    "scsi-block": {"driver@cache": _nothing},
-    "floppy": {"boot@order": _nothing, "driver@cache": _nothing},
+    # The cache of a LUN is a setting of the host; the boot order of a floppy is a variable of its controller.
+    "scsi-block": {"driver@cache": _ignore},
+    "floppy": {"boot@order": _ignore, "driver@cache": _ignore},
     "qemu-xhci": _XHCI,
     "nec-usb-xhci": _XHCI,
     "virtio-serial-pci": _VIRTIO_SERIAL,
@@ -328,9 +329,9 @@ _SETTINGS_OF_DEVICE: Mapping[str, Mapping[str, _Setting]] = {
     "vmware-svga": _VGA,
     "bochs-display": {"model@vram": _scaled("vgamem", _KIB)},
 }
-# What belongs to the host, says which device it is, or where it sits: that is its own on every host.
-_HOSTS_OWN = frozenset({"alias", "address", "source", "backend", "protocol", "log", "driver@name", "driver@iothread"})
-_HOSTS_OWN_OF: Mapping[str, Collection[str]] = {
+# Settings to ignore: those of the host side, and the device's name and address, which can differ on each host.
+_IGNORED = frozenset({"alias", "address", "source", "backend", "protocol", "log", "driver@name", "driver@iothread"})
+_IGNORED_BY_ELEMENT: Mapping[str, Collection[str]] = {
     "interface": {
         *("@type", "@managed", "@trustGuestRxFilters", "mtu", "mac@type", "mac@check", "model", "target", "bandwidth"),
         *("virtualport", "vlan", "filterref", "port", "link", "tune", "ip", "route", "guest", "script", "downscript"),
@@ -374,7 +375,7 @@ _HOSTS_OWN_OF: Mapping[str, Collection[str]] = {
 }
 
 
-# What holds settings, and says nothing where it holds none.
+# Elements that only group settings: without children they have no meaning.
 _GROUPS = frozenset({"driver", "driver/host", "driver/guest"})
 
 
@@ -383,11 +384,11 @@ class DomainError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What somebody says beside the XML, by the id of a device.
+class DomainOptions:
+    """What the user states in addition to the XML, by device id.
 
-    models: which device model it is. releases: which release provides it. profiles: what it was made with. values:
-    of its variables. without: devices, or settings (id/setting), that are not to be asked about.
+    models: the device model. releases: the release that provides the device. profiles: the profile that it was created
+    with. values: of its variables. without: devices, or settings (id/setting), to leave out of the question.
     """
 
     models: Mapping[str, str] = field(default_factory=dict)
@@ -401,8 +402,8 @@ class Told:
 class Domain:
     """A VM as libvirt describes it.
 
-    machine: its machine type. devices: as a question asks of them. unasked: by device, or by a setting of one, why no
-    question can be made of it. left_out: settings that somebody does not want to be asked about.
+    machine: the machine type. devices: the devices of the question. unasked: the reason why a device (id) or a setting
+    (id/setting) is not part of the question. left_out: the settings that the user leaves out.
     """
 
     name: str
@@ -412,8 +413,10 @@ class Domain:
     left_out: set[str] = field(default_factory=set)
 
     @classmethod
-    def read(cls, path: Path, told: Told, release: str | None = None, profile: str | None = None) -> "Domain":
-        """Read a file of `virsh dumpxml`; release: the QEMU that it runs on; profile: in place of its machine type.
+    def read(
+        cls, path: Path, options: DomainOptions, release: str | None = None, profile: str | None = None
+    ) -> "Domain":
+        """Read the output of `virsh dumpxml`; release: the QEMU release; profile: replaces the machine type.
 
         Raises DomainError.
         """
@@ -424,112 +427,123 @@ class Domain:
             raise DomainError(message) from error
         kind = root.find("os/type")
         if root.tag != "domain" or kind is None or not kind.get("machine"):
-            message = f"{path} is no libvirt domain: it has no <os><type machine='…'>"
+            message = f"{path} is not a libvirt domain: <os><type machine='…'> is missing"
             raise DomainError(message)
         domain = cls(root.findtext("name") or path.stem, kind.get("machine") or "")
         _mark_first(root.findall("devices/video/model"))
         counts: dict[str, int] = {}
-        called: dict[str, int] = {}
+        ids: dict[str, int] = {}
         for element in root.findall("devices/*"):
-            named = _id(element, counts.get(element.tag, 0))
+            device_id = _id(element, counts.get(element.tag, 0))
             counts[element.tag] = counts.get(element.tag, 0) + 1
-            # The parts of an EHCI controller all have the alias of the whole.
-            called[named] = called.get(named, 0) + 1
-            domain._add(element, named if called[named] == 1 else f"{named}-{called[named]}", told)
+            # All parts of an EHCI controller have the same alias.
+            ids[device_id] = ids.get(device_id, 0) + 1
+            domain._add(element, device_id if ids[device_id] == 1 else f"{device_id}-{ids[device_id]}", options)
         domain._add_passed_through(root)
-        domain._complete(told, release, profile or f"{VENDOR}/{domain.machine}")
-        domain._leave_out(path, told)
+        domain._complete(options, release, profile or f"{VENDOR}/{domain.machine}")
+        domain._leave_out(path, options)
         return domain
 
-    def _add(self, element: Element, own_id: str, told: Told) -> None:
-        kind, named = element.tag, _named(element)
-        known = _DEVICES.get(kind, {})
-        if named == "fdc//" and "q35" in self.machine:
-            named = "fdc// of q35"
-        if own_id in told.models:
-            self._add_told(element, own_id, told)
+    def _add(self, element: Element, device_id: str, options: DomainOptions) -> None:
+        kind, libvirt_name = element.tag, _libvirt_name(element)
+        devices = _DEVICES.get(kind, {})
+        if libvirt_name == "fdc//" and "q35" in self.machine:
+            libvirt_name = "fdc// of q35"
+        if device_id in options.models:
+            self._add_with_model(element, device_id, options)
         elif kind == "hostdev" or (kind == "interface" and element.get("type") == "hostdev"):
-            what = " ".join(filter(None, (element.get("type"), element.get("model"))))
-            self.unasked[own_id] = f"a host's own device ({what}): --device {own_id}=<its device model>"
+            description = " ".join(filter(None, (element.get("type"), element.get("model"))))
+            self.unasked[device_id] = (
+                f"a host device ({description}); name its model with --device {device_id}=<device model>"
+            )
         elif kind in _NO_DEVICES:
             return
-        elif named in _BUILT_IN.get(kind, ()):
-            self._read(element, own_id, {}, told)
-        elif named not in known or _attribute(element, "address@type") not in _BUSES:
-            what = " ".join(filter(None, (f"<{kind}>", named.strip("/"))))
-            self.unasked[own_id] = f"{what} is not known here: --device {own_id}=<its device model>"
+        elif libvirt_name in _BUILT_IN.get(kind, ()):
+            self._read(element, device_id, {}, options)
+        elif libvirt_name not in devices or _attribute(element, "address@type") not in _BUSES:
+            description = " ".join(filter(None, (f"<{kind}>", libvirt_name.strip("/"))))
+            self.unasked[device_id] = (
+                f"unknown device {description}; name its model with --device {device_id}=<device model>"
+            )
         else:
-            name = known[named]
-            self._add_device(own_id, f"{VENDOR}/{name}", self._read(element, own_id, _settings_of(kind, name), told))
+            name = devices[libvirt_name]
+            values = self._read(element, device_id, _settings_of(kind, name), options)
+            self._add_device(device_id, f"{VENDOR}/{name}", values)
             if name.endswith("intel-hda"):
-                # libvirt adds one where none is named.
+                # libvirt adds a duplex codec if the XML names none.
                 codecs = element.findall("codec") or [Element("codec", type="duplex")]
-                for place, codec in enumerate(codecs):
-                    self._add(codec, f"{own_id}-codec{place}", told)
+                for index, codec in enumerate(codecs):
+                    self._add(codec, f"{device_id}-codec{index}", options)
 
-    def _add_told(self, element: Element, own_id: str, told: Told) -> None:
-        """Add a device of which somebody says what it is; what the XML says of another vendor's is not understood."""
-        model = told.models[own_id]
+    def _add_with_model(self, element: Element, device_id: str, options: DomainOptions) -> None:
+        """Add a device whose model the user states; the settings of another vendor's device are unknown."""
+        model = options.models[device_id]
         vendor, _, name = model.partition("/")
-        settings = _settings_of(element.tag, name) if vendor == VENDOR else {"boot@order": _nothing}
-        self._add_device(own_id, model, self._read(element, own_id, settings, told))
+        settings = _settings_of(element.tag, name) if vendor == VENDOR else {"boot@order": _ignore}
+        self._add_device(device_id, model, self._read(element, device_id, settings, options))
 
-    def _add_device(self, own_id: str, model: str, values: _Values | None = None) -> None:
-        self.devices.append({"id": own_id, "model": model, "values": dict(values or {})})
+    def _add_device(self, device_id: str, model: str, values: _Values | None = None) -> None:
+        self.devices.append({"id": device_id, "model": model, "values": dict(values or {})})
 
-    def _read(self, element: Element, own_id: str, settings: Mapping[str, _Setting], told: Told) -> _Values:
-        """Return what an element says of the device's variables; what is not known here is noted."""
-        own = _HOSTS_OWN | {*_HOSTS_OWN_OF.get(element.tag, ())}
+    def _read(
+        self, element: Element, device_id: str, settings: Mapping[str, _Setting], options: DomainOptions
+    ) -> _Values:
+        """Return the values of variables that an element sets; add its unknown settings to `unasked`."""
+        ignored = _IGNORED | {*_IGNORED_BY_ELEMENT.get(element.tag, ())}
         values: dict[str, str] = {}
-        for where, value in _settings(element):
-            setting = settings.get(where)
-            if f"{own_id}/{where}" in told.without:
-                self.left_out.add(f"{own_id}/{where}")
+        for path, value in _settings(element):
+            setting = settings.get(path)
+            if f"{device_id}/{path}" in options.without:
+                self.left_out.add(f"{device_id}/{path}")
                 continue
-            if setting is None and not own.isdisjoint(_around(where)):
+            if setting is None and not ignored.isdisjoint(_ancestors(path)):
                 continue
-            meant = {setting: value} if isinstance(setting, str) else setting(value) if setting else None
-            if meant is not None:
-                values.update(meant)
+            variables = {setting: value} if isinstance(setting, str) else setting(value) if setting else None
+            if variables is not None:
+                values.update(variables)
                 continue
-            self.unasked[f"{own_id}/{where}"] = (
-                f"a setting that is not known here{f', {value}' if value else ''}: leave it out, --without "
-                f"{own_id}/{where}, and tell what it means, --value {own_id}/<variable>=<value>, if it means anything"
+            self.unasked[f"{device_id}/{path}"] = (
+                f"unknown setting{f' (value {value})' if value else ''}; leave it out with "
+                f"--without {device_id}/{path}, and if it sets a variable, add --value {device_id}/<variable>=<value>"
             )
         if "max-bytes" in values:
             values.setdefault("period", _RATE_PERIOD)
         return values
 
     def _add_passed_through(self, root: Element) -> None:
-        """Note what is handed to QEMU past libvirt: devices and properties of which the XML itself does not tell."""
+        """Add to `unasked` what can change devices outside <devices>: QEMU arguments and launch security."""
         for element in root:
             if element.tag == "launchSecurity":
-                self.unasked[element.tag] = f"what it needs of a host is not known here: --without {element.tag}"
+                self.unasked[element.tag] = (
+                    f"its requirements on a host cannot be checked; leave it out with --without {element.tag}"
+                )
             namespace, _, tag = element.tag.rpartition("}")
             if namespace.endswith("/domain/qemu/1.0") and tag in {"commandline", "override"}:
-                self.unasked[f"qemu:{tag}"] = f"what it adds is not known here: --without qemu:{tag} if that is nothing"
+                self.unasked[f"qemu:{tag}"] = (
+                    f"cannot be checked; if it does not change any device, leave it out with --without qemu:{tag}"
+                )
 
-    def _complete(self, told: Told, release: str | None, profile: str) -> None:
-        """Say of each device where it comes from: the machine type is a profile of QEMU's own devices alone."""
+    def _complete(self, options: DomainOptions, release: str | None, profile: str) -> None:
+        """Set each device's release, profile and values; the machine type is a profile only of QEMU's devices."""
         for device in self.devices:
-            own_id, is_qemus = device["id"], device["model"].startswith(f"{VENDOR}/")
-            said = {"release": release, "profile": profile} if is_qemus else {"release": None, "profile": None}
-            for name, more in (("release", told.releases), ("profile", told.profiles)):
-                if found := more.get(own_id, said[name]):
-                    device[name] = found
-            device["values"].update(told.values.get(own_id, {}))
+            device_id, is_qemus = device["id"], device["model"].startswith(f"{VENDOR}/")
+            defaults = {"release": release, "profile": profile} if is_qemus else {"release": None, "profile": None}
+            for field_name, given in (("release", options.releases), ("profile", options.profiles)):
+                if name := given.get(device_id, defaults[field_name]):
+                    device[field_name] = name
+            device["values"].update(options.values.get(device_id, {}))
 
-    def _leave_out(self, path: Path, told: Told) -> None:
-        ids = {each["id"] for each in self.devices}
-        named = {*told.models, *told.releases, *told.profiles, *told.values}
-        unknown = sorted((named - ids) | {*told.without} - ids - self.unasked.keys() - self.left_out)
+    def _leave_out(self, path: Path, options: DomainOptions) -> None:
+        ids = {device["id"] for device in self.devices}
+        given = {*options.models, *options.releases, *options.profiles, *options.values}
+        unknown = sorted((given - ids) | {*options.without} - ids - self.unasked.keys() - self.left_out)
         if unknown:
             message = (
-                f"{path} has no device {', '.join(unknown)}: it has {', '.join(sorted(ids | self.unasked.keys()))}"
+                f"{path} has no device {', '.join(unknown)}; it has {', '.join(sorted(ids | self.unasked.keys()))}"
             )
             raise DomainError(message)
-        self.devices[:] = [each for each in self.devices if each["id"] not in told.without]
-        for name in [each for each in self.unasked if not {each, each.partition("/")[0]}.isdisjoint(told.without)]:
+        self.devices[:] = [device for device in self.devices if device["id"] not in options.without]
+        for name in [name for name in self.unasked if not {name, name.partition("/")[0]}.isdisjoint(options.without)]:
             del self.unasked[name]
 
 
@@ -538,15 +552,15 @@ def _id(element: Element, count: int) -> str:
     return (alias.get("name") if alias is not None else None) or f"{element.tag}{count}"
 
 
-def _attribute(element: Element, where: str) -> str:
-    """Return an attribute, written path@name, empty where there is none."""
-    path, _, name = where.partition("@")
-    found = element.find(path) if path else element
-    return (found.get(name) if found is not None else None) or ""
+def _attribute(element: Element, path: str) -> str:
+    """Return the attribute at `child@name` or `@name`, empty if it is missing."""
+    child, _, name = path.partition("@")
+    owner = element.find(child) if child else element
+    return (owner.get(name) if owner is not None else None) or ""
 
 
-def _named(element: Element) -> str:
-    """Return what the element calls its device: the model, or where there is none, the bus and the kind."""
+def _libvirt_name(element: Element) -> str:
+    """Return libvirt's name of the device: its model, or the attributes in _NAMES joined by slashes."""
     if element.tag == "disk" and element.get("type") == "vhostuser":
         return "a vhost-user server's"
     if element.tag == "video" and _attribute(element, "driver@name") == "vhostuser":
@@ -554,35 +568,35 @@ def _named(element: Element) -> str:
     if element.tag == "video":
         is_second = _attribute(element, "model@primary") != "yes"
         is_accelerated = _attribute(element, "model/acceleration@accel3d") == "yes"
-        said = (_attribute(element, "model@type"), "gl" if is_accelerated else "", "second" if is_second else "")
-        return " ".join(filter(None, said))
-    return "/".join(_attribute(element, where) for where in _NAMES.get(element.tag, ("@model",)))
+        parts = (_attribute(element, "model@type"), "gl" if is_accelerated else "", "second" if is_second else "")
+        return " ".join(filter(None, parts))
+    return "/".join(_attribute(element, path) for path in _NAMES.get(element.tag, ("@model",)))
 
 
 def _settings_of(kind: str, device: str) -> Mapping[str, _Setting]:
-    """Return what the settings of an element mean to one of QEMU's devices."""
-    return {**_SETTINGS, **_SETTINGS_OF.get(kind, {}), **_SETTINGS_OF_DEVICE.get(device, {})}
+    """Return the settings of an element that map to variables of a QEMU device."""
+    return {**_SETTINGS, **_SETTINGS_BY_ELEMENT.get(kind, {}), **_SETTINGS_BY_DEVICE.get(device, {})}
 
 
 def _mark_first(videos: Sequence[Element]) -> None:
-    """Say of the first graphics card that it is the primary one, where none is said to be: so libvirt takes it."""
-    if videos and not any(each.get("primary") == "yes" for each in videos):
+    """Mark the first graphics card as primary if none is marked, as libvirt does."""
+    if videos and not any(video.get("primary") == "yes" for video in videos):
         videos[0].set("primary", "yes")
 
 
-def _settings(element: Element, path: str = "") -> Iterator[tuple[str, str]]:
-    """Iterate over all that an element says, each with where: `@attribute`, `child@attribute` or `child`."""
+def _settings(element: Element, parent: str = "") -> Iterator[tuple[str, str]]:
+    """Iterate over (path, value) of all settings of an element; path: `@attribute`, `child@attribute` or `child`."""
     for name, value in element.attrib.items():
-        yield f"{path}@{name}", value
+        yield f"{parent}@{name}", value
     for child in element:
-        where = f"{path}/{child.tag}" if path else child.tag
+        path = f"{parent}/{child.tag}" if parent else child.tag
         text = (child.text or "").strip()
-        if text or not (child.attrib or len(child) or where in _GROUPS):
-            yield where, text
-        yield from _settings(child, where)
+        if text or not (child.attrib or len(child) or path in _GROUPS):
+            yield path, text
+        yield from _settings(child, path)
 
 
-def _around(where: str) -> set[str]:
-    """Return a place and what is around it: of `a/b@c` also `a/b` and `a`."""
-    steps = where.partition("@")[0].split("/")
-    return {where, *("/".join(steps[:count]) for count in range(1, len(steps) + 1))} - {""}
+def _ancestors(path: str) -> set[str]:
+    """Return a path and its ancestors: for `a/b@c` also `a/b` and `a`."""
+    steps = path.partition("@")[0].split("/")
+    return {path, *("/".join(steps[:count]) for count in range(1, len(steps) + 1))} - {""}

@@ -1,4 +1,4 @@
-"""profile-registry mirror, export: what a registry published, for another one."""
+"""profile-registry mirror, export: copies a registry's feed to another registry or into an archive."""
 
 import os
 import tempfile
@@ -10,85 +10,88 @@ from pydantic import SecretStr
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, stop_never, wait_random_exponential
 
 from app.cli.client import Registry
-from app.cli.feed import ArchiveError, Copied, Progress, RemoteFeed, copied, written
+from app.cli.feed import ArchiveError, CopyResult, Progress, RemoteFeed, copy_feed, write_archive
 from app.cli.output import AsJson, fail, print_json, print_line, progress_bar, refuse, warn
 from app.client import RegistryError
 from app.settings import ClientSettings
 
 _WAIT_SECONDS = 50
-_LONGEST_PAUSE_SECONDS = 15
-_GIVEN_UP_SECONDS = 120
+_MAX_PAUSE_SECONDS = 15
+_GIVE_UP_SECONDS = 120
 _SOURCE_TOKEN = "REGISTRY_SOURCE_TOKEN"  # noqa: S105 (the name of a variable)
-# As a shell says that a program was interrupted.
+# The status that a shell reports for an interrupted program.
 _INTERRUPTED = 130
 
 
 def mirror(
     url: Annotated[str, typer.Argument(help="The registry to follow.")],
     token: Annotated[
-        str | None, typer.Option(envvar=_SOURCE_TOKEN, help="A token to read it with, if it needs one.")
+        str | None, typer.Option(envvar=_SOURCE_TOKEN, help="A token to read that registry, if it is closed.")
     ] = None,
     *,
-    once: Annotated[bool, typer.Option("--once", help="End when all is here, instead of following on.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Exit when everything is copied, instead of following.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    r"""Make what another registry publishes here (REGISTRY_URL; REGISTRY_TOKEN, an admin's), and follow it.
+    r"""Copy what another registry publishes into this one (REGISTRY_URL, an admin's REGISTRY_TOKEN), and follow it.
 
-    Every digest is verified; what was altered on the way is refused. It goes on where it stopped, whoever was stopped
-    or killed; while one of the two cannot be reached it tries again. Hosts stay each registry's own.
+    Every digest is verified; altered content is refused. An interrupted copy continues where it stopped. While one of
+    the registries cannot be reached, the command retries. Hosts are not copied.
 
     Example:
 
         REGISTRY_URL=http://registry.inside \
           profile-registry mirror https://registry.example
     """
-    source = ClientSettings(url=url, token=SecretStr(token) if token else None)
+    settings = ClientSettings(url=url, token=SecretStr(token) if token else None)
+    hint = f"{url} must be the address of a registry"
     try:
         with (
             progress_bar() as progress,
-            Registry(source, called=f"{url} is to be a registry", token_variable=_SOURCE_TOKEN, patience=0) as theirs,
-            Registry(ClientSettings(), patience=0) as here,
+            Registry(settings, address_hint=hint, token_variable=_SOURCE_TOKEN, retry_seconds=0) as source,
+            Registry(ClientSettings(), retry_seconds=0) as target,
         ):
             seq = 0
             while True:
-                done = _copied_persistently(theirs, here, url, seq, progress, once=once)
-                seq = done.seq
-                if as_json and (done.changes or once):
-                    print_json({"url": url, "changes": done.changes, "added": done.added, "seq": seq})
-                elif done.changes:
-                    print_line(f"{done.changes:,} changes of {url}, {done.added:,} of them new here, until {seq:,}")
+                result = _copy_with_retries(source, target, url, seq, progress, once=once)
+                seq = result.seq
+                if as_json and (result.changes or once):
+                    print_json({"url": url, "changes": result.changes, "added": result.added, "seq": seq})
+                elif result.changes:
+                    print_line(f"{result.changes:,} changes from {url}, {result.added:,} new, up to change {seq:,}")
                 if once:
                     break
                 progress("waiting for changes", seq, seq)
     except KeyboardInterrupt:
-        # Following ends by being interrupted; but with --once something is missing then.
+        # Following normally ends with an interrupt; with --once the copy is then incomplete.
         raise typer.Exit(_INTERRUPTED if once else 0) from None
     except RegistryError as error:
         refuse(error)
     except ArchiveError as error:
         fail(str(error))
     if once and not as_json:
-        print_line(f"all of {url} is here, until its change {seq:,}")
+        print_line(f"{url} is copied up to change {seq:,}")
 
 
-def _copied_persistently(
-    theirs: Registry, here: Registry, url: str, seq: int, progress: Progress, *, once: bool
-) -> Copied:
+def _copy_with_retries(
+    source: Registry, target: Registry, url: str, seq: int, progress: Progress, *, once: bool
+) -> CopyResult:
     retrying = Retrying(
-        retry=retry_if_exception(lambda error: isinstance(error, RegistryError) and error.may_pass),
-        wait=wait_random_exponential(multiplier=0.2, max=_LONGEST_PAUSE_SECONDS),
-        stop=stop_after_delay(_GIVEN_UP_SECONDS) if once else stop_never,
-        before_sleep=_tell,
+        retry=retry_if_exception(lambda error: isinstance(error, RegistryError) and error.is_transient),
+        wait=wait_random_exponential(multiplier=0.2, max=_MAX_PAUSE_SECONDS),
+        stop=stop_after_delay(_GIVE_UP_SECONDS) if once else stop_never,
+        before_sleep=_warn_once,
         reraise=True,
     )
-    copy = retrying.wraps(lambda: copied(RemoteFeed(theirs, seq, 0 if once else _WAIT_SECONDS), here, url, progress))
-    done: Copied = copy()
-    return done
+    copy = retrying.wraps(
+        lambda: copy_feed(RemoteFeed(source, seq, 0 if once else _WAIT_SECONDS), target, url, progress)
+    )
+    result: CopyResult = copy()
+    return result
 
 
-def _tell(attempt: RetryCallState) -> None:
+def _warn_once(attempt: RetryCallState) -> None:
     if attempt.attempt_number == 1 and attempt.outcome is not None:
-        warn(f"{attempt.outcome.exception()}; trying again and again")
+        warn(f"{attempt.outcome.exception()}; retrying")
 
 
 def export(
@@ -96,9 +99,9 @@ def export(
     *,
     as_json: AsJson = False,
 ) -> None:
-    r"""Write all that the registry ever published into a file, hosts included: to carry it elsewhere, or as a backup.
+    r"""Write everything that the registry has published, and its hosts, to an archive for another registry or a backup.
 
-    The same registry is always the same file, byte by byte. Tokens and drafts are not in it.
+    The same content always produces the same bytes. Tokens and drafts are not included.
 
     Example:
 
@@ -107,11 +110,11 @@ def export(
           profile-registry import archive registry.jsonl.gz
     """
     try:
-        # Only a whole file takes the name.
+        # Rename the file only when it is complete.
         with tempfile.NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.", delete=False) as unfinished:
             try:
                 with progress_bar() as progress, Registry(ClientSettings()) as registry:
-                    changes = written(RemoteFeed(registry), unfinished, progress)
+                    changes = write_archive(RemoteFeed(registry), unfinished, progress)
                 Path(unfinished.name).chmod(0o666 & ~_umask())
                 Path(unfinished.name).replace(file)
             except BaseException:

@@ -1,4 +1,4 @@
-"""What the commands print: tables for people, JSON for programs, progress on standard error."""
+"""The output of the commands: tables for people, JSON for programs, progress on standard error."""
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from app.client import RegistryError  # what serves the registry does not talk to one
+    from app.client import RegistryError  # serve prints through this module and needs no client
 
 COULD_NOT_ASK = 2
 _MATRIX_CELL = 3
@@ -23,12 +23,12 @@ _PADDING = 3
 _console = Console()
 _errors = Console(stderr=True)
 
-_is_json_asked = ContextVar("is_json_asked", default=False)
+_is_json_requested = ContextVar("is_json_requested", default=False)
 
 
-def _note_json(is_asked: bool) -> bool:  # noqa: FBT001 (as Typer calls it)
-    _is_json_asked.set(is_asked)
-    return is_asked
+def _note_json(is_requested: bool) -> bool:  # noqa: FBT001 (as Typer calls it)
+    _is_json_requested.set(is_requested)
+    return is_requested
 
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.", callback=_note_json)]
@@ -40,14 +40,14 @@ def print_json(document: object) -> None:
 
 
 def print_line(text: str) -> None:
-    """Print a line as it stands."""
+    """Print a line verbatim, without markup or wrapping."""
     _console.print(Text(text), soft_wrap=True)
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]], title: str | None = None) -> None:
-    """Print a table that fits the terminal; names from the registry are never taken for markup.
+    """Print a table that fits the terminal; names from the registry are never interpreted as markup.
 
-    What is piped to another program is plain: a line for each row, its cells between tabs.
+    In a pipe the output is plain text: one line per row, cells separated by tabs.
     """
     if not _console.is_terminal:
         if title is not None:
@@ -64,36 +64,36 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]], ti
 
 
 def print_matrix(column: str, names: Sequence[str], rows: Sequence[tuple[str, Sequence[Text]]]) -> None:
-    """Print a table of very many columns: on a terminal as many of them at a time as fit it."""
-    cells = max([_MATRIX_CELL, *(cell.cell_len for _, row in rows for cell in row), *map(len, names)]) + _PADDING
-    room = _console.width - max(len(column), *(len(name) for name, _ in rows)) - _PADDING - 1
-    at_once = max(1, room // cells) if _console.is_terminal else max(1, len(names))
-    for start in range(0, len(names), at_once):
-        some = slice(start, start + at_once)
-        print_table((column, *names[some]), [(name, *row[some]) for name, row in rows])
+    """Print a table with many columns; on a terminal, split it into tables that fit its width."""
+    cell_width = max([_MATRIX_CELL, *(cell.cell_len for _, row in rows for cell in row), *map(len, names)]) + _PADDING
+    width = _console.width - max(len(column), *(len(name) for name, _ in rows)) - _PADDING - 1
+    count = max(1, width // cell_width) if _console.is_terminal else max(1, len(names))
+    for start in range(0, len(names), count):
+        columns = slice(start, start + count)
+        print_table((column, *names[columns]), [(name, *row[columns]) for name, row in rows])
 
 
 def refuse(error: "RegistryError") -> NoReturn:
-    """Print what the registry refused, for programs its own answer too, and end with status 2."""
+    """Print the registry's error (with --json also its problem document), and exit with status 2."""
     fail(str(error), error.problem)
 
 
 def fail(message: str, problem: object = None) -> NoReturn:
-    """Print why the command could not do its work, and end with status 2; for programs in JSON, too, or the problem."""
-    if _is_json_asked.get():
+    """Print an error (with --json also as JSON: the problem, or code and detail), and exit with status 2."""
+    if _is_json_requested.get():
         print_json(problem or {"code": "cannot-ask", "detail": message})
     _errors.print(Text(message, style="red"), soft_wrap=True)
     raise typer.Exit(COULD_NOT_ASK)
 
 
 def warn(message: str) -> None:
-    """Print what is amiss, while the command goes on."""
+    """Print a warning; the command continues."""
     _errors.print(Text(message, style="yellow"), soft_wrap=True)
 
 
 @contextmanager
 def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
-    """Show progress while the work goes on; yields what is to be told (what is done, how much of it, of how much)."""
+    """Show a progress bar; yields a function of (description, completed, total) that updates it."""
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -106,17 +106,17 @@ def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
     with bar:
         task = bar.add_task("starting", total=None)
 
-        def tell(what: str, done: int, total: int) -> None:
-            bar.update(task, description=what, completed=done, total=total)
+        def update(description: str, completed: int, total: int) -> None:
+            bar.update(task, description=description, completed=completed, total=total)
 
-        yield tell
+        yield update
 
 
 def verdict(*, is_compatible: bool) -> Text:
-    """Return a verdict as a table shows it."""
+    """Return a verdict for a table cell."""
     return Text("compatible", style="green") if is_compatible else Text("incompatible", style="red")
 
 
 def reasons(problems: Sequence[Mapping[str, Any]]) -> str:
-    """Return problems as a table shows them, a line each."""
+    """Return problems for a table cell, one per line."""
     return "\n".join(f"{problem['code']}: {problem['message']}" for problem in problems)

@@ -1,4 +1,4 @@
-"""profile-registry baseline, matrix, impact: what an operator plans a fleet with."""
+"""profile-registry baseline, matrix, impact: the commands for planning a fleet."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,25 +13,26 @@ from app.client import RegistryError
 from app.settings import ClientSettings
 
 _NO_BASELINE = 1
-_WIDEST = 6
-_SWITCHES = 50
+_MAX_NAMES = 6
+_MAX_PAIRS = 2
+_MAX_SWITCHES = 50
 _RETIRED = {"release-retired", "profile-retired"}
-# The release implements none of the models that the profile speaks of.
+# The cell of a release that implements none of the profile's models.
 _NONE = "-"
-_SAID = {"release-retired": "retired", "profile-retired": "retired", "profile-not-listed": "unlisted"}
+_LABELS = {"release-retired": "retired", "profile-retired": "retired", "profile-not-listed": "unlisted"}
 
 
 def baseline(
-    model: Annotated[list[str], typer.Option(help="A device model of the new VM; may be repeated.")],
-    release: Annotated[list[str] | None, typer.Option(help="A release that it may run on; may be repeated.")] = None,
-    host: Annotated[list[str] | None, typer.Option(help="A registered host; may be repeated.")] = None,
+    model: Annotated[list[str], typer.Option(help="A device model of the new VM. Repeatable.")],
+    release: Annotated[list[str] | None, typer.Option(help="A release that it must run on. Repeatable.")] = None,
+    host: Annotated[list[str] | None, typer.Option(help="A registered host. Repeatable.")] = None,
     label: Annotated[str | None, typer.Option(help="All registered hosts with this label, name or name=value.")] = None,
     *,
     as_json: AsJson = False,
 ) -> None:
-    r"""Say which settings a new VM should get, so that it can move anywhere among releases and hosts.
+    r"""Show the settings with which a new VM can move between all of the given releases and hosts.
 
-    Exit status 0 if every model has settings that all accept, 1 if one has none, 2 could not ask.
+    Exit status 0 every model has settings that all of them accept, 1 a model has none, 2 could not ask.
 
     Example:
 
@@ -50,52 +51,54 @@ def baseline(
     if as_json:
         print_json({"models": models})
     else:
-        for name, found in models.items():
-            _print_baseline(name, found)
-    raise typer.Exit(_NO_BASELINE if any(found["values"] is None for found in models.values()) else 0)
+        for name, result in models.items():
+            _print_baseline(name, result)
+    raise typer.Exit(_NO_BASELINE if any(result["values"] is None for result in models.values()) else 0)
 
 
-def _print_baseline(model: str, found: Mapping[str, Any]) -> None:
-    for problem in found["problems"]:
+def _print_baseline(model: str, result: Mapping[str, Any]) -> None:
+    for problem in result["problems"]:
         print_line(f"{model}: {problem['code']}: {problem['message']}")
-    if found["values"] is not None:
-        _print_values(model, found["values"], found["domains"])
-    if found["profiles"]:
-        more = f" and {len(found['profiles']) - _WIDEST} more" if len(found["profiles"]) > _WIDEST else ""
-        print_line(f"profiles that all accept, newest first: {', '.join(found['profiles'][:_WIDEST])}{more}")
+    if result["values"] is not None:
+        _print_values(model, result["values"], result["domains"])
+    if result["profiles"]:
+        more = f" and {len(result['profiles']) - _MAX_NAMES} more" if len(result["profiles"]) > _MAX_NAMES else ""
+        print_line(f"profiles that all accept, newest first: {', '.join(result['profiles'][:_MAX_NAMES])}{more}")
 
 
 def _print_values(model: str, values: Mapping[str, Any], domains: Mapping[str, Any]) -> None:
-    """Print a line for each variable; of very many switches, such as a CPU's, only which are on."""
+    """Print a row for each variable; of many booleans, such as CPU features, only the names of those that are on."""
     switches = [name for name, value in values.items() if isinstance(value, bool)]
-    summed_up = switches if len(switches) > _SWITCHES else []
-    rows = [(name, _shown(value), _domain(domains[name])) for name, value in values.items() if name not in summed_up]
+    summarized = switches if len(switches) > _MAX_SWITCHES else []
+    rows = [(name, _text(value), _domain(domains[name])) for name, value in values.items() if name not in summarized]
     if rows:
         print_table(("variable", "best", "all allow"), rows, model)
-    if summed_up:
-        on = [name for name in summed_up if values[name]]
-        print_line(f"{model}: {len(on)} of {len(summed_up)} switches are on: {', '.join(on)}")
+    if summarized:
+        on = [name for name in summarized if values[name]]
+        print_line(f"{model}: {len(on)} of {len(summarized)} boolean variables are on: {', '.join(on)}")
 
 
-def _shown(value: Any) -> str:
+def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
     return '""' if value == "" else str(value)
 
 
 def _domain(allowed: Sequence[Any] | None) -> str:
-    return "any" if allowed is None else ", ".join(map(_shown, allowed))
+    return "any" if allowed is None else ", ".join(map(_text, allowed))
 
 
 def matrix(
-    profile: Annotated[list[str] | None, typer.Option(help="Only this profile; may be repeated.")] = None,
-    model: Annotated[list[str] | None, typer.Option(help="Only what is said of this model; may be repeated.")] = None,
-    implementation: Annotated[list[str] | None, typer.Option(help="Only its releases; may be repeated.")] = None,
+    profile: Annotated[list[str] | None, typer.Option(help="Only this profile. Repeatable.")] = None,
+    model: Annotated[list[str] | None, typer.Option(help="Only this device model. Repeatable.")] = None,
+    implementation: Annotated[
+        list[str] | None, typer.Option(help="Only releases of this implementation. Repeatable.")
+    ] = None,
     *,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, with the reasons, for a spreadsheet.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV with the reasons, for a spreadsheet.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show which release supports which profile: yes (for how many of its models, if not all), or no.
+    """Show which release supports which profile: yes or no, with the number of models if it supports only some.
 
     Example:
 
@@ -103,56 +106,54 @@ def matrix(
         profile-registry matrix --implementation qemu.org/qemu-system-x86_64
     """
     if as_csv and as_json:
-        fail("--csv or --json, not both")
-    asked = {"profile": profile or [], "model": model or [], "implementation": implementation or []}
+        fail("use either --csv or --json, not both")
+    filters = {"profile": profile or [], "model": model or [], "implementation": implementation or []}
     try:
         with Registry(ClientSettings()) as registry:
             if as_csv:
-                sys.stdout.write(registry.text("/support-matrix", "text/csv", **asked))
+                sys.stdout.write(registry.text("/support-matrix", "text/csv", **filters))
                 return
-            found = registry.get("/support-matrix", **asked)
+            answer = registry.get("/support-matrix", **filters)
     except RegistryError as error:
         refuse(error)
     if as_json:
-        print_json(found)
+        print_json(answer)
         return
-    if not found["rows"] or not found["releases"]:
-        fail("the registry has no such profiles and releases")
-    # Releases are numbered, so that many fit the terminal.
-    for number, release in enumerate(found["releases"], 1):
+    if not answer["rows"] or not answer["releases"]:
+        fail("no profile or no release matches; GET /profiles and GET /releases list what is published")
+    # The columns have numbers instead of names so that many releases fit the terminal.
+    for number, release in enumerate(answer["releases"], 1):
         print_line(f"{number}: {release}")
-    numbers = [str(number) for number in range(1, len(found["releases"]) + 1)]
-    rows = [(row["profile"], list(map(_cell, row["cells"]))) for row in found["rows"]]
+    numbers = [str(number) for number in range(1, len(answer["releases"]) + 1)]
+    rows = [(row["profile"], list(map(_cell, row["cells"]))) for row in answer["rows"]]
     print_matrix("profile", numbers, rows)
-    said = {cell.plain for _, cells in rows for cell in cells}
-    if any("/" in each for each in said):
-        print_line("17/20: for so many of the profile's models; the reasons: --json or --csv")
-    if _NONE in said:
-        print_line(f"{_NONE}: the release has none of the profile's models")
+    texts = {cell.plain for _, cells in rows for cell in cells}
+    if any("/" in text for text in texts):
+        print_line("17/20: the release accepts 17 of the profile's 20 models; --json or --csv shows the reasons")
+    if _NONE in texts:
+        print_line(f"{_NONE}: the release implements none of the profile's models")
 
 
 def _cell(cell: Mapping[str, Any]) -> Text:
-    how_far = f" {cell['accepted_models']}/{cell['model_count']}"
+    ratio = f" {cell['accepted_models']}/{cell['model_count']}"
     if cell["compatible"]:
-        return Text(f"yes{'' if cell['accepted_models'] == cell['model_count'] else how_far}", style="green")
+        return Text(f"yes{'' if cell['accepted_models'] == cell['model_count'] else ratio}", style="green")
     codes = {problem["code"] for problem in cell["problems"]}
     if not cell["accepted_models"] + cell["refused_models"] and codes.isdisjoint(_RETIRED):
         return Text(_NONE)
-    for code, said in _SAID.items():
+    for code, label in _LABELS.items():
         if code in codes:
-            return Text(said, style="yellow")
-    return Text(f"no{how_far if cell['accepted_models'] else ''}", style="red")
+            return Text(label, style="yellow")
+    return Text(f"no{ratio if cell['accepted_models'] else ''}", style="red")
 
 
 def impact(
     name: Annotated[str, typer.Argument(help="A release or a profile.")],
-    state: Annotated[
-        Literal["published", "deprecated", "retired"], typer.Option(help="The state that it would take.")
-    ] = "retired",
+    state: Annotated[Literal["published", "deprecated", "retired"], typer.Option(help="The new state.")] = "retired",
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Say before a change of state whose verdicts it would flip: profiles, releases, hosts and listed pairs.
+    """Show the verdicts that a change of state would flip: of profiles, releases, hosts and listed pairs.
 
     Example:
 
@@ -160,16 +161,18 @@ def impact(
     """
     try:
         with Registry(ClientSettings()) as registry:
-            found = registry.get("/impact", name=name, state=state)
+            answer = registry.get("/impact", name=name, state=state)
     except RegistryError as error:
         refuse(error)
     if as_json:
-        print_json(found)
+        print_json(answer)
         return
+    kinds = {kind: answer[kind] for kind in ("profiles", "releases", "hosts")}
     rows = [
-        (kind, str(len(found[kind])), ", ".join(found[kind][:_WIDEST]) + (" …" if len(found[kind]) > _WIDEST else ""))
-        for kind in ("profiles", "releases", "hosts")
+        (kind, str(len(names)), ", ".join(names[:_MAX_NAMES]) + (" …" if len(names) > _MAX_NAMES else ""))
+        for kind, names in kinds.items()
     ]
-    pairs = [f"{pair['profile']} at {pair['release']}" for pair in found["listed"]]
-    rows.append(("listed pairs", str(len(pairs)), ", ".join(pairs[:2]) + (" …" if len(pairs) > 2 else "")))  # noqa: PLR2004 (a line's worth)
-    print_table(("would flip", "number", "which"), rows, f"{name} → {state}")
+    pairs = [f"{pair['profile']} at {pair['release']}" for pair in answer["listed"]]
+    more = " …" if len(pairs) > _MAX_PAIRS else ""
+    rows.append(("listed pairs", str(len(pairs)), ", ".join(pairs[:_MAX_PAIRS]) + more))
+    print_table(("would flip", "number", "names"), rows, f"{name} → {state}")

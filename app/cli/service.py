@@ -1,4 +1,4 @@
-"""profile-registry serve, migrate: running the service."""
+"""profile-registry serve, migrate: runs the service and migrates its database."""
 
 import errno
 import os
@@ -25,14 +25,14 @@ _KEEP_ALIVE_SECONDS = 75
 def serve(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The port to listen on.", min=0, max=65535)] = 8000,
-    workers: Annotated[int, typer.Option(help="Processes that answer.", min=1)] = 1,
+    workers: Annotated[int, typer.Option(help="The number of worker processes.", min=1)] = 1,
     *,
     migrate_first: Annotated[
-        bool, typer.Option("--migrate/--no-migrate", help="Bring the database's schema up to date first.")
+        bool, typer.Option("--migrate/--no-migrate", help="Migrate the database's schema first.")
     ] = True,
     access_log: Annotated[bool, typer.Option(help="Log every request.")] = True,
 ) -> None:
-    r"""Serve the registry, with the settings of the environment (REGISTRY_DATABASE_URL, REGISTRY_ADMIN_TOKEN).
+    r"""Serve the registry with the settings in the environment (REGISTRY_DATABASE_URL, REGISTRY_ADMIN_TOKEN).
 
     Example:
 
@@ -40,13 +40,16 @@ def serve(
           profile-registry serve --host 0.0.0.0 --workers 2
     """
     check_free(host, port)
+    if not access_log:
+        # The worker processes read the settings anew.
+        os.environ["REGISTRY_LOG_REQUESTS"] = "false"
     settings = read_settings()
     _check_replica(settings)
     if migrate_first:
         _migrate(settings.database_url)
     with TemporaryDirectory() if workers > 1 else nullcontext() as folder:
         if folder is not None:
-            # What they count is theirs together.
+            # The workers share this folder so that each can report the metrics of all.
             os.environ.setdefault(COUNTS_FOLDER, folder)
         if COUNTS_FOLDER in os.environ:
             Path(os.environ[COUNTS_FOLDER]).mkdir(parents=True, exist_ok=True)
@@ -56,16 +59,17 @@ def serve(
             host=host,
             port=port,
             workers=workers,
-            access_log=access_log,
-            # Longer than clients keep one: else both close it, and a request is lost in between.
+            # The service logs requests itself, with their operation, token and id.
+            access_log=False,
+            # Longer than clients keep connections: if the server closed first, a request in flight could be lost.
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-            # Those who follow the feed never end by themselves.
+            # Requests that follow the feed never end by themselves.
             timeout_graceful_shutdown=_GRACE_SECONDS,
         )
 
 
 def migrate(*, as_json: AsJson = False) -> None:
-    r"""Bring the schema of the database at REGISTRY_DATABASE_URL up to date.
+    r"""Migrate the schema of the database at REGISTRY_DATABASE_URL to this version.
 
     Example:
 
@@ -80,29 +84,29 @@ def migrate(*, as_json: AsJson = False) -> None:
 
 
 def read_settings() -> Settings:
-    """Return the settings of the environment; what is wrong with them ends the command, all at once."""
+    """Return the settings in the environment; print all errors in them and exit if there are any."""
     try:
         return Settings()
     except ValidationError as error:
-        fail("\n".join(map(_said, error.errors())))
+        fail("\n".join(map(_error_line, error.errors())))
 
 
-def _said(fault: ErrorDetails) -> str:
-    # Of a secret the length is counted in items.
-    least = fault.get("ctx", {}).get("min_length")
-    what = fault["msg"] if least is None else f"has at least {least} characters"
-    return f"REGISTRY_{str(fault['loc'][0]).upper()}: {what}"
+def _error_line(error: ErrorDetails) -> str:
+    # Pydantic's message counts the length of a secret in items, not characters.
+    min_length = error.get("ctx", {}).get("min_length")
+    message = error["msg"] if min_length is None else f"must have at least {min_length} characters"
+    return f"REGISTRY_{str(error['loc'][0]).upper()}: {message}"
 
 
 def check_free(host: str, port: int) -> None:
-    """End the command if something listens on the port."""
+    """Exit with an error if the port is in use."""
     try:
         with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
             pass
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
-            fail(f"{host} cannot be listened on at port {port}: {error.strerror}")
-        fail(f"port {port} is in use: name another, --port {port + 1}")
+            fail(f"cannot listen on {host}, port {port}: {error.strerror}")
+        fail(f"port {port} is in use; choose another, such as --port {port + 1}")
 
 
 def _check_replica(settings: Settings) -> None:
@@ -114,7 +118,7 @@ def _check_replica(settings: Settings) -> None:
     except ValueError as error:
         fail(f"REGISTRY_DATABASE_REPLICA_URL: {error}")
     if settings.database_url.startswith("sqlite"):
-        fail("REGISTRY_DATABASE_REPLICA_URL: only a PostgreSQL has replicas")
+        fail("REGISTRY_DATABASE_REPLICA_URL: a replica needs PostgreSQL, but REGISTRY_DATABASE_URL names SQLite")
 
 
 def _migrate(url: str) -> str:
@@ -126,5 +130,5 @@ def _migrate(url: str) -> str:
     except ValueError as error:
         fail(f"REGISTRY_DATABASE_URL: {error}")
     except sa.exc.DatabaseError as error:
-        fail(f"the database cannot be reached or used: {error.orig} (REGISTRY_DATABASE_URL says where it is)")
+        fail(f"the database cannot be reached or used: {error.orig} (REGISTRY_DATABASE_URL sets its address)")
     return sa.make_url(url).render_as_string(hide_password=True)

@@ -1,4 +1,4 @@
-"""profile-registry token: who may publish and read."""
+"""profile-registry token: creates, lists and revokes tokens."""
 
 import re
 from typing import Annotated
@@ -8,11 +8,11 @@ import typer
 from app.cli.client import Registry
 from app.cli.output import AsJson, fail, print_json, print_line, print_table, refuse
 from app.client import RegistryError
-from app.domain.token import Role
+from app.domain.publishing.token import Role
 from app.settings import ClientSettings
 
 commands = typer.Typer(
-    help="""Say who may publish and read; REGISTRY_TOKEN holds an admin's token.
+    help="""Create, list and revoke tokens. REGISTRY_TOKEN must be an admin's token.
 
     Example:
 
@@ -27,14 +27,18 @@ _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 @commands.command("create")
 def create(
-    name: Annotated[str, typer.Argument(help="What the audit calls whoever uses it.")],
-    role: Annotated[Role, typer.Option(help="admin: all; publisher: one vendor's names; reader: read.")],
-    vendor: Annotated[str | None, typer.Option(help="Whose names a publisher publishes.")] = None,
-    expires_in: Annotated[str | None, typer.Option(help="30m, 12h, 90d or seconds; else it does not expire.")] = None,
+    name: Annotated[str, typer.Argument(help="The name of its user in the audit log.")],
+    role: Annotated[
+        Role, typer.Option(help="admin: everything; publisher: publish names of one vendor; reader: only read.")
+    ],
+    vendor: Annotated[str | None, typer.Option(help="The vendor of a publisher.")] = None,
+    expires_in: Annotated[
+        str | None, typer.Option(help="The lifetime: 30m, 12h, 90d or seconds. Default: the token does not expire.")
+    ] = None,
     *,
     as_json: AsJson = False,
 ) -> None:
-    r"""Create a token, and print its secret: it is shown this once, and kept nowhere.
+    r"""Create a token and print its secret. The secret is shown only once; the registry stores only its hash.
 
     Example:
 
@@ -43,10 +47,10 @@ def create(
     """
     document: dict[str, object] = {"name": name, "role": role.value, "vendor": vendor}
     if expires_in is not None:
-        given = _DURATION.fullmatch(expires_in)
-        if given is None:
-            fail(f"--expires-in is 30m, 12h, 90d or seconds, not {expires_in}")
-        document["expires_in"] = int(given[1]) * _SECONDS[given[2]]
+        duration = _DURATION.fullmatch(expires_in)
+        if duration is None:
+            fail(f"--expires-in must be a duration such as 30m, 12h or 90d, or a number of seconds, not {expires_in}")
+        document["expires_in"] = int(duration[1]) * _SECONDS[duration[2]]
     try:
         with Registry(ClientSettings()) as registry:
             created = registry.post("/tokens", document)
@@ -87,15 +91,17 @@ def list_tokens(*, as_json: AsJson = False) -> None:
     print_table(("id", "name", "role", "until", "last used"), rows)
 
 
-def _day(at: str | None) -> str:
-    return "" if at is None else at.partition("T")[0]
+def _day(timestamp: str | None) -> str:
+    return "" if timestamp is None else timestamp.partition("T")[0]
 
 
 @commands.command("revoke")
 def revoke(
-    token_id: Annotated[str, typer.Argument(help="The id, as list shows it.", metavar="ID")], *, as_json: AsJson = False
+    token_id: Annotated[str, typer.Argument(help="The token's id, from token list.", metavar="ID")],
+    *,
+    as_json: AsJson = False,
 ) -> None:
-    """Revoke a token: it opens nothing any more, at once.
+    """Revoke a token. It stops working within a second.
 
     Example:
 
@@ -109,4 +115,4 @@ def revoke(
     if as_json:
         print_json({"revoked": token_id})
         return
-    print_line(f"{token_id} is revoked")
+    print_line(f"token {token_id} revoked")

@@ -1,6 +1,9 @@
-"""A client of a registry: sync and async over one core."""
+"""The client of a registry, sync and async: ask questions, read, publish.
 
-from app.client.core import RegistryError
-from app.client.registry import AsyncRegistry, Registry
+Installed as `profile_registry_client` it needs httpx and pydantic, and nothing of the service.
+"""
+
+from .core import RegistryError
+from .registry import AsyncRegistry, Registry
 
 __all__ = ["AsyncRegistry", "Registry", "RegistryError"]

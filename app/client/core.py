@@ -1,27 +1,26 @@
-"""What the sync and the async client share: requests, answers, errors, what is kept, and how long it is tried."""
+"""The core that the sync and the async client share: requests, responses, errors, the cache and the retry policy."""
 
+import json
+import random
+import time
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import Any, TypeAlias, TypedDict
+from typing import Any, TypeAlias
 from urllib.parse import quote
 
 import httpx
-import orjson
-from cachetools import LRUCache
-from tenacity import RetryCallState, retry_base, retry_if_exception, stop_after_delay, wait_random_exponential
-from tenacity.stop import stop_base
-from tenacity.wait import wait_base
 
-# Publishing a whole QEMU takes seconds; a busy database may take some more.
+# Publishing a complete QEMU takes seconds, and longer on a busy database.
 TIMEOUT_SECONDS = 300.0
-PATIENCE_SECONDS = 30.0
+RETRY_SECONDS = 30.0
 PAGE = 1000
-_KEPT_BYTES = 64 * 1024 * 1024
-_LONGEST_PAUSE_SECONDS = 10
-_FAULTS_SHOWN = 20
-# Answers after which the same request may succeed a little later.
-_PASSING = frozenset(
+_CACHE_BYTES = 64 * 1024 * 1024
+_MAX_PAUSE_SECONDS = 10
+_MAX_FAULTS_SHOWN = 20
+# After these statuses the same request can succeed later.
+_TRANSIENT_STATUSES = frozenset(
     {
         httpx.codes.SERVICE_UNAVAILABLE,
         httpx.codes.BAD_GATEWAY,
@@ -34,9 +33,9 @@ Parameter: TypeAlias = str | int | bool | Sequence[str]
 
 
 class RegistryError(Exception):
-    """The registry cannot be reached, or it refused; the message says why.
+    """The registry cannot be reached, or it refused the request; the message says why.
 
-    problem: what it answered (RFC 9457), None where it did not answer.
+    problem: the problem document of the response (RFC 9457), None without a response.
     """
 
     def __init__(
@@ -44,20 +43,20 @@ class RegistryError(Exception):
         message: str,
         problem: Mapping[str, Any] | None = None,
         *,
-        may_pass: bool = False,
+        is_transient: bool = False,
         retry_after: float | None = None,
     ) -> None:
-        """may_pass: the same request may succeed a little later; retry_after: in so many seconds, as it says."""
+        """is_transient: the same request can succeed later; retry_after: seconds to wait, from Retry-After."""
         super().__init__(message)
         self.problem = problem
         self.status: int | None = None if problem is None else problem.get("status")
-        self.may_pass = may_pass or self.status in _PASSING
+        self.is_transient = is_transient or self.status in _TRANSIENT_STATUSES
         self.retry_after = retry_after
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request to the registry, which is the same however often it is made."""
+    """A request to the registry that can be sent more than once."""
 
     method: str
     path: str
@@ -66,61 +65,75 @@ class Call:
     accept: str = "application/json"
 
     @property
-    def makes_a_secret(self) -> bool:
-        """Whether, made twice, it would make a token that nobody knows; all else may be asked again."""
+    def creates_token(self) -> bool:
+        """Whether the call creates a token. A second attempt would create a token that nobody knows."""
         return self.method == "POST" and self.path == "/tokens"
 
     @property
+    def is_cached(self) -> bool:
+        """Whether its responses are cached: it reads JSON."""
+        return self.method == "GET" and self.accept == "application/json"
+
+    @property
     def key(self) -> str:
-        """What is asked for, where it is read."""
-        return f"{self.path}?{orjson.dumps(self.parameters).decode()}"
+        """The cache key of a read."""
+        return f"{self.path}?{json.dumps(self.parameters)}"
 
 
-class Persistence(TypedDict):
-    """How tenacity tries again."""
+class Retries:
+    """Decides how long to wait before a call is sent again: as long as Retry-After says, otherwise with backoff."""
 
-    retry: retry_base
-    stop: stop_base
-    wait: wait_base
-    reraise: bool
+    def __init__(self, call: Call, seconds: float) -> None:
+        """seconds: how long to keep trying while the registry cannot answer; 0: the call is sent once."""
+        self._seconds = 0.0 if call.creates_token else seconds
+        self._started = time.monotonic()
+        self._attempts = 0
 
-
-def persistence(call: Call, seconds: float) -> Persistence:
-    """Return how a request is made again that the registry could not answer (503), for so long."""
-    if call.makes_a_secret:
-        seconds = 0
-    return {
-        "retry": retry_if_exception(lambda error: isinstance(error, RegistryError) and error.status in _PASSING),
-        "stop": stop_after_delay(seconds),
-        "wait": _Pause(),
-        "reraise": True,
-    }
+    def pause(self, error: RegistryError) -> float:
+        """Return the seconds to wait after an error; raises the error if it is final, or if the time is up."""
+        if error.status not in _TRANSIENT_STATUSES or time.monotonic() - self._started >= self._seconds:
+            raise error
+        self._attempts += 1
+        if error.retry_after is not None:
+            return min(error.retry_after, _MAX_PAUSE_SECONDS)
+        return random.uniform(0, min(2.0**self._attempts, _MAX_PAUSE_SECONDS))  # noqa: S311 (no secret)
 
 
-class _Pause(wait_base):
-    """As long as the registry asks for, else longer each time."""
+class _Cache:
+    """Responses by key; beyond _CACHE_BYTES the least recently used are dropped. Any number of threads can use it."""
 
-    _longer = wait_random_exponential(max=_LONGEST_PAUSE_SECONDS)
+    def __init__(self) -> None:
+        self._responses: OrderedDict[str, httpx.Response] = OrderedDict()
+        self._size = 0
+        self._lock = Lock()
 
-    def __call__(self, retry_state: RetryCallState) -> float:
-        error = retry_state.outcome.exception() if retry_state.outcome else None
-        asked = error.retry_after if isinstance(error, RegistryError) else None
-        return self._longer(retry_state) if asked is None else min(asked, _LONGEST_PAUSE_SECONDS)
+    def get(self, key: str) -> httpx.Response | None:
+        with self._lock:
+            if key in self._responses:
+                self._responses.move_to_end(key)
+            return self._responses.get(key)
+
+    def put(self, key: str, response: httpx.Response) -> None:
+        with self._lock:
+            previous = self._responses.pop(key, None)
+            self._size += len(response.content) - (len(previous.content) if previous else 0)
+            self._responses[key] = response
+            while self._size > _CACHE_BYTES:
+                self._size -= len(self._responses.popitem(last=False)[1].content)
 
 
 class Core:
-    """Makes requests of calls, and answers of responses; a read is kept with its ETag."""
+    """Builds requests from calls and checks responses; caches reads by ETag."""
 
     def __init__(self, url: str, token: str | None) -> None:
         self.url = url
         self.headers = {"Accept": "application/json"}
         if token is not None:
             self.headers["Authorization"] = f"Bearer {token}"
-        self._kept: LRUCache[str, httpx.Response] = LRUCache(_KEPT_BYTES, getsizeof=lambda each: len(each.content))
-        self._lock = Lock()
+        self._cache = _Cache()
 
     def request(self, call: Call) -> dict[str, Any]:
-        """Return what httpx is asked for."""
+        """Return the arguments for a request of httpx."""
         headers = {"Accept": call.accept}
         request: dict[str, Any] = {
             "method": call.method,
@@ -129,82 +142,82 @@ class Core:
             "headers": headers,
         }
         if call.document is not None:
-            request["content"] = orjson.dumps(call.document)
+            request["content"] = json.dumps(call.document, ensure_ascii=False, separators=(",", ":")).encode()
             headers["Content-Type"] = "application/json"
-        kept = self._known(call)
-        if kept is not None:
-            headers["If-None-Match"] = kept.headers["ETag"]
+        cached = self._cached(call)
+        if cached is not None:
+            headers["If-None-Match"] = cached.headers["ETag"]
         return request
 
-    def _known(self, call: Call) -> httpx.Response | None:
-        if call.method != "GET" or call.accept != "application/json":
-            return None
-        with self._lock:
-            return self._kept.get(call.key)
+    def _cached(self, call: Call) -> httpx.Response | None:
+        return self._cache.get(call.key) if call.is_cached else None
+
+    def immutable(self, call: Call) -> httpx.Response | None:
+        """Return the cached response to a call that never has another one, so that it is not sent again."""
+        cached = self._cached(call)
+        return cached if cached is not None and "immutable" in cached.headers.get("Cache-Control", "") else None
 
     def response(self, call: Call, response: httpx.Response) -> httpx.Response:
-        """Return the response that counts; raises RegistryError for one that refuses."""
-        if response.status_code == httpx.codes.NOT_MODIFIED and (kept := self._known(call)) is not None:
-            return kept
+        """Return the response, or the cached one after a 304; raises RegistryError for an error status."""
+        if response.status_code == httpx.codes.NOT_MODIFIED and (cached := self._cached(call)) is not None:
+            return cached
         if not response.is_success:
             raise refusal(response)
-        if call.method == "GET" and "ETag" in response.headers and len(response.content) <= _KEPT_BYTES:
-            with self._lock:
-                self._kept[call.key] = response
+        if call.is_cached and "ETag" in response.headers:
+            self._cache.put(call.key, response)
         return response
 
     def unreachable(self, error: Exception) -> RegistryError:
-        """Return the error for a registry that did not answer."""
+        """Return the error for a request without a response."""
         message = f"{self.url} cannot be reached: {error}"
-        may_pass = isinstance(error, httpx.TransportError) and not isinstance(error, httpx.UnsupportedProtocol)
-        return RegistryError(message, may_pass=may_pass)
+        is_transient = isinstance(error, httpx.TransportError) and not isinstance(error, httpx.UnsupportedProtocol)
+        return RegistryError(message, is_transient=is_transient)
 
 
 def read(response: httpx.Response) -> Any:
-    """Return what a response says; raises RegistryError if it is no JSON."""
+    """Return the JSON of a response, None if it is empty; raises RegistryError if it is not JSON."""
     if not response.content:
         return None
     try:
-        return orjson.loads(response.content)
+        return json.loads(response.content)
     except ValueError as error:
-        message = f"{response.url} did not answer JSON: is it a registry?"
+        message = f"{response.url} did not answer with JSON; check that this is the address of a registry"
         raise RegistryError(message) from error
 
 
 def refusal(response: httpx.Response) -> RegistryError:
-    """Return the error that a response is."""
-    after = response.headers.get("Retry-After", "")
-    retry_after = float(after) if after.isdecimal() else None
+    """Return the error for a response with an error status."""
+    header = response.headers.get("Retry-After", "")
+    retry_after = float(header) if header.isdecimal() else None
     try:
         problem = response.json()
         lines = [f"{problem['detail']} ({response.status_code} {problem['code']})"]
         faults = problem.get("faults", [])
         lines += [f"  {fault.get('pointer', fault.get('parameter', ''))}: {fault['message']}" for fault in faults]
-        lines += _broken(problem.get("broken", []))
+        lines += _broken_lines(problem.get("broken", []))
     except (ValueError, KeyError, TypeError, AttributeError):
         message = f"{response.request.method} {response.url} answered {response.status_code}"
         return RegistryError(message, {"status": response.status_code}, retry_after=retry_after)
-    more = len(lines) - 1 - _FAULTS_SHOWN
-    shown = lines[: _FAULTS_SHOWN + 1] + ([f"  … and {more} more"] if more > 0 else [])
+    more = len(lines) - 1 - _MAX_FAULTS_SHOWN
+    shown = lines[: _MAX_FAULTS_SHOWN + 1] + ([f"  … and {more} more"] if more > 0 else [])
     return RegistryError("\n".join(shown), problem, retry_after=retry_after)
 
 
-def _broken(broken: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return what a release breaks, a line for each model and problem."""
+def _broken_lines(broken: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return one line for each model and problem that a release would break."""
     profiles: dict[tuple[str, str, str], list[str]] = {}
-    for each in broken:
-        for problem in each["problems"]:
-            key = (each["model"], problem["code"], problem["message"])
-            profiles.setdefault(key, []).append(each["profile"])
+    for pair in broken:
+        for problem in pair["problems"]:
+            key = (pair["model"], problem["code"], problem["message"])
+            profiles.setdefault(key, []).append(pair["profile"])
     return [
-        f"  {model}, {names[0] if len(names) == 1 else f'{len(names)} profiles, {names[0]} among them'}: "
-        f"{code}: {message}"
+        f"  {model}, {names[0] if len(names) == 1 else f'{len(names)} profiles such as {names[0]}'}: {code}: {message}"
         for (model, code, message), names in profiles.items()
     ]
 
 
 def get(path: str, parameters: Mapping[str, Parameter], accept: str = "application/json") -> Call:
-    """Return the call that reads what is at a path."""
+    """Return the call that reads the resource at a path."""
     return Call("GET", path, parameters, accept=accept)
 
 

@@ -1,15 +1,17 @@
-"""The client, sync and async."""
+"""The sync and the async client."""
 
+import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
 
 import httpx
-from tenacity import AsyncRetrying, Retrying
 
-from app.api.wire.compatibility import Answer, Question
-from app.client import core
-from app.client.core import PATIENCE_SECONDS, TIMEOUT_SECONDS, Call, Core, Parameter, RegistryError
+from app.wire.compatibility import Answer, Question
+
+from . import core
+from .core import RETRY_SECONDS, TIMEOUT_SECONDS, Call, Core, Parameter, RegistryError, Retries
 
 
 def _question(question: Question | Mapping[str, Any], parameters: Mapping[str, Parameter]) -> Call:
@@ -18,10 +20,10 @@ def _question(question: Question | Mapping[str, Any], parameters: Mapping[str, P
 
 
 class Registry:
-    """A registry at a URL. Any number of threads may use it.
+    """A registry at a URL; safe to share between threads.
 
-    Every method raises RegistryError: the registry cannot be reached, or it refused. What it cannot answer for now
-    (503) is asked again, for as long as the patience lasts. What is read is kept: asked again, it costs a 304.
+    Every method raises RegistryError if the registry cannot be reached or refuses the request. Requests are retried
+    for retry_seconds while the registry cannot answer (503). Reads are cached by ETag: a repeated read costs a 304.
     """
 
     def __init__(
@@ -29,12 +31,12 @@ class Registry:
         url: str,
         token: str | None = None,
         *,
-        patience: float = PATIENCE_SECONDS,
+        retry_seconds: float = RETRY_SECONDS,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        """token: to write with, or to read a registry that is closed. patience: in seconds; 0: tried once alone."""
+        """token: needed to write, or to read a closed registry. retry_seconds: 0 means a single attempt."""
         self._core = Core(url, token)
-        self._patience = patience
+        self._retry_seconds = retry_seconds
         self._http = httpx.Client(
             base_url=url, headers=self._core.headers, timeout=TIMEOUT_SECONDS, transport=transport
         )
@@ -52,19 +54,19 @@ class Registry:
         self._http.close()
 
     def ask(self, question: Question | Mapping[str, Any]) -> Answer:
-        """Return where devices may go, and why not elsewhere."""
+        """Return where devices can move, and the problems elsewhere."""
         return Answer.model_validate_json(self._send(_question(question, {})).content)
 
     def get(self, path: str, **parameters: Parameter) -> Any:
-        """Return what is at a path."""
+        """Return the JSON document at a path."""
         return core.read(self._send(core.get(path, parameters)))
 
     def text(self, path: str, kind: str, **parameters: Parameter) -> str:
-        """Return what is at a path as text of a kind (a media type)."""
+        """Return the resource at a path as text; kind: the media type."""
         return self._send(core.get(path, parameters, kind)).text
 
     def find(self, path: str, **parameters: Parameter) -> Any:
-        """Return what is at a path, None if the registry has no such thing."""
+        """Return the JSON document at a path, None if it does not exist (404)."""
         try:
             return self.get(path, **parameters)
         except RegistryError as error:
@@ -73,7 +75,7 @@ class Registry:
             raise
 
     def items(self, path: str, **parameters: Parameter) -> Iterator[Any]:
-        """Iterate over a list, page by page."""
+        """Iterate over a list resource, page by page."""
         cursor: dict[str, str] = {}
         while True:
             page = self.get(path, limit=core.PAGE, **parameters, **cursor)
@@ -83,19 +85,26 @@ class Registry:
             cursor = {"cursor": page["next"]}
 
     def put(self, path: str, document: Mapping[str, Any], *, dry_run: bool = False, override: str | None = None) -> Any:
-        """Publish a document; override: why a release may break earlier ones."""
+        """Publish a document; override: the reason to publish a release that breaks earlier ones."""
         return core.read(self._send(core.put(path, document, dry_run=dry_run, override=override)))
 
     def post(self, path: str, document: Mapping[str, Any], **parameters: Parameter) -> Any:
-        """Ask a question, or have something made."""
+        """Ask a question, or create something."""
         return core.read(self._send(Call("POST", path, parameters, document)))
 
     def delete(self, path: str) -> None:
-        """Delete what is at a path."""
+        """Delete the resource at a path."""
         self._send(Call("DELETE", path))
 
     def _send(self, call: Call) -> httpx.Response:
-        return Retrying(**core.persistence(call, self._patience))(self._send_once, call)
+        if (cached := self._core.immutable(call)) is not None:
+            return cached
+        retries = Retries(call, self._retry_seconds)
+        while True:
+            try:
+                return self._send_once(call)
+            except RegistryError as error:
+                time.sleep(retries.pause(error))
 
     def _send_once(self, call: Call) -> httpx.Response:
         try:
@@ -106,19 +115,19 @@ class Registry:
 
 
 class AsyncRegistry:
-    """The same as Registry, for a program with an event loop."""
+    """The async counterpart of Registry, for a program with an event loop."""
 
     def __init__(
         self,
         url: str,
         token: str | None = None,
         *,
-        patience: float = PATIENCE_SECONDS,
+        retry_seconds: float = RETRY_SECONDS,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        """token: to write with, or to read a registry that is closed. patience: in seconds; 0: tried once alone."""
+        """token: needed to write, or to read a closed registry. retry_seconds: 0 means a single attempt."""
         self._core = Core(url, token)
-        self._patience = patience
+        self._retry_seconds = retry_seconds
         self._http = httpx.AsyncClient(
             base_url=url, headers=self._core.headers, timeout=TIMEOUT_SECONDS, transport=transport
         )
@@ -136,19 +145,19 @@ class AsyncRegistry:
         await self._http.aclose()
 
     async def ask(self, question: Question | Mapping[str, Any]) -> Answer:
-        """Return where devices may go, and why not elsewhere."""
+        """Return where devices can move, and the problems elsewhere."""
         return Answer.model_validate_json((await self._send(_question(question, {}))).content)
 
     async def get(self, path: str, **parameters: Parameter) -> Any:
-        """Return what is at a path."""
+        """Return the JSON document at a path."""
         return core.read(await self._send(core.get(path, parameters)))
 
     async def text(self, path: str, kind: str, **parameters: Parameter) -> str:
-        """Return what is at a path as text of a kind (a media type)."""
+        """Return the resource at a path as text; kind: the media type."""
         return (await self._send(core.get(path, parameters, kind))).text
 
     async def find(self, path: str, **parameters: Parameter) -> Any:
-        """Return what is at a path, None if the registry has no such thing."""
+        """Return the JSON document at a path, None if it does not exist (404)."""
         try:
             return await self.get(path, **parameters)
         except RegistryError as error:
@@ -157,7 +166,7 @@ class AsyncRegistry:
             raise
 
     async def items(self, path: str, **parameters: Parameter) -> AsyncIterator[Any]:
-        """Iterate over a list, page by page."""
+        """Iterate over a list resource, page by page."""
         cursor: dict[str, str] = {}
         while True:
             page = await self.get(path, limit=core.PAGE, **parameters, **cursor)
@@ -170,19 +179,26 @@ class AsyncRegistry:
     async def put(
         self, path: str, document: Mapping[str, Any], *, dry_run: bool = False, override: str | None = None
     ) -> Any:
-        """Publish a document; override: why a release may break earlier ones."""
+        """Publish a document; override: the reason to publish a release that breaks earlier ones."""
         return core.read(await self._send(core.put(path, document, dry_run=dry_run, override=override)))
 
     async def post(self, path: str, document: Mapping[str, Any], **parameters: Parameter) -> Any:
-        """Ask a question, or have something made."""
+        """Ask a question, or create something."""
         return core.read(await self._send(Call("POST", path, parameters, document)))
 
     async def delete(self, path: str) -> None:
-        """Delete what is at a path."""
+        """Delete the resource at a path."""
         await self._send(Call("DELETE", path))
 
     async def _send(self, call: Call) -> httpx.Response:
-        return await AsyncRetrying(**core.persistence(call, self._patience))(self._send_once, call)
+        if (cached := self._core.immutable(call)) is not None:
+            return cached
+        retries = Retries(call, self._retry_seconds)
+        while True:
+            try:
+                return await self._send_once(call)
+            except RegistryError as error:
+                await asyncio.sleep(retries.pause(error))
 
     async def _send_once(self, call: Call) -> httpx.Response:
         try:

@@ -1,1 +1,1 @@
-"""Web pages: what people browse, made on the server out of what the API answers with."""
+"""The web pages, rendered on the server from the same content as the API."""

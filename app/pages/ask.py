@@ -1,4 +1,4 @@
-"""Ask: a device and destinations put together by clicking, the verdict explained, and the same question as curl."""
+"""The page Ask: choose a device and destinations, and get the verdict explained, with the question as curl."""
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,44 +12,46 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 from pydantic import BeforeValidator
 
-from app.api.access import Registry
-from app.api.compatibility import judged, read_values, short_question
-from app.api.known import known_model
+from app.api.compatibility import read_values, short_question
+from app.api.container import container
 from app.api.parameters import MAX_FILTER, Filter
-from app.api.wire.base import printable
-from app.api.wire.compatibility import MAX_DESTINATIONS, MAX_LABEL, Detail
-from app.domain.allowed import AllowedValues
-from app.domain.problem import RULES, ProblemCode, WarningCode
-from app.domain.question import DeviceAnswer
-from app.domain.source import Device, Source
-from app.domain.state import State
-from app.domain.value import Type, Value, shown
-from app.domain.variable import Variable
-from app.domain.verdict import Policy
+from app.api.session import Registry
+from app.domain.engine.question import DeviceAnswer
+from app.domain.things.variable import Variable
+from app.domain.values.allowed import AllowedValues
+from app.domain.values.state import State
+from app.domain.values.value import Type, Value, shown
+from app.domain.verdict.case import Case, source_configuration
+from app.domain.verdict.problem import RULES, ProblemCode, Subject, WarningCode
+from app.domain.verdict.source import Device, Source, unknown_names
 from app.pages.page import PageRoute, page, pasted, root_of
+from app.service import compatibility
+from app.service.known import known_model
 from app.storage import listing, lookup, search
-from app.storage.catalog import Standing
+from app.storage.reader import Reader
+from app.wire.base import printable
+from app.wire.compatibility import MAX_DESTINATIONS, MAX_LABEL, Detail, Policy
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
-# What people choose from by clicking; others can be in the address.
-_MOST_OFFERED = 200
-_MOST_HOSTS = 50
-_MOST_CHOICES = 40
-_MOST_MODELS = 40
-_MOST_LOOKED_AT = 5
-# The answers beyond these are counted, not shown.
-_MOST_SHOWN = 50
-# What is typed comes under the name of its variable, what is chosen as it is in the address.
+# The number of choices in a form; the address can have others.
+_MAX_OPTIONS = 200
+_MAX_HOSTS = 50
+_MAX_CHOICES = 40
+_MAX_MODELS = 40
+_MAX_LOOKED_AT = 5
+# Answers beyond these are counted, but not shown.
+_MAX_SHOWN = 50
+# A typed value is sent as value.<variable>=<value>, a chosen one as value=<variable>=<value>, as in the address.
 _TYPED = "value."
-# A radio button that says nothing means what goes without saying.
-_Policy = Annotated[Policy | None, BeforeValidator(lambda told: told or None)]
+# The radio button of the default policy has an empty value.
+_Policy = Annotated[Policy | None, BeforeValidator(lambda text: text or None)]
 _Names = Annotated[list[Annotated[str, Query(max_length=MAX_FILTER)]] | None, Query(max_length=MAX_DESTINATIONS)]
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the address asks; values: per variable, as a command line writes it."""
+    """The question in the address; values: by variable, as on a command line."""
 
     model: str
     source: str | None = None
@@ -62,42 +64,42 @@ class Asked:
 
     @property
     def value(self) -> list[str]:
-        """Return the values as the short question has them."""
+        """Return the values as parameters of the short question."""
         return [f"{name}={value}" for name, value in self.values]
 
     @property
     def is_whole(self) -> bool:
-        """Return whether so much is told of the device that there is something to be asked."""
+        """Return whether the device is described well enough to ask: by a release or a profile."""
         return self.source is not None or self.profile is not None
 
     def parameters(self) -> list[tuple[str, str]]:
-        """Return the question as parameters of an address: of this page, and of GET /compatibility."""
-        told: list[tuple[str, str | None]] = [
+        """Return the question as query parameters, for this page and for GET /compatibility."""
+        parameters: list[tuple[str, str | None]] = [
             ("model", self.model),
             ("source", self.source),
             ("profile", self.profile),
-            *(("value", each) for each in self.value),
-            *(("destination", each) for each in self.destination),
-            *(("host", each) for each in self.host),
+            *(("value", text) for text in self.value),
+            *(("destination", release) for release in self.destination),
+            *(("host", host) for host in self.host),
             ("label", self.label),
             ("policy", None if self.policy is Policy.STRICT else self.policy.value),
         ]
-        return [(name, each) for name, each in told if each]
+        return [(name, text) for name, text in parameters if text]
 
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """What a variable's value is chosen by.
+    """The form control for the value of a variable.
 
-    choices: its values as they are written, empty where it is typed. made: what it is where nothing is said of it, None
-    where that is not known.
+    choices: the values to choose from, empty for a text field. default: the value that the device has if none is given,
+    None if it is unknown.
     """
 
     name: str
     is_known: bool
     value: str
     choices: Sequence[str]
-    made: str | None
+    default: str | None
 
 
 @router.get("/ui/ask")
@@ -116,145 +118,157 @@ def get_ask_page(  # noqa: PLR0913, PLR0917 (the question's own parameters)
     remove: Filter = None,
     q: Filter = None,
 ) -> Response:
-    """Show a question being put together, and its answer; add, remove: a variable whose value is said, or no more."""
+    """Show the form of a question, and its answer; add, remove: the variable to give a value, or to leave out."""
     if not model:
-        return page(request, "ask_model.html", q=q or "", found=registry.ask(lambda current: _models(current, q or "")))
-    told = request.query_params.multi_items()
-    values = dict(read_values([each for each in value or () if each]))
-    values |= {name.removeprefix(_TYPED): each for name, each in told if name.startswith(_TYPED)}
+        return page(request, "ask_model.html", q=q or "", models=registry.ask(lambda reader: _models(reader, q or "")))
+    sent = request.query_params.multi_items()
+    values = dict(read_values([text for text in value or () if text]))
+    values |= {name.removeprefix(_TYPED): text for name, text in sent if name.startswith(_TYPED)}
     asked = Asked(
         model,
         pasted(source),
         pasted(profile),
-        tuple((name, each) for name, each in values.items() if name != remove),
+        tuple((name, text) for name, text in values.items() if name != remove),
         tuple(dict.fromkeys(filter(None, map(pasted, destination or ())))),
         tuple(dict.fromkeys(filter(None, map(pasted, host or ())))),
         pasted(label),
         policy or Policy.STRICT,
     )
     if add and add not in values:
-        first = registry.ask(lambda current: Choosing.of(current, asked).first_value(add))
-        asked = replace(asked, values=(*asked.values, (add, first)))
-    if told != asked.parameters():
+        initial = registry.ask(lambda reader: Choices.of(reader, asked).initial_value(add))
+        asked = replace(asked, values=(*asked.values, (add, initial)))
+    if sent != asked.parameters():
         return RedirectResponse(f"{root_of(request)}/ui/ask?{urlencode(asked.parameters())}", HTTPStatus.SEE_OTHER)
-    answered = registry.ask(lambda current: {**_offered(current, asked), **_answered(current, asked)})
-    return page(request, "ask.html", asked=asked, curl=_curl(asked, request), **answered)
+    content = registry.ask(lambda reader: {**_form(reader, asked), **_answers(reader, asked)})
+    return page(request, "ask.html", asked=asked, curl=_curl(asked, request), **content)
 
 
-def _models(current: Standing, q: str) -> listing.Page:
-    """Return device models to begin with."""
-    with current.reading() as connection:
-        return listing.models(connection, {"q": q.strip() or None}, None, _MOST_MODELS)
+def _models(reader: Reader, q: str) -> listing.Page:
+    """Return the first device models with q in their names."""
+    with reader.connection() as connection:
+        return listing.models(connection, {"q": q.strip() or None}, None, _MAX_MODELS)
 
 
 def _curl(asked: Asked, request: Request) -> str:
-    """Return the question as a command."""
+    """Return the question as a curl command."""
     address = f"{request.url.scheme}://{request.url.netloc}{root_of(request)}/compatibility"
     words = [f"curl --get {shlex.quote(address)}"]
-    if request.app.state.settings.read == "token":
+    if container(request).reads_need_token:
         words.append('--header "Authorization: Bearer $TOKEN"')
-    words += [f"--data-urlencode {shlex.quote(f'{name}={each}')}" for name, each in asked.parameters()]
+    words += [f"--data-urlencode {shlex.quote(f'{name}={text}')}" for name, text in asked.parameters()]
     return " \\\n  ".join([*words, "--data-urlencode detail=full"])
 
 
 @dataclass(frozen=True, slots=True)
-class Choosing:
-    """What a device's values are chosen by.
+class Choices:
+    """The choices for the values of a device.
 
-    variables: those of its release, or where that is not known of the newest ones. made: what it is made with, as far
-    as that is known.
+    variables: those of its release, or of the newest releases if the question has none. defaults: the values that the
+    device has if none are given, as far as they are known.
     """
 
     asked: Asked
     releases: Sequence[search.ModelRelease]
     variables: Mapping[str, Variable]
-    made: Mapping[str, Value]
+    defaults: Mapping[str, Value]
 
     @classmethod
-    def of(cls, current: Standing, asked: Asked) -> "Choosing":
-        """Look up what there is to choose from; raises the error for a model that is not there."""
-        model = known_model(asked.model, current)
-        with current.reading() as connection:
+    def of(cls, reader: Reader, asked: Asked) -> "Choices":
+        """Load the choices; raises UnknownNameError for an unknown model."""
+        known_model(asked.model, reader.snapshot(models=[asked.model], of_models=()))
+        with reader.connection() as connection:
             releases = search.releases_of(connection, asked.model)
-        names = [asked.source] if asked.source else [each.name for each in reversed(releases[:_MOST_LOOKED_AT])]
-        sets = [release.sets.get(asked.model) for release in map(current.release, names) if release is not None]
-        variables = {name: each for own in sets if own is not None for name, each in own.variables.items()}
+        names = [asked.source] if asked.source else [row.name for row in reversed(releases[:_MAX_LOOKED_AT])]
+        snapshot = reader.snapshot(
+            models=[asked.model],
+            releases=names,
+            profiles=[asked.profile] if asked.profile else [],
+            of_models=[asked.model],
+        )
+        model = known_model(asked.model, snapshot)
+        sets = [release.sets.get(asked.model) for release in snapshot.known_releases()]
+        variables = {name: variable for one in sets if one is not None for name, variable in one.variables.items()}
         device = Device(id="", model=asked.model, release=asked.source, profile=asked.profile)
-        origin = Source.of(device, current).origin
-        made: dict[str, Value] = {}
-        if origin is not None:
-            # For a model that it names, what a profile does not name is off.
-            off = model.off_values(model.vendor) if origin.profile is not None else {}
-            made = {name: value for name, value in off.items() if name in variables and not variables[name].is_instance}
-            made |= {**(origin.profile or {}), **origin.configuration}
-        return cls(asked, releases, variables, made)
+        source = Source.of(device, snapshot)
+        defaults: dict[str, Value] = {}
+        if not any(unknown_names(source)):
+            # A profile is a closed world: for a model that it names, variables without a value are off (DESIGN 4).
+            off = model.off_values(model.vendor) if source.profile is not None else {}
+            defaults = {
+                name: value for name, value in off.items() if name in variables and not variables[name].is_instance
+            }
+            defaults |= {
+                **(source.profile_values or {}),
+                **source_configuration(Case.of(source, model, None, model.vendor)),
+            }
+        return cls(asked, releases, variables, defaults)
 
-    def first_value(self, name: str) -> str:
-        """Return the value that a variable is first given: what it is anyway, else what a new device has."""
+    def initial_value(self, name: str) -> str:
+        """Return the value to start with: the default of the device, otherwise the init value."""
         variable = self.variables.get(name)
-        value = self.made.get(name, "" if variable is None or variable.is_instance else variable.init_value)
+        value = self.defaults.get(name, "" if variable is None or variable.is_instance else variable.init_value)
         return "" if value == "" else shown(value)
 
     def controls(self) -> list[Control]:
-        """Return what the values that are said are chosen by."""
+        """Return the controls for the values of the question."""
         return [self._control(name, value) for name, value in self.asked.values]
 
     def _control(self, name: str, value: str) -> Control:
-        variable, made = self.variables.get(name), self.made.get(name)
-        choices = list(islice(_choices(variable.allowed), _MOST_CHOICES + 1)) if variable else []
-        if not 0 < len(choices) <= _MOST_CHOICES:
+        variable, default = self.variables.get(name), self.defaults.get(name)
+        choices = list(islice(_choices(variable.allowed), _MAX_CHOICES + 1)) if variable else []
+        if not 0 < len(choices) <= _MAX_CHOICES:
             choices = []
         return Control(
             name,
             variable is not None,
             value,
             list(dict.fromkeys([*choices, value])) if choices else [],
-            None if made is None else shown(made),
+            None if default is None else shown(default),
         )
 
 
-def _offered(current: Standing, asked: Asked) -> Mapping[str, object]:
-    """Return what there is to choose from."""
-    choosing = Choosing.of(current, asked)
-    with current.reading() as connection:
+def _form(reader: Reader, asked: Asked) -> Mapping[str, object]:
+    """Return the content of the form."""
+    choices = Choices.of(reader, asked)
+    with reader.connection() as connection:
         profiles = lookup.profiles_naming(connection, [asked.model])
-        hosts = listing.hosts(connection, None, None, _MOST_HOSTS)
-        labels = listing.labels(connection, _MOST_OFFERED)
-    states = {each.name: each.state for each in choosing.releases}
-    told = dict(asked.values)
+        hosts = listing.hosts(connection, None, None, _MAX_HOSTS)
+        labels = listing.labels(connection, _MAX_OPTIONS)
+    states = {release.name: release.state for release in choices.releases}
+    given = dict(asked.values)
     return {
-        "releases": _some(states, asked.source, *asked.destination),
+        "releases": _options(states, asked.source, *asked.destination),
         "release_count": len(states),
-        "profiles": _some({each.name: each.state for each in profiles}, asked.profile),
+        "profiles": _options({profile.name: profile.state for profile in profiles}, asked.profile),
         "profile_count": len(profiles),
-        "hosts": list(dict.fromkeys([*asked.host, *(each.name for each in hosts.rows)])),
+        "hosts": list(dict.fromkeys([*asked.host, *(host.name for host in hosts.rows)])),
         "are_all_hosts": hosts.after is None,
         "labels": labels,
-        "controls": choosing.controls(),
-        "addable": {name: each for name, each in sorted(choosing.variables.items()) if name not in told},
+        "controls": choices.controls(),
+        "addable": {name: variable for name, variable in sorted(choices.variables.items()) if name not in given},
     }
 
 
-def _some(states: Mapping[str, State], *chosen: str | None) -> Mapping[str, str]:
-    """Return what is offered to choose from, with what is chosen already, and the states that are to be known."""
-    names = dict.fromkeys([*islice(states, _MOST_OFFERED), *filter(None, chosen)])
+def _options(states: Mapping[str, State], *chosen: str | None) -> Mapping[str, str]:
+    """Return the names to choose from, the chosen ones included, each with its state unless it is published."""
+    names = dict.fromkeys([*islice(states, _MAX_OPTIONS), *filter(None, chosen)])
     return {name: "" if (state := states.get(name, State.PUBLISHED)) is State.PUBLISHED else state for name in names}
 
 
 def _choices(allowed: AllowedValues) -> Iterator[str]:
-    """Iterate over the values that can be chosen one by one, as a command line writes them; none for any string."""
+    """Iterate over the allowed values as on a command line; nothing if any string is allowed."""
     if allowed.type is Type.BOOL:
         yield from (text for text, value in (("on", True), ("off", False)) if value in allowed)
     elif allowed.type is Type.INT:
-        for each in allowed.all_steps():
-            yield from map(str, range(each.min, each.max + 1, each.step))
+        for steps in allowed.all_steps():
+            yield from map(str, range(steps.min, steps.max + 1, steps.step))
     elif "" not in (allowed.values or {""}):
         yield from sorted(map(str, allowed.values or ()))
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A rule of the verdict. outcome: `met`, `broken`, or `not asked`: the question has nothing that it is about."""
+    """A rule of the verdict; outcome: `met`, `broken`, or `not asked` if it does not apply to the question."""
 
     code: str
     text: str
@@ -263,17 +277,21 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """The answer for destinations of which the same is to be said, and what each rule found."""
+    """The answer that several destinations share, with the outcome of each rule."""
 
     destinations: Sequence[str]
     answer: DeviceAnswer
     rules: Sequence[Rule]
 
 
-def _answered(current: Standing, asked: Asked) -> Mapping[str, object]:
-    """Return the answers once enough is said, yes before no; counted: how many there are; possible: how many yes."""
+def _answers(reader: Reader, asked: Asked) -> Mapping[str, object]:
+    """Return the answers, the compatible ones first.
+
+    answer_count: the number of destinations; possible_count: how many of them are compatible; more: how many are not
+    shown.
+    """
     if not asked.is_whole:
-        return {"answers": [], "more": 0, "counted": 0, "possible": 0}
+        return {"answers": [], "more": 0, "answer_count": 0, "possible_count": 0}
     question = short_question(
         asked.model,
         asked.profile,
@@ -285,59 +303,42 @@ def _answered(current: Standing, asked: Asked) -> Mapping[str, object]:
         asked.policy,
         Detail.FULL,
     )
-    (found,) = judged(question, Detail.FULL, current)
-    # Of hosts that run the same there is one answer.
-    alike: dict[int, list[str]] = {}
-    for destination, answer in zip(found.destinations, found.answers, strict=True):
-        alike.setdefault(id(answer), []).append(destination.id)
-    answers = {id(answer): answer for answer in found.answers}
-    ordered = sorted(alike, key=lambda each: not answers[each].compatible)
-    source = current.release(asked.source) if asked.source else None
+    loaded = compatibility.ask(question, Detail.FULL, reader)
+    (of_vm,) = loaded.answers
+    # Hosts that run the same releases share one answer.
+    ids: dict[int, list[str]] = {}
+    for destination, answer in zip(of_vm.destinations, of_vm.answers, strict=True):
+        ids.setdefault(id(answer), []).append(destination.id)
+    answers = {id(answer): answer for answer in of_vm.answers}
+    ordered = sorted(ids, key=lambda key: not answers[key].compatible)
+    source = loaded.snapshot.release(asked.source) if asked.source else None
     has_source = source is not None and asked.model in source.sets
-    told = [
-        Shown(alike[each], device, _rules(device, asked, alike[each], has_source=has_source))
-        for each in ordered[:_MOST_SHOWN]
-        for device in answers[each].devices
+    shown_answers = [
+        Shown(ids[key], device, _rules(device, asked, ids[key], has_source=has_source))
+        for key in ordered[:_MAX_SHOWN]
+        for device in answers[key].devices
     ]
     return {
-        "answers": told,
-        "more": sum(len(alike[each]) for each in ordered[_MOST_SHOWN:]),
-        "counted": len(found.answers),
-        "possible": sum(answer.compatible for answer in found.answers),
+        "answers": shown_answers,
+        "more": sum(len(ids[key]) for key in ordered[_MAX_SHOWN:]),
+        "answer_count": len(of_vm.answers),
+        "possible_count": sum(answer.compatible for answer in of_vm.answers),
     }
 
 
-# Where one of these is broken nothing more can be said.
-_NOT_KNOWN = (
-    ProblemCode.UNKNOWN_MODEL,
-    ProblemCode.UNKNOWN_PROFILE,
-    ProblemCode.UNKNOWN_RELEASE,
-    ProblemCode.UNKNOWN_HOST,
-    ProblemCode.SOURCE_UNKNOWN,
-    ProblemCode.PROFILE_NOT_FOR_MODEL,
-)
-_OF_VARIABLES = (
-    ProblemCode.VARIABLE_NOT_SUPPORTED,
-    ProblemCode.TYPE_MISMATCH,
-    ProblemCode.VALUE_NOT_ALLOWED,
-    ProblemCode.CANNOT_BE_OFF,
-    ProblemCode.CONSTRAINT_VIOLATED,
-)
-_OF_PROFILE = (
-    ProblemCode.UNKNOWN_PROFILE,
-    ProblemCode.PROFILE_NOT_FOR_MODEL,
-    ProblemCode.PROFILE_RETIRED,
-    ProblemCode.PROFILE_NOT_LISTED,
-)
-_OF_SOURCE = (ProblemCode.UNKNOWN_VARIABLE, ProblemCode.SOURCE_VALUE_INVALID)
+# If one of these is broken, no other rule can be checked.
+_NOT_KNOWN = {code for code, rule in RULES.items() if rule.step is None and rule.subject is not Subject.SOURCE}
+_OF_VARIABLES = {code for code, rule in RULES.items() if rule.step in range(2, 7)}
+_OF_PROFILE = {code for code, rule in RULES.items() if rule.subject is Subject.PROFILE}
+_OF_SOURCE = {code for code, rule in RULES.items() if rule.subject is Subject.SOURCE}
 
 
 def _rules(answer: DeviceAnswer, asked: Asked, destinations: Sequence[str], *, has_source: bool) -> list[Rule]:
-    """Return what each rule found; has_source: the source release is known, and has the model."""
-    broken = {each.code for each in answer.verdict.problems}
+    """Return the outcome of each rule; has_source: the source release is published and implements the model."""
+    broken = {problem.code for problem in answer.verdict.problems}
     not_asked: set[ProblemCode] = set()
     if broken.intersection(_NOT_KNOWN):
-        not_asked.update(set(RULES) - set(_NOT_KNOWN))
+        not_asked.update(RULES.keys() - _NOT_KNOWN)
     if ProblemCode.MODEL_NOT_SUPPORTED in broken:
         not_asked.update(_OF_VARIABLES)
     if asked.profile is None:
@@ -348,7 +349,7 @@ def _rules(answer: DeviceAnswer, asked: Asked, destinations: Sequence[str], *, h
         not_asked.add(ProblemCode.NOT_MIGRATABLE)
     if asked.label is None and not set(asked.host).intersection(destinations):
         not_asked.add(ProblemCode.UNKNOWN_HOST)
-    is_listing_unasked = any(each.code is WarningCode.ONLY_VARIABLES_COMPARED for each in answer.verdict.warnings)
+    is_listing_unasked = any(warning.code is WarningCode.ONLY_VARIABLES_COMPARED for warning in answer.verdict.warnings)
     if asked.policy is not Policy.STRICT or is_listing_unasked:
         not_asked.add(ProblemCode.PROFILE_NOT_LISTED)
 
@@ -357,4 +358,4 @@ def _rules(answer: DeviceAnswer, asked: Asked, destinations: Sequence[str], *, h
             return "broken"
         return "not asked" if code in not_asked else "met"
 
-    return [Rule(code.value, text, outcome(code)) for code, text in RULES.items()]
+    return [Rule(code.value, rule.sentence, outcome(code)) for code, rule in RULES.items()]

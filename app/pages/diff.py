@@ -1,4 +1,4 @@
-"""The difference of two releases or two profiles, to look at."""
+"""The page Diff: the differences between two releases or two profiles."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -7,25 +7,23 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from app.api.access import Registry
-from app.api.diff import differences, differing, pair
-from app.api.known import known_model
 from app.api.parameters import Filter
-from app.domain.difference import Difference
-from app.domain.name import ReleaseName
+from app.api.session import Registry
+from app.domain.values.name import ReleaseName
 from app.pages.page import PageRoute, long_page, page, pasted
+from app.service import diff
 from app.storage import lookup
-from app.storage.catalog import Standing
+from app.storage.reader import Reader
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
-_MOST_OFFERED = 200
+_MAX_CHOICES = 200
 _MODELS = 100
 _AT_ONCE = 10
 
 
 @router.get("/ui/diff")
-def get_diff_page(  # noqa: PLR0913 (what is looked at)
+def get_diff_page(  # noqa: PLR0913 (the parameters of the page)
     request: Request,
     registry: Registry,
     before: Annotated[Filter, Query(alias="from")] = None,
@@ -33,22 +31,22 @@ def get_diff_page(  # noqa: PLR0913 (what is looked at)
     model: Filter = None,
     *,
     closing: bool = False,
-    row: Annotated[int, Query(ge=0, le=2**31 - 1, description="how many models are passed over")] = 0,
+    row: Annotated[int, Query(ge=0, le=2**31 - 1, description="the number of models to skip")] = 0,
 ) -> Response:
-    """Show what was added, removed and changed; closing: only what closes a direction of migration."""
+    """Show the differences; closing: only those that close a direction of migration."""
     before, after, model = pasted(before) or "", pasted(after) or "", pasted(model)
     if not (before and after):
-        offered = registry.ask(_offered)
-        return page(request, "diff_form.html", before=before, after=after, model=model, offered=offered)
-    names = registry.ask(lambda current: _differing(before, after, model, current))
-    shown = [each for each in names if each == model] if model else names[row : row + _MODELS]
-    ahead = iter(shown)
+        choices = registry.ask(_choices)
+        return page(request, "diff_form.html", before=before, after=after, model=model, choices=choices)
+    names = registry.ask(partial(diff.differing, before, after, model))
+    shown = [name for name in names if name == model] if model else names[row : row + _MODELS]
+    remaining = iter(shown)
 
     def parts() -> Iterator[Mapping[str, object]]:
-        while some := list(islice(ahead, _AT_ONCE)):
-            found = registry.ask(partial(_found, before, after, some))
-            for name, each in found.items():
-                if listed := [one for one in each if one.closes or not closing]:
+        while batch := list(islice(remaining, _AT_ONCE)):
+            by_model = registry.ask(partial(diff.differences, batch, before, after))
+            for name, differences in by_model.items():
+                if listed := [difference for difference in differences if difference.closes or not closing]:
                     yield {"name": name, "differences": listed}
 
     return long_page(
@@ -67,21 +65,10 @@ def get_diff_page(  # noqa: PLR0913 (what is looked at)
     )
 
 
-def _differing(before: str, after: str, model: str | None, current: Standing) -> Sequence[str]:
-    if model is not None:
-        known_model(model, current)
-    return differing(*pair(before, after, current))
-
-
-def _found(before: str, after: str, models: Sequence[str], current: Standing) -> Mapping[str, Sequence[Difference]]:
-    return differences(models, *pair(before, after, current), current)
-
-
-def _offered(current: Standing) -> Sequence[str]:
-    """Return releases and profiles to choose from, the newest first."""
-    with current.reading() as connection:
+def _choices(reader: Reader) -> Sequence[str]:
+    """Return releases and profiles to choose from, newest first."""
+    with reader.connection() as connection:
         releases = lookup.implementing(connection, None)[::-1]
         profiles = lookup.profiles_naming(connection)
-    return [*(str(ReleaseName(*each)) for each in releases[:_MOST_OFFERED]), *(each.name for each in profiles)][
-        : 2 * _MOST_OFFERED
-    ]
+    names = [str(ReleaseName(*row)) for row in releases[:_MAX_CHOICES]]
+    return [*names, *(profile.name for profile in profiles)][: 2 * _MAX_CHOICES]

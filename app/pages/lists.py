@@ -1,4 +1,4 @@
-"""Lists of models, releases, profiles and vendors, a page at a time."""
+"""The lists of models, releases, profiles and vendors."""
 
 from typing import Annotated, Literal
 
@@ -6,30 +6,30 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BeforeValidator
 
 from app.api import paging
-from app.api.access import Reading
 from app.api.parameters import Filter, states
-from app.domain.state import State
+from app.api.session import Reading
+from app.domain.values.state import State
 from app.pages.page import PageRoute, page
 from app.storage import listing
 
-# What a form leaves empty is all that is published; drafts are nobody's but their vendor's.
+# An empty choice means all states but draft: drafts are only for their vendor.
 _StateFilter = Annotated[
-    Literal[State.PUBLISHED, State.DEPRECATED, State.RETIRED] | None, BeforeValidator(lambda told: told or None)
+    Literal[State.PUBLISHED, State.DEPRECATED, State.RETIRED] | None, BeforeValidator(lambda text: text or None)
 ]
 
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 
-def _listed(request: Request, template: str, at: paging.Paging, found: listing.Page, **asked: object) -> Response:
-    return page(request, template, rows=found.rows, next=paging.cursor(found), limit=at.limit, **asked)
+def _listed(request: Request, template: str, at: paging.Paging, listed: listing.Page, **context: object) -> Response:
+    return page(request, template, rows=listed.rows, next=paging.cursor(listed), limit=at.limit, **context)
 
 
 @router.get("/ui/vendors")
 def get_vendors_page(request: Request, reading: Reading, at: paging.ByName) -> Response:
     """Show the vendors by name."""
-    found = listing.vendors(reading, at.after, at.limit)
-    return _listed(request, "vendors.html", at, found)
+    listed = listing.vendors(reading, at.after, at.limit)
+    return _listed(request, "vendors.html", at, listed)
 
 
 @router.get("/ui/models")
@@ -41,10 +41,10 @@ def get_models_page(
     q: Filter = None,
     variable: Filter = None,
 ) -> Response:
-    """Show device models by name: of a vendor, with a part of their name, with a variable."""
+    """Show device models by name; q: a part of the name."""
     filters = {"vendor": vendor or None, "q": q or None, "variable": variable or None}
-    found = listing.models(reading, filters, at.after, at.limit)
-    return _listed(request, "models.html", at, found, filters=filters)
+    listed = listing.models(reading, filters, at.after, at.limit)
+    return _listed(request, "models.html", at, listed, filters=filters)
 
 
 @router.get("/ui/releases")
@@ -58,8 +58,8 @@ def get_releases_page(
 ) -> Response:
     """Show releases by implementation, then in the order published."""
     filters = {"implementation": implementation or None, "model": model or None}
-    found = listing.releases(reading, filters, states(state, include_drafts=False), at.after, at.limit)
-    return _listed(request, "releases.html", at, found, filters=filters, state=state)
+    listed = listing.releases(reading, filters, states(state, include_drafts=False), at.after, at.limit)
+    return _listed(request, "releases.html", at, listed, filters=filters, state=state)
 
 
 @router.get("/ui/profiles")
@@ -73,5 +73,5 @@ def get_profiles_page(
 ) -> Response:
     """Show profiles by name."""
     filters = {"vendor": vendor or None, "model": model or None}
-    found = listing.profiles(reading, filters, states(state, include_drafts=False), at.after, at.limit)
-    return _listed(request, "profiles.html", at, found, filters=filters, state=state)
+    listed = listing.profiles(reading, filters, states(state, include_drafts=False), at.after, at.limit)
+    return _listed(request, "profiles.html", at, listed, filters=filters, state=state)

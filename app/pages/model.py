@@ -1,4 +1,4 @@
-"""A device model: its variables across releases, side by side, with what changed."""
+"""The page of a device model: its variables, compared across releases."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,33 +9,32 @@ from typing import NamedTuple
 import sqlalchemy as sa
 from fastapi import APIRouter, Request, Response
 
-from app.api.access import Registry
-from app.api.errors import unknown
-from app.api.known import known_model
 from app.api.parameters import Filter, states
-from app.domain.difference import Difference, between_releases
-from app.domain.evolution import numeric
-from app.domain.model import Model
-from app.domain.name import vendor_of
-from app.domain.value import shown
-from app.domain.variable import Variable
-from app.domain.variable_set import VariableSet
+from app.api.session import Registry
+from app.domain.fleet.difference import Difference, between_releases
+from app.domain.publishing.gate import numeric
+from app.domain.things.model import Model
+from app.domain.things.variable import Variable
+from app.domain.things.variable_set import VariableSet
+from app.domain.values.name import vendor_of
+from app.domain.values.value import shown
 from app.pages.page import PageRoute, page
+from app.service.known import UnknownNameError, known_model
 from app.storage import listing, lookup, schema
-from app.storage.catalog import Standing
+from app.storage.reader import Reader
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
-_MOST_COLUMNS = 8
-_LEAST_OF_EACH = 2
-_MOST_PROFILES = 30
+_MAX_COLUMNS = 8
+_MIN_OF_EACH = 2
+_MAX_PROFILES = 30
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Releases of an implementation that follow one another and say the same of the model.
+    """Consecutive releases of an implementation with the same variable set for the model.
 
-    before: the last release before them that has the model, and the digest of what it says, None if there is none.
+    before: the version and digest of the last earlier release that has the model; None if there is none.
     """
 
     implementation: str
@@ -44,13 +43,13 @@ class Run:
     before: tuple[str, str] | None
 
     def release(self, version: str) -> str:
-        """Return one of its releases, or the one before them, by name."""
+        """Return the name of the release of a version."""
         return f"{self.implementation}@{version}"
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """What releases say of the model; before: what those before them say; changes: since then, by variable."""
+    """The variable set of a run; before: the previous set; changes: the differences from it, by variable."""
 
     run: Run
     set: VariableSet
@@ -59,15 +58,15 @@ class Column:
     of_whole: Sequence[Difference]
 
     @property
-    def has_words(self) -> bool:
-        """Return whether it says something of the device as a whole."""
+    def has_notes(self) -> bool:
+        """Return whether the header of the column has a note about the device as a whole."""
         return bool(self.of_whole) or not self.set.migratable
 
 
 class Line(NamedTuple):
-    """A variable of the model; cells: what each column says of it, and what changed there.
+    """A variable of the model; cells: the variable in each column, and its difference from the previous set.
 
-    off: its off value, or those of each vendor where they are not the same.
+    off: its off value, or one for each vendor if they differ.
     """
 
     name: str
@@ -77,7 +76,7 @@ class Line(NamedTuple):
 
     @property
     def is_same(self) -> bool:
-        """Return whether all columns say the same of it."""
+        """Return whether the variable is the same in all columns."""
         return all(
             variable is not None and difference is None and variable.states_as(self.latest)
             for variable, difference in self.cells
@@ -86,11 +85,12 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ModelPage:
-    """What is told of a model.
+    """The content of the page of a model.
 
-    implementations: with how many of their releases have it. columns: of all, or of the chosen implementation.
-    column_count: how many there are, also those that are not shown. earlier, later: up to which version the columns
-    beside these go, None if there are none. gone: the first release of an implementation that has it no more.
+    implementations: with the number of their releases that implement the model. columns: those of all implementations,
+    or of the chosen one. column_count: the number of columns, also of those that are not shown. earlier, later: the
+    last version of the previous and of the next columns, None if there are none. gone: by implementation, the first
+    release that no longer implements the model.
     """
 
     model: Model
@@ -114,40 +114,42 @@ def get_model_page(
     until: Filter = None,
     release: Filter = None,
 ) -> Response:
-    """Show a device model: its variables as releases state them, with what changed from one to the next marked.
+    """Show a device model: its variables by release, with the changes marked.
 
-    implementation: only its releases; until: up to this version of it; release: where somebody comes from.
+    implementation: only its releases. until: its last version to show. release: where the link is.
     """
-    told = registry.ask(lambda current: _told(current, model, implementation or None, until or None))
-    return page(request, "model.html", told=told, release=release or None)
+    shown = registry.ask(lambda reader: _shown(reader, model, implementation or None, until or None))
+    return page(request, "model.html", shown=shown, release=release or None)
 
 
-def _told(current: Standing, name: str, implementation: str | None, until: str | None) -> ModelPage:
-    model = known_model(name, current)
-    with current.reading() as connection:
-        stored = sorted(lookup.sets_of_model(connection, name), key=lambda each: (each[0], numeric(each[1]), each[1]))
+def _shown(reader: Reader, name: str, implementation: str | None, until: str | None) -> ModelPage:
+    model = known_model(name, reader.snapshot(models=[name], of_models=()))
+    with reader.connection() as connection:
+        stored = sorted(lookup.sets_of_model(connection, name), key=lambda row: (row[0], numeric(row[1]), row[1]))
         published = states(None, include_drafts=False)
-        profiles = listing.profiles(connection, {"model": name}, published, None, _MOST_PROFILES)
-        runs = {of: list(_runs(of, rows)) for of, rows in groupby(stored, key=itemgetter(0))}
+        profiles = listing.profiles(connection, {"model": name}, published, None, _MAX_PROFILES)
+        runs = {product: list(_runs(product, rows)) for product, rows in groupby(stored, key=itemgetter(0))}
         gone = list(_gone(connection, runs))
     if implementation is not None and implementation not in runs:
-        raise unknown(implementation, "implementation")
+        raise UnknownNameError(implementation, "implementation")
     chosen = next(iter(runs)) if len(runs) == 1 else implementation
     earlier = later = None
     if chosen is None:
-        most = max(_LEAST_OF_EACH, _MOST_COLUMNS // max(1, len(runs)))
-        some = [run for each in runs.values() for run in each[-most:]][-_MOST_COLUMNS:]
+        limit = max(_MIN_OF_EACH, _MAX_COLUMNS // max(1, len(runs)))
+        chosen_runs = [run for of_product in runs.values() for run in of_product[-limit:]][-_MAX_COLUMNS:]
         count = sum(map(len, runs.values()))
     else:
         own = runs[chosen]
         count = len(own)
-        end = sum(until is None or numeric(each.versions[0]) <= numeric(until) for each in own)
-        start = max(0, end - _MOST_COLUMNS)
-        some = own[start:end]
+        end = sum(until is None or numeric(run.versions[0]) <= numeric(until) for run in own)
+        start = max(0, end - _MAX_COLUMNS)
+        chosen_runs = own[start:end]
         earlier = own[start - 1].versions[-1] if start else None
-        later = own[min(end + _MOST_COLUMNS, count) - 1].versions[-1] if end < count else None
-    columns = [_column(model, run, current) for run in some]
-    counts = {of: sum(len(run.versions) for run in each) for of, each in runs.items()}
+        later = own[min(end + _MAX_COLUMNS, count) - 1].versions[-1] if end < count else None
+    digests = [run.digest for run in chosen_runs] + [run.before[1] for run in chosen_runs if run.before]
+    sets = reader.variable_sets(digests)
+    columns = [_column(model, run, sets) for run in chosen_runs]
+    counts = {product: sum(len(run.versions) for run in of_product) for product, of_product in runs.items()}
     lines = list(_lines(model, columns))
     return ModelPage(model, counts, chosen, columns, count, earlier, later, gone, lines, profiles)
 
@@ -161,41 +163,42 @@ def _runs(implementation: str, stored: Iterable[tuple[str, str, str]]) -> Iterat
 
 
 def _gone(connection: sa.Connection, runs: Mapping[str, Sequence[Run]]) -> Iterator[str]:
-    """Iterate over the releases that are the first to have the model no more."""
+    """Iterate over the first release of each implementation that no longer has the model."""
     ids = lookup.ids(connection, schema.implementation, runs)
-    for implementation, each in runs.items():
-        last = numeric(each[-1].versions[-1])
-        higher = [one for one in lookup.versions(connection, ids[implementation]) if numeric(one) > last]
+    for implementation, of_product in runs.items():
+        last = numeric(of_product[-1].versions[-1])
+        versions = lookup.versions(connection, ids[implementation])
+        higher = [version for version in versions if numeric(version) > last]
         if higher:
             yield f"{implementation}@{min(higher, key=numeric)}"
 
 
-def _column(model: Model, run: Run, current: Standing) -> Column:
-    own = current.variable_set(run.digest)
+def _column(model: Model, run: Run, sets: Mapping[str, VariableSet]) -> Column:
+    own = sets[run.digest]
     if run.before is None:
         return Column(run, own, None, {}, ())
-    before = current.variable_set(run.before[1])
+    before = sets[run.before[1]]
     vendor = vendor_of(run.implementation)
-    found = between_releases(model, (vendor, vendor), before, own)
-    changes = {each.variable: each for each in found if each.variable is not None}
-    return Column(run, own, before, changes, [each for each in found if each.variable is None])
+    differences = between_releases(model, (vendor, vendor), before, own)
+    changes = {difference.variable: difference for difference in differences if difference.variable is not None}
+    return Column(run, own, before, changes, [change for change in differences if change.variable is None])
 
 
 def _lines(model: Model, columns: Sequence[Column]) -> Iterator[Line]:
-    vendors = sorted({vendor_of(each.run.implementation) for each in columns})
-    for name in sorted({name for each in columns for name in (*each.set.variables, *each.changes)}):
-        cells = [(each.set.variables.get(name), each.changes.get(name)) for each in columns]
-        here = [variable for variable, _ in cells]
-        # What the first column has no more was in the release before it.
-        before = [each.before.variables.get(name) for each in columns if each.before]
-        latest = next(each for each in (*reversed(here), *before) if each is not None)
+    vendors = sorted({vendor_of(column.run.implementation) for column in columns})
+    for name in sorted({name for column in columns for name in (*column.set.variables, *column.changes)}):
+        cells = [(column.set.variables.get(name), column.changes.get(name)) for column in columns]
+        stated = [variable for variable, _ in cells]
+        # A variable that even the first column lacks is in the release before it.
+        before = [column.before.variables.get(name) for column in columns if column.before]
+        latest = next(variable for variable in (*reversed(stated), *before) if variable is not None)
         yield Line(name, latest, _off_values(model, vendors, name), cells)
 
 
 def _off_values(model: Model, vendors: Sequence[str], name: str) -> list[str]:
-    """Return the off value of a variable; of each vendor where they are not the same."""
-    stated = {vendor: model.off_values(vendor).get(name) for vendor in vendors}
-    told = {vendor: shown(each) for vendor, each in stated.items() if each is not None}
-    if len(told) == len(vendors) and len(set(told.values())) == 1:
-        return [*told.values()][:1]
-    return [f"{each} ({vendor})" for vendor, each in told.items()]
+    """Return the off value of a variable, or one for each vendor if they differ."""
+    values = {vendor: model.off_values(vendor).get(name) for vendor in vendors}
+    stated = {vendor: shown(value) for vendor, value in values.items() if value is not None}
+    if len(stated) == len(vendors) and len(set(stated.values())) == 1:
+        return [*stated.values()][:1]
+    return [f"{value} ({vendor})" for vendor, value in stated.items()]

@@ -1,4 +1,4 @@
-"""What all pages share: templates, addresses, who may read, and errors that people can read."""
+"""The base of all pages: templates, links, tokens as passwords, and error pages."""
 
 import base64
 import binascii
@@ -21,13 +21,13 @@ from starlette.types import Scope
 
 from app.api.errors import problem_of
 from app.api.route import Route
-from app.domain.problem import CURES, RULES
-from app.domain.value import shown
+from app.domain.values.value import shown
+from app.domain.verdict.problem import RULES
 from app.storage.replica import ReplicaLostError
 
 _FOLDER = Path(__file__).parent
 _STATIC = _FOLDER / "static"
-# What a page consists of comes from this very service: a browser refuses everything else.
+# Browsers refuse to load anything from other hosts.
 _POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; "
     "frame-ancestors 'none'"
@@ -41,15 +41,15 @@ _YEAR_SECONDS = 31_536_000
 
 
 class Links:
-    """The addresses of the pages, below the path that the service itself stands at."""
+    """The addresses of the pages, below the root path of the service."""
 
     def __init__(self, root: str) -> None:
         self._root = root
 
     def __call__(self, path: str, **parameters: object) -> str:
-        """Return an address with its parameters; `from_` is `from`; those that say nothing are left out."""
-        told = {name.rstrip("_"): each for name, each in parameters.items() if each}
-        query = f"?{urlencode(told, doseq=True)}" if told else ""
+        """Return an address with its parameters; `from_` stands for `from`; empty parameters are left out."""
+        given = {name.rstrip("_"): value for name, value in parameters.items() if value}
+        query = f"?{urlencode(given, doseq=True)}" if given else ""
         return f"{self._root}{quote(path, safe='/@:+~,;!$&()*')}{query}"
 
     def vendor(self, name: str) -> str:
@@ -57,20 +57,20 @@ class Links:
         return self(f"/ui/vendors/{name}")
 
     def model(self, name: str, variable: str | None = None, **parameters: object) -> str:
-        """Return the address of a device model, or of one of its variables there."""
-        where = "" if variable is None else f"#v-{quote(variable)}"
-        return self(f"/ui/models/{name}", **parameters) + where
+        """Return the address of a device model, or of a variable on its page."""
+        fragment = "" if variable is None else f"#v-{quote(variable)}"
+        return self(f"/ui/models/{name}", **parameters) + fragment
 
     def release(self, name: str) -> str:
         """Return the address of a release."""
         return self(f"/ui/releases/{name}")
 
     def profile(self, name: str, model: str | None = None) -> str:
-        """Return the address of a profile, or of what it says of a model."""
+        """Return the address of a profile, or of its values for a model."""
         return self(f"/ui/profiles/{name}", model=model) + ("" if model is None else "#values")
 
     def static(self, name: str) -> str:
-        """Return the address of a file that never changes under it."""
+        """Return the address of a static file; it has a fingerprint of the content, so clients cache it for ever."""
         return f"{self._root}/ui/static/{_fingerprint(name)}/{name}"
 
 
@@ -90,8 +90,8 @@ def _environment() -> Environment:
     )
     environment.filters["shown"] = shown
     environment.filters["thousands"] = lambda number: f"{number:,}"
-    environment.globals["cures"] = CURES
-    environment.globals["rules"] = {code.value: rule for code, rule in RULES.items()}
+    environment.globals["cures"] = {code: rule.cure for code, rule in RULES.items()}
+    environment.globals["rules"] = {code.value: rule.sentence for code, rule in RULES.items()}
     return environment
 
 
@@ -107,37 +107,37 @@ def page(request: Request, template: str, /, **context: object) -> HTMLResponse:
 def long_page(
     request: Request, template: str, part: str, parts: Iterator[Mapping[str, object]], /, **context: object
 ) -> StreamingResponse:
-    """Return a page of which people see the beginning while its parts, each with a template, are still worked out."""
-    told = _context(request, context)
-    rendered = _rendered(_TEMPLATES.get_template(part), told, parts)
-    pieces = _TEMPLATES.get_template(template).generate({**told, "sent": _SENT, "parts": rendered})
+    """Return a page as a stream: browsers show its beginning while the parts are still computed."""
+    shared = _context(request, context)
+    rendered = _rendered(_TEMPLATES.get_template(part), shared, parts)
+    pieces = _TEMPLATES.get_template(template).generate({**shared, "flush": _FLUSH, "parts": rendered})
     return StreamingResponse(_gathered(pieces), media_type="text/html", headers=_HEADERS)
 
 
 def _rendered(
-    template: Template, told: Mapping[str, object], parts: Iterator[Mapping[str, object]]
+    template: Template, shared: Mapping[str, object], parts: Iterator[Mapping[str, object]]
 ) -> Iterator[Markup]:
-    """Iterate over parts; where the database is lost meanwhile the last one says so, for the page has begun."""
+    """Iterate over the parts; if the database fails, the last one says so, because the status is already sent."""
     try:
-        for each in parts:
-            yield Markup(template.render({**told, **each}))  # noqa: S704 (templates escape)
+        for part in parts:
+            yield Markup(template.render({**shared, **part}))  # noqa: S704 (templates escape)
     except (sa.exc.OperationalError, sa.exc.TimeoutError, ReplicaLostError):
-        yield Markup(template.render({**told, "is_lost": True}))  # noqa: S704
+        yield Markup(template.render({**shared, "is_lost": True}))  # noqa: S704
 
 
 _PIECE_CHARACTERS = 4_096
-# Stands in a template where what is before it is to be sent.
-_SENT = Markup("<!-- -->")
+# A template has this mark where the text before it has to be sent.
+_FLUSH = Markup("<!-- -->")
 
 
 def _gathered(pieces: Iterator[str]) -> Iterator[str]:
-    """Iterate over pieces of some length."""
+    """Iterate over larger pieces: a template yields many small ones."""
     gathered: list[str] = []
     size = 0
-    for each in pieces:
-        gathered.append(each)
-        size += len(each)
-        if size >= _PIECE_CHARACTERS or each == _SENT:
+    for piece in pieces:
+        gathered.append(piece)
+        size += len(piece)
+        if size >= _PIECE_CHARACTERS or piece == _FLUSH:
             yield "".join(gathered)
             gathered, size = [], 0
     yield "".join(gathered)
@@ -149,29 +149,29 @@ def _context(request: Request, context: Mapping[str, object]) -> Mapping[str, ob
 
 
 def root_of(request: Request) -> str:
-    """Return the path that the service itself stands at, empty where it has a host of its own."""
+    """Return the root path of the service behind a proxy, otherwise an empty text."""
     root: str = request.scope.get("root_path", "")
     return root
 
 
 def pasted(text: str | None) -> str | None:
-    """Return a name without the blanks that come with it from elsewhere, None if nothing is left."""
+    """Return a pasted name without surrounding blanks, None if nothing is left."""
     return (text or "").strip() or None
 
 
 class PageRoute(Route):
-    """A route of a page: who may read also shows the token as the password of a browser; errors are pages, too."""
+    """A route of a page: it takes a token as the password of a browser, and its errors are pages, too."""
 
-    # Forms send what they have, and links carry what others add to them.
+    # Accept unknown parameters: forms send all their fields, and other sites add parameters to links.
     is_strict = False
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **more: Any) -> None:
         super().__init__(path, endpoint, **more)
-        # As RFC 9110 wants of whatever can be read; the server sends no body then.
+        # RFC 9110 requires HEAD where there is GET; the server drops the body.
         self.methods = {*(self.methods or ()), "HEAD"}
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return the handler with what all pages share around it."""
+        """Return the handler, wrapped in what all pages share."""
         handle = super().get_route_handler()
 
         async def handle_request(request: Request) -> Response:
@@ -188,13 +188,13 @@ class PageRoute(Route):
 
 
 def _take_password(scope: Scope) -> None:
-    """Take the password that a browser asks people for (RFC 7617) as the token that it is."""
+    """Turn the password of a browser (RFC 7617) into a bearer token."""
     headers = []
     for name, value in scope["headers"]:
-        scheme, _, told = value.partition(b" ")
+        scheme, _, credentials = value.partition(b" ")
         if name == b"authorization" and scheme.lower() == b"basic":
             try:
-                _, _, password = base64.b64decode(told, validate=True).partition(b":")
+                _, _, password = base64.b64decode(credentials, validate=True).partition(b":")
             except binascii.Error:
                 password = b""
             headers.append((name, b"Bearer " + password))
@@ -204,9 +204,9 @@ def _take_password(scope: Scope) -> None:
 
 
 def _error_page(request: Request, problem: Response) -> Response:
-    told = json.loads(bytes(problem.body))
+    document = json.loads(bytes(problem.body))
     status = HTTPStatus(problem.status_code)
-    answer = page(request, "error.html", problem=told, before=request.query_params.get("from"))
+    answer = page(request, "error.html", problem=document, before=request.query_params.get("from"))
     answer.status_code = status
     answer.headers["Cache-Control"] = "no-store"
     if status is HTTPStatus.UNAUTHORIZED:
@@ -217,7 +217,7 @@ def _error_page(request: Request, problem: Response) -> Response:
 
 
 class _Files(StaticFiles):
-    """Files below the fingerprint of their content: they are kept for ever."""
+    """Static files whose address has the fingerprint of their content; clients cache them for ever."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         _, _, name = path.partition("/")
@@ -227,5 +227,5 @@ class _Files(StaticFiles):
 
 
 def add_static_files(app: FastAPI) -> None:
-    """Serve what pages consist of beside their text."""
+    """Serve the static files of the pages."""
     app.mount("/ui/static", _Files(directory=_STATIC), name="static")

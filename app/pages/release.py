@@ -1,33 +1,33 @@
-"""A release: the models that it implements, and the profiles that it supports."""
+"""The page of a release: its models and its list of profiles."""
 
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from app.api.access import Reading
-from app.api.errors import unknown
-from app.api.implementations import implementation_document
-from app.api.releases import release_document
-from app.domain.name import ReleaseName, is_release_name
+from app.api.session import Reading
+from app.domain.values.name import ReleaseName, is_release_name
 from app.pages.page import PageRoute, page
+from app.service.implementation import implementation_document
+from app.service.known import UnknownNameError
+from app.service.release import release_document
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 
 @router.get("/ui/releases/{release:path}")
 def get_release_page(release: str, request: Request, reading: Reading) -> Response:
-    """Show a release, with those before and after it."""
+    """Show a release, with links to the previous and the next one."""
     name = ReleaseName.parse(release) if is_release_name(release) else None
     document = release_document(reading, name) if name else None
     implementation = implementation_document(reading, name.implementation) if name else None
     if document is None or implementation is None:
-        raise unknown(release, "release")
+        raise UnknownNameError(release, "release")
     before, after = _neighbours(release, implementation)
     return page(request, "release.html", release=document, implementation=implementation, before=before, after=after)
 
 
 def _neighbours(release: str, implementation: dict[str, Any]) -> tuple[str | None, str | None]:
-    """Return the next lower and the next higher version."""
+    """Return the releases with the next lower and the next higher version."""
     ordered = implementation["releases"]
     place = ordered.index(release)
     return (ordered[place - 1] if place else None), (ordered[place + 1] if place + 1 < len(ordered) else None)

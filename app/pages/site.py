@@ -1,4 +1,4 @@
-"""All pages, in one place."""
+"""Add all pages to the application."""
 
 from http import HTTPStatus
 
@@ -15,18 +15,18 @@ _nothing = APIRouter(route_class=PageRoute, include_in_schema=False)
 @_nothing.get("/ui")
 @_nothing.get("/ui/")
 async def get_beginning(request: Request) -> Response:
-    """Send home who leaves the rest of an address out."""
+    """Redirect to the home page."""
     return RedirectResponse(f"{root_of(request)}/", HTTPStatus.SEE_OTHER)
 
 
 @_nothing.get("/ui/{path:path}")
 async def get_nothing(path: str) -> None:
-    """Answer that there is no such page."""
+    """Answer 404 for an unknown page."""
     raise ApiError(HTTPStatus.NOT_FOUND, "not-found", f"there is no page /ui/{path}")
 
 
 def add_pages(app: FastAPI) -> None:
-    """Serve the web pages beside the API."""
+    """Serve the web pages."""
     page.add_static_files(app)
     for module in (home, lists, vendor, model, release, profile, diff, support_matrix, ask):
         app.include_router(module.router)

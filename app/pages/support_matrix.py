@@ -1,4 +1,4 @@
-"""The support matrix to look at: profiles and releases as a heat map, each cell leading to its reasons."""
+"""The page Support matrix: profiles and releases as a heat map; each cell links to its reasons."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -6,24 +6,24 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from app.api.access import Registry
-from app.api.errors import unknown
-from app.api.known import known_model, known_profile, known_release
 from app.api.parameters import Filter, narrowing
-from app.api.wire.base import printable
-from app.domain.matrix import Acceptance, Cell, matrix
-from app.domain.name import ReleaseName
-from app.domain.problem import ProblemCode
+from app.api.session import Registry
+from app.domain.engine.acceptance import Acceptance
+from app.domain.fleet.support_matrix import Cell, refusals_at, support_matrix
+from app.domain.values.name import ReleaseName
+from app.domain.verdict.problem import ProblemCode
 from app.pages.page import PageRoute, long_page, pasted
+from app.service.known import UnknownNameError, known_model, known_profile, known_release
 from app.storage import lookup
-from app.storage.catalog import Standing
+from app.storage.reader import Reader
+from app.wire.base import printable
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 _ROWS = 100
 _COLUMNS = 24
 _AT_ONCE = 10
-_MOST_OFFERED = 200
+_MAX_OPTIONS = 200
 _RETIRED = frozenset({ProblemCode.RELEASE_RETIRED, ProblemCode.PROFILE_RETIRED})
 _OF_STATES = _RETIRED | {ProblemCode.PROFILE_NOT_LISTED}
 
@@ -37,20 +37,20 @@ def get_support_matrix_page(
     row: Annotated[int, Query(ge=0, le=2**31 - 1)] = 0,
     column: Annotated[int, Query(ge=0, le=2**31 - 1)] = 0,
 ) -> Response:
-    """Show which release supports which profile, the newest first.
+    """Show which releases support which profiles, newest first.
 
-    implementation: only its releases; model: only what is said of it. row, column: how many are passed over.
+    implementation: only its releases. model: judge only this model. row, column: how many to skip.
     """
     implementation, model = pasted(implementation), pasted(model)
-    profiles, releases, implementations = registry.ask(lambda current: _names(current, model, implementation))
+    profiles, releases, implementations = registry.ask(lambda reader: _names(reader, model, implementation))
     rows, columns = profiles[row : row + _ROWS], releases[column : column + _COLUMNS]
 
     def parts() -> Iterator[Mapping[str, object]]:
-        accepted: dict[Standing, Acceptance] = {}
+        acceptance = Acceptance()
         for start in range(0, len(rows), _AT_ONCE):
-            some = rows[start : start + _AT_ONCE]
-            for each in registry.ask(partial(_rows, some, columns, model, accepted)):
-                yield {"row": each}
+            batch = rows[start : start + _AT_ONCE]
+            for shown in registry.ask(partial(_rows, batch, columns, model, acceptance)):
+                yield {"row": shown}
 
     return long_page(
         request,
@@ -60,7 +60,7 @@ def get_support_matrix_page(
         releases=columns,
         release_count=len(releases),
         profile_count=len(profiles),
-        implementations=implementations[:_MOST_OFFERED],
+        implementations=implementations[:_MAX_OPTIONS],
         implementation=implementation,
         model=model,
         row=row,
@@ -71,53 +71,50 @@ def get_support_matrix_page(
 
 
 def _names(
-    current: Standing, model: str | None, implementation: str | None
+    reader: Reader, model: str | None, implementation: str | None
 ) -> tuple[Sequence[str], Sequence[ReleaseName], Sequence[str]]:
-    """Return the profiles and the releases to be shown, and the implementations to choose from."""
+    """Return the profiles and the releases to show, and the implementations to choose from."""
     models = None if model is None else [model]
     if model is not None:
-        known_model(model, current)
-    with current.reading() as connection:
-        # Of an implementation chosen, what speaks of none of its models is of no interest.
-        spoken_of = models if implementation is None or models else lookup.implemented(connection, implementation)
-        profiles = [each.name for each in lookup.profiles_naming(connection, spoken_of)]
-        releases = [ReleaseName(*each) for each in lookup.implementing(connection, models)][::-1]
-    implementations = sorted({each.implementation for each in releases})
+        known_model(model, reader.snapshot(models=[model], of_models=()))
+    with reader.connection() as connection:
+        # With an implementation chosen, leave out profiles that name none of its models.
+        named = models if implementation is None or models else lookup.implemented(connection, implementation)
+        profiles = [profile.name for profile in lookup.profiles_naming(connection, named)]
+        releases = [ReleaseName(*row) for row in lookup.implementing(connection, models)][::-1]
+    implementations = sorted({release.implementation for release in releases})
     if implementation is not None and implementation not in implementations:
-        raise unknown(implementation, "implementation")
-    return profiles, [each for each in releases if implementation in {None, each.implementation}], implementations
+        raise UnknownNameError(implementation, "implementation")
+    chosen = [release for release in releases if implementation in {None, release.implementation}]
+    return profiles, chosen, implementations
 
 
 def _rows(
     profiles: Sequence[str],
     releases: Sequence[ReleaseName],
     model: str | None,
-    accepted: dict[Standing, Acceptance],
-    current: Standing,
+    acceptance: Acceptance,
+    reader: Reader,
 ) -> list[Mapping[str, object]]:
-    """Return some rows; accepted: what rows before them have shown of the same registry."""
-    current.look_up(releases=map(str, releases), profiles=profiles)
-    found = [release for each in releases if (release := current.release(str(each))) is not None]
-    speaking = [profile for each in profiles if (profile := current.profile(each)) is not None]
+    """Return rows; acceptance: remembers the verdicts of earlier rows."""
     models = [] if model is None else [model]
-    current.load([*found, *speaking], models or {name for profile in speaking for name in profile.values})
-    acceptance = accepted.setdefault(current, Acceptance(current))
-    return [
-        {"profile": row.profile, "cells": [(cell, _heat(cell)) for cell in row.cells]}
-        for row in matrix(speaking, found, current, models, acceptance)
-    ]
+    named = models or reader.named_models(profiles)
+    snapshot = reader.snapshot(models=named, releases=map(str, releases), profiles=profiles, of_models=named)
+    rows = support_matrix(snapshot.known_profiles(), snapshot.known_releases(), snapshot, acceptance, models)
+    return [{"profile": row.profile, "cells": [(cell, _heat(cell)) for cell in row.cells]} for row in rows]
 
 
 def _heat(cell: Cell) -> str:
-    """Return how the cell looks.
+    """Return the CSS class of a cell.
 
-    `all` or `some` of the models that the profile speaks of; `no-little` where less than half of those that the release
-    implements are refused, else `no-much`; `none` where it implements none, such as another vendor's.
+    `all`, `some`: supported for all, or for some models of the profile. `no-little`: the release refuses less than half
+    of the models that it implements; `no-much`: it refuses more, or the profile as a whole. `none`: it implements none
+    of the models, such as a release of another vendor.
     """
     implemented = cell.accepted + cell.refused
     if cell.compatible:
         return "all" if cell.accepted == cell.models else "some"
-    codes = {each.code for each in cell.problems}
+    codes = {problem.code for problem in cell.problems}
     if not implemented and not codes.intersection(_RETIRED):
         return "none"
     if codes.intersection(_OF_STATES):
@@ -133,11 +130,11 @@ def get_reasons_page(
     release: Annotated[str, narrowing("the release"), printable],
     model: Filter = None,
 ) -> Response:
-    """Show why a release supports a profile or does not, model by model."""
-    registry.ask(lambda current: _check_known(current, profile, release, model or None))
+    """Show model by model why a release does or does not support a profile."""
+    registry.ask(lambda reader: _check_known(reader, profile, release, model or None))
 
     def parts() -> Iterator[Mapping[str, object]]:
-        yield registry.ask(lambda current: _reasons(current, profile, release, model or None))
+        yield registry.ask(lambda reader: _reasons(reader, profile, release, model or None))
 
     return long_page(
         request,
@@ -150,28 +147,33 @@ def get_reasons_page(
     )
 
 
-def _check_known(current: Standing, profile: str, release: str, model: str | None) -> None:
-    known_profile(profile, current)
-    known_release(release, current)
-    if model is not None:
-        known_model(model, current)
+def _check_known(reader: Reader, profile: str, release: str, model: str | None) -> None:
+    models = [] if model is None else [model]
+    snapshot = reader.snapshot(models=models, releases=[release], profiles=[profile], of_models=())
+    known_profile(profile, snapshot)
+    known_release(release, snapshot)
+    for name in models:
+        known_model(name, snapshot)
 
 
-def _reasons(current: Standing, profile: str, release: str, model: str | None) -> Mapping[str, object]:
-    found, there = known_profile(profile, current), known_release(release, current)
+def _reasons(reader: Reader, profile: str, release: str, model: str | None) -> Mapping[str, object]:
     asked = [] if model is None else [model]
-    models = asked or sorted(found.values)
-    current.load([found, there], models)
-    acceptance = Acceptance(current)
-    ((cell,),) = (row.cells for row in matrix([found], [there], current, asked, acceptance))
-    speaking = [name for name in models if name in found.values]
-    why = {name: acceptance.problems(found, name, there) for name in speaking if name in there.sets}
-    missing = [name for name in speaking if name not in why]
+    models = asked or sorted(reader.digests(profile) or ())
+    snapshot = reader.snapshot(models=models, releases=[release], profiles=[profile], of_models=models)
+    named_profile, named_release = known_profile(profile, snapshot), known_release(release, snapshot)
+    acceptance = Acceptance()
+    ((cell,),) = (row.cells for row in support_matrix([named_profile], [named_release], snapshot, acceptance, asked))
+    named = [name for name in models if name in named_profile.values]
+    refusals = {
+        name: refusals_at(named_profile, name, named_release, snapshot, acceptance)
+        for name in named
+        if name in named_release.sets
+    }
     return {
         "cell": cell,
-        "refused": {name: each for name, each in why.items() if each},
-        "accepted": [name for name, each in why.items() if not each],
-        "missing": missing,
-        # What is about no model alone.
-        "whole": [each for each in cell.problems if each.code in _OF_STATES or not why],
+        "refused": {name: problems for name, problems in refusals.items() if problems},
+        "accepted": [name for name, problems in refusals.items() if not problems],
+        "missing": [name for name in named if name not in refusals],
+        # Problems with the release or the profile as a whole.
+        "whole": [problem for problem in cell.problems if problem.code in _OF_STATES or not refusals],
     }

@@ -1,4 +1,4 @@
-"""The database: its engine, its reading and writing transactions, its migrations."""
+"""The database: its engine, the reading and writing transactions, and the migrations."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -20,29 +20,32 @@ from psycopg import sql
 
 from app.storage import schema
 
-_MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
-# Any number will do, as long as every publication takes the same.
+_PACKAGE = Path(__file__).resolve().parents[1]
+# A wheel has the migrations in the package, a checkout next to it.
+_MIGRATIONS = next(folder for folder in (_PACKAGE / "migrations", _PACKAGE.parent / "migrations") if folder.is_dir())
+# An arbitrary number; every publication takes the lock under this one.
 _PUBLICATION_LOCK = 0x70726F66
 _SQLITE_BUSY_SECONDS = 30
 _TURN_SECONDS = 60
 _COPIED_FROM = 100
-# A server that is lost without a word is noticed: in seconds, as libpq has it (tcp_user_timeout: in milliseconds).
+# Notice a server that disappears without closing its connections. In seconds, tcp_user_timeout in milliseconds (libpq).
 _PATIENCE = {"connect_timeout": 5, "tcp_user_timeout": 10_000, "keepalives_idle": 10}
 _turns: WeakKeyDictionary[sa.Engine, Lock] = WeakKeyDictionary()
 POOL_SIZE = 10
-# What another process does is seen at most this much later (the promise is one second).
+# What this process keeps is checked again after this time, so that no answer is older than one second (DESIGN 8).
 FRESH_SECONDS = 0.5
 
 
 def create_engine(url: str, *, pool_size: int = POOL_SIZE, prepares: bool = True) -> sa.Engine:
     """Return an engine for `sqlite:///<path>` or `postgresql://…`; raises ValueError for any other URL.
 
-    pool_size: connections kept open; twice as many may be open at a time. prepares: whether statements are prepared.
+    pool_size: the number of connections kept open; up to twice that number can be open at a time. prepares: whether
+    PostgreSQL prepares statements that are repeated.
     """
     try:
         parsed = sa.make_url(url)
     except sa.exc.ArgumentError as error:
-        message = "the database URL is not of the form sqlite:///<path> or postgresql://…"
+        message = "the database URL must be sqlite:///<path> or postgresql://…"
         raise ValueError(message) from error
     if parsed.drivername == "sqlite" and parsed.database:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
@@ -58,12 +61,12 @@ def create_engine(url: str, *, pool_size: int = POOL_SIZE, prepares: bool = True
             max_overflow=pool_size,
             pool_pre_ping=True,
         )
-    message = f"the database is sqlite:///<path> or postgresql://…, not {parsed.drivername}"
+    message = f"the database URL must be sqlite:///<path> or postgresql://…, not {parsed.drivername}://…"
     raise ValueError(message)
 
 
 def _configure_sqlite(connection: SqliteConnection, _record: object) -> None:
-    connection.isolation_level = None  # transactions begin with _begin_sqlite, never by themselves
+    connection.isolation_level = None  # the driver starts no transactions; _begin_sqlite does
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "recursive_triggers=ON"):
         connection.execute(f"PRAGMA {pragma}")
 
@@ -82,15 +85,16 @@ def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
 
 
 def now() -> str:
-    """Return the time in UTC, as it is stored and told (ISO 8601)."""
+    """Return the current time in UTC as ISO 8601, the form in which the registry stores and shows times."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 @dataclass(slots=True)
 class Writing:
-    """The one transaction that writes: by whom, when, and with what detail its changes are recorded.
+    """The only transaction that writes at this time.
 
-    first_seq: the first change of the transaction, once there is one.
+    by, at, detail: who makes its changes, when, and the detail that is added to each. first_seq: the seq of its first
+    change, None before that.
     """
 
     connection: sa.Connection
@@ -101,19 +105,19 @@ class Writing:
     end_turn: Callable[[], None] = lambda: None
 
     def undo(self) -> None:
-        """Undo all that was written, and let others write; nothing more can be written then."""
+        """Roll back and let others write; this transaction cannot be used any more."""
         self.connection.close()
         self.end_turn()
 
 
 @contextmanager
 def writing(engine: sa.Engine, by: str, *, dry_run: bool = False) -> Iterator[Writing]:
-    """Yield the transaction that alone writes, whatever other processes want to.
+    """Yield a transaction that writes; only one exists at a time, across all processes.
 
-    It commits at the end; after an error, or of a dry run, nothing is kept. by: who writes.
+    It commits at the end; an error or a dry run rolls it back. by: who writes.
     """
     with ExitStack() as turn:
-        # Those of one process wait for one another without a connection, so that reading goes on meanwhile.
+        # The writers of one process wait here without a connection, so that the pool stays free for readers.
         lock = _turns.setdefault(engine, Lock())
         if not lock.acquire(timeout=_TURN_SECONDS):
             raise sa.exc.TimeoutError
@@ -133,13 +137,16 @@ def _alone(engine: sa.Engine, *, dry_run: bool = False) -> Iterator[sa.Connectio
 
 
 def insert(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert rows, of which all name the same columns; many into PostgreSQL with COPY, in a third of the time."""
+    """Insert rows, which must all have the same columns.
+
+    Many rows go into PostgreSQL with COPY, which takes a third of the time.
+    """
     if connection.dialect.name != "postgresql" or len(rows) < _COPIED_FROM:
         connection.execute(sa.insert(table), rows)
         return
     columns = list(rows[0])
     if any(row.keys() != rows[0].keys() for row in rows):
-        message = f"rows of {table.name} name different columns"
+        message = f"all rows for {table.name} must have the same columns"
         raise ValueError(message)
     names = sql.SQL(", ").join(map(sql.Identifier, columns))
     statement = sql.SQL("COPY {} ({}) FROM STDIN").format(sql.Identifier(table.name), names)
@@ -155,7 +162,7 @@ def insert(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[st
 
 @contextmanager
 def noting(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """Yield a connection that commits what is no publication, and need not wait for one."""
+    """Yield a connection that commits at the end; it publishes nothing, so it does not wait for publications."""
     with engine.connect().execution_options(writes=True) as connection, connection.begin():
         yield connection
 
@@ -167,7 +174,7 @@ def _alembic_config() -> Config:
 
 
 def migrate(engine: sa.Engine) -> None:
-    """Bring the schema to this program's version; any number of processes may do so at once."""
+    """Migrate the schema to the version of this program; any number of processes can do so at once."""
     config = _alembic_config()
     with _alone(engine) as connection:
         config.attributes["connection"] = connection
@@ -175,12 +182,12 @@ def migrate(engine: sa.Engine) -> None:
 
 
 def is_migrated(connection: sa.Connection) -> bool:
-    """Return whether the schema is of this program's version."""
+    """Return whether the schema has the version of this program."""
     heads = set(ScriptDirectory.from_config(_alembic_config()).get_heads())
     return set(MigrationContext.configure(connection).get_current_heads()) == heads
 
 
 def revision(connection: sa.Connection) -> int:
-    """Return how often anything was added."""
+    """Return the revision of the registry: a number that grows with every change to what is published."""
     number: int = connection.execute(sa.select(schema.revision.c.number)).scalar_one()
     return number

@@ -1,4 +1,4 @@
-"""Hosts: what an operator says each of them runs; they may change and go."""
+"""Hosts: what each one runs, as an operator registers it; hosts can be changed and deleted."""
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -7,11 +7,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from app.domain.canonical import canonical_json, digest
-from app.domain.change import ChangeKind
-from app.domain.lazy import lazy
-from app.domain.problem import Problem, ProblemCode
-from app.domain.question import Destination
+from app.domain.publishing.change import ChangeKind
+from app.domain.values.canonical import canonical_json, digest
+from app.domain.values.lazy import lazy
+from app.domain.verdict.host import Destination
+from app.domain.verdict.problem import Problem, ProblemCode
 from app.storage import lookup, schema
 from app.storage.change import Change, record
 from app.storage.database import Writing
@@ -19,7 +19,7 @@ from app.storage.database import Writing
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """What hosts are chosen by: those that have the label, with this value where one is given."""
+    """A label that selects hosts. value: None for any value."""
 
     name: str
     value: str | None = None
@@ -38,17 +38,17 @@ def put_host(
     restrict: Mapping[str, Any],
     labels: Mapping[str, str],
 ) -> bool:
-    """Register what a host runs, in the place of what was registered; return whether the host is new."""
+    """Register what a host runs, or replace what is registered for it; return whether the host is new."""
     connection, table = writing.connection, schema.host
     document = canonical_json({"releases": list(releases), "restrict": restrict})
-    standing = connection.execute(sa.select(table.c.document).where(table.c.name == name)).scalar_one_or_none()
-    if standing == document and labels_of(connection, [name]).get(name, {}) == dict(labels):
+    existing = connection.execute(sa.select(table.c.document).where(table.c.name == name)).scalar_one_or_none()
+    if existing == document and labels_of(connection, [name]).get(name, {}) == dict(labels):
         return False
     host_id = lookup.ids(connection, table, [name]).get(name)
     is_new = host_id is None
     if host_id is None:
-        inserted = sa.insert(table).values(name=name, document=document).returning(table.c.id)
-        host_id = connection.execute(inserted).scalar_one()
+        insert = sa.insert(table).values(name=name, document=document).returning(table.c.id)
+        host_id = connection.execute(insert).scalar_one()
     else:
         connection.execute(sa.update(table).where(table.c.id == host_id).values(document=document))
         connection.execute(sa.delete(schema.host_label).where(schema.host_label.c.host_id == host_id))
@@ -62,7 +62,7 @@ def put_host(
 
 
 def delete_host(writing: Writing, name: str) -> bool:
-    """Forget a host; return whether it was registered."""
+    """Delete a host; return whether it was registered."""
     deleted = writing.connection.execute(sa.delete(schema.host).where(schema.host.c.name == name))
     if deleted.rowcount:
         record(writing, Change(kind=ChangeKind.HOST_FORGOTTEN, name=name, document={}))
@@ -70,29 +70,29 @@ def delete_host(writing: Writing, name: str) -> bool:
 
 
 def labels_of(connection: sa.Connection, names: Iterable[str]) -> dict[str, dict[str, str]]:
-    """Return the labels of hosts, by host."""
+    """Return the labels of hosts by the host's name."""
     table = schema.host_label
-    found: dict[str, dict[str, str]] = {}
+    labels: dict[str, dict[str, str]] = {}
     host_names = {host_id: name for name, host_id in lookup.ids(connection, schema.host, names).items()}
     for batch in lookup.batches(host_names):
         query = sa.select(table.c.host_id, table.c.name, table.c.value).where(table.c.host_id.in_(batch))
         for host_id, label, value in connection.execute(query.order_by(table.c.name)):
-            found.setdefault(host_names[host_id], {})[label] = value
-    return found
+            labels.setdefault(host_names[host_id], {})[label] = value
+    return labels
 
 
 def has_label(label: Label) -> sa.ColumnElement[bool]:
     """Return the condition that a host has a label."""
     table = schema.host_label
-    having = sa.select(table.c.host_id).where(table.c.name == label.name)
+    host_ids = sa.select(table.c.host_id).where(table.c.name == label.name)
     if label.value is not None:
-        having = having.where(table.c.value == label.value)
-    return schema.host.c.id.in_(having)
+        host_ids = host_ids.where(table.c.value == label.value)
+    return schema.host.c.id.in_(host_ids)
 
 
 @dataclass(frozen=True, slots=True)
 class _Registered:
-    """A host with its labels, and what it runs as it is stored."""
+    """A registered host. document: what it runs, as stored."""
 
     destination: Destination
     labels: Mapping[str, str]
@@ -101,19 +101,19 @@ class _Registered:
 
 @dataclass(frozen=True)
 class Fleet:
-    """All registered hosts, as destinations of a question; those that run the same share what they run."""
+    """All registered hosts as destinations; hosts that run the same releases share one list of them."""
 
     _hosts: Mapping[str, _Registered]
 
     @classmethod
     def read(cls, connection: sa.Connection) -> "Fleet":
-        """Return the hosts that are registered."""
+        """Read the registered hosts."""
         return cls({}).renewed(connection, None)
 
     def renewed(self, connection: sa.Connection, names: Collection[str] | None) -> "Fleet":
-        """Return the hosts that are registered now; names: of which alone something may have changed, None: of all."""
+        """Return the hosts as registered now; names: the hosts to read again, None: all."""
         hosts = {name: host for name, host in self._hosts.items() if names is not None and name not in names}
-        runs = {each.document: (each.destination.releases, each.destination.restrict) for each in hosts.values()}
+        runs = {host.document: (host.destination.releases, host.destination.restrict) for host in hosts.values()}
         table = schema.host
         rows: list[tuple[str, str]] = []
         if names is None:
@@ -124,8 +124,8 @@ class Fleet:
         labels = labels_of(connection, [name for name, _ in rows])
         for name, document in rows:
             if document not in runs:
-                stated = json.loads(document)
-                runs[document] = (tuple(stated["releases"]), stated["restrict"])
+                fields = json.loads(document)
+                runs[document] = (tuple(fields["releases"]), fields["restrict"])
             hosts[name] = _Registered(Destination(name, *runs[document]), labels.get(name, {}), document)
         return Fleet(hosts)
 
@@ -138,32 +138,35 @@ class Fleet:
 
     @lazy
     def _labelled(self) -> Mapping[tuple[str, ...], Sequence[Destination]]:
-        """The hosts in order, by a label's name, and by its name and value."""
-        found: dict[tuple[str, ...], list[Destination]] = {}
+        """The hosts in order, by the name of a label, and by its name and value."""
+        hosts: dict[tuple[str, ...], list[Destination]] = {}
         for destination in self._in_order:
             for label in self._hosts[destination.id].labels.items():
-                found.setdefault(label, []).append(destination)
-                found.setdefault(label[:1], []).append(destination)
-        return found
+                hosts.setdefault(label, []).append(destination)
+                hosts.setdefault(label[:1], []).append(destination)
+        return hosts
 
     def named(self, names: Sequence[str]) -> dict[str, Destination]:
-        """Return hosts by name; for one that is not registered a destination of which nothing is known."""
+        """Return hosts by name; a host that is not registered becomes a destination with the problem that says so."""
         return {
             name: self._hosts[name].destination
             if name in self._hosts
-            else _unknown(name, f"no host {name} is registered")
+            else _unknown(name, f"No host {name} is registered.")
             for name in names
         }
 
     def all(self, label: Label | None = None) -> Sequence[Destination]:
-        """Return all hosts, or those that have a label, by name; for a label that none has, one that is not known.
+        """Return all hosts, or those that have a label, ordered by name.
 
-        A question about nowhere would else be answered without a single refusal. No host can be called as it is.
+        For a label that no host has, return one destination with a problem. Without it, nothing would be refused and
+        the answer would look positive. Its id has a space, so it cannot be the name of a host.
         """
         if label is None:
             return self._in_order
         key = (label.name,) if label.value is None else (label.name, label.value)
-        return self._labelled.get(key) or [_unknown(f"label {'='.join(key)}", f"no host has the label {'='.join(key)}")]
+        return self._labelled.get(key) or [
+            _unknown(f"label {'='.join(key)}", f"No host has the label {'='.join(key)}.")
+        ]
 
 
 def _unknown(name: str, why: str) -> Destination:

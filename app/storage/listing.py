@@ -1,4 +1,4 @@
-"""Lists of what is published, a page at a time, in an order that additions do not disturb."""
+"""Lists of what is published, a page at a time, in an order that stays stable while entries are added."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,8 +6,8 @@ from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 
-from app.domain.name import ReleaseName
-from app.domain.state import State
+from app.domain.values.name import ReleaseName
+from app.domain.values.state import State
 from app.storage import lookup, schema
 from app.storage.host import Label, has_label
 
@@ -15,13 +15,13 @@ Key: TypeAlias = tuple[str | int, ...]
 Row: TypeAlias = sa.Row[*tuple[Any, ...]]
 Query: TypeAlias = sa.Select[*tuple[Any, ...]]
 
-# Drafts come behind what is published; ids of releases are smaller.
+# Is added to the ids of drafts, so that they come after all published releases, whose ids are smaller.
 _AFTER_RELEASES = 2**30
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Rows of a list; after: the key that the next page begins behind, None on the last one."""
+    """Rows of a list. after: the key after which the next page begins, None on the last page."""
 
     rows: Sequence[Row]
     after: Key | None
@@ -34,16 +34,16 @@ def _page(
     after: Key | None,
     limit: int,
 ) -> Page:
-    """Return up to limit rows of a query whose rows the keys identify and order; the first columns are the keys."""
+    """Return up to limit rows of a query. keys: identify and order its rows, and are its first columns."""
     if after is not None:
-        query = query.where(sa.tuple_(*keys) > sa.tuple_(*(sa.literal(each) for each in after)))
+        query = query.where(sa.tuple_(*keys) > sa.tuple_(*(sa.literal(part) for part in after)))
     rows = connection.execute(query.order_by(*keys).limit(limit + 1)).all()
     page = rows[:limit]
     return Page(page, tuple(page[-1][: len(keys)]) if len(rows) > limit else None)
 
 
 def vendors(connection: sa.Connection, after: Key | None, limit: int) -> Page:
-    """Return vendors by name: name, title, url."""
+    """Return vendors ordered by name: name, title, url."""
     table = schema.vendor
     query = sa.select(table.c.name, table.c.title, table.c.url)
     return _page(connection, query, [table.c.name], after, limit)
@@ -106,10 +106,10 @@ def profile(connection: sa.Connection, name: str) -> Row | None:
 
 
 def lineage(connection: sa.Connection, profile_id: int) -> Sequence[Row]:
-    """Return a profile and those that it inherits from, itself first: id, name."""
-    above, table = lookup.lineage([profile_id]), schema.profile
-    query = sa.select(table.c.id, table.c.name).join_from(above, table, table.c.id == above.c.id)
-    return connection.execute(query.order_by(above.c.depth)).all()
+    """Return a profile and its ancestors, from the profile upwards: id, name."""
+    ancestors, table = lookup.lineage([profile_id]), schema.profile
+    query = sa.select(table.c.id, table.c.name).join_from(ancestors, table, table.c.id == ancestors.c.id)
+    return connection.execute(query.order_by(ancestors.c.depth)).all()
 
 
 def variable_set(connection: sa.Connection, digest: str) -> str | None:
@@ -125,20 +125,20 @@ def releases(
     after: Key | None,
     limit: int,
 ) -> Page:
-    """Return releases in these states by implementation, then in the order published, drafts last.
+    """Return releases in these states ordered by implementation, then as they were published, drafts last.
 
     filters: implementation, model. Columns: implementation, id, version, state, digest, model_count, profile_count
     (None: no list).
     """
     listed = sa.union_all(*_by_states(states, _published_releases(filters), _release_drafts(connection, filters)))
-    each = listed.subquery("listed").c
-    query = sa.select(each.implementation, each.id, each.version, each.state, each.digest, each.models, each.profiles)
-    query = query.where(each.state.in_(states))
-    return _page(connection, query, [each.implementation, each.id], after, limit)
+    row = listed.subquery("listed").c
+    query = sa.select(row.implementation, row.id, row.version, row.state, row.digest, row.models, row.profiles)
+    query = query.where(row.state.in_(states))
+    return _page(connection, query, [row.implementation, row.id], after, limit)
 
 
 def _by_states(states: Collection[State], published: Query, drafts: Query) -> list[Query]:
-    """Return the queries for what may be in one of the states."""
+    """Return the queries that can have rows in one of the states."""
     return [*([published] if set(states) - {State.DRAFT} else []), *([drafts] if State.DRAFT in states else [])]
 
 
@@ -170,13 +170,13 @@ def _published_releases(filters: Mapping[str, str | None]) -> Query:
     if (name := filters.get("implementation")) is not None:
         query = query.where(implementation.c.name == name)
     if (name := filters.get("model")) is not None:
-        having = (
+        release_ids = (
             sa.select(schema.release_model.c.release_id)
             .select_from(schema.release_model)
             .join(schema.model)
             .where(schema.model.c.name == name)
         )
-        query = query.where(release.c.id.in_(having))
+        query = query.where(release.c.id.in_(release_ids))
     return query
 
 
@@ -199,9 +199,9 @@ def _release_drafts(connection: sa.Connection, filters: Mapping[str, str | None]
 
 
 def models(connection: sa.Connection, filters: Mapping[str, str | None], after: Key | None, limit: int) -> Page:
-    """Return device models by name; filters: vendor, variable, q (a part of the name, in any case).
+    """Return device models ordered by name.
 
-    Columns: name, vendor, release_count.
+    filters: vendor, variable, q (a part of the name, ignoring case). Columns: name, vendor, release_count.
     """
     model, vendor = schema.model, schema.vendor
     implements = schema.release_model.c.model_id == model.c.id
@@ -225,14 +225,15 @@ def profiles(
     after: Key | None,
     limit: int,
 ) -> Page:
-    """Return profiles in these states by name; filters: vendor, model (that it names or inherits).
+    """Return profiles in these states ordered by name.
 
-    Columns: name, extends, state, digest (None: a draft), model_count.
+    filters: vendor, model (that the profile names or inherits). Columns: name, extends, state, digest (None: a draft),
+    model_count.
     """
     listed = sa.union_all(*_by_states(states, _published_profiles(filters), _profile_drafts(connection, filters)))
-    each = listed.subquery("listed").c
-    query = sa.select(each.name, each.extends, each.state, each.digest, each.models).where(each.state.in_(states))
-    return _page(connection, query, [each.name], after, limit)
+    row = listed.subquery("listed").c
+    query = sa.select(row.name, row.extends, row.state, row.digest, row.models).where(row.state.in_(states))
+    return _page(connection, query, [row.name], after, limit)
 
 
 def _published_profiles(filters: Mapping[str, str | None]) -> Query:
@@ -269,7 +270,7 @@ def _profile_drafts(connection: sa.Connection, filters: Mapping[str, str | None]
 
 
 def hosts(connection: sa.Connection, label: Label | None, after: Key | None, limit: int) -> Page:
-    """Return hosts by name, those that have the label: name, document."""
+    """Return hosts ordered by name: name, document. label: only hosts that have it."""
     query = sa.select(schema.host.c.name, schema.host.c.document)
     if label is not None:
         query = query.where(has_label(label))
@@ -277,7 +278,7 @@ def hosts(connection: sa.Connection, label: Label | None, after: Key | None, lim
 
 
 def labels(connection: sa.Connection, limit: int) -> Sequence[str]:
-    """Return up to `limit` labels that hosts have, `name=value`."""
+    """Return up to limit labels of hosts, each as `name=value`."""
     table = schema.host_label
     rows = connection.execute(sa.select(table.c.name, table.c.value).distinct().order_by(*table.c[1:3]).limit(limit))
     return [f"{row.name}={row.value}" for row in rows]
@@ -290,25 +291,26 @@ def host(connection: sa.Connection, name: str) -> Row | None:
 
 
 def variable_sets(connection: sa.Connection, filters: Mapping[str, str | None], after: Key | None, limit: int) -> Page:
-    """Return variable sets by digest; filters: model, implementation, version, variable.
+    """Return variable sets ordered by digest.
 
-    Columns: digest, document.
+    filters: model, implementation, version, variable. Columns: digest, document.
     """
-    table, held = schema.variable_set, schema.release_model
+    table, release_model = schema.variable_set, schema.release_model
     query = sa.select(table.c.digest, table.c.document)
     if (name := filters.get("model")) is not None:
         query = query.join(schema.model).where(schema.model.c.name == name)
     implementation, version = filters.get("implementation"), filters.get("version")
     if implementation is not None or version is not None:
-        having = sa.select(held.c.digest).select_from(held).join(schema.release).join(schema.implementation)
+        digests = sa.select(release_model.c.digest).select_from(release_model)
+        digests = digests.join(schema.release).join(schema.implementation)
         if implementation is not None:
-            having = having.where(schema.implementation.c.name == implementation)
+            digests = digests.where(schema.implementation.c.name == implementation)
         if version is not None:
-            having = having.where(schema.release.c.version == version)
-        query = query.where(table.c.digest.in_(having))
+            digests = digests.where(schema.release.c.version == version)
+        query = query.where(table.c.digest.in_(digests))
     if (variable := filters.get("variable")) is not None:
-        stating = sa.select(schema.statement.c.model_id).where(schema.statement.c.variable == variable)
-        query = query.where(table.c.model_id.in_(stating)).where(
+        model_ids = sa.select(schema.statement.c.model_id).where(schema.statement.c.variable == variable)
+        query = query.where(table.c.model_id.in_(model_ids)).where(
             _has_key(connection, table.c.document, "variables", variable)
         )
     return _page(connection, query, [table.c.digest], after, limit)
@@ -318,41 +320,41 @@ def _has_key(connection: sa.Connection, document: sa.Column[str], field: str, ke
     """Return the condition that the JSON object under a field of a document has a key."""
     if connection.dialect.name == "postgresql":
         return sa.func.jsonb_exists(sa.cast(document, sa.dialects.postgresql.JSONB)[field], key)
-    each = sa.func.json_each(document, f"$.{field}").table_valued("key")
-    return sa.exists(sa.select(each.c.key).where(each.c.key == key))
+    keys = sa.func.json_each(document, f"$.{field}").table_valued("key")
+    return sa.exists(sa.select(keys.c.key).where(keys.c.key == key))
 
 
 def releases_with_sets(connection: sa.Connection, digests: Sequence[str]) -> dict[str, list[str]]:
-    """Return the releases whose sets these are, by digest, in the order published."""
-    held, release, implementation = schema.release_model, schema.release, schema.implementation
-    found: dict[str, list[str]] = {digest: [] for digest in digests}
+    """Return the releases that have these variable sets, by digest, in the order published."""
+    release_model, release, implementation = schema.release_model, schema.release, schema.implementation
+    names: dict[str, list[str]] = {digest: [] for digest in digests}
     rows = connection.execute(
-        sa.select(held.c.digest, implementation.c.name, release.c.version)
-        .select_from(held)
-        .join(schema.variable_set, schema.variable_set.c.digest == held.c.digest)
+        sa.select(release_model.c.digest, implementation.c.name, release.c.version)
+        .select_from(release_model)
+        .join(schema.variable_set, schema.variable_set.c.digest == release_model.c.digest)
         .join(release)
         .join(implementation)
-        .where(held.c.model_id == schema.variable_set.c.model_id, schema.variable_set.c.digest.in_(digests))
+        .where(release_model.c.model_id == schema.variable_set.c.model_id, schema.variable_set.c.digest.in_(digests))
         .order_by(release.c.id)
     )
     for digest, name, version in rows:
-        found[digest].append(f"{name}@{version}")
-    return found
+        names[digest].append(f"{name}@{version}")
+    return names
 
 
 def tokens(connection: sa.Connection, after: Key | None, limit: int) -> Page:
-    """Return tokens in the order created: all that is known of them but the hash of the secret."""
+    """Return tokens in the order created: every column except the hash of the secret."""
     table = schema.token
     keys = [table.c.created_at, table.c.id]
-    query = sa.select(*keys, *(each for each in table.c if each.name not in {"created_at", "id", "secret_hash"}))
+    query = sa.select(*keys, *(column for column in table.c if column.name not in {"created_at", "id", "secret_hash"}))
     return _page(connection, query, keys, after, limit)
 
 
 def mirrors(connection: sa.Connection) -> Sequence[Row]:
-    """Return the registries that are mirrored into this one: registry, url, seq, at."""
+    """Return the registries that are mirrored into this one: registry, url, seq, link, at."""
     return connection.execute(sa.select(schema.mirror).order_by(schema.mirror.c.registry)).all()
 
 
 def mirror(connection: sa.Connection, registry: str) -> Row | None:
-    """Return how far a registry is mirrored into this one: registry, url, seq, at."""
+    """Return how far a registry is mirrored into this one: registry, url, seq (of the last change here), link, at."""
     return connection.execute(sa.select(schema.mirror).where(schema.mirror.c.registry == registry)).first()

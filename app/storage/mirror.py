@@ -1,4 +1,4 @@
-"""Mirroring: what another registry published is published here, in its order, each transaction whole."""
+"""Mirroring: apply the changes of another registry here, in its order, each of its transactions as a whole."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -7,25 +7,25 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from app.domain.canonical import canonical_json, digest
-from app.domain.change import LINKED, ChangeKind, linked
-from app.domain.document import MAX_DESCRIPTION, Fault, FaultCode, InvalidDocumentError, Place
-from app.domain.evolution import Evolution, Mode
-from app.domain.name import ReleaseName, host_name, name, vendor_name
-from app.domain.profile import ProfileDocument
-from app.domain.release import ReleaseDocument
-from app.domain.state import State
+from app.domain.publishing.change import LINKED, ChangeKind, linked
+from app.domain.publishing.gate import Evolution, Mode
+from app.domain.publishing.outcome import ConflictError, UnknownVendorError
+from app.domain.things.profile import ProfileDocument
+from app.domain.things.release import ReleaseDocument
+from app.domain.values.canonical import canonical_json, digest
+from app.domain.values.document import MAX_DESCRIPTION, Fault, FaultCode, InvalidDocumentError, Place
+from app.domain.values.name import ReleaseName, host_name, name, vendor_name
+from app.domain.values.state import State
 from app.storage import evolution, listing, lookup, schema, state
 from app.storage.database import Writing
 from app.storage.evolution import Override
 from app.storage.host import delete_host, put_host
-from app.storage.outcome import ConflictError, UnknownVendorError
 from app.storage.publication import Gate, publish_profile, publish_release, publish_vendor, set_evolution
 
 
 @dataclass(frozen=True, slots=True)
 class Mirrored:
-    """A change of another registry, with what it added: content stands by its digest."""
+    """A change of another registry. document: what it added; content is replaced by its digest."""
 
     seq: int
     part_of: int
@@ -41,24 +41,24 @@ class Mirrored:
 
 
 class AlteredError(ValueError):
-    """Something that is not what its digest says: it was altered on the way; the message names it."""
+    """A change or its content does not match its digest, so it was altered in transit; the message names it."""
 
 
 class GapError(ValueError):
-    """Changes that do not follow on those that are here."""
+    """Changes are missing between the last one here and the ones sent."""
 
 
 class RefusedError(ValueError):
-    """A change that cannot be made here; the message names it, the faults say why."""
+    """A change cannot be applied here; the message names it, the faults say why."""
 
     def __init__(self, change: Mirrored, faults: Sequence[Fault]) -> None:
         why = "; ".join(f"{fault.pointer or '/'}: {fault.message}" for fault in faults[:5])
-        super().__init__(f"change {change.seq} ({change.kind.value} {change.name}) cannot be made here: {why}")
+        super().__init__(f"change {change.seq} ({change.kind.value} {change.name}) cannot be applied here: {why}")
         self.faults = tuple(faults)
 
 
 def _position(connection: sa.Connection, registry: str) -> tuple[int, str]:
-    """Return the last change of another registry that is here, and its link; of none what the first is linked to."""
+    """Return the seq and the link of the last change applied here; if there is none, 0 and the id of the registry."""
     row = listing.mirror(connection, registry)
     return (0, registry) if row is None else (row.seq, row.link)
 
@@ -72,52 +72,54 @@ def mirror(
     *,
     with_hosts: bool = False,
 ) -> int:
-    """Make the changes of another registry here, those made already left out; return of how many something was new.
+    """Apply changes of another registry, except those applied before; return how many of them added something.
 
-    changes: without gaps, those of one transaction together. Raises AlteredError, GapError, RefusedError; then nothing
-    of them is here.
+    changes: without gaps, and whole transactions. Raises AlteredError, GapError or RefusedError; the caller's
+    transaction then rolls back all of them.
     """
     for key, content in contents.items():
         if digest(canonical_json(content)) != key:
-            message = f"the content {key} is not what its digest says"
+            message = f"the content {key} does not match its digest: it was altered in transit"
             raise AlteredError(message)
-    making = _Making(writing, contents, with_hosts=with_hosts)
+    application = _Application(writing, contents, with_hosts=with_hosts)
     last, link = _position(writing.connection, registry)
     added = 0
     for change in changes:
         if change.seq <= last:
             continue
         if change.seq != last + 1:
-            message = f"change {change.seq} does not follow on change {last}, the last one that is here"
+            message = (
+                f"change {change.seq} does not follow change {last}, the last one here; send change {last + 1} next"
+            )
             raise GapError(message)
         if change.link != linked(link, {field: getattr(change, field) for field in LINKED}):
             message = (
-                f"change {change.seq} ({change.kind.value} {change.name}) is not what its link says: it was altered on "
-                f"the way, or the other registry was set back behind what is here"
+                f"change {change.seq} ({change.kind.value} {change.name}) does not match its link: it was altered in "
+                f"transit, or the other registry was restored to a state older than this mirror"
             )
             raise AlteredError(message)
         writing.detail = {"origin": {"registry": registry, "seq": change.seq, "at": change.at, "by": change.by}}
-        added += making.make(change)
+        added += application.apply(change)
         last, link = change.seq, change.link
     row = {"registry": registry, "url": url, "seq": last, "link": link, "at": writing.at}
     table = schema.mirror
-    updated = sa.update(table).where(table.c.registry == registry).values(row)
-    if writing.connection.execute(updated).rowcount == 0:
+    update = sa.update(table).where(table.c.registry == registry).values(row)
+    if writing.connection.execute(update).rowcount == 0:
         writing.connection.execute(sa.insert(table).values(row))
     return added
 
 
-class _Making:
-    """Makes changes one after the other."""
+class _Application:
+    """Applies changes one after the other."""
 
     def __init__(self, writing: Writing, contents: Mapping[str, Mapping[str, Any]], *, with_hosts: bool) -> None:
         self.writing = writing
         self.contents = contents
         self.with_hosts = with_hosts
-        # The transaction of the other registry, and whether something of it was new here.
+        # The current transaction of the other registry, and whether it has added something here so far.
         self._part_of = 0
-        self._new = False
-        self._kinds: Mapping[ChangeKind, Callable[[str, Mapping[str, Any]], bool]] = {
+        self._has_added = False
+        self._handlers: Mapping[ChangeKind, Callable[[str, Mapping[str, Any]], bool]] = {
             ChangeKind.VENDOR_REGISTERED: self._vendor,
             ChangeKind.VENDOR_COMPLETED: self._vendor,
             ChangeKind.RELEASE_PUBLISHED: self._release,
@@ -133,97 +135,101 @@ class _Making:
             ChangeKind.HOST_FORGOTTEN: self._forget_host,
         }
 
-    def make(self, change: Mirrored) -> bool:
-        """Make a change; return whether something of it is new here."""
+    def apply(self, change: Mirrored) -> bool:
+        """Apply a change; return whether it added something."""
         if change.part_of != self._part_of:
-            self._part_of, self._new = change.part_of, False
+            self._part_of, self._has_added = change.part_of, False
             self.writing.first_seq = None
         document = change.document
-        stated = None if document is None else digest(canonical_json(document))
-        if stated != change.document_digest:
-            message = f"what change {change.seq} ({change.kind.value} {change.name}) adds is not what its digest says"
+        document_digest = None if document is None else digest(canonical_json(document))
+        if document_digest != change.document_digest:
+            message = (
+                f"the document of change {change.seq} ({change.kind.value} {change.name}) does not match its digest: "
+                f"it was altered in transit"
+            )
             raise AlteredError(message)
-        is_new = False
+        added = False
         if document is not None:
-            make = self._kinds.get(change.kind)
-            if make is None:
-                message = f"change {change.seq} is of a kind that is not mirrored: {change.kind.value}"
+            handler = self._handlers.get(change.kind)
+            if handler is None:
+                message = f"change {change.seq} has the kind {change.kind.value}, which cannot be mirrored"
                 raise AlteredError(message)
             try:
                 _check_shape(change, document)
-                is_new = make(change.name, document)
+                added = handler(change.name, document)
             except AlteredError:
                 raise
             except (ConflictError, InvalidDocumentError) as error:
                 raise RefusedError(change, error.faults) from error
             except (UnknownVendorError, LookupError, TypeError, AttributeError, ValueError) as error:
                 raise RefusedError(change, [Fault("", FaultCode.INVALID_VALUE, str(error))]) from error
-        self._new = self._new or is_new
-        if self._new and change.digest is not None:
+        self._has_added = self._has_added or added
+        if self._has_added and change.digest is not None:
             self._check_digest(change)
-        # What came with a release is as new as that.
-        return is_new or (document is None and self._new)
+        # A change without a document came with another one of its transaction, like the profiles of a release.
+        return added or (document is None and self._has_added)
 
     def _check_digest(self, change: Mirrored) -> None:
-        """Check that what stands now is what stood in the other registry after the change."""
+        """Check that the release or profile now has the digest that it had in the other registry after the change."""
         connection = self.writing.connection
         if change.kind in {ChangeKind.RELEASE_PUBLISHED, ChangeKind.RELEASE_EXTENDED}:
-            found = listing.release(connection, ReleaseName.parse(change.name))
+            row = listing.release(connection, ReleaseName.parse(change.name))
         elif change.kind in {ChangeKind.PROFILE_PUBLISHED, ChangeKind.PROFILE_EXTENDED}:
-            found = listing.profile(connection, change.name)
+            row = listing.profile(connection, change.name)
         else:
             return
-        if found is None or found.digest != change.digest:
+        if row is None or row.digest != change.digest:
             message = (
-                f"after change {change.seq} {change.name} is not what it is in the other registry: it was altered on "
-                f"the way, or something of it was published here beside the mirror"
+                f"after change {change.seq}, {change.name} differs from the other registry: it was altered in transit, "
+                f"or something was published under this name here other than by mirroring"
             )
             raise AlteredError(message)
 
     def _content(self, key: str) -> dict[str, Any]:
         if key in self.contents:
             return dict(self.contents[key])
-        # What came with a change before is not sent again.
+        # Content that came with an earlier change is not sent again.
         for table in (schema.variable_set, schema.profile_values):
             for _, stored in lookup.documents(self.writing.connection, table, [key]):
                 content: dict[str, Any] = json.loads(stored)
                 return content
-        message = f"the content {key} is missing"
+        message = f"the content {key} is missing: it came neither with these changes nor with earlier ones"
         raise AlteredError(message)
 
     def _vendor(self, name: str, document: Mapping[str, Any]) -> bool:
-        standing = listing.vendor(self.writing.connection, name)
-        # What people call a vendor is no identity: of two registries the first one's stands.
-        title = document.get("name") if standing is None or standing.title is None else None
-        url = document.get("url") if standing is None or standing.url is None else None
+        existing = listing.vendor(self.writing.connection, name)
+        # A vendor's title and URL do not identify it. Where two registries differ, the first one mirrored wins.
+        title = document.get("name") if existing is None or existing.title is None else None
+        url = document.get("url") if existing is None or existing.url is None else None
         return bool(publish_vendor(self.writing, name, title, url).added)
 
     def _release(self, name: str, document: Mapping[str, Any]) -> bool:
         at = Place()
-        written: dict[str, Any] = {**document, "models": {}}
+        complete: dict[str, Any] = {**document, "models": {}}
         for model, key in document["models"].items():
             content = self._content(key)
             if content.pop("model", None) != model:
-                message = f"the content {key} is not of {model}"
+                message = f"the content {key} does not describe the model {model}"
                 raise AlteredError(message)
-            written["models"][model] = content
+            complete["models"][model] = content
         if "profiles" in document:
-            written["profiles"] = [
-                each if isinstance(each, str) else self._profile_document(each) for each in document["profiles"]
+            complete["profiles"] = [
+                profile if isinstance(profile, str) else self._profile_document(profile)
+                for profile in document["profiles"]
             ]
         if "own_values" in document:
-            written["own_values"] = {
+            complete["own_values"] = {
                 profile: {model: self._content(key) for model, key in own.items()}
                 for profile, own in document["own_values"].items()
             }
-        read = ReleaseDocument.read(written, at)
+        release = ReleaseDocument.read(complete, at)
         gate = Gate(is_open=True)
-        return bool(publish_release(self.writing, ReleaseName.parse(name), read, at, gate).added)
+        return bool(publish_release(self.writing, ReleaseName.parse(name), release, at, gate).added)
 
     def _profile(self, name: str, document: Mapping[str, Any]) -> bool:
         at = Place()
-        read = ProfileDocument.read(self._profile_document(document), at, named=name)
-        return bool(publish_profile(self.writing, read, at).added)
+        profile = ProfileDocument.read(self._profile_document(document), at, named=name)
+        return bool(publish_profile(self.writing, profile, at).added)
 
     def _profile_document(self, document: Mapping[str, Any]) -> dict[str, Any]:
         return {**document, "values": {model: self._content(key) for model, key in document["values"].items()}}
@@ -243,7 +249,8 @@ class _Making:
         release = ReleaseName.parse(name)
         release_id = lookup.release_id(self.writing.connection, release.implementation, release.version)
         if release_id is None:
-            raise KeyError(name)
+            message = f"no release {name} is published here"
+            raise LookupError(message)
         override = Override(document["reason"], document["at"], document["broken"])
         if override in evolution.overrides(self.writing.connection, release_id):
             return False
@@ -281,17 +288,17 @@ _NAMES: Mapping[str, Callable[[str], object]] = {
 
 
 def _check_shape(change: Mirrored, document: Mapping[str, Any]) -> None:
-    """Check what no publication checks: that the name can be one, and that fields are of their types."""
+    """Check what publishing does not check: that the name is valid, and that the fields have their types."""
     _NAMES[change.kind.value.partition("-")[0]](change.name)
-    for field, of_type in _SHAPES.get(change.kind, {}).items():
+    for field, field_type in _SHAPES.get(change.kind, {}).items():
         value = document.get(field)
-        if not isinstance(value, of_type) or (isinstance(value, str) and len(value) > MAX_DESCRIPTION):
-            message = f"its {field} is not what it can be"
+        if not isinstance(value, field_type) or (isinstance(value, str) and len(value) > MAX_DESCRIPTION):
+            message = f"{field} has the wrong type or more than {MAX_DESCRIPTION} characters"
             raise TypeError(message)
     if change.kind is ChangeKind.GATE_OVERRIDDEN and not all(
-        isinstance(each, dict) and each.keys() >= _BROKEN for each in document["broken"]
+        isinstance(entry, dict) and entry.keys() >= _BROKEN for entry in document["broken"]
     ):
-        message = "its broken is not what it can be"
+        message = f"every entry of broken must be an object with {', '.join(sorted(_BROKEN))}"
         raise TypeError(message)
 
 

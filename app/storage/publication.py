@@ -1,4 +1,4 @@
-"""Publishing: what is published never changes, more may be added; one transaction or nothing."""
+"""Publications: load what is published already, plan in the domain, apply the plan; one transaction or nothing."""
 
 import json
 from collections.abc import Collection, Mapping, Sequence
@@ -7,232 +7,209 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from app.domain.canonical import canonical_json, digest
-from app.domain.change import ChangeKind
-from app.domain.difference import between_releases
-from app.domain.document import FaultCode, Place
-from app.domain.evolution import Evolution, EvolutionError
-from app.domain.model import Model, Statement
-from app.domain.name import ReleaseName, vendor_of
-from app.domain.profile import ProfileDocument
-from app.domain.release import ReleaseDocument, SetPlace
-from app.domain.state import State
-from app.domain.variable_set import VariableSet
+from app.domain.publishing.change import ChangeKind
+from app.domain.publishing.gate import Broken, Evolution, EvolutionError, not_overridden
+from app.domain.publishing.outcome import Added, Outcome, UnknownVendorError, refuse_faults
+from app.domain.publishing.profile import Candidate, PlannedProfile, ProfilePlanner
+from app.domain.publishing.release import ReleasePlan, plan_release
+from app.domain.publishing.vendor import gained
+from app.domain.things.profile import ProfileDocument
+from app.domain.things.release import ReleaseDocument
+from app.domain.values.document import FaultCode, Place
+from app.domain.values.name import ReleaseName, vendor_of
 from app.storage import evolution, lookup, schema, state
 from app.storage.change import Change, record
 from app.storage.database import Writing, insert
-from app.storage.outcome import Added, Outcome, UnknownVendorError, refuse_faults
-from app.storage.own_values import OwnValues
-from app.storage.own_values import of_release as stored_own_values
-from app.storage.profile_publication import ProfilePublication, PublishedRelease
+from app.storage.existing import existing_for_profile, existing_for_release
 
 
 def publish_vendor(writing: Writing, name: str, title: str | None, url: str | None) -> Outcome:
-    """Register a vendor; its title and URL may be added later, not changed.
-
-    Raises ConflictError.
-    """
+    """Register a vendor; its title and URL can be added later, not changed. Raises ConflictError."""
     connection = writing.connection
-    at, outcome, vendor = Place(), Outcome(), schema.vendor
+    place, outcome, vendor = Place(), Outcome(), schema.vendor
     document = {"name": title, "url": url}
-    standing = connection.execute(sa.select(vendor).where(vendor.c.name == name)).first()
-    if standing is None:
+    existing = connection.execute(sa.select(vendor).where(vendor.c.name == name)).first()
+    if existing is None:
         connection.execute(sa.insert(vendor), {"name": name, "title": title, "url": url})
         outcome.added.vendors = 1
         record(writing, Change(kind=ChangeKind.VENDOR_REGISTERED, name=name, document=document))
-    else:
-        gained = {}
-        for field, before, after in (("title", standing.title, title), ("url", standing.url, url)):
-            if before is None and after is not None:
-                gained[field] = after
-            elif after is not None and before != after:
-                place = at / ("name" if field == "title" else field)
-                place.fault(FaultCode.ENTRY_CHANGED, f"is published as {before}")
-        refuse_faults(at)
-        if gained:
-            connection.execute(sa.update(vendor).where(vendor.c.id == standing.id), gained)
-            outcome.added.vendors = 1
-            record(writing, Change(kind=ChangeKind.VENDOR_COMPLETED, name=name, document=document))
+        return _finish(connection, outcome)
+    gains = gained({"title": existing.title, "url": existing.url}, {"title": title, "url": url}, place)
+    refuse_faults(place)
+    if gains:
+        connection.execute(sa.update(vendor).where(vendor.c.id == existing.id), gains)
+        outcome.added.vendors = 1
+        record(writing, Change(kind=ChangeKind.VENDOR_COMPLETED, name=name, document=document))
     return _finish(connection, outcome)
 
 
-def publish_profile(writing: Writing, document: ProfileDocument, at: Place) -> Outcome:
-    """Publish a profile, or add models to it that it did not name. A draft of it is no more.
+def publish_profile(writing: Writing, document: ProfileDocument, place: Place) -> Outcome:
+    """Publish a profile, or add models to it; its draft is deleted.
 
     Raises UnknownVendorError, ConflictError, InvalidDocumentError.
     """
     connection, outcome = writing.connection, Outcome()
     _vendor_id(connection, vendor_of(document.name))
-    publication = ProfilePublication(connection, {}, None)
-    publication.check([(document, at)])
-    refuse_faults(at)
-    publication.store(outcome)
-    publication.record(writing)
+    existing = existing_for_profile(connection, document)
+    planner = ProfilePlanner(existing, existing.models)
+    planner.plan([(document, place)])
+    _settle(connection, planner)
+    refuse_faults(place)
+    _store_profiles(connection, planner, outcome.added)
+    _record_profiles(writing, planner, with_release=False)
     return _finish(connection, outcome)
 
 
-def draft_profile(writing: Writing, document: ProfileDocument, at: Place, written: Mapping[str, Any]) -> Outcome:
-    """Keep a profile as a draft, which has to be fit to be published; written: its document.
+def draft_profile(writing: Writing, document: ProfileDocument, place: Place, written: Mapping[str, Any]) -> Outcome:
+    """Keep a profile as a draft; it must be possible to publish it. written: its document.
 
-    Raises what publishing it would.
+    Raises what publishing it would raise.
     """
     if lookup.ids(writing.connection, schema.profile, [document.name]):
-        _fault_published(at)
+        _report_published(place)
     with writing.connection.begin_nested() as trial:
-        publish_profile(replace(writing), document, at)
+        publish_profile(replace(writing), document, place)
         trial.rollback()
     return Outcome(Added(drafts=int(state.put_profile_draft(writing, document, written))))
 
 
 def draft_release(
-    writing: Writing, name: ReleaseName, document: ReleaseDocument, at: Place, written: Mapping[str, Any]
+    writing: Writing, name: ReleaseName, document: ReleaseDocument, place: Place, written: Mapping[str, Any]
 ) -> Outcome:
-    """Keep a release as a draft, which has to be fit to be published; written: its document.
+    """Keep a release as a draft; it must be possible to publish it. written: its document.
 
-    The evolution gate waits until it is. Raises what publishing it would.
+    The evolution gate is closed only when the draft is published. Raises what publishing it would raise.
     """
     if lookup.release_id(writing.connection, name.implementation, name.version) is not None:
-        _fault_published(at)
+        _report_published(place)
     with writing.connection.begin_nested() as trial:
-        tried = publish_release(replace(writing), name, document, at, Gate(is_open=True))
+        outcome = publish_release(replace(writing), name, document, place, Gate(is_open=True))
         trial.rollback()
     added = Added(drafts=int(state.put_release_draft(writing, name, document, written)))
-    return Outcome(added, tried.not_accepted)
+    return Outcome(added, outcome.not_accepted)
 
 
-def _fault_published(at: Place) -> None:
-    (at / "state").fault(FaultCode.ENTRY_CHANGED, "is published: it becomes no draft again")
+def _report_published(place: Place) -> None:
+    message = "must not be draft: what is published never becomes a draft again"
+    (place / "state").fault(FaultCode.ENTRY_CHANGED, message)
 
 
 @dataclass(frozen=True, slots=True)
 class Gate:
     """How a release passes the evolution gate.
 
-    override: the reason why it may although it breaks it. whole: what the release then lacks is gone. is_open: nothing
-    holds it back.
+    override: why it passes although it breaks the gate. is_whole: the release has no other models than those that it
+    states. is_open: nothing is checked.
     """
 
     override: str | None = None
-    whole: bool = True
+    is_whole: bool = True
     is_open: bool = False
 
 
 def publish_release(
-    writing: Writing, name: ReleaseName, document: ReleaseDocument, at: Place, gate: Gate = Gate()
+    writing: Writing, name: ReleaseName, document: ReleaseDocument, place: Place, gate: Gate = Gate()
 ) -> Outcome:
-    """Publish a release with the profiles that it lists, or add models and listed profiles to it. A draft is no more.
+    """Publish a release with the profiles that it lists, or add models and listed profiles to it.
 
-    Raises UnknownVendorError, ConflictError, InvalidDocumentError, and EvolutionError where it breaks what earlier
-    releases gave; all faults of the document are reported at once.
+    Its draft is deleted. Raises UnknownVendorError, ConflictError, InvalidDocumentError with all faults at once, and
+    EvolutionError where it breaks what earlier releases accept.
     """
     connection, outcome = writing.connection, Outcome()
     vendor_id = _vendor_id(connection, name.vendor)
-    release_id = lookup.release_id(connection, name.implementation, name.version)
-    is_new = release_id is None
-    if is_new and not gate.whole and state.release_draft(connection, name) is not None:
-        at.fault(FaultCode.ENTRY_CHANGED, f"{name} is a draft: PUT replaces it, PATCH publishes it")
-    if release_id is not None:
-        _check_description(connection, release_id, document, at)
-        state.check_state_asked(document.state, lookup.release_state(connection, release_id), at)
-    standing = lookup.release_models(connection, release_id) if release_id is not None else {}
-    models = lookup.models(connection, document.sets)
-    stated = _check_sets(connection, name, document, standing, models)
-    after = {
-        model: models.get(model, Model(model, {})).with_statements(name.vendor, added)
-        for model, added in stated.items()
-    }
-    others = {model: set_digest for model, set_digest in standing.items() if model not in document.sets}
-    # What is wrong with the sets would only be told again, as profiles that they do not accept.
-    unsure = document.sets.keys() if at.faults else frozenset[str]()
-    sets = {**document.sets, **_sets_of(connection, document, others)}
-    profiles = ProfilePublication(connection, after, PublishedRelease(name, sets), unsure)
-    listed = document.profiles or ()
-    places = [at / "profiles" / index for index in range(len(listed))]
-    profiles.check(
-        [(each, here) for each, here in zip(listed, places, strict=True) if isinstance(each, ProfileDocument)]
-    )
-    names = [each.name if isinstance(each, ProfileDocument) else each for each in listed]
-    on_list = lookup.listed_profiles(connection, release_id) if release_id is not None else None
-    profiles.check_listed(list(zip(names, places, strict=True)), on_list or frozenset(), outcome)
-    own_values = OwnValues(document, stored_own_values(connection, release_id) if release_id is not None else {})
-    own_values.check(sets, {*names, *(on_list or ())}, at / "own_values")
-    refuse_faults(at)
-
-    if release_id is None:
-        release_id = _store_release(connection, name, vendor_id, document, outcome)
-    _store_models(connection, vendor_id, set(document.sets.keys() - models.keys()), outcome)
-    model_ids = lookup.ids(connection, schema.model, document.sets)
-    _store_statements(connection, vendor_id, model_ids, models, stated, outcome)
-    new = {model: each for model, each in document.sets.items() if model not in standing}
-    _store_sets(connection, release_id, model_ids, new, outcome)
-    profiles.store(outcome)
-    newly_listed = _store_list(connection, release_id, names, outcome) if document.profiles is not None else None
-    outcome.added.own_values = own_values.store(connection, release_id)
+    existing = existing_for_release(connection, name, document)
+    plan = plan_release(name, document, existing, place, is_whole=gate.is_whole)
+    _settle(connection, plan.profiles)
+    plan.finish()
+    refuse_faults(place)
+    outcome.not_accepted = plan.not_accepted
+    release_id = _apply(connection, vendor_id, plan, outcome.added)
     if outcome.added:
-        added: dict[str, Any] = {
-            "models": {model: each.digest for model, each in new.items()},
-            **profiles.listing(newly_listed),
-            **own_values.document(),
-            **({"description": document.description} if is_new and document.description is not None else {}),
-        }
-        digest_now = _store_digest(connection, release_id, name)
-        # A list that grows, or comes into being, is about all that the release has.
-        concerned = {*new, *(standing if newly_listed is not None else ())}
-        _record_release(writing, name, added, concerned, outcome, digest_now)
-        profiles.record(writing)
-    if is_new and document.state not in {None, State.DRAFT, State.PUBLISHED}:
-        state.set_release_state(writing, name, document.state)
+        digest = plan.digest()
+        lookup.put(connection, schema.release_digest.c.release_id, release_id, {"digest": digest})
+        _record_release(writing, plan, outcome.added, digest)
+        _record_profiles(writing, plan.profiles, with_release=True)
+    if plan.state is not None:
+        state.set_release_state(writing, name, plan.state)
     state.delete_release_draft(connection, name)
-    if (new or is_new) and not gate.is_open:
-        _pass_gate(writing, name, release_id, standing.keys(), new, outcome, gate)
+    if (plan.new_sets or plan.is_new) and not gate.is_open:
+        outcome.overridden = _pass_gate(writing, plan, release_id, gate)
     return _finish(connection, outcome)
 
 
-def _record_release(
-    writing: Writing,
-    name: ReleaseName,
-    stated: Mapping[str, Any],
-    models: Collection[str],
-    outcome: Outcome,
-    digest_now: str,
-) -> None:
-    kind = ChangeKind.RELEASE_PUBLISHED if outcome.added.releases else ChangeKind.RELEASE_EXTENDED
-    added = {what: count for what, count in outcome.added.counts().items() if count}
-    models = {*models, *(model for own in stated.get("own_values", {}).values() for model in own)}
+def _settle(connection: sa.Connection, planner: ProfilePlanner) -> None:
+    """Consider published releases, the newest first, until every entry of the profiles is settled."""
+    remaining = {model: _candidates(connection, model) for model in planner.unsettled()}
+    while models := [model for model in planner.unsettled() if remaining[model]]:
+        newest = {model: remaining[model].pop() for model in models}
+        sets = lookup.variable_sets(connection, [digest for _, digest in newest.values()])
+        for model, (release, digest) in newest.items():
+            planner.consider(Candidate(release, {model: sets[digest]}))
+    planner.settle()
+
+
+def _candidates(connection: sa.Connection, model: str) -> list[tuple[str, str]]:
+    """Return the releases that implement a model with the digests of their sets, the newest last.
+
+    Equal sets of one vendor accept the same, so only the newest release with them counts.
+    """
+    newest: dict[tuple[str, str], tuple[str, str]] = {}
+    for implementation, version, digest in lookup.sets_of_model(connection, model):
+        key = (vendor_of(implementation), digest)
+        newest.setdefault(key, (str(ReleaseName(implementation, version)), digest))
+    return list(newest.values())[::-1]
+
+
+def _apply(connection: sa.Connection, vendor_id: int, plan: ReleasePlan, added: Added) -> int:
+    """Store what a plan adds; return the id of the release."""
+    release_id = lookup.release_id(connection, plan.name.implementation, plan.name.version)
+    if release_id is None:
+        release_id = _store_release(connection, plan, vendor_id)
+        added.releases = 1
+    _store_models(connection, vendor_id, plan.new_models, added)
+    model_ids = lookup.ids(connection, schema.model, plan.document.sets)
+    _store_statements(connection, vendor_id, model_ids, plan, added)
+    _store_sets(connection, release_id, model_ids, plan, added)
+    _store_profiles(connection, plan.profiles, added)
+    _store_list(connection, release_id, plan, added)
+    _store_own_values(connection, release_id, plan, added)
+    return release_id
+
+
+def _record_release(writing: Writing, plan: ReleasePlan, added: Added, digest: str) -> None:
     change = Change(
-        kind=kind, name=str(name), document=stated, digest=digest_now, models=models, detail={"added": added}
+        kind=ChangeKind.RELEASE_PUBLISHED if plan.is_new else ChangeKind.RELEASE_EXTENDED,
+        name=str(plan.name),
+        document=plan.record(),
+        digest=digest,
+        models=plan.concerned(),
+        detail={"added": {kind: count for kind, count in added.counts().items() if count}},
     )
     record(writing, change)
 
 
-def _pass_gate(  # noqa: PLR0917 (what a publication knows)
-    writing: Writing,
-    name: ReleaseName,
-    release_id: int,
-    standing: Collection[str],
-    new: Mapping[str, VariableSet],
-    outcome: Outcome,
-    gate: Gate,
-) -> None:
+def _pass_gate(writing: Writing, plan: ReleasePlan, release_id: int, gate: Gate) -> Sequence[Broken]:
+    """Return what the release breaks, if an override lets it pass; raises EvolutionError otherwise.
+
+    The gate judges the registry with the plan applied; a refusal undoes the transaction.
+    """
     connection = writing.connection
-    sets = {each.digest: each for each in new.values()}
-    passed = {
-        (each["profile"], each["model"], each["refused_by"])
+    present = plan.existing.release.sets if plan.existing.release else {}
+    overridden = {
+        (entry["profile"], entry["model"], entry["refused_by"])
         for override in evolution.overrides(connection, release_id)
-        for each in override.broken
+        for entry in override.broken
     }
-    # What stood before has passed, and what is said of a model that is new here nobody has looked at yet.
-    models = None if gate.whole else new.keys()
-    broken = [
-        each
-        for each in evolution.broken_by(connection, name, models, sets, set(standing) - new.keys())
-        if each.model in new or (each.profile, each.model, each.refused_by) not in passed
-    ]
+    # Models that were there before have passed; whatever is said about a model that is new was not judged yet.
+    models = None if gate.is_whole else plan.new_sets.keys()
+    spared = set(present) - plan.new_sets.keys()
+    sets = {variable_set.digest: variable_set for variable_set in plan.new_sets.values()}
+    broken = not_overridden(evolution.broken_by(connection, plan.name, models, sets, spared), plan.new_sets, overridden)
     if broken and gate.override is None:
-        raise EvolutionError(str(name), broken)
+        raise EvolutionError(str(plan.name), broken)
     if broken and gate.override is not None:
-        evolution.keep_override(writing, name, release_id, gate.override, broken)
-        outcome.overridden = broken
+        evolution.keep_override(writing, plan.name, release_id, gate.override, broken)
+    return broken
 
 
 def _finish(connection: sa.Connection, outcome: Outcome) -> Outcome:
@@ -248,85 +225,29 @@ def _vendor_id(connection: sa.Connection, vendor: str) -> int:
     return vendor_id
 
 
-def _check_description(connection: sa.Connection, release_id: int, document: ReleaseDocument, at: Place) -> None:
-    query = sa.select(schema.release.c.description).where(schema.release.c.id == release_id)
-    if document.description not in {None, connection.execute(query).scalar_one()}:
-        (at / "description").fault(FaultCode.ENTRY_CHANGED, "is not the description published")
-
-
-def _check_sets(
-    connection: sa.Connection,
-    name: ReleaseName,
-    document: ReleaseDocument,
-    standing: Mapping[str, str],
-    models: Mapping[str, Model],
-) -> dict[str, Mapping[str, Statement]]:
-    """Report what the sets would change; return what they state in addition, by model."""
-    stated = {}
-    for model_name, variable_set in document.sets.items():
-        place = document.places[model_name]
-        model = models.get(model_name, Model(model_name, {}))
-        if model_name not in models and model.vendor != name.vendor:
-            message = f"only {model.vendor} can bring the model {model_name} into being"
-            place.at.fault(FaultCode.UNKNOWN_MODEL, message)
-        stated[model_name] = model.additions(variable_set, name.vendor)
-        if place.has_faults or standing.get(model_name) == variable_set.digest:
-            continue
-        for each in model.contradictions(variable_set, name.vendor):
-            here = place.variables / each.variable / each.field
-            here.fault(FaultCode.VARIABLE_REDEFINED, each.message)
-        if model_name in standing:
-            before = lookup.variable_sets(connection, [standing[model_name]])[standing[model_name]]
-            _fault_changes(model, name.vendor, before, variable_set, place)
-    return stated
-
-
-def _fault_changes(model: Model, vendor: str, before: VariableSet, after: VariableSet, place: SetPlace) -> None:
-    """Report where a set says otherwise than the one that is published."""
-    found = between_releases(model, (vendor, vendor), before, after)
-    for each in found:
-        where = place.at if each.variable is None else place.variables / each.variable
-        where.fault(FaultCode.ENTRY_CHANGED, f"is published otherwise: {each.message}")
-    if not found:
-        place.at.fault(FaultCode.ENTRY_CHANGED, f"is published with another content, {before.digest}")
-
-
-def _sets_of(
-    connection: sa.Connection, document: ReleaseDocument, digests: Mapping[str, str]
-) -> Mapping[str, VariableSet]:
-    """Return the release's sets that the document does not repeat, as far as its profiles need them."""
-    if not document.profiles and not document.own_values:
-        return {}
-    sets = lookup.variable_sets(connection, digests.values())
-    return {model: sets[set_digest] for model, set_digest in digests.items()}
-
-
-def _store_release(
-    connection: sa.Connection, name: ReleaseName, vendor_id: int, document: ReleaseDocument, outcome: Outcome
-) -> int:
+def _store_release(connection: sa.Connection, plan: ReleasePlan, vendor_id: int) -> int:
     row = {
-        "implementation_id": _implementation_id(connection, name.implementation, vendor_id),
-        "version": name.version,
-        "description": document.description,
+        "implementation_id": _implementation_id(connection, plan.name.implementation, vendor_id),
+        "version": plan.name.version,
+        "description": plan.document.description,
     }
-    outcome.added.releases = 1
     inserted = sa.insert(schema.release).values(row).returning(schema.release.c.id)
     release_id: int = connection.execute(inserted).scalar_one()
     return release_id
 
 
 def _implementation_id(connection: sa.Connection, name: str, vendor_id: int) -> int:
-    """Return the id of an implementation, which comes into being here where it is new."""
+    """Return the id of an implementation; a new one is stored."""
     table = schema.implementation
-    found = lookup.ids(connection, table, [name])
-    if not found:
+    ids = lookup.ids(connection, table, [name])
+    if not ids:
         connection.execute(sa.insert(table), {"name": name, "vendor_id": vendor_id})
-        found = lookup.ids(connection, table, [name])
-    return found[name]
+        ids = lookup.ids(connection, table, [name])
+    return ids[name]
 
 
 def set_evolution(writing: Writing, implementation: str, wanted: Evolution) -> bool:
-    """Set what the releases of an implementation are held to; return whether that, or the implementation, is new.
+    """Set the evolution mode of an implementation; return whether the mode or the implementation is new.
 
     Raises UnknownVendorError.
     """
@@ -341,24 +262,18 @@ def set_evolution(writing: Writing, implementation: str, wanted: Evolution) -> b
     return has_changed
 
 
-def _store_models(connection: sa.Connection, vendor_id: int, names: set[str], outcome: Outcome) -> None:
+def _store_models(connection: sa.Connection, vendor_id: int, names: Collection[str], added: Added) -> None:
     if names:
-        rows = [{"name": name, "vendor_id": vendor_id} for name in sorted(names)]
-        insert(connection, schema.model, rows)
-    outcome.added.models = len(names)
+        insert(connection, schema.model, [{"name": name, "vendor_id": vendor_id} for name in sorted(names)])
+    added.models = len(names)
 
 
 def _store_statements(
-    connection: sa.Connection,
-    vendor_id: int,
-    model_ids: Mapping[str, int],
-    models: Mapping[str, Model],
-    stated: Mapping[str, Mapping[str, Statement]],
-    outcome: Outcome,
+    connection: sa.Connection, vendor_id: int, model_ids: Mapping[str, int], plan: ReleasePlan, added: Added
 ) -> None:
-    vendor = connection.execute(sa.select(schema.vendor.c.name).where(schema.vendor.c.id == vendor_id)).scalar_one()
     variables, off_values = [], []
-    for model, statements in stated.items():
+    vendor, models = plan.name.vendor, plan.existing.models
+    for model, statements in plan.statements.items():
         known = models[model].statements.get(vendor, {}) if model in models else {}
         for variable, statement in statements.items():
             key = {"model_id": model_ids[model], "vendor_id": vendor_id, "variable": variable}
@@ -370,58 +285,134 @@ def _store_statements(
         insert(connection, schema.statement, variables)
     if off_values:
         insert(connection, schema.off_value, off_values)
-    outcome.added.variables, outcome.added.off_values = len(variables), len(off_values)
+    added.variables, added.off_values = len(variables), len(off_values)
+
+
+def _store_content(connection: sa.Connection, table: sa.Table, rows: Mapping[str, Mapping[str, Any]]) -> None:
+    """Store content by its digest, where the table does not have it yet."""
+    new = rows.keys() - lookup.stored_digests(connection, table, rows)
+    if new:
+        insert(connection, table, [{"digest": digest, **rows[digest]} for digest in sorted(new)])
 
 
 def _store_sets(
-    connection: sa.Connection,
-    release_id: int,
-    model_ids: Mapping[str, int],
-    sets: Mapping[str, VariableSet],
-    outcome: Outcome,
+    connection: sa.Connection, release_id: int, model_ids: Mapping[str, int], plan: ReleasePlan, added: Added
 ) -> None:
-    by_digest = {each.digest: each for each in sets.values()}
-    new = by_digest.keys() - lookup.stored_digests(connection, schema.variable_set, by_digest)
-    if new:
-        rows = [
-            {"digest": key, "model_id": model_ids[by_digest[key].model], "document": by_digest[key].canonical}
-            for key in sorted(new)
-        ]
-        insert(connection, schema.variable_set, rows)
+    sets = plan.new_sets
+    rows = {
+        variable_set.digest: {"model_id": model_ids[variable_set.model], "document": variable_set.canonical}
+        for variable_set in sets.values()
+    }
+    _store_content(connection, schema.variable_set, rows)
     if sets:
         links = [
-            {"release_id": release_id, "model_id": model_ids[model], "digest": each.digest}
-            for model, each in sets.items()
+            {"release_id": release_id, "model_id": model_ids[model], "digest": variable_set.digest}
+            for model, variable_set in sets.items()
         ]
         insert(connection, schema.release_model, links)
-    outcome.added.release_models = len(sets)
+    added.release_models = len(sets)
 
 
-def _store_list(
-    connection: sa.Connection, release_id: int, names: Sequence[str], outcome: Outcome
-) -> Sequence[str] | None:
-    """Put profiles on a release's list; return those that were not on it, None if there was nothing to do."""
-    standing = lookup.listed_profiles(connection, release_id)
-    if standing is None:
+def _store_list(connection: sa.Connection, release_id: int, plan: ReleasePlan, added: Added) -> None:
+    if plan.has_new_list:
         connection.execute(sa.insert(schema.profile_list), {"release_id": release_id})
-        outcome.added.profile_lists = 1
-    new = set(names) - (standing or frozenset())
-    profile_ids = lookup.ids(connection, schema.profile, new)
-    if new:
-        rows = [{"release_id": release_id, "profile_id": profile_ids[name]} for name in sorted(new)]
+        added.profile_lists = 1
+    names = set(plan.newly_listed or ())
+    if names:
+        profile_ids = lookup.ids(connection, schema.profile, names)
+        rows = [{"release_id": release_id, "profile_id": profile_ids[name]} for name in sorted(names)]
         insert(connection, schema.release_profile, rows)
-    outcome.added.listed_profiles = len(new)
-    return [name for name in names if name in new] if new or standing is None else None
+    added.listed_profiles = len(names)
 
 
-def _store_digest(connection: sa.Connection, release_id: int, name: ReleaseName) -> str:
-    listed = lookup.listed_profiles(connection, release_id)
-    whole = {
-        "release": str(name),
-        "models": lookup.release_models(connection, release_id),
-        "profiles": None if listed is None else sorted(listed),
-        **({"own_values": own_values} if (own_values := stored_own_values(connection, release_id)) else {}),
+def _store_own_values(connection: sa.Connection, release_id: int, plan: ReleasePlan, added: Added) -> None:
+    planned = plan.own_values
+    _store_content(connection, schema.profile_values, {own.digest: {"document": own.document} for own in planned})
+    profile_ids = lookup.ids(connection, schema.profile, {own.profile for own in planned})
+    model_ids = lookup.ids(connection, schema.model, {own.model for own in planned})
+    links = [
+        {
+            "release_id": release_id,
+            "profile_id": profile_ids[own.profile],
+            "model_id": model_ids[own.model],
+            "digest": own.digest,
+        }
+        for own in planned
+    ]
+    if links:
+        insert(connection, schema.release_own_values, links)
+    added.own_values = len(links)
+
+
+def _store_profiles(connection: sa.Connection, planner: ProfilePlanner, added: Added) -> None:
+    """Store planned profiles with their entries, and delete their drafts."""
+    changed = planner.changed()
+    digests = {
+        digest for planned in changed for entry in planned.entries.values() for digest in (entry.own, entry.resolved)
     }
-    digest_now = digest(canonical_json(whole))
-    lookup.put(connection, schema.release_digest.c.release_id, release_id, {"digest": digest_now})
-    return digest_now
+    _store_content(
+        connection, schema.profile_values, {digest: {"document": planner.documents[digest]} for digest in digests}
+    )
+    _insert_profiles(connection, [planned for planned in changed if planned.is_new])
+    profile_ids = lookup.ids(connection, schema.profile, [planned.document.name for planned in changed])
+    model_ids = lookup.ids(connection, schema.model, {model for planned in changed for model in planned.entries})
+    rows = [
+        {
+            "profile_id": profile_ids[planned.document.name],
+            "model_id": model_ids[model],
+            "own_digest": entry.own,
+            "resolved_digest": entry.resolved,
+        }
+        for planned in changed
+        for model, entry in planned.entries.items()
+    ]
+    if rows:
+        insert(connection, schema.profile_entry, rows)
+    added.profiles += sum(planned.is_new for planned in changed)
+    added.profile_models += len(rows)
+
+
+def _insert_profiles(connection: sa.Connection, profiles: Sequence[PlannedProfile]) -> None:
+    """Insert new profiles, parents first. Raises UnknownVendorError."""
+    vendors = {vendor_of(planned.document.name) for planned in profiles}
+    vendor_ids = lookup.ids(connection, schema.vendor, vendors)
+    for vendor in sorted(vendors - vendor_ids.keys()):
+        raise UnknownVendorError(vendor)
+    for planned in profiles:
+        profile = planned.document
+        parents = lookup.ids(connection, schema.profile, [profile.extends] if profile.extends else [])
+        row = {
+            "name": profile.name,
+            "vendor_id": vendor_ids[vendor_of(profile.name)],
+            "extends_id": parents.get(profile.extends or ""),
+            "description": profile.description,
+        }
+        connection.execute(sa.insert(schema.profile).values(row))
+        state.delete_profile_draft(connection, profile.name)
+
+
+def _record_profiles(writing: Writing, planner: ProfilePlanner, *, with_release: bool) -> None:
+    """Record a change for each profile, and give new ones the state that they ask for."""
+    connection, changed = writing.connection, planner.changed()
+    profile_ids = lookup.ids(connection, schema.profile, [planned.document.name for planned in changed])
+    changes = []
+    for planned in changed:
+        name = planned.document.name
+        digest = planner.digest_of(name)
+        lookup.put(connection, schema.profile_digest.c.profile_id, profile_ids[name], {"digest": digest})
+        added = {"profiles": int(planned.is_new), "profile_models": len(planned.entries)}
+        change = Change(
+            kind=ChangeKind.PROFILE_PUBLISHED if planned.is_new else ChangeKind.PROFILE_EXTENDED,
+            name=name,
+            # What comes with a release is recorded with the release.
+            document=None if with_release else planned.record(),
+            digest=digest,
+            models=planned.entries.keys(),
+            detail={"added": {kind: count for kind, count in added.items() if count}},
+        )
+        changes.append(change)
+    if changes:
+        record(writing, *changes)
+    for planned in changed:
+        if planned.state is not None:
+            state.set_profile_state(writing, planned.document.name, planned.state)

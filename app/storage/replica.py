@@ -1,4 +1,4 @@
-"""The databases: the one that is written, and a replica of it that takes reads where it has come far enough."""
+"""The databases: the primary, which is written, and a replica, which serves reads while it is up to date."""
 
 import time
 from collections.abc import Iterator
@@ -9,16 +9,16 @@ import sqlalchemy as sa
 
 from app.storage import change, database
 
-# A replica that is lost is not tried again for so long.
+# After a replica is lost, do not try it again for this time.
 _LOST_SECONDS = 5.0
 
 
 class ReplicaLostError(Exception):
-    """The replica was lost while it was read: the same may be asked again, of the database that is written."""
+    """The connection to the replica was lost during a read; ask again, and the primary answers."""
 
 
 class Databases:
-    """Where the registry is read. No answer is older for a replica: one that lags behind is left out."""
+    """Where the registry is read. A replica that lags behind is not used, so it makes no answer older."""
 
     def __init__(self, primary: sa.Engine, replica: sa.Engine | None = None) -> None:
         self.primary = primary
@@ -31,22 +31,22 @@ class Databases:
         self._is_same_registry = False
 
     def note(self, seq: int) -> None:
-        """Take note of the last change: a replica takes reads once it has it."""
+        """Note the last change; the replica serves reads once it has it."""
         with self._lock:
             self._seq = max(self._seq, seq)
             self._noted = time.monotonic()
 
     def outdate(self) -> None:
-        """Look for the last change before the next read: this process has made one."""
+        """Look for the last change before the next read; called after this process has made one."""
         with self._lock:
             self._outdated += 1
             self._noted = float("-inf")
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
-        """Yield a connection that sees one state of the registry, at most a second old; raises ReplicaLostError."""
+        """Yield a connection that sees one state of the registry, at most one second old. Raises ReplicaLostError."""
         with ExitStack() as stack:
-            connection = self._of_replica(stack)
+            connection = self._replica_connection(stack)
             if connection is None:
                 yield stack.enter_context(database.reading(self.primary))
                 return
@@ -56,14 +56,14 @@ class Databases:
                 self._lose_replica()
                 raise ReplicaLostError from error
 
-    def _of_replica(self, stack: ExitStack) -> sa.Connection | None:
+    def _replica_connection(self, stack: ExitStack) -> sa.Connection | None:
         """Return a connection to the replica, None if it lags behind or is lost."""
         if self._replica is None or time.monotonic() < self._lost_until:
             return None
         self._look()
-        with ExitStack() as trying:
+        with ExitStack() as attempt:
             try:
-                connection = trying.enter_context(database.reading(self._replica))
+                connection = attempt.enter_context(database.reading(self._replica))
                 is_behind = change.head(connection) < self._seq or not self._is_ours(connection)
             except sa.exc.TimeoutError:
                 return None  # busy
@@ -72,22 +72,22 @@ class Databases:
                 return None
             if is_behind:
                 return None
-            stack.push(trying.pop_all())
+            stack.push(attempt.pop_all())
         return connection
 
     def _look(self) -> None:
-        """Look for the last change, unless that was done just now."""
+        """Look for the last change, unless it was noted a moment ago."""
         with self._lock:
             is_fresh, outdated = time.monotonic() - self._noted <= database.FRESH_SECONDS, self._outdated
         if not is_fresh:
             with database.reading(self.primary) as connection:
                 self.note(change.head(connection))
             if self._outdated != outdated:
-                # This process has made a change meanwhile.
+                # This process has made a change in the meantime, so look again before the next read.
                 self._noted = float("-inf")
 
     def _is_ours(self, connection: sa.Connection) -> bool:
-        """Return whether a replica is one of this registry: the URL may be of another one."""
+        """Return whether the replica holds this registry; its URL can be that of another one by mistake."""
         if not self._is_same_registry:
             with database.reading(self.primary) as primary:
                 self._is_same_registry = change.registry_id(primary) == change.registry_id(connection)

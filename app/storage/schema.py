@@ -1,4 +1,4 @@
-"""The tables. Rows are only ever added: triggers in the database refuse to change or delete what is published."""
+"""The tables. Triggers in the database refuse to change or delete rows of what is published."""
 
 from sqlalchemy import (
     Boolean,
@@ -134,7 +134,7 @@ profile_entry = Table(
     PrimaryKeyConstraint("profile_id", "model_id"),
 )
 
-# A release without a row here says nothing about profiles; with one, it supports those of release_profile and no other.
+# A release without a row here has no list of profiles; with one, its list is its rows in release_profile.
 profile_list = Table(
     "profile_list", metadata, Column("release_id", ForeignKey("release.id"), primary_key=True, autoincrement=False)
 )
@@ -147,7 +147,7 @@ release_profile = Table(
     PrimaryKeyConstraint("release_id", "profile_id"),
 )
 
-# What a release itself makes of a model under a profile on its list, where that is not what the profile says.
+# The values that a release gives a model under a listed profile, where they differ from the profile's own.
 release_own_values = Table(
     "release_own_values",
     metadata,
@@ -159,7 +159,7 @@ release_own_values = Table(
     ForeignKeyConstraint(["release_id", "profile_id"], ["release_profile.release_id", "release_profile.profile_id"]),
 )
 
-# What is derived from a release or a profile as it stands, renewed with every addition.
+# The digests of whole releases and profiles, updated with every addition.
 release_digest = Table(
     "release_digest",
     metadata,
@@ -173,7 +173,7 @@ profile_digest = Table(
     Column("digest", Text, nullable=False),
 )
 
-# The states that releases and profiles were given since they were published; without a row here: published.
+# The states of releases and profiles that were changed after publication; without a row: published.
 STATES = "state IN ('published', 'deprecated', 'retired')"
 release_state = Table(
     "release_state",
@@ -188,7 +188,7 @@ profile_state = Table(
     Column("state", Text, CheckConstraint(STATES, name="state"), nullable=False),
 )
 
-# Drafts are kept as they are written, apart from what is published: publishing one is publishing its document.
+# Drafts, kept apart from what is published. Publishing a draft publishes its document.
 release_draft = Table(
     "release_draft",
     metadata,
@@ -210,7 +210,7 @@ profile_draft = Table(
     Column("document", Text, nullable=False),  # JSON
 )
 
-# What releases of an implementation are held to; without a row here: to what app.domain.evolution says.
+# What the evolution gate requires of an implementation's releases; without a row: the defaults of Evolution.
 evolution = Table(
     "evolution",
     metadata,
@@ -219,7 +219,7 @@ evolution = Table(
     Column("transitive", Boolean, nullable=False),
 )
 
-# Releases that were published although they break what they are held to, and why.
+# Releases that were published although the evolution gate refused them, and the reason.
 evolution_override = Table(
     "evolution_override",
     metadata,
@@ -230,7 +230,7 @@ evolution_override = Table(
     Column("broken", Text, nullable=False),  # JSON
 )
 
-# An operator's own; they may change and go.
+# Registered by an operator; hosts can be changed and deleted.
 host = Table(
     "host",
     metadata,
@@ -248,7 +248,8 @@ host_label = Table(
     Index("ix_host_label_name_value", "name", "value"),
 )
 
-# What happened, in the same transaction as it did. The feed is what has a seq, without gaps; the audit is all of it.
+# Changes, recorded in the transaction that makes them. The audit has all rows; the feed has those with a seq, which
+# has no gaps.
 change = Table(
     "change",
     metadata,
@@ -267,7 +268,7 @@ change = Table(
     Index("ix_change_vendor_seq", "vendor", "seq"),
 )
 
-# What was added, so that it can be added elsewhere: canonical JSON, in which content stands by its digest.
+# What each change added, so that a mirror can add it: canonical JSON, with content replaced by its digest.
 change_document = Table(
     "change_document",
     metadata,
@@ -282,7 +283,7 @@ change_model = Table(
     PrimaryKeyConstraint("model_id", "seq"),
 )
 
-# Which registry this is; and how far others are mirrored into it.
+# The id of this registry, and how far other registries are mirrored into it.
 identity = Table(
     "identity",
     metadata,
@@ -299,7 +300,7 @@ mirror = Table(
     Column("at", Text, nullable=False),  # ISO 8601, UTC
 )
 
-# What opens the registry to somebody; the secret itself is nowhere.
+# Access tokens; only the hash of a secret is stored.
 token = Table(
     "token",
     metadata,
@@ -308,14 +309,14 @@ token = Table(
     Column("name", Text, nullable=False),
     Column("role", Text, CheckConstraint("role IN ('admin', 'publisher', 'reader')", name="role"), nullable=False),
     Column("vendor", Name),
-    Column("created_at", Text, nullable=False),  # ISO 8601, UTC, like the following
+    Column("created_at", Text, nullable=False),  # ISO 8601, UTC, like the times below
     Column("created_by", Text, nullable=False),
     Column("expires_at", Text),
     Column("revoked_at", Text),
     Column("last_used_at", Text),
 )
 
-# How often anything was added: what is read is current while this number stands.
+# A number that grows with every change to what is published; while it is the same, what was read is current.
 revision = Table(
     "revision",
     metadata,

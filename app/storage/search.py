@@ -1,4 +1,4 @@
-"""Search: what has a name that contains a text, and what there is at all."""
+"""Search: names that contain a text, and an overview of the registry."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,13 +6,13 @@ from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 
-from app.domain.state import State
+from app.domain.values.state import State
 from app.storage import schema
 from app.storage.change import head
 
 Row: TypeAlias = sa.Row[*tuple[Any, ...]]
 
-# How many releases an implementation has.
+# The number of an implementation's releases.
 _RELEASE_COUNT = (
     sa.select(sa.func.count())
     .where(schema.release.c.implementation_id == schema.implementation.c.id)
@@ -24,10 +24,10 @@ _RELEASE_COUNT = (
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a search found, at most `limit + 1` of each: one more says that there are more.
+    """The result of a search, at most `limit + 1` rows of each kind; the extra row shows that there are more.
 
     vendors: name, title. models: name. variables: name, model_count, model (the first by name). profiles: name.
-    implementations: name, release_count. releases: name, those found by more than their implementation's name.
+    implementations: name, release_count. releases: name; only those whose implementation's name does not match.
     """
 
     vendors: Sequence[Row]
@@ -44,30 +44,30 @@ class Found:
 
 
 def search(connection: sa.Connection, text: str, limit: int) -> Found:
-    """Return what contains a text in its name, in any case: what is called so first, then what begins so."""
+    """Find names that contain a text, ignoring case; exact matches come first, then names that begin with it."""
     vendor, model, profile, product = schema.vendor, schema.model, schema.profile, schema.implementation
 
-    def found(query: sa.Select[Any], name: sa.ColumnElement[Any], *also: sa.ColumnElement[Any]) -> Sequence[Row]:
-        matching = sa.or_(*(each.icontains(text, autoescape=True) for each in (name, *also)))
+    def matches(query: sa.Select[Any], name: sa.ColumnElement[Any], *others: sa.ColumnElement[Any]) -> Sequence[Row]:
+        is_match = sa.or_(*(column.icontains(text, autoescape=True) for column in (name, *others)))
         rank = sa.case((sa.func.lower(name) == text.lower(), 0), (name.istartswith(text, autoescape=True), 1), else_=2)
-        return connection.execute(query.where(matching).order_by(rank, name).limit(limit + 1)).all()
+        return connection.execute(query.where(is_match).order_by(rank, name).limit(limit + 1)).all()
 
     release_name = product.c.name + "@" + schema.release.c.version
     releases = sa.select(release_name.label("name")).join_from(schema.release, product)
     names = _variable_names()
-    variables = [each.name for each in found(sa.select(names.c.name), names.c.name)]
+    variables = [row.name for row in matches(sa.select(names.c.name), names.c.name)]
     return Found(
-        vendors=found(sa.select(vendor.c.name, vendor.c.title), vendor.c.name, vendor.c.title),
-        models=found(sa.select(model.c.name), model.c.name),
-        variables=sorted(_with_models(connection, variables), key=lambda each: variables.index(each.name)),
-        profiles=found(sa.select(profile.c.name), profile.c.name),
-        implementations=found(sa.select(product.c.name, _RELEASE_COUNT), product.c.name),
-        releases=found(releases.where(~product.c.name.icontains(text, autoescape=True)), release_name),
+        vendors=matches(sa.select(vendor.c.name, vendor.c.title), vendor.c.name, vendor.c.title),
+        models=matches(sa.select(model.c.name), model.c.name),
+        variables=sorted(_with_models(connection, variables), key=lambda row: variables.index(row.name)),
+        profiles=matches(sa.select(profile.c.name), profile.c.name),
+        implementations=matches(sa.select(product.c.name, _RELEASE_COUNT), product.c.name),
+        releases=matches(releases.where(~product.c.name.icontains(text, autoescape=True)), release_name),
     )
 
 
 def _variable_names() -> sa.CTE:
-    """Return the names of all variables, each read once: many models have the same."""
+    """Return the distinct names of variables; the index gives each one once, however many models have it."""
     variable, other = schema.statement.c.variable, schema.statement.alias("other").c.variable
     names = sa.select(sa.func.min(variable).label("name")).cte("names", recursive=True)
     following = sa.select(sa.func.min(other)).where(other > names.c.name).scalar_subquery()
@@ -75,7 +75,7 @@ def _variable_names() -> sa.CTE:
 
 
 def _with_models(connection: sa.Connection, variables: Sequence[str]) -> Sequence[Row]:
-    """Return variables with how many models have them, and the first of those."""
+    """Return variables: name, model_count, model (the first by name)."""
     statement, model = schema.statement, schema.model
     query = (
         sa.select(
@@ -91,10 +91,10 @@ def _with_models(connection: sa.Connection, variables: Sequence[str]) -> Sequenc
 
 
 def implementations(connection: sa.Connection, vendor: str, limit: int) -> Sequence[Row]:
-    """Return up to `limit` implementations of a vendor by name: name, release_count, newest (its version)."""
+    """Return up to limit implementations of a vendor ordered by name: name, release_count, newest (its version)."""
     product, release = schema.implementation, schema.release
-    of_it = sa.select(release.c.version).where(release.c.implementation_id == product.c.id)
-    newest = of_it.order_by(release.c.id.desc()).limit(1).scalar_subquery()
+    versions = sa.select(release.c.version).where(release.c.implementation_id == product.c.id)
+    newest = versions.order_by(release.c.id.desc()).limit(1).scalar_subquery()
     query = (
         sa.select(product.c.name, _RELEASE_COUNT, newest.label("newest"))
         .join(schema.vendor)
@@ -113,33 +113,36 @@ class ModelRelease:
 
 def releases_of(connection: sa.Connection, model: str) -> list[ModelRelease]:
     """Return the releases that implement a model, the newest first."""
-    held, release, product, state = schema.release_model, schema.release, schema.implementation, schema.release_state
+    entry, release, product = schema.release_model, schema.release, schema.implementation
+    release_state = schema.release_state
     query = (
-        sa.select(product.c.name, release.c.version, state.c.state)
-        .select_from(held.join(schema.model).join(release, release.c.id == held.c.release_id).join(product))
-        .outerjoin(state, state.c.release_id == release.c.id)
+        sa.select(product.c.name, release.c.version, release_state.c.state)
+        .select_from(entry.join(schema.model).join(release, release.c.id == entry.c.release_id).join(product))
+        .outerjoin(release_state, release_state.c.release_id == release.c.id)
         .where(schema.model.c.name == model)
         .order_by(release.c.id.desc())
     )
     rows = connection.execute(query)
-    return [ModelRelease(f"{name}@{version}", State(now or State.PUBLISHED)) for name, version, now in rows]
+    return [ModelRelease(f"{name}@{version}", State(state or State.PUBLISHED)) for name, version, state in rows]
 
 
 def counts(connection: sa.Connection) -> Row:
-    """Return how much there is: vendors, models, releases, profiles."""
+    """Return the numbers of vendors, models, releases and profiles."""
     tables = {
         "vendors": schema.vendor,
         "models": schema.model,
         "releases": schema.release,
         "profiles": schema.profile,
     }
-    columns = [sa.select(sa.func.count()).select_from(each).scalar_subquery().label(n) for n, each in tables.items()]
+    columns = [
+        sa.select(sa.func.count()).select_from(table).scalar_subquery().label(name) for name, table in tables.items()
+    ]
     return connection.execute(sa.select(*columns)).one()
 
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
-    """What happened in one transaction, by its first change; more: how many changes came with it."""
+    """A transaction, described by its first change. more: the number of its other changes."""
 
     at: str
     by: str
@@ -149,15 +152,15 @@ class Transaction:
 
 
 def latest(connection: sa.Connection, limit: int) -> list[Transaction]:
-    """Return the latest transactions of the feed, the last one first."""
+    """Return the latest transactions of the feed, the newest first."""
     table = schema.change
     query = sa.select(table.c.seq, table.c.at, table.c.by, table.c.kind, table.c.name)
-    firsts = connection.execute(
+    first_changes = connection.execute(
         query.where(table.c.seq == table.c.part_of).order_by(table.c.seq.desc()).limit(limit)
     ).all()
-    # The feed has no gaps: a transaction ends where the next one begins.
-    ends = [head(connection) + 1, *(each.seq for each in firsts)]
+    # The feed has no gaps, so a transaction ends where the next one begins.
+    ends = [head(connection) + 1, *(change.seq for change in first_changes)]
     return [
-        Transaction(each.at, each.by, each.kind, each.name, end - each.seq - 1)
-        for each, end in zip(firsts, ends, strict=False)
+        Transaction(change.at, change.by, change.kind, change.name, end - change.seq - 1)
+        for change, end in zip(first_changes, ends, strict=False)
     ]

@@ -1,4 +1,4 @@
-"""The states of profiles and releases, and drafts."""
+"""The states of releases and profiles, and drafts."""
 
 import json
 from collections.abc import Collection, Mapping
@@ -6,72 +6,67 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from app.domain.canonical import canonical_json, digest
-from app.domain.change import ChangeKind
-from app.domain.document import FaultCode, Place
-from app.domain.name import ReleaseName
-from app.domain.profile import ProfileDocument
-from app.domain.release import ReleaseDocument
-from app.domain.state import State
+from app.domain.publishing.change import ChangeKind
+from app.domain.publishing.outcome import ConflictError
+from app.domain.things.profile import ProfileDocument
+from app.domain.things.release import ReleaseDocument
+from app.domain.values.canonical import canonical_json, digest
+from app.domain.values.document import FaultCode, Place
+from app.domain.values.name import ReleaseName
+from app.domain.values.state import State
 from app.storage import lookup, schema
 from app.storage.change import Change, record
 from app.storage.database import Writing
-from app.storage.outcome import ConflictError
 
 
 def set_release_state(writing: Writing, name: ReleaseName, state: State) -> State:
-    """Give a release that is published a state; return the one before. Raises ConflictError."""
+    """Set the state of a published release; return the previous one. Raises ConflictError."""
     connection = writing.connection
     release_id = lookup.release_id(connection, name.implementation, name.version)
     if release_id is None:
         raise KeyError(str(name))
-    standing = lookup.release_state(connection, release_id)
-    if _is_another(standing, state):
+    previous = lookup.release_state(connection, release_id)
+    if _is_change(previous, state):
         lookup.put(connection, schema.release_state.c.release_id, release_id, {"state": state.value})
         models = lookup.release_models(connection, release_id)
-        _record(writing, ChangeKind.RELEASE_STATE_CHANGED, str(name), standing, state, models)
-    return standing
+        _record(writing, ChangeKind.RELEASE_STATE_CHANGED, str(name), previous, state, models)
+    return previous
 
 
 def set_profile_state(writing: Writing, name: str, state: State) -> State:
-    """Give a profile that is published a state; return the one before. Raises ConflictError."""
+    """Set the state of a published profile; return the previous one. Raises ConflictError."""
     connection = writing.connection
     profile_id = lookup.ids(connection, schema.profile, [name])[name]
-    standing = lookup.profile_state(connection, profile_id)
-    if _is_another(standing, state):
+    previous = lookup.profile_state(connection, profile_id)
+    if _is_change(previous, state):
         lookup.put(connection, schema.profile_state.c.profile_id, profile_id, {"state": state.value})
         models = lookup.resolved_entries(connection, [profile_id])[profile_id]
-        _record(writing, ChangeKind.PROFILE_STATE_CHANGED, name, standing, state, models)
-    return standing
+        _record(writing, ChangeKind.PROFILE_STATE_CHANGED, name, previous, state, models)
+    return previous
 
 
 def _record(
-    writing: Writing, kind: ChangeKind, name: str, standing: State, state: State, models: Collection[str]
+    writing: Writing, kind: ChangeKind, name: str, previous: State, state: State, models: Collection[str]
 ) -> None:
-    detail = {"before": standing.value, "state": state.value}
+    detail = {"before": previous.value, "state": state.value}
     document = {"state": state.value}
     record(writing, Change(kind=kind, name=name, document=document, models=models, detail=detail))
     lookup.count_revision(writing.connection)
 
 
-def _is_another(standing: State, state: State) -> bool:
+def _is_change(previous: State, state: State) -> bool:
+    """Return whether the states differ; raises ConflictError for draft, because it is published already."""
     if state is State.DRAFT:
         at = Place() / "state"
-        at.fault(FaultCode.ENTRY_CHANGED, f"is {standing.value}: what was published becomes no draft again")
+        message = f'must be published, deprecated or retired, not "draft": it is {previous.value} already'
+        at.fault(FaultCode.ENTRY_CHANGED, message)
         raise ConflictError(at.faults)
-    return standing is not state
-
-
-def check_state_asked(asked: State | None, standing: State, at: Place) -> None:
-    """Report a publication that asks for another state than stands: it may be a repeated one, and undo a change."""
-    if asked is not None and asked is not standing:
-        message = f"is {standing.value}; PATCH changes that"
-        (at / "state").fault(FaultCode.ENTRY_CHANGED, message)
+    return previous is not state
 
 
 def put_release_draft(writing: Writing, name: ReleaseName, read: ReleaseDocument, document: Mapping[str, Any]) -> bool:
-    """Keep the draft of a release in the place of any before; return whether there was none."""
-    sets = {model: each.digest for model, each in read.sets.items()}
+    """Store the draft of a release, or replace it; return whether it is new."""
+    sets = {model: variable_set.digest for model, variable_set in read.sets.items()}
     row = {
         "digest": digest(canonical_json({"release": str(name), "models": sets})),
         "model_count": len(read.sets),
@@ -80,14 +75,14 @@ def put_release_draft(writing: Writing, name: ReleaseName, read: ReleaseDocument
     }
     table = schema.release_draft
     is_new = not delete_release_draft(writing.connection, name)
-    named = {"implementation": name.implementation, "version": name.version}
-    writing.connection.execute(sa.insert(table), {**row, **named})
+    key = {"implementation": name.implementation, "version": name.version}
+    writing.connection.execute(sa.insert(table), {**row, **key})
     record(writing, Change(kind=ChangeKind.DRAFT_KEPT, name=str(name)))
     return is_new
 
 
 def put_profile_draft(writing: Writing, read: ProfileDocument, document: Mapping[str, Any]) -> bool:
-    """Keep the draft of a profile in the place of any before; return whether there was none."""
+    """Store the draft of a profile, or replace it; return whether it is new."""
     is_new = not delete_profile_draft(writing.connection, read.name)
     row = {"extends": read.extends, "model_count": len(read.values), "document": json.dumps(document)}
     writing.connection.execute(sa.insert(schema.profile_draft), {**row, "name": read.name})
@@ -132,16 +127,16 @@ def delete_profile_draft(connection: sa.Connection, name: str) -> bool:
 
 
 def discard_release_draft(writing: Writing, name: ReleaseName) -> bool:
-    """Delete the draft of a release because somebody wants it gone; return whether there was one."""
-    was_there = delete_release_draft(writing.connection, name)
-    if was_there:
+    """Delete the draft of a release on request, and record that; return whether there was one."""
+    is_deleted = delete_release_draft(writing.connection, name)
+    if is_deleted:
         record(writing, Change(kind=ChangeKind.DRAFT_DELETED, name=str(name)))
-    return was_there
+    return is_deleted
 
 
 def discard_profile_draft(writing: Writing, name: str) -> bool:
-    """Delete the draft of a profile because somebody wants it gone; return whether there was one."""
-    was_there = delete_profile_draft(writing.connection, name)
-    if was_there:
+    """Delete the draft of a profile on request, and record that; return whether there was one."""
+    is_deleted = delete_profile_draft(writing.connection, name)
+    if is_deleted:
         record(writing, Change(kind=ChangeKind.DRAFT_DELETED, name=name))
-    return was_there
+    return is_deleted

@@ -1,4 +1,4 @@
-"""Tokens: kept by the hash of their secret, shown once, looked up often."""
+"""Tokens, stored by the hash of their secret; valid ones are cached for a moment."""
 
 import secrets
 import time
@@ -11,14 +11,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from app.domain.change import ChangeKind
-from app.domain.token import Identity, Role
+from app.domain.publishing.change import ChangeKind
+from app.domain.publishing.token import Identity, Role
 from app.storage import database, schema
 from app.storage.change import Change, record
 from app.storage.database import Writing
 
-_MOST_KEPT = 10_000
-# So that a secret that leaks into a log or a repository is found by those who look for such.
+_MAX_KEPT = 10_000
+# Lets secret scanners recognise a token in a log or a repository.
 _PREFIX = "dpr_"
 _SECRET_BYTES = 32
 _ID_BYTES = 6
@@ -27,7 +27,7 @@ _ID_BYTES = 6
 def create(
     writing: Writing, name: str, role: Role, vendor: str | None, expires_at: str | None
 ) -> tuple[Mapping[str, Any], str]:
-    """Create a token; return it, and its secret, which is kept nowhere."""
+    """Create a token; return it and its secret, of which only the hash is stored."""
     secret = f"{_PREFIX}{secrets.token_urlsafe(_SECRET_BYTES)}"
     row = {
         "id": secrets.token_hex(_ID_BYTES),
@@ -47,26 +47,28 @@ def create(
 
 
 def revoke(writing: Writing, token_id: str) -> bool:
-    """Revoke a token; return whether there is such a one."""
+    """Revoke a token; return whether it exists."""
     table = schema.token
     row = writing.connection.execute(sa.select(table).where(table.c.id == token_id)).first()
     if row is None:
         return False
     if row.revoked_at is None:
-        revoked = sa.update(table).where(table.c.id == token_id).values(revoked_at=writing.at)
-        writing.connection.execute(revoked)
+        update = sa.update(table).where(table.c.id == token_id).values(revoked_at=writing.at)
+        writing.connection.execute(update)
         detail = {"token_name": row.name}
         record(writing, Change(kind=ChangeKind.TOKEN_REVOKED, name=token_id, detail=detail))
     return True
 
 
 def _hash(secret: str) -> str:
-    # The secret is random and long: there is nothing to guess, so a fast hash will do.
+    # A long random secret cannot be guessed, so a fast hash is enough.
     return sha256(secret.encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
+    """A token as it was read. read_at: on the monotonic clock."""
+
     id: str
     identity: Identity
     expires: datetime | None
@@ -74,7 +76,7 @@ class _Kept:
 
 
 class Tokens:
-    """The tokens as one worker knows them: those shown lately are remembered for FRESH_SECONDS."""
+    """The tokens that one worker has seen; each is kept for FRESH_SECONDS."""
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
@@ -84,11 +86,11 @@ class Tokens:
         self._generation = 0
 
     def remembered(self, secret: str) -> Identity | None:
-        """Return whose valid token this is, if it was read a moment ago; without a look into the database."""
+        """Return the identity of a valid token that was read a moment ago, else None; does not read the database."""
         return self._valid(self._kept.get(_hash(secret)))
 
     def find(self, secret: str) -> Identity | None:
-        """Return whose valid token this is; None if there is no such one, it was revoked, or has expired."""
+        """Return the identity of a token, None if it is unknown, revoked or expired."""
         key = _hash(secret)
         table = schema.token
         read_at, generation = time.monotonic(), self._generation
@@ -99,12 +101,12 @@ class Tokens:
             self._kept.pop(key, None)
             if row is None:
                 return None
-            while len(self._kept) >= _MOST_KEPT:
+            while len(self._kept) >= _MAX_KEPT:
                 self._kept.pop(next(iter(self._kept)))
             expires = None if row.expires_at is None else datetime.fromisoformat(row.expires_at)
             identity = Identity(f"{row.name} ({row.id})", Role(row.role), row.vendor)
             kept = _Kept(row.id, identity, expires, read_at)
-            # What was read before a revocation here is not kept beyond it.
+            # If this worker revoked a token after the read began, this one may be it.
             if generation == self._generation:
                 self._kept[key] = kept
         return self._valid(kept)
@@ -118,19 +120,19 @@ class Tokens:
         return kept.identity
 
     def forget(self) -> None:
-        """Look again at every token: this worker has revoked one."""
+        """Read every token again at its next use; called after this worker has revoked one."""
         with self._lock:
             self._generation += 1
             self._kept.clear()
 
     def note_uses(self) -> None:
-        """Write down when tokens were last used, those used since this was last done."""
+        """Store when the tokens used since the last call were last used."""
         used = dict(self._used)
         if not used:
             return
         table = schema.token
         with database.noting(self._engine) as connection:
-            # In one order, so that two workers never wait for each other.
+            # In a fixed order, so that two workers cannot deadlock.
             for token_id, at in sorted(used.items()):
                 connection.execute(sa.update(table).where(table.c.id == token_id).values(last_used_at=at))
         for token_id, at in used.items():

@@ -1,4 +1,4 @@
-"""The registry: vendors, models, releases, variable sets, profiles; what is published cannot be changed."""
+"""The tables of the registry: vendors, models, releases, variable sets and profiles, with their triggers."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -25,7 +25,7 @@ IMMUTABLE = (
 
 
 def upgrade() -> None:
-    """Create the tables, and the triggers that refuse to change or delete what is published."""
+    """Create the tables, and the triggers that keep published rows from being changed or deleted."""
     op.create_table(
         "profile_values",
         sa.Column("digest", NAME, nullable=False),
@@ -211,6 +211,6 @@ def _refuse(table: str, event: str) -> None:
 
 
 def downgrade() -> None:
-    """There is no way back: what is published is never deleted."""
+    """Refuse: what is published is never deleted (DESIGN 2)."""
     message = "the first migration cannot be reverted: what is published is never deleted"
     raise RuntimeError(message)

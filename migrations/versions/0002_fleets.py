@@ -1,4 +1,4 @@
-"""States, drafts, the evolution gate and hosts."""
+"""The tables of states, drafts, the evolution gate and hosts."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -13,7 +13,7 @@ STATES = "state IN ('published', 'deprecated', 'retired')"
 
 
 def upgrade() -> None:
-    """Create the tables; a reason why the gate was passed is as immutable as what is published."""
+    """Create the tables; overrides of the evolution gate are immutable, like what is published."""
     for table in ("release", "profile"):
         op.create_table(
             f"{table}_state",
@@ -84,6 +84,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """There is no way back: what is published is never deleted."""
+    """Refuse: what is published is never deleted (DESIGN 2)."""
     message = "this migration cannot be reverted: what is published is never deleted"
     raise RuntimeError(message)

@@ -1,4 +1,4 @@
-"""What releases themselves make under the profiles that they list."""
+"""The table of releases' own values under the profiles on their lists."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -33,6 +33,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """There is no way back: what is published is never deleted."""
+    """Refuse: what is published is never deleted (DESIGN 2)."""
     message = "this migration cannot be reverted: what is published is never deleted"
     raise RuntimeError(message)

@@ -1,4 +1,4 @@
-"""The feed of changes and the audit, tokens, mirrors; what was there before becomes the feed's first changes."""
+"""The tables of the feed, the audit, tokens and mirrors; existing entries become the first changes of the feed."""
 
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -20,7 +20,7 @@ BY = "before there was a feed"
 
 
 def upgrade() -> None:
-    """Create the tables, and record what is there."""
+    """Create the tables, and record existing entries as changes."""
     op.create_table(
         "profile_digest",
         sa.Column("profile_id", sa.Integer(), autoincrement=False, nullable=False),
@@ -101,7 +101,7 @@ def upgrade() -> None:
 
 
 class _Recording:
-    """Records what is there, in an order in which it could have come to be."""
+    """Records existing entries as changes, in an order in which they can have been published."""
 
     def __init__(self, registry: str) -> None:
         self._connection = op.get_bind()
@@ -131,7 +131,11 @@ class _Recording:
             self._record("host-registered", row.name, document, digest=_digest(_canonical(document)), vendor=None)
 
     def _record_releases(self) -> None:
-        """Record the releases as they were published; a model that was not there yet, as soon as it is."""
+        """Record the releases in the order published.
+
+        A release can implement a model of another vendor only once the model exists. Until then, its entry for the
+        model waits, and is recorded as an extension.
+        """
         releases = {row.id: row for row in self._releases()}
         waiting: dict[int, dict[str, str]] = {}
         there: set[str] = set()
@@ -155,7 +159,7 @@ class _Recording:
         self._record(kind, f"{row.name}@{row.version}", document, digest=digest, models=document["models"])
 
     def _record_profiles(self) -> None:
-        """Record the profiles, each entry when it can come to be resolved as it is."""
+        """Record the profiles, each entry at a point where it resolves to the stored values."""
         rows = self._rows(
             "SELECT p.id, p.name, p.description, p.extends_id, above.name AS extends FROM profile p "
             "LEFT JOIN profile above ON above.id = p.extends_id ORDER BY p.id"
@@ -192,7 +196,7 @@ class _Recording:
         return {row.name: [row.own_digest, row.resolved_digest] for row in rows}
 
     def _overlaid(self, inherited: str, own: str) -> str:
-        """Return the digest of inherited values, overlaid with a profile's own."""
+        """Return the digest of inherited values overlaid with a profile's own (DESIGN 4)."""
         merged = {**self._values(inherited), **self._values(own)}
         return _digest(_canonical({variable: value for variable, value in merged.items() if value is not None}))
 
@@ -267,7 +271,7 @@ class _Recording:
     def _rows(self, query: str, **parameters: Any) -> list[Any]:
         return list(self._connection.execute(sa.text(query), parameters).all())
 
-    def _record(  # noqa: PLR0913 (a change is all this)
+    def _record(  # noqa: PLR0913 (the fields of a change)
         self,
         kind: str,
         name: str,
@@ -312,7 +316,10 @@ class _Recording:
 
 
 class _Order:
-    """In which order entries of profiles came to be: each was resolved upon what its parents had then, not since."""
+    """An order in which the entries of profiles can have been published.
+
+    An entry was resolved once, with what its ancestors had then; what they gained later must come after it.
+    """
 
     def __init__(
         self,
@@ -323,7 +330,7 @@ class _Order:
         self._entries = entries
         self._parents = parents
         self._done: set[tuple[int, str]] = set()
-        # What an entry was resolved upon, and what has to come before it.
+        # By entry: the inherited entry that it was resolved with, and the entries that must come before it.
         self._bases: dict[tuple[int, str], tuple[int, str]] = {}
         self._before: dict[tuple[int, str], set[tuple[int, str]]] = {}
         for profile_id, models in entries.items():
@@ -340,13 +347,13 @@ class _Order:
                     above = parents[above]
 
     def steps(self) -> Iterator[tuple[int, list[str], bool]]:
-        """Iterate over what comes next: a profile, models of it, and whether it is new then."""
+        """Iterate over the publications: a profile, the models published, and whether the profile is new."""
         new = dict.fromkeys(self._entries)
         published: set[int] = set()
         while new or any(not self.is_done(each) for each in self._entries):
             step = self._publication(new, published) or self._extension(published)
             if step is None:
-                # No history leads here; what is left is recorded all the same.
+                # No order explains the remaining entries; record them anyway, so that none is missing from the feed.
                 profile_id = next(iter(new), None) or next(each for each in self._entries if not self.is_done(each))
                 step = profile_id, [each for each in self._entries[profile_id] if (profile_id, each) not in self._done]
             profile_id, models = step
@@ -356,7 +363,7 @@ class _Order:
             published.add(profile_id)
 
     def is_done(self, profile_id: int) -> bool:
-        """Return whether all of a profile has come."""
+        """Return whether all entries of a profile have been published."""
         return all((profile_id, model) in self._done for model in self._entries[profile_id])
 
     def _may_come(self, profile_id: int, model: str) -> bool:
@@ -374,7 +381,7 @@ class _Order:
         return None
 
     def _differs(self, profile_id: int, model: str) -> bool:
-        """Return whether an entry is another than what is inherited: then it can only come with the profile itself."""
+        """Return whether an entry differs from the inherited one; it can then only be published with the profile."""
         base = self._bases.get((profile_id, model))
         return base is not None and self._entries[base[0]][model][1] != self._entries[profile_id][model][1]
 
@@ -399,6 +406,6 @@ def _digest(canonical: str) -> str:
 
 
 def downgrade() -> None:
-    """There is no way back: what is published is never deleted."""
+    """Refuse: what is published is never deleted (DESIGN 2)."""
     message = "this migration cannot be reverted: what is published is never deleted"
     raise RuntimeError(message)

@@ -1,4 +1,4 @@
-"""What the changes behind one are about is found without a look at all of them."""
+"""An index to find the models of the changes after one without reading all changes."""
 
 from alembic import op
 
@@ -12,5 +12,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop it: it holds nothing."""
+    """Drop the index; this loses no data."""
     op.drop_index("ix_change_model_seq", "change_model")

@@ -1,4 +1,4 @@
-"""The service at an address of this machine."""
+"""The service at a local address."""
 
 import threading
 import time
@@ -11,7 +11,7 @@ from fastapi import FastAPI
 
 @contextmanager
 def served(app: FastAPI) -> Iterator[str]:
-    """Yield the address of the service on a port of its own: what never ends cannot be read through a test client."""
+    """Yield the address of the service on a free port; a test client cannot read a response that never ends."""
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run)
     thread.start()

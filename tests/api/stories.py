@@ -1,4 +1,4 @@
-"""What the stories over HTTP have in common."""
+"""Names, documents and helpers that the tests over HTTP share."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -26,7 +26,7 @@ def publish(
 
 
 def problem(response: Response, status: int, code: str) -> list[tuple[str, str]]:
-    """Check that a response is the error expected, and return its faults as (place, code)."""
+    """Check that a response is the expected error; return its faults as (place, code)."""
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/problem+json"
     body = response.json()

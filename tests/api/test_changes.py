@@ -1,4 +1,4 @@
-"""The feed of changes, the audit, and reads on condition."""
+"""The feed of changes, the audit, and conditional reads and writes."""
 
 import json
 import threading
@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from app.api.wire.change import Audit, ChangeDocument, Feed
-from app.domain.change import linked
+from app.domain.publishing.change import linked
+from app.wire.change import Audit, ChangeDocument, Feed
 from tests.api.serving import served
 from tests.api.stories import FEATURE, FIRMWARE, NIC, QUEUES, problem, publish, vendor
 from tests.conftest import AUTHORIZATION, make_app
@@ -22,18 +22,18 @@ P = "vendor-a.com/p"
 def feed(registry: TestClient, **parameters: Any) -> list[Any]:
     response = registry.get("/changes", params=parameters)
     assert response.status_code == 200, response.text
-    Feed.model_validate_json(response.content)
+    Feed.model_validate_json(response.content, extra="forbid")
     items: list[Any] = response.json()["items"]
     return items
 
 
-def told(items: list[Any]) -> list[tuple[int, str, str]]:
-    return [(each["seq"], each["kind"], each["name"]) for each in items]
+def summaries(items: list[Any]) -> list[tuple[int, str, str]]:
+    return [(change["seq"], change["kind"], change["name"]) for change in items]
 
 
 @pytest.fixture
 def published(registry: TestClient) -> TestClient:
-    """Return a registry where much has happened."""
+    """Return a registry with one change of every kind, and a draft."""
     vendor(registry)
     profiles = [{"name": P, "values": {NIC: {"num-queues": 8}}}]
     publish(registry, ONE, {"num-queues": QUEUES}, profiles=profiles)
@@ -52,9 +52,9 @@ def published(registry: TestClient) -> TestClient:
     return registry
 
 
-def test_everything_that_happens_is_told_in_order(published: TestClient) -> None:
+def test_the_feed_has_every_change_in_order(published: TestClient) -> None:
     items = feed(published)
-    assert told(items) == [
+    assert summaries(items) == [
         (1, "vendor-registered", "vendor-a.com"),
         (2, "release-published", ONE),
         (3, "profile-published", P),
@@ -66,22 +66,22 @@ def test_everything_that_happens_is_told_in_order(published: TestClient) -> None
         (9, "host-changed", "host-1"),
         (10, "host-forgotten", "host-1"),
     ]
-    assert [each["part_of"] for each in items] == [1, 2, 2, 4, 4, 6, 7, 8, 9, 10]
-    assert {each["by"] for each in items} == {"admin"}
+    assert [change["part_of"] for change in items] == [1, 2, 2, 4, 4, 6, 7, 8, 9, 10]
+    assert {change["by"] for change in items} == {"admin"}
     assert items[1]["digest"] == published.get(f"/releases/{ONE}").json()["digest"]
     assert items[2]["digest"] == published.get(f"/profiles/{P}").json()["digest"]
     assert items[4]["detail"] == {"reason": "a smaller chip", "broken_count": 1}
     assert items[5]["detail"] == {"before": "published", "state": "deprecated"}
-    assert all(each["at"].endswith("Z") for each in items)
+    assert all(change["at"].endswith("Z") for change in items)
 
 
-def test_the_audit_is_the_feed_and_what_it_leaves_out(published: TestClient) -> None:
+def test_the_audit_has_the_feed_and_the_changes_of_drafts(published: TestClient) -> None:
     response = published.get("/audit", params={"limit": 1000})
-    Audit.model_validate_json(response.content)
+    Audit.model_validate_json(response.content, extra="forbid")
     audited = response.json()["items"]
-    shared = [{name: value for name, value in each.items() if name != "id"} for each in audited if each["seq"]]
+    shared = [{name: value for name, value in change.items() if name != "id"} for change in audited if change["seq"]]
     assert shared == feed(published)
-    assert [(each["kind"], each["name"]) for each in audited if each["seq"] is None] == [
+    assert [(change["kind"], change["name"]) for change in audited if change["seq"] is None] == [
         ("draft-kept", f"{FIRMWARE}@3")
     ]
     first = published.get("/audit", params={"limit": 3}).json()
@@ -89,7 +89,7 @@ def test_the_audit_is_the_feed_and_what_it_leaves_out(published: TestClient) -> 
     assert first["items"] + rest["items"] == audited
 
 
-def test_nothing_is_told_of_what_changes_nothing(published: TestClient) -> None:
+def test_a_request_that_changes_nothing_is_not_in_the_feed(published: TestClient) -> None:
     before = feed(published)
     publish(published, ONE, {"num-queues": QUEUES})
     publish(published, f"{FIRMWARE}@4", {"num-queues": QUEUES, "feature": FEATURE}, description=1)
@@ -102,13 +102,13 @@ def test_nothing_is_told_of_what_changes_nothing(published: TestClient) -> None:
 def test_the_feed_is_filtered_by_vendor_and_model(published: TestClient) -> None:
     vendor(published, "vendor-b.com")
     publish(published, "vendor-b.com/dpu@1", {"num-queues": QUEUES})
-    assert told(feed(published, vendor="vendor-b.com")) == [
+    assert summaries(feed(published, vendor="vendor-b.com")) == [
         (11, "vendor-registered", "vendor-b.com"),
         (12, "release-published", "vendor-b.com/dpu@1"),
     ]
-    assert [each["seq"] for each in feed(published, model=NIC)] == [2, 3, 4, 5, 6, 8, 9, 10, 12]
-    # A host may be about any model; a list of profiles is about all that its release has.
-    assert [each["seq"] for each in feed(published, model="vendor-a.com/none")] == [8, 9, 10]
+    assert [change["seq"] for change in feed(published, model=NIC)] == [2, 3, 4, 5, 6, 8, 9, 10, 12]
+    # A host can concern any model; a list of profiles concerns all models of its release.
+    assert [change["seq"] for change in feed(published, model="vendor-a.com/none")] == [8, 9, 10]
     assert published.put(f"/releases/{TWO}", json={"models": {}, "profiles": []}).status_code == 201
     assert feed(published, model=NIC, after=12)[0]["kind"] == "release-extended"
 
@@ -116,10 +116,10 @@ def test_the_feed_is_filtered_by_vendor_and_model(published: TestClient) -> None
 def test_each_change_is_linked_to_the_one_before(published: TestClient) -> None:
     page = published.get("/changes", params={"limit": 1000}).json()
     link = page["registry"]
-    for each in page["items"]:
-        told = {name: value for name, value in each.items() if name != "link"}
-        link = linked(link, told)
-        assert each["link"] == link
+    for change in page["items"]:
+        fields = {name: value for name, value in change.items() if name != "link"}
+        link = linked(link, fields)
+        assert change["link"] == link
 
 
 def test_the_feed_comes_page_by_page(published: TestClient) -> None:
@@ -127,7 +127,7 @@ def test_the_feed_comes_page_by_page(published: TestClient) -> None:
     while True:
         page = published.get("/changes", params={"after": after, "limit": 3}).json()
         assert page["head"] == 10
-        seqs += [each["seq"] for each in page["items"]]
+        seqs += [change["seq"] for change in page["items"]]
         if page["next"] is None:
             break
         after = page["next"]
@@ -135,9 +135,9 @@ def test_the_feed_comes_page_by_page(published: TestClient) -> None:
     assert published.get("/changes", params={"after": 10}).json()["items"] == []
 
 
-def test_a_change_says_what_it_added(published: TestClient) -> None:
+def test_a_change_has_the_documents_that_it_added(published: TestClient) -> None:
     response = published.get("/changes/2")
-    ChangeDocument.model_validate_json(response.content)
+    ChangeDocument.model_validate_json(response.content, extra="forbid")
     assert "immutable" in response.headers["Cache-Control"]
     change = response.json()
     digest = change["document"]["models"][NIC]
@@ -151,8 +151,8 @@ def test_a_change_says_what_it_added(published: TestClient) -> None:
 
 def test_a_verdict_names_the_last_change_that_it_is_based_on(published: TestClient) -> None:
     def seq() -> int:
-        found: int = published.get("/compatibility", params={"model": NIC, "source": ONE}).json()["seq"]
-        return found
+        number: int = published.get("/compatibility", params={"model": NIC, "source": ONE}).json()["seq"]
+        return number
 
     assert seq() == 10
     vendor(published, "vendor-b.com")
@@ -161,20 +161,20 @@ def test_a_verdict_names_the_last_change_that_it_is_based_on(published: TestClie
     assert seq() == 12
 
 
-def test_one_may_wait_for_a_change(published: TestClient) -> None:
+def test_a_reader_can_wait_for_the_next_change(published: TestClient) -> None:
     began = time.monotonic()
     assert feed(published, after=10, wait=1) == []
     assert time.monotonic() - began >= 0.9
     writer = threading.Timer(0.3, lambda: published.put("/vendors/vendor-b.com", json={}))
     writer.start()
     began = time.monotonic()
-    assert told(feed(published, after=10, wait=30)) == [(11, "vendor-registered", "vendor-b.com")]
+    assert summaries(feed(published, after=10, wait=30)) == [(11, "vendor-registered", "vendor-b.com")]
     assert time.monotonic() - began < 10
     writer.join()
 
 
 def test_changes_come_as_server_sent_events(database_url: str) -> None:
-    import httpx  # noqa: PLC0415 (the real network is for this test alone)
+    import httpx  # noqa: PLC0415 (only this test uses the network)
 
     with served(make_app(database_url)) as address, httpx.Client(base_url=address, headers=AUTHORIZATION) as client:
         client.put("/vendors/vendor-a.com", json={})
@@ -229,7 +229,7 @@ READS = [
 
 
 @pytest.mark.parametrize("path", READS)
-def test_a_read_is_answered_once(published: TestClient, path: str) -> None:
+def test_a_read_with_the_current_etag_is_not_modified(published: TestClient, path: str) -> None:
     first = published.get(path)
     assert first.status_code == 200
     tag = first.headers["ETag"]
@@ -240,14 +240,14 @@ def test_a_read_is_answered_once(published: TestClient, path: str) -> None:
     assert first.headers["Cache-Control"].startswith("public, ")
 
 
-def test_a_read_has_another_tag_when_it_has_changed(published: TestClient) -> None:
+def test_a_read_has_a_new_etag_after_a_change(published: TestClient) -> None:
     tag = published.get(f"/releases/{ONE}").headers["ETag"]
     published.patch(f"/releases/{ONE}", json={"state": "deprecated"})
     assert published.get(f"/releases/{ONE}", headers={"If-None-Match": tag}).status_code == 200
 
 
 @pytest.mark.parametrize("path", [f"/releases/{ONE}", f"/profiles/{P}", f"/releases/{FIRMWARE}@3"])
-def test_a_state_is_changed_on_condition(published: TestClient, path: str) -> None:
+def test_a_state_changes_only_with_the_current_etag(published: TestClient, path: str) -> None:
     def change(condition: str) -> Any:
         return published.patch(path, json={"state": state}, headers={"If-Match": condition})
 

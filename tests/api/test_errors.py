@@ -1,4 +1,4 @@
-"""Bad input gets a clear 4xx and stores nothing; no request gets a 5xx but 503."""
+"""Bad input gets a clear 4xx and stores nothing; the only 5xx of a request is 503."""
 
 import pytest
 import sqlalchemy as sa
@@ -50,7 +50,7 @@ def test_malformed_bodies(registry: TestClient, method: str, path: str, body: by
         ("POST", "/compatibility"),
     ],
 )
-def test_json_that_is_no_document(registry: TestClient, method: str, path: str, body: str) -> None:
+def test_json_that_is_not_a_document(registry: TestClient, method: str, path: str, body: str) -> None:
     vendor(registry)
     response = registry.request(method, path, content=body, headers={"Content-Type": "application/json"})
     assert problem(response, 422, "invalid")
@@ -142,20 +142,22 @@ def test_names_in_a_set_that_cannot_be_published(registry: TestClient) -> None:
     ]
 
 
-def test_a_database_that_is_away_is_503(registry: TestClient, engine: sa.Engine) -> None:
+def test_an_unreachable_database_is_503(registry: TestClient, engine: sa.Engine) -> None:
     assert registry.get("/readyz").json() == {"status": "ok"}
     assert registry.get("/healthz").json() == {"status": "ok"}
-    away = "sqlite:////proc/none/registry.db" if engine.dialect.name == "sqlite" else "postgresql://u@127.0.0.1:1/none"
+    unreachable = (
+        "sqlite:////proc/none/registry.db" if engine.dialect.name == "sqlite" else "postgresql://u@127.0.0.1:1/none"
+    )
     try:
-        app = make_app(away)
+        app = make_app(unreachable)
     except OSError:
         app = make_app("postgresql://u@127.0.0.1:1/none")
-    with TestClient(app, headers=AUTHORIZATION) as cut_off:
+    with TestClient(app, headers=AUTHORIZATION) as client:
         for path in ("/readyz", "/vendors", "/compatibility?model=vendor-a.com/nic"):
-            response = cut_off.get(path)
+            response = client.get(path)
             problem(response, 503, "unavailable")
             assert response.headers["retry-after"]
-        problem(cut_off.put("/vendors/vendor-a.com", json={}), 503, "unavailable")
+        problem(client.put("/vendors/vendor-a.com", json={}), 503, "unavailable")
 
 
 def test_a_schema_of_another_version_is_503(database_url: str, engine: sa.Engine) -> None:
@@ -192,10 +194,10 @@ def test_parameters_that_a_route_does_not_have(
     vendor(registry)
     asked = registry.put(path, json={}) if method == "PUT" else registry.request(method, path)
     assert problem(asked, 422, "invalid") == [fault]
-    assert [each["vendor"] for each in registry.get("/vendors").json()["items"]] == ["vendor-a.com"]
+    assert [item["vendor"] for item in registry.get("/vendors").json()["items"]] == ["vendor-a.com"]
 
 
-def test_what_the_short_question_takes(registry: TestClient) -> None:
+def test_the_limits_of_the_short_question(registry: TestClient) -> None:
     for value, fault in (
         (f"q={'x' * 4097}", "value.0"),
         (f"{'q' * 200}={'x' * 4090}", "value.0"),
@@ -205,7 +207,7 @@ def test_what_the_short_question_takes(registry: TestClient) -> None:
         assert [place for place, _ in problem(asked, 422, "invalid")] == [fault]
     longest = {"model": "vendor-a.com/nic", "value": f"{'q' * 128}={'x' * 4096}"}
     assert registry.get("/compatibility", params=longest).status_code == 200
-    many = {"model": "vendor-a.com/nic", "value": [f"q{each}=1" for each in range(1001)]}
+    many = {"model": "vendor-a.com/nic", "value": [f"q{number}=1" for number in range(1001)]}
     assert problem(registry.get("/compatibility", params=many), 422, "invalid") == [("value", "limit-exceeded")]
 
 
@@ -232,25 +234,27 @@ def test_media_types(registry: TestClient, content_type: str, status: int) -> No
     assert asked.status_code == status
 
 
-def test_faults_say_what_people_understand(registry: TestClient) -> None:
-    def told(method: str, path: str, document: object) -> dict[str, str]:
+def test_faults_are_worded_for_people(registry: TestClient) -> None:
+    def messages(method: str, path: str, document: object) -> dict[str, str]:
         faults = registry.request(method, path, json=document).json()["faults"]
-        return {each.get("pointer", each.get("parameter")): each["message"] for each in faults}
+        return {fault.get("pointer", fault.get("parameter")): fault["message"] for fault in faults}
 
-    assert told("POST", "/compatibility", []) == {"": "has to be an object"}
-    assert told("POST", "/compatibility", {"devices": [], "more": 1}) == {
-        "/devices": "has fewer items than 1",
-        "/more": "is no field that is known here",
+    assert messages("POST", "/compatibility", []) == {"": "must be an object"}
+    assert messages("POST", "/compatibility", {"devices": [], "more": 1}) == {
+        "/devices": "must have at least 1 items",
+        "/more": "unknown field",
     }
     restrict = {"vendor-a.com/nic": {"q": ["x" * 4097, 1.5]}}
-    assert set(told("PUT", "/hosts/a", {"releases": ["vendor-a.com/fw@1"], "restrict": restrict})) == {
+    assert set(messages("PUT", "/hosts/a", {"releases": ["vendor-a.com/fw@1"], "restrict": restrict})) == {
         "/restrict/vendor-a.com~1nic/q/0",
         "/restrict/vendor-a.com~1nic/q/1",
     }
-    assert told("PUT", "/vendors/Vendor", {})["vendor"].startswith("a vendor is")
+    assert messages("PUT", "/vendors/Vendor", {}) == {
+        "vendor": 'a vendor must be a DNS domain in lower case, such as vendor-a.com, not "Vendor"'
+    }
 
 
-def test_what_is_for_admins_is_kept_by_no_shared_cache(registry: TestClient) -> None:
+def test_shared_caches_never_keep_what_only_admins_see(registry: TestClient) -> None:
     vendor(registry)
     for path in ("/audit", "/tokens"):
         assert registry.get(path).headers["cache-control"].startswith("private, ")

@@ -1,4 +1,4 @@
-"""An operator plans a fleet: baselines, differences, the support matrix, what to apply, what to change."""
+"""An operator plans a fleet: baselines, differences, the support matrix, arguments and remedies."""
 
 import csv
 import io
@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from app.api.wire.baseline import BaselineAnswer
-from app.api.wire.compatibility import Answer
-from app.api.wire.diff import Diff
-from app.api.wire.support_matrix import SupportMatrix
+from app.wire.baseline import BaselineAnswer
+from app.wire.compatibility import Answer
+from app.wire.diff import Diff
+from app.wire.support_matrix import SupportMatrix
 from tests.api.stories import FEATURE, FIRMWARE, NIC, QUEUES, problem, publish, vendor
 
 ONE, TWO, THREE = (f"{FIRMWARE}@{version}" for version in (1, 2, 3))
@@ -42,76 +42,78 @@ def fleet(registry: TestClient) -> TestClient:
 def baseline(registry: TestClient, **question: Any) -> Any:
     response = registry.post("/baseline", json=question)
     assert response.status_code == 200, response.text
-    BaselineAnswer.model_validate_json(response.content)
+    BaselineAnswer.model_validate_json(response.content, extra="forbid")
     return response.json()["models"]
 
 
 def test_a_baseline_over_releases_with_the_worked_case(fleet: TestClient) -> None:
-    several = [f"{GFX}/gfx-{size}@1" for size in ("varGB", "4GB", "8GB")]
-    assert baseline(fleet, models=[GFX], releases=several[:2])[GFX] == {
+    releases = [f"{GFX}/gfx-{size}@1" for size in ("varGB", "4GB", "8GB")]
+    assert baseline(fleet, models=[GFX], releases=releases[:2])[GFX] == {
         "values": {"memory-gb": 4},
         "domains": {"memory-gb": [4]},
         "profiles": [],
         "problems": [],
     }
-    found = baseline(fleet, models=[GFX, NIC], releases=several)
-    (collision,) = found[GFX]["problems"]
+    models = baseline(fleet, models=[GFX, NIC], releases=releases)
+    (collision,) = models[GFX]["problems"]
     assert (collision["code"], collision["variable"]) == ("no-common-value", "memory-gb")
-    assert collision["releases"] == several[1:]
-    assert found[NIC]["problems"][0]["code"] == "model-not-supported"
+    assert collision["releases"] == releases[1:]
+    assert models[NIC]["problems"][0]["code"] == "model-not-supported"
 
 
 def test_a_baseline_over_hosts_and_its_profiles(fleet: TestClient) -> None:
     fleet.put("/hosts/a", json={"releases": [TWO], "restrict": {NIC: {"num-queues": ["1-3"]}}, "labels": {"rack": "1"}})
     fleet.put("/hosts/b", json={"releases": [THREE], "labels": {"rack": "1"}})
-    (found,) = baseline(fleet, models=[NIC], label="rack=1").values()
-    assert (found["values"], found["profiles"]) == ({"feature": True, "num-queues": 1}, [Q, P])
+    (rack,) = baseline(fleet, models=[NIC], label="rack=1").values()
+    assert (rack["values"], rack["profiles"]) == ({"feature": True, "num-queues": 1}, [Q, P])
     (with_old,) = baseline(fleet, models=[NIC], releases=[ONE], hosts=["b"]).values()
     assert (with_old["values"], with_old["profiles"]) == ({"feature": False, "num-queues": 4}, [P])
     (unknown,) = baseline(fleet, models=[NIC], releases=[ONE], hosts=["z"]).values()
-    assert [(each["code"], each["releases"], each["hosts"]) for each in unknown["problems"]] == [
+    assert [(problem["code"], problem["releases"], problem["hosts"]) for problem in unknown["problems"]] == [
         ("unknown-host", [], ["z"])
     ]
-    (nobody,) = baseline(fleet, models=[NIC], label="rack=9").values()
-    assert [(each["code"], each["hosts"]) for each in nobody["problems"]] == [("unknown-host", ["label rack=9"])]
+    (unmatched,) = baseline(fleet, models=[NIC], label="rack=9").values()
+    assert [(problem["code"], problem["hosts"]) for problem in unmatched["problems"]] == [
+        ("unknown-host", ["label rack=9"])
+    ]
     assert problem(fleet.post("/baseline", json={"models": [NIC]}), 422, "invalid") == [("", "missing-field")]
 
 
 @pytest.mark.parametrize("detail", ["verdict", "problems", "full", "summary"])
-def test_a_label_that_no_host_has_is_nowhere_to_go(fleet: TestClient, detail: str) -> None:
+def test_a_label_that_no_host_has_is_an_incompatible_destination(fleet: TestClient, detail: str) -> None:
     device = {"model": NIC, "release": ONE}
     for others in ([], [{"releases": [ONE]}]):
-        asked = {"devices": [device], "destinations": [*others, {"label": "rack=9"}], "detail": detail}
-        *_, nobody = fleet.post("/compatibility", json=asked).raise_for_status().json()["results"]
+        question = {"devices": [device], "destinations": [*others, {"label": "rack=9"}], "detail": detail}
+        *_, unmatched = fleet.post("/compatibility", json=question).raise_for_status().json()["results"]
         if detail == "summary":
-            assert nobody["impossible"] == 1
-            assert [each["code"] for each in nobody["reasons"]] == ["unknown-host"]
+            assert unmatched["impossible"] == 1
+            assert [reason["code"] for reason in unmatched["reasons"]] == ["unknown-host"]
             continue
-        assert (nobody["destination"], nobody["compatible"]) == ("label rack=9", False)
+        assert (unmatched["destination"], unmatched["compatible"]) == ("label rack=9", False)
         if detail != "verdict":
-            (told,) = nobody["devices"]
-            assert "no host has the label rack=9" in [each["message"] for each in told["problems"]]
+            (device_result,) = unmatched["devices"]
+            assert "No host has the label rack=9." in [problem["message"] for problem in device_result["problems"]]
 
 
 def test_every_member_accepts_the_baseline(fleet: TestClient) -> None:
-    (found,) = baseline(fleet, models=[NIC], releases=[TWO, ONE, THREE]).values()
-    device = {"model": NIC, "values": found["values"], "complete": True}
-    question = {"devices": [device], "destinations": [{"releases": [each]} for each in (ONE, TWO, THREE)]}
+    (model_baseline,) = baseline(fleet, models=[NIC], releases=[TWO, ONE, THREE]).values()
+    device = {"model": NIC, "values": model_baseline["values"], "complete": True}
+    question = {"devices": [device], "destinations": [{"releases": [release]} for release in (ONE, TWO, THREE)]}
     results = fleet.post("/compatibility", json={**question, "policy": "permissive"}).json()["results"]
-    assert all(each["compatible"] for each in results)
+    assert all(result["compatible"] for result in results)
 
 
 def diff(registry: TestClient, before: str, after: str, **more: Any) -> Any:
     response = registry.get("/diff", params={"from": before, "to": after, **more})
     assert response.status_code == 200, response.text
-    Diff.model_validate_json(response.content)
+    Diff.model_validate_json(response.content, extra="forbid")
     return response.json()
 
 
-def test_the_difference_of_releases_and_of_profiles(fleet: TestClient) -> None:
-    found = diff(fleet, ONE, THREE)
-    assert (found["from"], found["to"]) == (ONE, THREE)
-    feature, queues = found["models"][NIC]
+def test_the_difference_of_releases_and_difference(fleet: TestClient) -> None:
+    answer = diff(fleet, ONE, THREE)
+    assert (answer["from"], answer["to"]) == (ONE, THREE)
+    feature, queues = answer["models"][NIC]
     assert (feature["variable"], feature["change"], feature["closes"]) == ("feature", "added", {"backward": "in-part"})
     assert feature["to"]["init_value"] is True
     assert "from" not in feature
@@ -120,16 +122,16 @@ def test_the_difference_of_releases_and_of_profiles(fleet: TestClient) -> None:
         "change": "changed",
         "from": {"allowed_values": ["1-8"]},
         "to": {"allowed_values": ["1-4"]},
-        "message": "num-queues allows 1-4, not 1-8",
+        "message": "num-queues allows 1-4, not 1-8.",
         "closes": {"forward": "in-part"},
     }
     assert diff(fleet, ONE, ONE)["models"] == {}
     assert diff(fleet, ONE, THREE, model=GFX)["models"] == {}
     problem(fleet.get("/diff", params={"from": ONE, "to": THREE, "model": "vendor-a.com/none"}), 404, "unknown-model")
-    ((of_profiles,),) = diff(fleet, P, Q)["models"].values()
-    assert (of_profiles["variable"], of_profiles["from"], of_profiles["to"]) == ("feature", False, True)
+    ((difference,),) = diff(fleet, P, Q)["models"].values()
+    assert (difference["variable"], difference["from"], difference["to"]) == ("feature", False, True)
     gone = diff(fleet, ONE, f"{GFX}/gfx-4GB@1")["models"]
-    assert [(each["variable"], each["change"]) for each in gone[NIC]] == [(None, "removed")]
+    assert [(difference["variable"], difference["change"]) for difference in gone[NIC]] == [(None, "removed")]
 
 
 @pytest.mark.parametrize(
@@ -147,7 +149,7 @@ def test_what_cannot_be_compared(fleet: TestClient, before: str, after: str, sta
 
 def test_the_support_matrix_in_json_and_csv(fleet: TestClient) -> None:
     response = fleet.get("/support-matrix", params={"implementation": FIRMWARE})
-    SupportMatrix.model_validate_json(response.content)
+    SupportMatrix.model_validate_json(response.content, extra="forbid")
     matrix = response.json()
     assert matrix["releases"] == [TWO, ONE, THREE]
     cells = {(row["profile"], cell["release"]): cell for row in matrix["rows"] for cell in row["cells"]}
@@ -159,7 +161,10 @@ def test_the_support_matrix_in_json_and_csv(fleet: TestClient) -> None:
         (P, ONE): True,
         (P, THREE): True,
     }
-    assert [each["code"] for each in cells[Q, ONE]["problems"]] == ["profile-not-listed", "variable-not-supported"]
+    assert [problem["code"] for problem in cells[Q, ONE]["problems"]] == [
+        "profile-not-listed",
+        "variable-not-supported",
+    ]
     only = fleet.get("/support-matrix", params={"profile": P, "model": [NIC]}).json()
     assert [row["profile"] for row in only["rows"]] == [P]
     text = fleet.get("/support-matrix", params={"implementation": FIRMWARE}, headers={"Accept": "text/csv"})
@@ -167,7 +172,7 @@ def test_the_support_matrix_in_json_and_csv(fleet: TestClient) -> None:
     header, first, second = csv.reader(io.StringIO(text.text))
     assert header == ["profile", TWO, ONE, THREE]
     assert second == [P, "yes", "yes", "yes"]
-    assert first[2].startswith(f"no 0/1: {ONE} does not list {Q} and 1 more")
+    assert first[2].startswith(f"no 0/1: {ONE} does not list {Q} among the profiles that it supports. (and 1 more)")
     for accept, kind in (
         ("Text/CSV", "text/csv"),
         ("text/csv;q=0.5, application/json", "application/json"),
@@ -184,7 +189,7 @@ def ask(registry: TestClient, **more: Any) -> Any:
     parameters = {"model": NIC, **more}
     response = registry.get("/compatibility", params=parameters)
     assert response.status_code == 200, response.text
-    Answer.model_validate_json(response.content)
+    Answer.model_validate_json(response.content, extra="forbid")
     ((device,),) = [result["devices"] for result in response.json()["results"]]
     return device
 
@@ -200,7 +205,7 @@ def test_what_the_orchestrator_applies(fleet: TestClient) -> None:
     card = ask(fleet, source=TWO, profile=P, destination=TWO, value="num-queues=3", render="qemu")
     assert card["configuration"] == {"num-queues": 3, "feature": False}
     assert card["arguments"] == ["-device", "my-nic,num-queues=3"]
-    # Without a machine type of that name there, its values are all to be given.
+    # The destination does not list the machine type, so every value has to be given.
     there = ask(fleet, source=TWO, profile=P, destination=THREE, value="num-queues=3", render="qemu")
     assert there["arguments"] == ["-device", "my-nic,feature=off,num-queues=3"]
     rfc = ask(fleet, source=TWO, profile=P, destination=TWO, render="vfio-user")
@@ -211,32 +216,32 @@ def test_what_the_orchestrator_applies(fleet: TestClient) -> None:
     problem(fleet.get("/compatibility", params={"model": NIC, "render": "libvirt"}), 422, "invalid")
 
 
-def test_what_no_argument_can_say_is_said(fleet: TestClient) -> None:
+def test_a_value_that_arguments_cannot_express_is_a_warning(fleet: TestClient) -> None:
     hostile = {"driver": {"type": "str", "init_value": "", "off_value": ""}}
     publish(fleet, "vendor-a.com/evil@1", hostile, model="vendor-a.com/evil-device")
     parameters = {"model": "vendor-a.com/evil-device", "source": "vendor-a.com/evil@1", "value": "driver=e1000"}
     response = fleet.get("/compatibility", params={**parameters, "render": "qemu"})
-    Answer.model_validate_json(response.content)
+    Answer.model_validate_json(response.content, extra="forbid")
     (device,) = response.json()["results"][0]["devices"]
     assert (device["compatible"], device["arguments"]) == (True, None)
-    assert "not-renderable" in {each["code"] for each in device["warnings"]}
+    assert "not-renderable" in {warning["code"] for warning in device["warnings"]}
 
 
-def test_a_name_that_a_matrix_is_asked_for_has_to_be_there(fleet: TestClient) -> None:
+def test_a_matrix_refuses_unknown_names(fleet: TestClient) -> None:
     for field in ("profile", "model", "implementation"):
         problem(fleet.get("/support-matrix", params={field: "vendor-a.com/none"}), 404, f"unknown-{field}")
 
 
-def test_what_is_backend_closes_nothing_between_profiles(registry: TestClient) -> None:
+def test_a_backend_variable_closes_no_direction_between_profiles(registry: TestClient) -> None:
     vendor(registry)
     backend = {"type": "str", "init_value": "", "scope": "backend"}
     profiles = [{"name": name, "values": {NIC: {"netdev": value}}} for name, value in ((P, "tap0"), (Q, "tap1"))]
     assert publish(registry, ONE, {"netdev": backend}, profiles=profiles).status_code == 201
-    ((found,),) = diff(registry, P, Q)["models"].values()
-    assert found["closes"] == {}
+    ((difference,),) = diff(registry, P, Q)["models"].values()
+    assert difference["closes"] == {}
 
 
-def test_a_release_states_what_it_makes_otherwise_than_a_profile_on_its_list(fleet: TestClient) -> None:
+def test_a_release_states_the_values_in_which_it_differs_from_a_listed_profile(fleet: TestClient) -> None:
     variables = {"num-queues": QUEUES, "feature": LIVE}
     own = {P: {NIC: {"feature": "on"}}}
     four = f"{FIRMWARE}@4"
@@ -247,10 +252,10 @@ def test_a_release_states_what_it_makes_otherwise_than_a_profile_on_its_list(fle
         P: {NIC: {"feature": True}}
     }
     assert "own_values" not in fleet.get(f"/releases/{four}").json()
-    # The profile has it off, so it is off after the migration: the program there is told.
-    told = ask(fleet, source=TWO, profile=P, destination=four, render="qemu")
-    assert told["configuration"] == {"num-queues": 2, "feature": False}
-    assert told["arguments"] == ["-device", "my-nic,feature=off"]
+    # The profile has it off, so it stays off after the migration; the arguments have to say so.
+    card = ask(fleet, source=TWO, profile=P, destination=four, render="qemu")
+    assert card["configuration"] == {"num-queues": 2, "feature": False}
+    assert card["arguments"] == ["-device", "my-nic,feature=off"]
     changed = publish(fleet, four, variables, own_values={P: {NIC: {"feature": False}}})
     assert problem(changed, 409, "entry-changed") == [
         ("/own_values/vendor-a.com~1p/vendor-a.com~1my-nic", "entry-changed")
@@ -281,7 +286,7 @@ def test_own_values_are_checked_all_at_once(fleet: TestClient) -> None:
     ]
 
 
-def test_a_large_answer_comes_piece_by_piece_and_is_the_same(
+def test_a_large_answer_is_streamed_and_has_the_same_content(
     fleet: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     card = {"model": NIC, "release": TWO, "values": {"feature": True}}
@@ -290,7 +295,7 @@ def test_a_large_answer_comes_piece_by_piece_and_is_the_same(
     whole = fleet.post("/compatibility", json=question)
     assert "content-length" in whole.headers
     for size in (1, 5_000, 40_000):
-        monkeypatch.setattr("app.api.answering._PIECE_BYTES", size)
+        monkeypatch.setattr("app.api.compatibility._PIECE_BYTES", size)
         piecewise = fleet.post("/compatibility", json=question)
         assert "content-length" not in piecewise.headers
         assert piecewise.json() == whole.json()

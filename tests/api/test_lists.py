@@ -1,4 +1,4 @@
-"""Lists come page by page, in one order on both databases."""
+"""Lists are paged and have the same order on both databases."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ def walk(registry: TestClient, path: str, **parameters: Any) -> list[Any]:
 
 @pytest.fixture
 def filled(registry: TestClient) -> TestClient:
-    """Return a registry with something of everything."""
+    """Return a registry with entries in every list."""
     vendor(registry)
     vendor(registry, "b.org")
     for number, name in enumerate(NAMES):
@@ -67,7 +67,7 @@ def test_filters(filled: TestClient) -> None:
     assert [item["model"] for item in walk(filled, "/variable-sets", model=NIC)] == [NIC]
 
 
-def test_a_set_in_a_list_is_the_set_itself(filled: TestClient) -> None:
+def test_a_listed_set_equals_the_set_itself(filled: TestClient) -> None:
     for item in walk(filled, "/variable-sets"):
         releases = item.pop("releases")
         assert releases
@@ -87,7 +87,7 @@ def test_cursors_of_other_lists(filled: TestClient, path: str) -> None:
 
 
 @pytest.mark.parametrize("cursor", ["x", "W10=", "WyJhIiwgImIiLCAiYyJd", "WzFd", "WyJcdTAwMDAiXQ==", "ä"])
-def test_no_cursors(filled: TestClient, cursor: str) -> None:
+def test_invalid_cursors(filled: TestClient, cursor: str) -> None:
     for path in ("/vendors", "/releases"):
         assert problem(filled.get(path, params={"cursor": cursor}), 422, "invalid") == [("cursor", "invalid-value")]
 

@@ -1,4 +1,4 @@
-"""What a Prometheus reads."""
+"""The metrics that Prometheus reads."""
 
 from collections.abc import Callable
 
@@ -15,22 +15,22 @@ Counts = dict[tuple[str, ...], float]
 
 def _counts(registry: TestClient, name: str) -> Counts:
     """Return the samples of a metric, by the values of its labels."""
-    told = registry.get("/metrics")
-    assert told.status_code == 200
-    samples = [each for family in text_string_to_metric_families(told.text) for each in family.samples]
-    return {tuple(each.labels.values()): each.value for each in samples if each.name == name}
+    response = registry.get("/metrics")
+    assert response.status_code == 200
+    samples = [sample for family in text_string_to_metric_families(response.text) for sample in family.samples]
+    return {tuple(sample.labels.values()): sample.value for sample in samples if sample.name == name}
 
 
-def _added(registry: TestClient, name: str, act: Callable[[], object]) -> Counts:
-    """Return what something adds to a metric: it belongs to the process, in which other tests run, too."""
+def _added(registry: TestClient, name: str, action: Callable[[], object]) -> Counts:
+    """Return what an action adds to a metric; other tests of the process count in the same metric."""
     before = _counts(registry, name)
-    act()
+    action()
     after = _counts(registry, name)
     return {labels: count - before.get(labels, 0) for labels, count in after.items() if count != before.get(labels, 0)}
 
 
 def test_requests_are_counted_by_operation_and_status(registry: TestClient) -> None:
-    def act() -> None:
+    def action() -> None:
         vendor(registry)
         registry.get("/vendors")
         registry.get("/vendors/nobody.example")
@@ -38,14 +38,14 @@ def test_requests_are_counted_by_operation_and_status(registry: TestClient) -> N
         registry.post("/vendors")
         registry.get("/ui/models")
 
-    assert _added(registry, "profile_registry_requests_total", act) == {
+    assert _added(registry, "profile_registry_requests_total", action) == {
         ("put_vendor", "201"): 1,
         ("list_vendors", "200"): 1,
         ("list_vendors", "405"): 1,
         ("get_vendor", "404"): 1,
         ("get_models_page", "200"): 1,
         ("none", "404"): 1,
-        # Of the two that look, the first.
+        # The first of the two reads of the metrics.
         ("get_metrics", "200"): 1,
     }
 
@@ -53,13 +53,13 @@ def test_requests_are_counted_by_operation_and_status(registry: TestClient) -> N
 def test_requests_are_timed(registry: TestClient) -> None:
     vendor(registry)
 
-    def act() -> None:
+    def action() -> None:
         for _ in range(3):
             registry.get("/vendors")
 
-    counted = _added(registry, "profile_registry_request_seconds_count", act)
+    counted = _added(registry, "profile_registry_request_seconds_count", action)
     assert counted[("list_vendors",)] == 3
-    taken = _added(registry, "profile_registry_request_seconds_sum", act)
+    taken = _added(registry, "profile_registry_request_seconds_sum", action)
     assert 0 < taken[("list_vendors",)] < 30
 
 
@@ -81,7 +81,7 @@ def test_verdicts_are_counted(registry: TestClient) -> None:
     assert added == {}
 
 
-def test_who_waits_for_news_is_no_slow_answer(registry: TestClient) -> None:
+def test_waiting_for_changes_is_not_timed(registry: TestClient) -> None:
     vendor(registry)
 
     def wait() -> None:
@@ -90,7 +90,7 @@ def test_who_waits_for_news_is_no_slow_answer(registry: TestClient) -> None:
     assert ("list_changes",) not in _added(registry, "profile_registry_request_seconds_count", wait)
 
 
-def test_a_fault_of_the_registry_is_counted(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_internal_error_is_counted(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise ZeroDivisionError
 
@@ -103,9 +103,9 @@ def test_a_fault_of_the_registry_is_counted(database_url: str, monkeypatch: pyte
     assert added[("get_compatibility", "500")] == 1
 
 
-def test_the_database_is_not_asked(registry: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reading_metrics_does_not_use_the_database(registry: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise AssertionError
 
-    monkeypatch.setattr(Catalog, "standing", fail)
+    monkeypatch.setattr(Catalog, "view", fail)
     assert registry.get("/metrics", headers=AUTHORIZATION).status_code == 200

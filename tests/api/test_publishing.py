@@ -1,4 +1,4 @@
-"""A vendor publishes: releases, variable sets, profiles; what is published never changes, more may be added."""
+"""A vendor publishes releases, variable sets and profiles; they never change, but more can be added."""
 
 import json
 from hashlib import sha256
@@ -70,14 +70,14 @@ def test_a_release_is_published_with_its_profiles(registry: TestClient) -> None:
     }
 
 
-def test_the_rfcs_migration_information_is_a_release(registry: TestClient) -> None:
+def test_the_migration_information_of_the_rfc_is_a_release(registry: TestClient) -> None:
     vendor(registry)
     document = {"models": {NIC: {"params": {"num-queues": {**QUEUES, "init_value": "4"}}}}}
     assert registry.put(f"/releases/{RELEASE}", json=document).status_code == 201
     assert publish(registry, RELEASE, {"num-queues": QUEUES}).status_code == 200
 
 
-def test_a_release_may_gain_models_and_profiles(registry: TestClient) -> None:
+def test_a_release_can_gain_models_and_profiles(registry: TestClient) -> None:
     vendor(registry)
     publish(registry, RELEASE, {"num-queues": QUEUES})
     before = registry.get(f"/releases/{RELEASE}").json()
@@ -88,7 +88,7 @@ def test_a_release_may_gain_models_and_profiles(registry: TestClient) -> None:
     listing = {"models": {}, "profiles": [{"name": P, "values": {NIC: {}, "vendor-a.com/gpu": {}}}]}
     assert registry.put(f"/releases/{RELEASE}", json=listing).status_code == 201
     after = registry.get(f"/releases/{RELEASE}").json()
-    assert ([each["model"] for each in after["models"]], after["profiles"]) == (["vendor-a.com/gpu", NIC], [P])
+    assert ([entry["model"] for entry in after["models"]], after["profiles"]) == (["vendor-a.com/gpu", NIC], [P])
     assert after["digest"] != before["digest"]
 
 
@@ -127,7 +127,7 @@ def test_a_variable_keeps_its_meaning_in_its_model(registry: TestClient) -> None
     assert added(gained.json())["off_values"] == 1
 
 
-def test_a_redefinition_is_a_conflict_also_where_profiles_fail_for_it(registry: TestClient) -> None:
+def test_a_redefinition_is_a_conflict_even_if_profiles_fail_because_of_it(registry: TestClient) -> None:
     vendor(registry)
     profiles = [{"name": P, "values": {NIC: {"num-queues": 8}}}]
     publish(registry, RELEASE, {"num-queues": QUEUES}, profiles=profiles)
@@ -137,7 +137,7 @@ def test_a_redefinition_is_a_conflict_also_where_profiles_fail_for_it(registry: 
     problem(text, 409, "variable-redefined")
 
 
-def test_publishing_again_is_idempotent_whatever_was_stated_since(registry: TestClient) -> None:
+def test_publishing_again_is_idempotent_whatever_was_published_since(registry: TestClient) -> None:
     vendor(registry)
     vendor(registry, "vendor-b.com")
     publish(registry, RELEASE, {"num-queues": QUEUES})
@@ -150,7 +150,7 @@ def test_publishing_again_is_idempotent_whatever_was_stated_since(registry: Test
     assert registry.post("/profiles", json=profiles[0]).status_code == 200
 
 
-def test_a_model_comes_into_being_with_its_own_vendor(registry: TestClient) -> None:
+def test_only_its_own_vendor_publishes_a_model_first(registry: TestClient) -> None:
     vendor(registry)
     vendor(registry, "acme.com")
     early = publish(registry, "acme.com/dpu@1", {"num-queues": QUEUES})
@@ -178,7 +178,7 @@ def test_a_refused_publication_leaves_nothing(registry: TestClient) -> None:
     assert registry.get("/profiles").json()["items"] == []
 
 
-def test_all_faults_are_answered_at_once(registry: TestClient) -> None:
+def test_all_faults_are_reported_at_once(registry: TestClient) -> None:
     vendor(registry)
     document = {
         "models": {
@@ -202,7 +202,7 @@ def test_all_faults_are_answered_at_once(registry: TestClient) -> None:
 
 
 @pytest.mark.parametrize("again", [False, True])
-def test_a_dry_run_answers_what_would_happen_and_stores_nothing(registry: TestClient, again: bool) -> None:
+def test_a_dry_run_says_what_would_happen_and_stores_nothing(registry: TestClient, again: bool) -> None:
     vendor(registry)
     if again:
         publish(registry, RELEASE, {"num-queues": QUEUES})
@@ -223,7 +223,7 @@ def test_a_dry_run_answers_what_would_happen_and_stores_nothing(registry: TestCl
     assert registry.get("/vendors/b.org").status_code == 404
 
 
-def test_the_answer_says_what_the_release_does_not_accept(registry: TestClient) -> None:
+def test_the_answer_lists_the_profiles_that_the_release_does_not_accept(registry: TestClient) -> None:
     vendor(registry)
     models = {NIC: {"variables": {"num-queues": QUEUES}}, "vendor-a.com/gpu": {"variables": {}}}
     profile = {"name": P, "values": {NIC: {"num-queues": 8}, "vendor-a.com/gpu": {}}}
@@ -236,7 +236,7 @@ def test_the_answer_says_what_the_release_does_not_accept(registry: TestClient) 
     answer = registry.put(f"/releases/{FIRMWARE}@2", json=document, params={"override": "smaller hardware"})
     assert answer.status_code == 201
     refused = answer.json()["not_accepted"]
-    assert [(each["profile"], each["model"], each["problems"][0]["code"]) for each in refused] == [
+    assert [(entry["profile"], entry["model"], entry["problems"][0]["code"]) for entry in refused] == [
         (P, NIC, "value-not-allowed")
     ]
     none = publish(registry, f"{FIRMWARE}@3", {"num-queues": {**QUEUES, "allowed_values": ["1-4"]}}, profiles=[P])
@@ -278,7 +278,7 @@ def test_a_profile_gains_models_and_never_changes(registry: TestClient) -> None:
     assert added(gained.json()) == {"profile_models": 1}
     changed = registry.put(f"/profiles/{P}", json={"values": {NIC: {"num-queues": 7}}})
     assert problem(changed, 409, "entry-changed") == [("/values/vendor-a.com~1my-nic", "entry-changed")]
-    # A child has its parent's values from the start: naming the model later would change them.
+    # A child has the values of its parent from the start; naming the model later would change them.
     named = {**child, "values": {NIC: {"num-queues": 7}}}
     assert problem(registry.post("/profiles", json=named), 409, "entry-changed")
     assert registry.post("/profiles", json={**child, "values": {NIC: {}}}).status_code == 201
@@ -300,7 +300,7 @@ def test_a_profile_gains_models_and_never_changes(registry: TestClient) -> None:
         ({NIC: 1}, ("/values/vendor-a.com~1my-nic", "wrong-type")),
     ],
 )
-def test_a_profile_names_what_is_known_and_accepted(
+def test_a_profile_names_only_known_variables_and_accepted_values(
     registry: TestClient, values: dict[str, Any], fault: tuple[str, str]
 ) -> None:
     vendor(registry)

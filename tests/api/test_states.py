@@ -26,11 +26,11 @@ def set_state(registry: TestClient, path: str, state: str, **parameters: Any) ->
 
 
 def verdict(registry: TestClient, **more: Any) -> tuple[list[str], list[str]]:
-    """Return the problems and warnings of a device under the profile, at the release."""
+    """Return the problems and warnings of a device with the profile at the release."""
     parameters = {"model": NIC, "profile": P, "destination": ONE, **more}
     (result,) = registry.get("/compatibility", params=parameters).json()["results"]
     (device,) = result["devices"]
-    return [each["code"] for each in device["problems"]], [each["code"] for each in device["warnings"]]
+    return [problem["code"] for problem in device["problems"]], [warning["code"] for warning in device["warnings"]]
 
 
 def test_a_release_is_deprecated_retired_and_restored(published: TestClient) -> None:
@@ -47,9 +47,9 @@ def test_a_release_is_deprecated_retired_and_restored(published: TestClient) -> 
     assert verdict(published) == (["release-retired"], [])
     assert verdict(published, source=ONE) == (["release-retired"], ["release-retired"])
     listed = published.get("/releases", params={"state": "retired"}).json()["items"]
-    assert [(each["release"], each["state"]) for each in listed] == [(ONE, "retired")]
+    assert [(release["release"], release["state"]) for release in listed] == [(ONE, "retired")]
     assert published.get("/releases", params={"state": "published"}).json()["items"] == []
-    # Without destinations, nothing retired is one.
+    # Without destinations, the question is about all releases that are not retired.
     assert published.get("/compatibility", params={"model": NIC, "profile": P}).json()["results"] == []
     set_state(published, path, "published")
     assert verdict(published) == ([], [])
@@ -62,20 +62,20 @@ def test_a_profile_is_deprecated_and_retired(published: TestClient) -> None:
     assert verdict(published) == (["profile-retired"], [])
     assert published.get(f"/profiles/{P}").json()["state"] == "retired"
     listed = published.get("/profiles", params={"state": "retired"}).json()["items"]
-    assert [each["name"] for each in listed] == [P]
+    assert [profile["name"] for profile in listed] == [P]
 
 
 def test_publishing_again_never_undoes_a_change_of_state(published: TestClient) -> None:
     set_state(published, f"/releases/{ONE}", "retired")
     assert publish(published, ONE, {"num-queues": QUEUES}).status_code == 200
-    asked = publish(published, ONE, {"num-queues": QUEUES}, state="published")
-    assert problem(asked, 409, "entry-changed") == [("/state", "entry-changed")]
+    response = publish(published, ONE, {"num-queues": QUEUES}, state="published")
+    assert problem(response, 409, "entry-changed") == [("/state", "entry-changed")]
     assert published.get(f"/releases/{ONE}").json()["state"] == "retired"
     profile = {"name": P, "values": {NIC: {"num-queues": 8}}, "state": "deprecated"}
     assert problem(published.post("/profiles", json=profile), 409, "entry-changed") == [("/state", "entry-changed")]
 
 
-def test_something_new_may_be_published_deprecated(published: TestClient) -> None:
+def test_a_new_entry_can_be_published_deprecated(published: TestClient) -> None:
     assert publish(published, TWO, {"num-queues": QUEUES}, state="deprecated").status_code == 201
     assert published.get(f"/releases/{TWO}").json()["state"] == "deprecated"
     assert published.post("/profiles", json={"name": Q, "values": {NIC: {}}, "state": "retired"}).status_code == 201
@@ -89,8 +89,8 @@ def test_a_draft_of_a_profile_is_invisible_replaced_deleted_and_published(publis
     shown = published.get(f"/profiles/{Q}", params={"include_drafts": True}).json()
     assert (shown["state"], shown["values"]) == ("draft", draft["values"])
     drafts = published.get("/profiles", params={"include_drafts": True, "model": NIC, "vendor": "vendor-a.com"}).json()
-    assert [(each["name"], each["state"]) for each in drafts["items"]] == [(P, "published"), (Q, "draft")]
-    assert [each["name"] for each in published.get("/profiles").json()["items"]] == [P]
+    assert [(profile["name"], profile["state"]) for profile in drafts["items"]] == [(P, "published"), (Q, "draft")]
+    assert [profile["name"] for profile in published.get("/profiles").json()["items"]] == [P]
     other = published.get("/profiles", params={"state": "draft", "model": "vendor-a.com/none"}).json()
     assert other["items"] == []
     assert "unknown-profile" in verdict(published, profile=Q)[0]
@@ -119,9 +119,9 @@ def test_a_draft_of_a_release_waits_for_the_gate(published: TestClient) -> None:
     problem(published.get(f"/releases/{TWO}"), 404, "unknown-release")
     problem(published.get(f"/profiles/{Q}"), 404, "unknown-profile")
     shown = published.get(f"/releases/{TWO}", params={"include_drafts": True}).json()
-    assert (shown["state"], shown["profiles"], [each["model"] for each in shown["models"]]) == ("draft", [Q], [NIC])
+    assert (shown["state"], shown["profiles"], [entry["model"] for entry in shown["models"]]) == ("draft", [Q], [NIC])
     drafts = published.get("/releases", params={"include_drafts": True, "model": NIC}).json()["items"]
-    assert [(each["release"], each["state"]) for each in drafts] == [(ONE, "published"), (TWO, "draft")]
+    assert [(release["release"], release["state"]) for release in drafts] == [(ONE, "published"), (TWO, "draft")]
     problem(published.patch(f"/releases/{TWO}", json={"state": "published"}), 409, "evolution-gate")
     done = set_state(published, f"/releases/{TWO}", "published", override="smaller chip")
     assert done["publication"]["added"]["releases"] == 1
@@ -129,7 +129,7 @@ def test_a_draft_of_a_release_waits_for_the_gate(published: TestClient) -> None:
     problem(published.delete(f"/releases/{TWO}"), 409, "published")
 
 
-def test_publishing_a_document_is_the_end_of_its_draft(published: TestClient) -> None:
+def test_publishing_a_document_deletes_its_draft(published: TestClient) -> None:
     publish(published, TWO, {"num-queues": QUEUES}, state="draft")
     assert publish(published, TWO, {"num-queues": {**QUEUES, "allowed_values": ["1-9"]}}).status_code == 201
     assert published.get("/releases", params={"state": "draft"}).json()["items"] == []
@@ -142,7 +142,7 @@ def test_a_variable_set_is_not_added_to_a_draft(published: TestClient) -> None:
     assert len(published.get("/releases", params={"state": "draft"}).json()["items"]) == 1
 
 
-def test_a_draft_has_to_be_fit_to_be_published(published: TestClient) -> None:
+def test_a_draft_is_checked_like_a_publication(published: TestClient) -> None:
     bad = {"name": Q, "values": {NIC: {"nonsense": 1}}, "state": "draft"}
     assert problem(published.post("/profiles", json=bad), 422, "invalid")
     inside = [{"name": Q, "values": {NIC: {}}, "state": "draft"}]
@@ -152,13 +152,13 @@ def test_a_draft_has_to_be_fit_to_be_published(published: TestClient) -> None:
     assert published.get("/profiles", params={"state": "draft"}).json()["items"] == []
 
 
-def test_the_impact_is_told_before(published: TestClient) -> None:
+def test_the_impact_of_a_state_change_is_shown_in_advance(published: TestClient) -> None:
     published.put("/hosts/host-1", json={"releases": [ONE]})
     expected = {"profiles": [P], "releases": [ONE], "hosts": ["host-1"], "listed": [{"profile": P, "release": ONE}]}
     assert published.get("/impact", params={"name": ONE}).json() == expected
     assert published.get("/impact", params={"name": P, "state": "retired"}).json() == expected
-    asked = set_state(published, f"/releases/{ONE}", "retired", dry_run=True)
-    assert asked["impact"] == expected
+    response = set_state(published, f"/releases/{ONE}", "retired", dry_run=True)
+    assert response["impact"] == expected
     assert published.get(f"/releases/{ONE}").json()["state"] == "published"
     set_state(published, f"/releases/{ONE}", "retired")
     assert published.get("/impact", params={"name": ONE, "state": "published"}).json() == expected
@@ -169,6 +169,6 @@ def test_the_impact_is_told_before(published: TestClient) -> None:
 @pytest.mark.parametrize(
     "path", ["/releases/nonsense", f"/releases/{FIRMWARE}@9", "/profiles/nonsense", "/profiles/a.b/c"]
 )
-def test_what_is_not_there_has_no_state(published: TestClient, path: str) -> None:
+def test_an_unknown_name_has_no_state(published: TestClient, path: str) -> None:
     assert published.patch(path, json={"state": "retired"}).status_code == 404
     assert published.delete(path).status_code == 404

@@ -1,4 +1,4 @@
-"""Who may do what: every route, for everybody who may come."""
+"""Access rights: every route, for every kind of visitor."""
 
 import threading
 import time
@@ -17,7 +17,7 @@ from tests.api.stories import NIC, QUEUES, problem, publish, vendor
 from tests.conftest import AUTHORIZATION, TOKEN
 
 OPEN, READ, PUBLISH, ADMIN = "open", "read", "publish", "admin"
-# A new route has to be written down here, or the test below fails.
+# List every new route here; otherwise the test below fails.
 ROUTES = {
     "get /healthz": OPEN,
     "get /readyz": OPEN,
@@ -108,7 +108,7 @@ NOT_ALLOWED = {401, 403}
 
 
 def create(registry: TestClient, role: str, **more: Any) -> Any:
-    """Create a token with the admin's; return it with its secret."""
+    """Create a token as the admin; return it with its secret."""
     response = registry.post("/tokens", json={"name": f"a {role}", "role": role, **more}, headers=AUTHORIZATION)
     assert response.status_code == 201, response.text
     assert response.headers["Cache-Control"] == "no-store"
@@ -121,7 +121,7 @@ def bearer(created: Any) -> dict[str, str]:
 
 @pytest.fixture
 def visitors(registry: TestClient) -> dict[str, dict[str, str]]:
-    """Return the headers of everybody who may come, to a registry that has something in it."""
+    """Return the headers of every kind of visitor, for a registry with content."""
     del registry.headers["Authorization"]
     admin = TestClient(registry.app, headers=AUTHORIZATION)
     vendor(admin)
@@ -132,7 +132,7 @@ def visitors(registry: TestClient) -> dict[str, dict[str, str]]:
     revoked = create(registry, "admin")
     assert registry.delete(f"/tokens/{revoked['id']}", headers=AUTHORIZATION).status_code == 204
     expired = create(registry, "admin", expires_in=1)
-    with registry.app.state.databases.primary.begin() as connection:  # type: ignore[attr-defined]
+    with registry.app.state.container.databases.primary.begin() as connection:  # type: ignore[attr-defined]
         past = sa.update(schema.token).where(schema.token.c.id == expired["id"])
         connection.execute(past.values(expires_at="2020-01-01T00:00:00.000+00:00"))
     return {
@@ -149,7 +149,7 @@ def visitors(registry: TestClient) -> dict[str, dict[str, str]]:
 
 
 def expected(visitor: str, kind: str, *, is_closed: bool) -> int | None:
-    """Return the status of whoever may not; None: they may."""
+    """Return the status of a refusal; None if the visitor is allowed."""
     if kind == OPEN:
         return None
     if visitor in {"expired", "revoked", "stranger"}:
@@ -178,9 +178,13 @@ def request(registry: TestClient, route: str, headers: dict[str, str]) -> Respon
     return registry.request(method, path.format(**NAMES), json=BODIES.get(route), params=query, headers=headers)
 
 
-def test_every_route_is_written_down_and_says_who_may_not(registry: TestClient) -> None:
+def test_every_route_is_listed_and_documents_its_refusals(registry: TestClient) -> None:
     document = registry.get("/openapi.json").json()["paths"]
-    operations = {f"{method} {path}": each for path, found in document.items() for method, each in found.items()}
+    operations = {
+        f"{method} {path}": operation
+        for path, path_operations in document.items()
+        for method, operation in path_operations.items()
+    }
     assert operations.keys() == ROUTES.keys()
     for route, kind in ROUTES.items():
         if kind in {PUBLISH, ADMIN}:
@@ -189,17 +193,17 @@ def test_every_route_is_written_down_and_says_who_may_not(registry: TestClient) 
 
 
 @pytest.mark.parametrize("is_closed", [False, True])
-def test_who_may_do_what(
+def test_access_rights(
     registry: TestClient, visitors: dict[str, dict[str, str]], database_url: str, is_closed: bool
 ) -> None:
     app = registry.app
     if is_closed:
         app = create_app(Settings(database_url=database_url, admin_token=SecretStr(TOKEN), read="token"))
     wrong = {}
-    with TestClient(app) as asked:
+    with TestClient(app) as client:
         for route, kind in ROUTES.items():
             for visitor, headers in visitors.items():
-                response = request(asked, route, headers)
+                response = request(client, route, headers)
                 status = expected(visitor, kind, is_closed=is_closed)
                 is_right = response.status_code == status if status else response.status_code not in NOT_ALLOWED
                 if not is_right or response.status_code >= 500:
@@ -207,8 +211,10 @@ def test_who_may_do_what(
     assert wrong == {}
 
 
-def test_not_yours_and_not_there_look_the_same(registry: TestClient, visitors: dict[str, dict[str, str]]) -> None:
-    told = set()
+def test_a_foreign_name_and_an_unknown_name_get_the_same_answer(
+    registry: TestClient, visitors: dict[str, dict[str, str]]
+) -> None:
+    answers = set()
     for name in ("vendor-a.com/fw", "vendor-a.com/none", "vendor-z.com/none"):
         for method, path, body in (
             ("put", f"/releases/{name}@1", {"models": {}}),
@@ -218,18 +224,18 @@ def test_not_yours_and_not_there_look_the_same(registry: TestClient, visitors: d
             ("patch", f"/profiles/{name}", {"state": "retired"}),
             ("put", f"/profiles/{name}", {"values": {}}),
         ):
-            told.add(registry.request(method, path, json=body, headers=visitors["another"]).text)
-    assert len(told) == 1, told
+            answers.add(registry.request(method, path, json=body, headers=visitors["another"]).text)
+    assert len(answers) == 1, answers
 
 
-def test_a_publisher_publishes_no_other_vendors_profile_with_its_release(
+def test_a_publisher_cannot_publish_the_profile_of_another_vendor_with_its_release(
     registry: TestClient, visitors: dict[str, dict[str, str]]
 ) -> None:
     registry.headers.update(visitors["another"])
     foreign = {"name": "vendor-a.com/q", "values": {NIC: {}}}
     refused = publish(registry, "vendor-b.com/dpu@1", {"num-queues": QUEUES}, profiles=[foreign])
     problem(refused, 403, "forbidden")
-    # What is published may be listed by whoever supports it.
+    # Any vendor that supports a published profile can list it.
     listed = publish(registry, "vendor-b.com/dpu@1", {"num-queues": QUEUES}, profiles=["vendor-a.com/p"])
     assert listed.status_code == 201, listed.text
     override = registry.put("/releases/vendor-b.com/dpu@2", json={"models": {}}, params={"override": "no"})
@@ -242,8 +248,8 @@ def test_a_secret_is_shown_once_and_stored_nowhere(registry: TestClient) -> None
     assert created["token"].startswith("dpr_")
     assert created["expires_at"] > created["created_at"]
     (listed,) = registry.get("/tokens").json()["items"]
-    assert listed == {name: each for name, each in created.items() if name not in {"token", "dry_run"}}
-    with registry.app.state.databases.primary.connect() as connection:  # type: ignore[attr-defined]
+    assert listed == {name: value for name, value in created.items() if name not in {"token", "dry_run"}}
+    with registry.app.state.container.databases.primary.connect() as connection:  # type: ignore[attr-defined]
         for table in schema.metadata.sorted_tables:
             assert created["token"] not in str(connection.execute(sa.select(table)).all())
     tried = registry.post("/tokens", json={"name": "x", "role": "reader"}, params={"dry_run": True}).json()
@@ -261,7 +267,7 @@ def test_a_secret_is_shown_once_and_stored_nowhere(registry: TestClient) -> None
         ({"name": "x", "role": "reader", "expires_in": 0}, 422, "invalid", [("/expires_in", "invalid-value")]),
     ],
 )
-def test_a_token_that_cannot_be(
+def test_invalid_tokens_are_refused(
     registry: TestClient, document: Any, status: int, code: str, faults: list[tuple[str, str]]
 ) -> None:
     assert problem(registry.post("/tokens", json=document), status, code) == faults
@@ -271,21 +277,21 @@ def test_tokens_are_listed_page_by_page_in_the_order_created(registry: TestClien
     ids = [create(registry, "reader")["id"] for _ in range(3)]
     page = registry.get("/tokens", params={"limit": 2}).json()
     rest = registry.get("/tokens", params={"cursor": page["next"]}).json()
-    found = [each["id"] for each in page["items"] + rest["items"]]
-    assert sorted(found) == sorted(ids)
+    listed = [token["id"] for token in page["items"] + rest["items"]]
+    assert sorted(listed) == sorted(ids)
     assert rest["next"] is None
     problem(registry.delete("/tokens/none"), 404, "unknown-token")
 
 
-def test_the_last_use_is_written_down(registry: TestClient) -> None:
+def test_the_last_use_is_stored(registry: TestClient) -> None:
     headers = bearer(create(registry, "reader"))
     assert registry.get("/vendors", headers=headers).status_code == 200
-    registry.app.state.tokens.note_uses()  # type: ignore[attr-defined]
+    registry.app.state.container.tokens.note_uses()  # type: ignore[attr-defined]
     (token,) = registry.get("/tokens", headers=AUTHORIZATION).json()["items"]
     assert token["last_used_at"] >= token["created_at"]
 
 
-def test_what_one_worker_revokes_the_others_refuse_within_a_second(registry: TestClient, database_url: str) -> None:
+def test_a_revoked_token_is_refused_by_all_workers_within_a_second(registry: TestClient, database_url: str) -> None:
     other = create_app(Settings(database_url=database_url, admin_token=SecretStr(TOKEN), read="token"))
     created = create(registry, "reader")
     with TestClient(other, headers=bearer(created)) as worker:
@@ -299,22 +305,22 @@ def test_what_one_worker_revokes_the_others_refuse_within_a_second(registry: Tes
     assert registry.delete(f"/tokens/{created['id']}").status_code == 204
 
 
-def test_what_tokens_do_is_audited_under_their_name(registry: TestClient) -> None:
+def test_the_audit_names_the_token_of_each_change(registry: TestClient) -> None:
     vendor(registry)
     created = create(registry, "publisher", vendor="vendor-a.com")
     publish(TestClient(registry.app, headers=bearer(created)), "vendor-a.com/fw@1", {"num-queues": QUEUES})
     registry.delete(f"/tokens/{created['id']}")
-    audited = [(each["kind"], each["by"], each["seq"]) for each in registry.get("/audit").json()["items"]]
+    audited = [(change["kind"], change["by"], change["seq"]) for change in registry.get("/audit").json()["items"]]
     assert audited == [
         ("vendor-registered", "admin", 1),
         ("token-created", "admin", None),
         ("release-published", f"a publisher ({created['id']})", 2),
         ("token-revoked", "admin", None),
     ]
-    assert [each["seq"] for each in registry.get("/changes").json()["items"]] == [1, 2]
+    assert [change["seq"] for change in registry.get("/changes").json()["items"]] == [1, 2]
 
 
-def test_a_draft_with_another_vendors_profile_is_published_by_an_admin_alone(
+def test_only_an_admin_publishes_a_draft_with_a_profile_of_another_vendor(
     registry: TestClient, visitors: dict[str, dict[str, str]]
 ) -> None:
     document = {"models": {}, "profiles": [{"name": "vendor-a.com/nested", "values": {NIC: {}}}], "state": "draft"}
@@ -326,7 +332,7 @@ def test_a_draft_with_another_vendors_profile_is_published_by_an_admin_alone(
     assert registry.patch(path, json=published, headers=visitors["admin"]).status_code == 200
 
 
-def test_a_body_is_read_only_of_somebody_who_may_send_it(registry: TestClient) -> None:
+def test_a_body_is_read_only_after_the_token_is_checked(registry: TestClient) -> None:
     del registry.headers["Authorization"]
     headers = {"Content-Type": "application/json"}
     problem(registry.put("/vendors/vendor-a.com", content=b"{", headers=headers), 401, "unauthorized")
@@ -335,7 +341,7 @@ def test_a_body_is_read_only_of_somebody_who_may_send_it(registry: TestClient) -
     problem(registry.put("/vendors/vendor-a.com", content=b"{", headers=headers | AUTHORIZATION), 400, "malformed-json")
 
 
-def test_a_revoked_token_waits_for_nothing(database_url: str) -> None:
+def test_a_waiting_read_ends_when_its_token_is_revoked(database_url: str) -> None:
     app = create_app(Settings(database_url=database_url, admin_token=SecretStr(TOKEN), read="token"))
     with TestClient(app, headers=AUTHORIZATION) as closed:
         created = create(closed, "reader")

@@ -1,1 +1,1 @@
-"""The benchmark: what the service costs, beside a floor that is measured in the same run (make bench)."""
+"""The benchmark: the cost of the service against a floor measured in the same run (make bench)."""

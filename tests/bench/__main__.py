@@ -1,7 +1,7 @@
-"""What asking and publishing cost, beside a floor measured in the same run: ratios first, then figures, and JSON.
+"""Measure asking and publishing against a floor of the same run; print ratios and figures, and write JSON.
 
-The service runs as in production, wrk sends it questions of which no two are alike, and, by turns, sends the same ones
-to a FastAPI route that validates them and serialises a ready answer of the same size.
+The service runs as in production. wrk sends it questions, no two of them equal. By turns, wrk sends the same questions
+to the floor: a FastAPI route that validates them and serialises a prepared answer of the same size.
 """
 
 import json
@@ -31,10 +31,10 @@ from tests.bench.content import (
     IMPLEMENTATION,
     PROFILE,
     Questions,
+    covering_questions,
     fill,
     fill_in_bulk,
     register_hosts,
-    wandering,
 )
 from tests.bench.load import Request
 from tests.bench.processes import Served, cpu_of, floor, service
@@ -49,7 +49,7 @@ _err = Console(stderr=True)
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """Questions of one kind; floor: what kind of floor stands beside it. slow: one takes about a second."""
+    """Questions of one kind; floor: the kind of floor to compare with."""
 
     name: str
     title: str
@@ -59,7 +59,7 @@ class Workload:
 
 @dataclass(slots=True)
 class Measured:
-    """The medians of the rounds of one server: requests a second, seconds at one connection, CPU seconds a request."""
+    """The rounds of one server: requests per second, seconds at one connection, CPU seconds per request."""
 
     rates: list[float] = field(default_factory=list)
     p50: list[float] = field(default_factory=list)
@@ -79,66 +79,66 @@ class Measured:
 
 
 class Bench:
-    """Measures workloads on a service, and keeps what it found."""
+    """Measures workloads on a service and keeps the results."""
 
     def __init__(self, folder: Path, rounds: int, seconds: float, only: frozenset[str]) -> None:
         self._folder = folder
         self._rounds = rounds
         self._seconds = seconds
         self._only = only
-        self.found: dict[str, Any] = {}
+        self.results: dict[str, Any] = {}
 
     def wants(self, *names: str) -> bool:
-        """Return whether one of these workloads is to be measured."""
+        """Return whether to measure one of these workloads."""
         return not self._only or not self._only.isdisjoint(names)
 
-    def measure(self, kind: str, served: Served, database_process: psutil.Process | None, each: Workload) -> None:
+    def measure(self, kind: str, served: Served, database_process: psutil.Process | None, workload: Workload) -> None:
         """Measure a workload on the service and its floor, by turns."""
-        requests = load.write(each.requests, self._folder / "requests")
+        requests = load.write(workload.requests, self._folder / "requests")
         ready = self._folder / "answer"
         start = time.perf_counter()
-        ready.write_bytes(_answer(served.url, each.requests[0]))
-        one = time.perf_counter() - start
-        connections = _MANY_CONNECTIONS if one < _SLOW_SECONDS else 2
-        seconds = max(self._seconds, math.ceil(2 * connections * one))
-        ours, beside = Measured(), Measured()
-        with floor(each.floor, ready) as floor_served:
+        ready.write_bytes(_answer(served.url, workload.requests[0]))
+        answer_seconds = time.perf_counter() - start
+        connections = _MANY_CONNECTIONS if answer_seconds < _SLOW_SECONDS else 2
+        seconds = max(self._seconds, math.ceil(2 * connections * answer_seconds))
+        ours, of_floor = Measured(), Measured()
+        with floor(workload.floor, ready) as floor_served:
             for number in range(self._rounds + 1):
-                _err.print(f"{each.name} ({kind}): round {number} of {self._rounds}", end="\r")
-                load_of = Load(requests, connections, seconds)
-                _round(served, database_process, load_of, ours if number else Measured())
-                _round(floor_served, None, load_of, beside if number else Measured())
-        mine, its = ours.medians(), beside.medians()
-        self.found[f"{each.name} {kind}"] = {
-            "title": each.title,
-            "rate": mine["requests a second"] / its["requests a second"],
-            "p50": mine["p50 ms"] / its["p50 ms"],
-            "CPU": mine["CPU ms"] / its["CPU ms"],
+                _err.print(f"{workload.name} ({kind}): round {number} of {self._rounds}", end="\r")
+                load_of_round = Load(requests, connections, seconds)
+                _round(served, database_process, load_of_round, ours if number else Measured())
+                _round(floor_served, None, load_of_round, of_floor if number else Measured())
+        ours_medians, floor_medians = ours.medians(), of_floor.medians()
+        self.results[f"{workload.name} {kind}"] = {
+            "title": workload.title,
+            "rate": ours_medians["requests a second"] / floor_medians["requests a second"],
+            "p50": ours_medians["p50 ms"] / floor_medians["p50 ms"],
+            "CPU": ours_medians["CPU ms"] / floor_medians["CPU ms"],
             "answer bytes": ready.stat().st_size,
-            "ours": mine,
-            "floor": its,
+            "ours": ours_medians,
+            "floor": floor_medians,
         }
-        _err.print(self.found[f"{each.name} {kind}"])
+        _err.print(self.results[f"{workload.name} {kind}"])
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Requests in a file, over how many connections, for how long."""
+    """Requests in a file, the number of connections, and the seconds of a round."""
 
     requests: Path
     connections: int
     seconds: float
 
 
-def _round(served: Served, beside: psutil.Process | None, each: Load, into: Measured) -> None:
-    alone = load.run(served.url, each.requests, 1, each.seconds)
-    before = served.cpu + (cpu_of(beside) if beside else 0)
-    many = load.run(served.url, each.requests, each.connections, each.seconds)
-    used = served.cpu + (cpu_of(beside) if beside else 0) - before
-    into.rates.append(many.rate)
-    into.p50.append(alone.p50)
-    into.p99.append(alone.p99)
-    into.cpu.append(used / many.requests)
+def _round(served: Served, database_process: psutil.Process | None, load_of_round: Load, into: Measured) -> None:
+    single = load.run(served.url, load_of_round.requests, 1, load_of_round.seconds)
+    before = served.cpu + (cpu_of(database_process) if database_process else 0)
+    loaded = load.run(served.url, load_of_round.requests, load_of_round.connections, load_of_round.seconds)
+    used = served.cpu + (cpu_of(database_process) if database_process else 0) - before
+    into.rates.append(loaded.rate)
+    into.p50.append(single.p50)
+    into.p99.append(single.p99)
+    into.cpu.append(used / loaded.requests)
 
 
 def _answer(url: str, request: Request) -> bytes:
@@ -151,12 +151,12 @@ def _answer(url: str, request: Request) -> bytes:
 
 
 def _tag(url: str, path: str) -> str:
-    """Return the entity tag as a request shows it, whatever answer of the same address it is of."""
+    """Return the current ETag of a path."""
     return httpx.get(url + path).headers["ETag"]
 
 
 def _workloads(url: str, releases: Sequence[str]) -> Iterator[Workload]:
-    """Iterate over what is asked with ten releases in the registry as with a hundred thousand variable sets."""
+    """Iterate over the workloads that run with few and with 100,000 variable sets."""
     questions = Questions(url, releases)
     resolved = f"/profiles/{PROFILE}?resolved=true"
     yield Workload("a", "10 devices of 10 values, 50 destinations on 5 releases", "ask", questions.ask(50, 5))
@@ -172,7 +172,7 @@ def _workloads(url: str, releases: Sequence[str]) -> Iterator[Workload]:
 
 
 def _fleet_workloads(url: str, releases: Sequence[str]) -> Iterator[Workload]:
-    """Iterate over what is asked of a whole fleet."""
+    """Iterate over the workloads about a whole fleet."""
     questions = Questions(url, releases)
     yield Workload("g", "a baseline over 20 releases", "baseline", questions.baselines())
     matrix = [Request("GET", f"/support-matrix?implementation={IMPLEMENTATION}")]
@@ -183,18 +183,18 @@ def _fleet_workloads(url: str, releases: Sequence[str]) -> Iterator[Workload]:
 
 
 def main(
-    only: Annotated[str, typer.Option(help="The workloads to measure: a,i. All where none are named.")] = "",
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds, of which the median counts.")] = 7,
-    seconds: Annotated[float, typer.Option(min=1, help="How long a round loads a server.")] = 2,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Where to write all figures.")] = None,
+    only: Annotated[str, typer.Option(help="The workloads to measure, such as a,i. Default: all.")] = "",
+    rounds: Annotated[int, typer.Option(min=1, help="Number of rounds; the result is their median.")] = 7,
+    seconds: Annotated[float, typer.Option(min=1, help="Seconds for which a round loads a server.")] = 2,
+    json_file: Annotated[Path | None, typer.Option("--json", help="File to write all figures to.")] = None,
 ) -> None:
-    """Measure what asking and publishing cost, beside a floor in the same run.
+    """Measure asking and publishing against a floor of the same run.
 
     Example:
 
         python -m tests.bench --only a,i --rounds 3
     """
-    chosen = frozenset(each for each in re.split(r"[,\s]+", only) if each)
+    chosen = frozenset(name for name in re.split(r"[,\s]+", only) if name)
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder), rounds, seconds, chosen)
         if bench.wants("a"):
@@ -207,11 +207,11 @@ def main(
                 _scaled(bench, fresh(uri), server)
             if bench.wants("f"):
                 sqlite = (f"sqlite:///{folder}/{number}.db" for number in count())
-                bench.found |= publishing.measured(lambda: next(sqlite), "sqlite", rounds)
-                bench.found |= publishing.measured(lambda: fresh(uri), "postgresql", rounds)
-    _print(bench.found)
+                bench.results |= publishing.measured(lambda: next(sqlite), "sqlite", rounds)
+                bench.results |= publishing.measured(lambda: fresh(uri), "postgresql", rounds)
+    _print(bench.results)
     if json_file is not None:
-        json_file.write_text(json.dumps(bench.found, indent=2))
+        json_file.write_text(json.dumps(bench.results, indent=2))
 
 
 def _on_sqlite(bench: Bench, url: str) -> None:
@@ -223,34 +223,34 @@ def _on_sqlite(bench: Bench, url: str) -> None:
 def _on_postgresql(bench: Bench, url: str, server: psutil.Process) -> None:
     with service(url) as served:
         releases = fill(served.url)
-        for each in _workloads(served.url, releases):
-            if bench.wants(each.name):
-                bench.measure("postgresql", served, server, each)
+        for workload in _workloads(served.url, releases):
+            if bench.wants(workload.name):
+                bench.measure("postgresql", served, server, workload)
         if bench.wants("g", "h", "i", "j"):
             register_hosts(served.url, releases)
-            for each in _fleet_workloads(served.url, releases):
-                if bench.wants(each.name):
-                    bench.measure("postgresql", served, server, each)
+            for workload in _fleet_workloads(served.url, releases):
+                if bench.wants(workload.name):
+                    bench.measure("postgresql", served, server, workload)
 
 
 def _scaled(bench: Bench, url: str, server: psutil.Process) -> None:
-    """Measure the same with about 1,000 and with 100,000 variable sets in the registry, and what it takes in memory."""
+    """Measure workloads with about 1,000 and with 100,000 variable sets, and the memory that these take."""
     with service(url) as served:
         releases = fill(served.url)
         for kind in (f"{_FEW:,} sets", f"{_BULK:,} sets"):
             if kind != f"{_FEW:,} sets":
                 fill_in_bulk(served.url, _BULK)
-                _wander(served.url)
-            for each in _workloads(served.url, releases):
-                bench.measure(kind, served, server, each)
-        bench.found["memory"] = {"title": "resident, all sets looked at", "megabytes": served.resident >> 20}
+                _read_all(served.url)
+            for workload in _workloads(served.url, releases):
+                bench.measure(kind, served, server, workload)
+        bench.results["memory"] = {"title": "resident memory, all sets read", "megabytes": served.resident >> 20}
 
 
-def _wander(url: str) -> None:
-    """Ask questions that between them look at every bulk set."""
+def _read_all(url: str) -> None:
+    """Ask questions that together read every bulk set."""
     with httpx.Client(base_url=url, timeout=60) as client:
-        for each in wandering(_BULK // BULK_MODELS):
-            client.get(each.path).raise_for_status()
+        for request in covering_questions(_BULK // BULK_MODELS):
+            client.get(request.path).raise_for_status()
 
 
 def fresh(uri: str) -> str:
@@ -265,7 +265,7 @@ def fresh(uri: str) -> str:
 
 
 def _pid(uri: str) -> int:
-    """Return the process of a server at a URL, which runs on this machine."""
+    """Return the process id of a local PostgreSQL server."""
     engine = database.create_engine(uri)
     with engine.connect() as connection:
         backend: int = connection.execute(sa.text("SELECT pg_backend_pid()")).scalar_one()
@@ -274,19 +274,19 @@ def _pid(uri: str) -> int:
     return parent
 
 
-def _print(found: dict[str, Any]) -> None:
+def _print(results: dict[str, Any]) -> None:
     """Print the ratios to the floor, then the figures."""
     table = Table("workload", "", "rate", "p50", "CPU", "p50 ms", "p99 ms", "a second", "CPU ms", "floor: ms", "answer")
-    for name, each in found.items():
-        if "ours" not in each:
-            rest = [f"{key} {value:.2f}" for key, value in each.items() if key != "title"]
-            table.add_row(name, f"{each['title']}: {', '.join(rest)}")
+    for name, figures in results.items():
+        if "ours" not in figures:
+            rest = [f"{key} {value:.2f}" for key, value in figures.items() if key != "title"]
+            table.add_row(name, f"{figures['title']}: {', '.join(rest)}")
             continue
-        ours, its = each["ours"], each["floor"]
+        ours, floor_figures = figures["ours"], figures["floor"]
         table.add_row(
-            name, each["title"], *(f"{each[ratio]:.2f}" for ratio in ("rate", "p50", "CPU")),
+            name, figures["title"], *(f"{figures[ratio]:.2f}" for ratio in ("rate", "p50", "CPU")),
             *(f"{ours[figure]:.2f}" for figure in ("p50 ms", "p99 ms", "requests a second", "CPU ms")),
-            f"{its['p50 ms']:.2f}", f"{each['answer bytes']:,}",
+            f"{floor_figures['p50 ms']:.2f}", f"{figures['answer bytes']:,}",
         )  # fmt: skip
     Console(width=200).print(table)
 

@@ -1,4 +1,4 @@
-"""What is in the registry that is measured, and what is asked of it: two whole QEMU releases and their like."""
+"""Content of the measured registry, made from two whole QEMU releases, and the questions about it."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,12 +31,12 @@ _OVERRIDE = "a benchmark"
 
 
 def registry_at(url: str) -> Registry:
-    """Return a registry as the commands talk to it."""
+    """Return the client that the commands use."""
     return Registry(ClientSettings(url=url, token=SecretStr(TOKEN)))
 
 
 def fill(url: str) -> list[str]:
-    """Publish two whole QEMU releases and 18 more of the ten models; return the names of all."""
+    """Publish two whole QEMU releases and 18 more with the ten models; return the names of all."""
     captures = [Capture.load(DATA / f"qemu-{version}.json.gz") for version in ("7.2", "10.0")]
     releases = [default_name(capture) for capture in captures]
     part = captures[1].selected([], MODELS)
@@ -58,7 +58,7 @@ def register_hosts(url: str, releases: Sequence[str]) -> None:
 
 
 def fill_in_bulk(url: str, variable_sets: int) -> None:
-    """Publish so many variable sets, all different, in releases of 200 models."""
+    """Publish this number of different variable sets, in releases of 200 models."""
     with httpx.Client(base_url=url, headers=AUTHORIZATION, timeout=300) as client:
         client.put("/vendors/bulk.example", json={}).raise_for_status()
         client.put("/implementations/bulk.example/dpu", json={"evolution": "none"}).raise_for_status()
@@ -85,7 +85,7 @@ def _bulk_set(release: int, number: int) -> Mapping[str, Any]:
 
 
 def small_releases(count: int) -> list[Request]:
-    """Return publications of releases, each of one model of its own."""
+    """Return publications of releases, each with one model that no other release has."""
     return [
         Request(
             "PUT",
@@ -96,15 +96,15 @@ def small_releases(count: int) -> list[Request]:
     ]
 
 
-def wandering(releases: int) -> Iterator[Request]:
-    """Iterate over short questions that between them look at every bulk variable set."""
+def covering_questions(releases: int) -> Iterator[Request]:
+    """Iterate over short questions that together read every bulk variable set."""
     for number in range(BULK_MODELS):
         path = f"/compatibility?model=bulk.example/model-{number}&source=bulk.example/dpu@{releases - 1}&detail=verdict"
         yield Request("GET", path)
 
 
 class Questions:
-    """Questions about the ten devices, no two alike."""
+    """Questions about the ten devices, no two of them equal."""
 
     def __init__(self, url: str, releases: Sequence[str]) -> None:
         self._releases = list(releases)
@@ -114,7 +114,7 @@ class Questions:
     def ask(
         self, destinations: int, releases: int, *, detail: str = "problems", different: int = _DIFFERENT
     ) -> list[Request]:
-        """Return questions about one VM of ten devices and so many destinations on so many releases."""
+        """Return questions about one VM of ten devices and these numbers of destinations and releases."""
         hosts = [
             {"id": f"host{place}", "releases": [self._releases[place % releases]]} for place in range(destinations)
         ]
@@ -124,7 +124,7 @@ class Questions:
         ]
 
     def devices(self, number: int, prefix: str = "") -> list[dict[str, Any]]:
-        """Return the ten devices of a question, each with ten values of its own."""
+        """Return the ten devices of a question, each with ten values that depend on the number."""
         return [
             {
                 "id": f"{prefix}device{place}",
@@ -143,7 +143,7 @@ class Questions:
         return values
 
     def short(self) -> list[Request]:
-        """Return short questions: one device, its source, every release that has the model."""
+        """Return short questions: one device, its source and one destination."""
         return [
             Request(
                 "GET",
@@ -154,7 +154,7 @@ class Questions:
         ]
 
     def one_device(self) -> list[Request]:
-        """Return questions about one device with five values, and all registered hosts."""
+        """Return questions about one device with five values and all registered hosts."""
         questions = []
         for number in range(_DIFFERENT):
             device = self.devices(number)[0]
@@ -164,12 +164,12 @@ class Questions:
         return questions
 
     def drain(self, number: int) -> list[Request]:
-        """Return questions about the 40 VMs of a host and all others."""
+        """Return a question about the 40 VMs of a host and all hosts."""
         vms = [{"id": f"vm{vm}", "devices": self.devices(number * 40 + vm)} for vm in range(40)]
         return [_post("/compatibility", {"vms": vms, "destinations": [{"all_hosts": True}], "detail": "summary"})]
 
     def baselines(self) -> list[Request]:
-        """Return questions for the settings that all releases take, each in another order."""
+        """Return baseline questions over all releases, each in a different order."""
         return [
             _post(
                 "/baseline",
@@ -184,34 +184,38 @@ _NUMBER = "{#}"
 
 
 def _post(path: str, document: Mapping[str, Any]) -> Request:
-    # The number stands in the JSON as a number.
+    # The number is not a string in the JSON.
     return Request("POST", path, json.dumps(document, separators=(",", ":")).replace(f'"{_NUMBER}"', _NUMBER))
 
 
 def _switches(registry: Registry, model: str, releases: Sequence[str]) -> list[tuple[str, list[Any]]]:
-    """Return variables of a model with values that every release has and allows."""
+    """Return variables of a model, with values that every release allows."""
     sets = [
         registry.get("/variable-sets", model=model, implementation=IMPLEMENTATION, version=release.partition("@")[2])[
             "items"
         ][0]
         for release in releases[:3]
     ]
-    found = []
+    switches = []
     for name, variable in sorted(sets[0]["variables"].items()):
-        others = [each["variables"].get(name) for each in sets]
-        if any(each is None or not each["settable"] or each["scope"] != "interface" for each in others):
+        variables = [variable_set["variables"].get(name) for variable_set in sets]
+        if any(
+            variable is None or not variable["settable"] or variable["scope"] != "interface" for variable in variables
+        ):
             continue
-        if variable["type"] == "bool" and all("allowed_values" not in each for each in others if each):
-            found.append((name, [False, True]))
+        if variable["type"] == "bool" and all("allowed_values" not in variable for variable in variables if variable):
+            switches.append((name, [False, True]))
         elif variable["type"] == "int":
-            found.append((name, [variable["init_value"]]))
-    # Those that can be switched first.
-    found.sort(key=lambda each: -len(each[1]))
-    return found[: _VALUES - 2]
+            switches.append((name, [variable["init_value"]]))
+    # Variables with a choice of values come first.
+    switches.sort(key=lambda entry: -len(entry[1]))
+    return switches[: _VALUES - 2]
 
 
-def hurry(url: str, requests: Sequence[Request], writers: int) -> None:
-    """Send requests over so many connections at once."""
+def send_all(url: str, requests: Sequence[Request], writers: int) -> None:
+    """Send requests with this number of concurrent writers."""
     with ThreadPoolExecutor(writers) as pool, httpx.Client(base_url=url, headers=AUTHORIZATION, timeout=60) as client:
-        for response in pool.map(lambda each: client.request(each.method, each.path, content=each.body), requests):
+        for response in pool.map(
+            lambda request: client.request(request.method, request.path, content=request.body), requests
+        ):
             response.raise_for_status()

@@ -1,4 +1,4 @@
-"""The floor: FastAPI routes that validate the same requests and serialise a ready answer of the same size."""
+"""The floor: FastAPI routes that validate the same requests and serialise a prepared answer of the same size."""
 
 import os
 from pathlib import Path
@@ -6,14 +6,14 @@ from typing import Annotated
 
 from fastapi import FastAPI, Query
 
-from app.api.wire import baseline, compatibility
-from app.api.wire.profile import StoredProfile
-from app.api.wire.support_matrix import SupportMatrix
-from app.domain.verdict import Policy
+from app.domain.verdict.steps import Policy
+from app.wire import baseline, compatibility
+from app.wire.profile import StoredProfile
+from app.wire.support_matrix import SupportMatrix
 
 
 def create() -> FastAPI:
-    """Return the floor for one kind of question, FLOOR_KIND, with the answer in the file FLOOR_ANSWER."""
+    """Return the floor for questions of the kind FLOOR_KIND; the file FLOOR_ANSWER has the answer."""
     app = FastAPI()
 
     @app.get("/ready")
@@ -37,7 +37,7 @@ def _short(app: FastAPI, answer: bytes) -> None:
     ready = compatibility.Answer.model_validate_json(answer)
 
     @app.get("/compatibility", response_model_exclude_unset=True)
-    async def ask(  # noqa: PLR0913, PLR0917 (the question's own parameters)
+    async def ask(  # noqa: PLR0913, PLR0917 (the parameters of the question)
         model: Annotated[str, Query(max_length=400)],
         profile: Annotated[str | None, Query(max_length=400)] = None,
         source: Annotated[str | None, Query(max_length=400)] = None,

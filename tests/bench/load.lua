@@ -1,4 +1,4 @@
--- Sends the requests of a file again and again, each with a number of its own in the place of {#}.
+-- Sends the requests of a file in a loop and replaces {#} in each with the next number.
 local requests = {}
 local sent, taken = 0, 0
 
@@ -24,9 +24,9 @@ end
 
 function request()
   local number = tostring(taken + sent)
-  local each = requests[sent % #requests + 1]
+  local current = requests[sent % #requests + 1]
   sent = sent + 1
-  return wrk.format(each[1], table.concat(each[2], number), each[3], each[4] and table.concat(each[4], number))
+  return wrk.format(current[1], table.concat(current[2], number), current[3], current[4] and table.concat(current[4], number))
 end
 
 function done(summary, latency)

@@ -1,4 +1,4 @@
-"""The load: wrk, a process of its own, sends requests of which no two are alike."""
+"""The load: a wrk process sends requests, no two of them equal."""
 
 import json
 import shutil
@@ -9,13 +9,13 @@ from itertools import count
 from pathlib import Path
 
 _SCRIPT = Path(__file__).with_name("load.lua")
-# Numbers behind one another: no run repeats a question of another one.
-_taken = count(1_000_000, 100_000)
+# The first number of each run; no run repeats a question of another run.
+_first_numbers = count(1_000_000, 100_000)
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request; `{#}` in the path and the body stands for a number of its own."""
+    """A request; wrk replaces `{#}` in the path and the body with a number that no other request has."""
 
     method: str
     path: str
@@ -25,7 +25,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What a run of the load found: requests a second, seconds by percentile."""
+    """The figures of one run: number of requests, duration, and response times in seconds."""
 
     requests: int
     seconds: float
@@ -34,28 +34,28 @@ class Run:
 
     @property
     def rate(self) -> float:
-        """Requests a second."""
+        """Return the requests per second."""
         return self.requests / self.seconds
 
 
 def write(requests: Iterable[Request], path: Path) -> Path:
-    """Write requests to a file, for the load to be read."""
-    lines = (f"{each.method}\t{each.path}\t{each.tag}\t{each.body}" for each in requests)
+    """Write requests to a file that load.lua reads."""
+    lines = (f"{request.method}\t{request.path}\t{request.tag}\t{request.body}" for request in requests)
     path.write_text("".join(f"{line}\n" for line in lines))
     return path
 
 
 def run(url: str, requests: Path, connections: int, seconds: float) -> Run:
-    """Send requests for so long over so many connections; raises RuntimeError if one is not answered as it should."""
+    """Send requests for some seconds over some connections; raise RuntimeError if an answer is an error."""
     wrk = shutil.which("wrk")
     if wrk is None:
         message = "the benchmark needs wrk: apt-get install wrk"
         raise RuntimeError(message)
     sizes = ["--threads", "1", "--connections", str(connections), "--duration", f"{seconds:.0f}s", "--timeout", "60s"]
-    command = [wrk, *sizes, "--latency", "--script", str(_SCRIPT), url, "--", str(requests), str(next(_taken))]
+    command = [wrk, *sizes, "--latency", "--script", str(_SCRIPT), url, "--", str(requests), str(next(_first_numbers))]
     finished = subprocess.run(command, capture_output=True, text=True, check=True)
-    found = json.loads(finished.stderr)
-    if found.pop("failed") or not found["requests"]:
-        message = f"{url} does not answer as it should: {finished.stdout}"
+    figures = json.loads(finished.stderr)
+    if figures.pop("failed") or not figures["requests"]:
+        message = f"{url} answered with errors: {finished.stdout}"
         raise RuntimeError(message)
-    return Run(**found)
+    return Run(**figures)

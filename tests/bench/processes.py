@@ -1,4 +1,4 @@
-"""The processes that are measured: the service as in production, the floor, the database."""
+"""The measured processes: the service as in production and the floor."""
 
 import os
 import socket
@@ -27,28 +27,30 @@ class Served:
 
     @property
     def cpu(self) -> float:
-        """Seconds of CPU so far."""
+        """Return the CPU seconds so far."""
         return cpu_of(self._process)
 
     @property
     def resident(self) -> int:
-        """Bytes that the largest of the processes holds."""
-        largest: int = max(each.memory_info().rss for each in (self._process, *self._process.children(recursive=True)))
+        """Return the resident bytes of the largest process."""
+        largest: int = max(
+            process.memory_info().rss for process in (self._process, *self._process.children(recursive=True))
+        )
         return largest
 
 
 def cpu_of(process: psutil.Process) -> float:
-    """Return the seconds of CPU of a process and all below it, so far."""
+    """Return the CPU seconds of a process and its descendants so far."""
     total = 0.0
-    for each in (process, *process.children(recursive=True)):
+    for child in (process, *process.children(recursive=True)):
         with suppress(psutil.NoSuchProcess):
-            total += sum(each.cpu_times()[:2])
-    # Those that have ended count for who waited for them.
+            total += sum(child.cpu_times()[:2])
+    # The CPU time of ended children belongs to the process that waited for them.
     return total + sum(process.cpu_times()[2:4])
 
 
 def free_port() -> int:
-    """Return a port at which nothing listens."""
+    """Return a free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -57,7 +59,7 @@ def free_port() -> int:
 
 @contextmanager
 def service(database_url: str, *, workers: int = 1, **settings: str) -> Iterator[Served]:
-    """Yield the service as in production."""
+    """Yield the service, run as in production."""
     port = free_port()
     command = ["-m", "app.cli", "serve", "--port", str(port), "--workers", str(workers), "--no-access-log"]
     environment = {"REGISTRY_DATABASE_URL": database_url, "REGISTRY_ADMIN_TOKEN": TOKEN}
@@ -68,7 +70,7 @@ def service(database_url: str, *, workers: int = 1, **settings: str) -> Iterator
 
 @contextmanager
 def floor(kind: str, answer: Path) -> Iterator[Served]:
-    """Yield the floor of a kind of question (tests.bench.floor), which answers with what a file holds."""
+    """Yield the floor of a kind of question (tests.bench.floor); it answers with the content of a file."""
     port = free_port()
     command = ["-m", "uvicorn", "tests.bench.floor:create", "--factory", "--port", str(port), "--no-access-log"]
     environment = {"FLOOR_KIND": kind, "FLOOR_ANSWER": str(answer)}

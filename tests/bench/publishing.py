@@ -1,4 +1,4 @@
-"""What publishing costs, beside a bare script that parses, digests and inserts the same rows and checks nothing."""
+"""The cost of publishing, against a script that parses, digests and inserts the same rows without checks."""
 
 import json
 import statistics
@@ -14,24 +14,24 @@ import sqlalchemy as sa
 from app.cli.qemu.capture import Capture
 from app.cli.qemu.release import Known, QemuRelease
 from app.storage import database, schema
-from tests.bench.content import hurry, small_releases
+from tests.bench.content import send_all, small_releases
 from tests.bench.processes import service
 from tests.cli.conftest import DATA
 from tests.conftest import AUTHORIZATION
 
 _WRITERS = 8
 _SMALL = 1_000
-# Between the ids of the models of one release and the next.
-_APART = 10_000
+# The distance between the model ids of one release and the next.
+_ID_STEP = 10_000
 
 
 def measured(make: Callable[[], str], kind: str, rounds: int) -> dict[str, Any]:
-    """Return what it costs to publish QEMU 10.0, and a thousand small releases by eight writers.
+    """Return the cost of publishing QEMU 10.0, and of 1,000 small releases by eight writers.
 
     make: returns the URL of a new database.
     """
     whole, small = [_of_qemu(make) for _ in range(rounds)], _of_small(make)
-    ours, floor = (statistics.median(each) for each in zip(*whole, strict=True))
+    ours, floor = (statistics.median(seconds) for seconds in zip(*whole, strict=True))
     return {
         f"f {kind}": {"title": "publishing QEMU 10.0", "time": ours / floor, "ours s": ours, "floor s": floor},
         f"f small {kind}": {
@@ -55,15 +55,15 @@ def _of_qemu(make: Callable[[], str]) -> tuple[float, float]:
 
 
 def _of_small(make: Callable[[], str]) -> tuple[float, float]:
-    """Return the seconds for small releases; the floor inserts them one after the other, each with a commit."""
+    """Return the seconds for small releases; the floor inserts them in sequence, with one commit per release."""
     requests = small_releases(_SMALL)
     with service(make()) as served:
         with httpx.Client(base_url=served.url, headers=AUTHORIZATION) as client:
             client.put("/vendors/small.example", json={}).raise_for_status()
         start = time.perf_counter()
-        hurry(served.url, requests, _WRITERS)
+        send_all(served.url, requests, _WRITERS)
         ours = time.perf_counter() - start
-    return ours, _bare(make(), [each.body.encode() for each in requests])
+    return ours, _bare(make(), [request.body.encode() for request in requests])
 
 
 def _bare(url: str, bodies: list[bytes]) -> float:
@@ -81,19 +81,19 @@ def _bare(url: str, bodies: list[bytes]) -> float:
 
 
 def _bare_publication(engine: sa.Engine, body: bytes, number: int) -> None:
-    """Parse, digest and insert the same rows, and check nothing; number: of the release."""
+    """Parse, digest and insert the same rows without checks; number: the number of the release."""
     document = json.loads(body)
     with engine.begin() as connection:
         connection.execute(sa.insert(schema.release), {"id": number, "implementation_id": 1, "version": str(number)})
         models, statements, off_values, sets, links = [], [], [], [], []
         ids = {}
-        for model_id, (name, each) in enumerate(document["models"].items(), number * _APART):
+        for model_id, (name, variable_set) in enumerate(document["models"].items(), number * _ID_STEP):
             ids[name] = model_id
             models.append({"id": model_id, "name": name, "vendor_id": 1})
-            canonical, digest = _digested({"model": name, **each})
+            canonical, digest = _digested({"model": name, **variable_set})
             sets.append({"digest": digest, "model_id": model_id, "document": canonical})
             links.append({"release_id": number, "model_id": model_id, "digest": digest})
-            for variable, stated in each["variables"].items():
+            for variable, stated in variable_set["variables"].items():
                 key = {"model_id": model_id, "vendor_id": 1, "variable": variable}
                 statements.append({**key, "type": stated["type"]})
                 if "off_value" in stated:
@@ -116,7 +116,7 @@ def _bare_publication(engine: sa.Engine, body: bytes, number: int) -> None:
             (schema.variable_set, sets),
             (schema.release_model, links),
             (schema.profile, profiles),
-            (schema.profile_values, [{"digest": key, "document": each} for key, each in values.items()]),
+            (schema.profile_values, [{"digest": key, "document": text} for key, text in values.items()]),
             (schema.profile_entry, entries),
             (schema.profile_list, [{"release_id": number}]),
             (schema.release_profile, listed),

@@ -1,4 +1,4 @@
-"""A command line that talks to the real service without a network."""
+"""Fixtures for the command line: it talks to the real service without a network."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,50 +20,50 @@ RELEASE = {"7.2": "qemu.org/qemu-system-x86_64@7.2.22", "10.0": "qemu.org/qemu-s
 Run = Callable[..., Result]
 
 
-class ToApp(httpx.BaseTransport):
-    """Hands a command's requests to the service."""
+class AppTransport(httpx.BaseTransport):
+    """Passes a command's requests to the service."""
 
     def __init__(self, service: TestClient) -> None:
         self._service = service
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Return what the service answers."""
-        answer = self._service.request(
+        """Return the response of the service."""
+        response = self._service.request(
             request.method, str(request.url), content=request.read(), headers=dict(request.headers)
         )
-        return httpx.Response(answer.status_code, headers=dict(answer.headers), content=answer.content)
+        return httpx.Response(response.status_code, headers=dict(response.headers), content=response.content)
 
 
 @pytest.fixture
 def service(registry: TestClient) -> TestClient:
-    """Return the service without a token of its own."""
+    """Return the service; its client sends no token by default."""
     del registry.headers["Authorization"]
     return registry
 
 
-def talking_to(service: TestClient) -> Registry:
-    """Return a service as the commands talk to it."""
-    return Registry(ClientSettings(url="http://testserver", token=SecretStr(TOKEN)), ToApp(service))
+def client_of(service: TestClient) -> Registry:
+    """Return a service behind the client of the commands."""
+    return Registry(ClientSettings(url="http://testserver", token=SecretStr(TOKEN)), AppTransport(service))
 
 
 @pytest.fixture
 def api(service: TestClient) -> Iterator[Registry]:
-    """Yield the registry as the commands talk to it."""
-    with talking_to(service) as registry:
+    """Yield the registry behind the client of the commands."""
+    with client_of(service) as registry:
         yield registry
 
 
 @pytest.fixture
 def run(service: TestClient, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Return what runs profile-registry against the service."""
+    """Return a function that runs profile-registry against the service."""
     monkeypatch.setenv("REGISTRY_URL", "http://testserver")
     monkeypatch.setenv("REGISTRY_TOKEN", TOKEN)
-    real = httpx.Client
+    real_client = httpx.Client
 
-    def connected(**options: object) -> httpx.Client:
-        return real(**{**options, "transport": options.get("transport") or ToApp(service)})  # type: ignore[arg-type]
+    def client_with_app(**options: object) -> httpx.Client:
+        return real_client(**{**options, "transport": options.get("transport") or AppTransport(service)})  # type: ignore[arg-type]
 
-    monkeypatch.setattr(httpx, "Client", connected)
+    monkeypatch.setattr(httpx, "Client", client_with_app)
 
     def run(*arguments: str, stdin: str | None = None) -> Result:
         return CliRunner().invoke(command(), list(arguments), input=stdin)

@@ -1,4 +1,4 @@
-"""check --domain asks about all devices of a libvirt domain."""
+"""check --domain checks all devices of a libvirt domain."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from app.cli.client import Registry
-from app.cli.libvirt import Domain, DomainError, Told
+from app.cli.libvirt import Domain, DomainError, DomainOptions
 from app.cli.qemu.capture import Capture
 from app.cli.qemu.publication import publish
 from tests.cli.conftest import DATA, RELEASE, Run
@@ -15,10 +15,10 @@ DOMAIN = DATA / "domain.xml"
 MDEV = "vendor-a.com/gfx"
 
 
-def test_a_domain_is_read_as_qemu_knows_its_devices() -> None:
-    domain = Domain.read(DOMAIN, Told(models={"hostdev0": MDEV}), RELEASE["7.2"])
+def test_libvirts_devices_become_qemus_device_models() -> None:
+    domain = Domain.read(DOMAIN, DomainOptions(models={"hostdev0": MDEV}), RELEASE["7.2"])
     assert (domain.name, domain.machine, domain.unasked) == ("web-1", "pc-q35-7.2", {})
-    assert {each["id"]: each["model"] for each in domain.devices} == {
+    assert {device["id"]: device["model"] for device in domain.devices} == {
         "virtio-disk0": "qemu.org/virtio-blk-pci",
         "sata0-0-0": "qemu.org/ide-cd",
         "usb": "qemu.org/qemu-xhci",
@@ -32,27 +32,27 @@ def test_a_domain_is_read_as_qemu_knows_its_devices() -> None:
         "balloon0": "qemu.org/virtio-balloon-pci",
         "rng0": "qemu.org/virtio-rng-pci",
     }
-    values = {each["id"]: each["values"] for each in domain.devices}
+    values = {device["id"]: device["values"] for device in domain.devices}
     assert values["net0"] == {"mac": "52:54:00:12:34:56", "mq": "on", "vectors": "10"}
     assert values["virtio-disk0"] == {"serial": "WEB1-ROOT", "num-queues": "4"}
     assert values["usb"] == {"p2": "15", "p3": "15"}
-    # The machine type and the QEMU are those of QEMU's own devices alone.
-    said = {each["id"]: (each.get("release"), each.get("profile")) for each in domain.devices}
-    assert said.pop("hostdev0") == (None, None)
-    assert set(said.values()) == {(RELEASE["7.2"], "qemu.org/pc-q35-7.2")}
+    # The machine type and the QEMU release apply only to QEMU's devices.
+    sources = {device["id"]: (device.get("release"), device.get("profile")) for device in domain.devices}
+    assert sources.pop("hostdev0") == (None, None)
+    assert set(sources.values()) == {(RELEASE["7.2"], "qemu.org/pc-q35-7.2")}
 
 
-def _read(tmp_path: Path, devices: str, told: Told | None = None, beside: str = "") -> Domain:
+def _read(tmp_path: Path, devices: str, options: DomainOptions | None = None, after: str = "") -> Domain:
     path = tmp_path / "vm.xml"
     path.write_text(
         "<domain xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'><os><type machine='pc-q35-7.2'>hvm</type></os>"
-        f"<devices>{devices}</devices>{beside}</domain>"
+        f"<devices>{devices}</devices>{after}</domain>"
     )
-    return Domain.read(path, told or Told())
+    return Domain.read(path, options or DomainOptions())
 
 
 @pytest.mark.parametrize(
-    ("written", "model", "values"),
+    ("xml", "model", "values"),
     [
         ("<interface><model type='virtio'/><rom bar='off'/></interface>", "virtio-net-pci", {"rombar": "0"}),
         (
@@ -130,14 +130,14 @@ def _read(tmp_path: Path, devices: str, told: Told | None = None, beside: str = 
         ),
     ],
 )
-def test_what_the_xml_says_is_asked_about(tmp_path: Path, written: str, model: str, values: dict[str, str]) -> None:
-    domain = _read(tmp_path, written)
+def test_settings_become_values_of_variables(tmp_path: Path, xml: str, model: str, values: dict[str, str]) -> None:
+    domain = _read(tmp_path, xml)
     assert domain.unasked == {}
-    assert [(each["model"], each["values"]) for each in domain.devices] == [(f"qemu.org/{model}", values)]
+    assert [(device["model"], device["values"]) for device in domain.devices] == [(f"qemu.org/{model}", values)]
 
 
 @pytest.mark.parametrize(
-    ("written", "named"),
+    ("xml", "name"),
     [
         ("<interface><model type='virtio'/><driver new='on'/></interface>", "interface0/driver@new"),
         ("<interface><model type='virtio'/><new>1</new></interface>", "interface0/new"),
@@ -155,17 +155,17 @@ def test_what_the_xml_says_is_asked_about(tmp_path: Path, written: str, model: s
         ("<console type='pty'><target type='sclp'/></console>", "console0"),
     ],
 )
-def test_what_is_not_known_is_said_and_can_be_left_out(tmp_path: Path, written: str, named: str) -> None:
-    assert list(_read(tmp_path, written).unasked) == [named]
-    assert _read(tmp_path, written, Told(without=[named])).unasked == {}
+def test_an_unknown_part_is_unasked_and_can_be_left_out(tmp_path: Path, xml: str, name: str) -> None:
+    assert list(_read(tmp_path, xml).unasked) == [name]
+    assert _read(tmp_path, xml, DomainOptions(without=[name])).unasked == {}
 
 
-def test_what_is_handed_past_libvirt_is_said(tmp_path: Path) -> None:
-    domain = _read(tmp_path, "", beside="<qemu:commandline><qemu:arg value='-device'/></qemu:commandline>")
+def test_arguments_passed_directly_to_qemu_are_unasked(tmp_path: Path) -> None:
+    domain = _read(tmp_path, "", after="<qemu:commandline><qemu:arg value='-device'/></qemu:commandline>")
     assert list(domain.unasked) == ["qemu:commandline"]
 
 
-def test_what_is_no_device_of_its_own_is_left_out(tmp_path: Path) -> None:
+def test_elements_that_are_not_separate_devices_are_ignored(tmp_path: Path) -> None:
     domain = _read(
         tmp_path,
         "<emulator>/qemu</emulator><graphics type='vnc'/><video><model type='none'/></video>"
@@ -175,56 +175,56 @@ def test_what_is_no_device_of_its_own_is_left_out(tmp_path: Path) -> None:
     assert (domain.devices, domain.unasked) == ([], {})
 
 
-def test_a_console_that_is_a_serial_port_is_asked_about_once(tmp_path: Path) -> None:
+def test_a_console_that_is_a_serial_port_is_checked_once(tmp_path: Path) -> None:
     domain = _read(
         tmp_path,
         "<serial type='pty'><target type='isa-serial' port='0'/><alias name='serial0'/></serial>"
         "<console type='pty' tty='/dev/pts/1'><target type='serial' port='0'/><alias name='serial0'/></console>",
     )
-    assert [each["id"] for each in domain.devices] == ["serial0"]
+    assert [device["id"] for device in domain.devices] == ["serial0"]
 
 
-def test_all_parts_of_a_usb_controller_are_asked_about(tmp_path: Path) -> None:
+def test_all_parts_of_a_usb_controller_are_checked(tmp_path: Path) -> None:
     part = "<controller type='usb' index='0' model='ich9-{}'><alias name='usb'/></controller>"
     domain = _read(tmp_path, part.format("ehci1") + part.format("uhci1"))
-    assert [(each["id"], each["model"]) for each in domain.devices] == [
+    assert [(device["id"], device["model"]) for device in domain.devices] == [
         ("usb", "qemu.org/ich9-usb-ehci1"),
         ("usb-2", "qemu.org/ich9-usb-uhci1"),
     ]
 
 
 @pytest.mark.parametrize("first", ["", " primary='yes'"])
-def test_one_graphics_card_alone_is_the_primary_one(tmp_path: Path, first: str) -> None:
+def test_exactly_one_graphics_card_is_primary(tmp_path: Path, first: str) -> None:
     domain = _read(tmp_path, f"<video><model type='virtio'{first}/></video><video><model type='virtio'/></video>")
-    assert [each["model"] for each in domain.devices] == ["qemu.org/virtio-vga", "qemu.org/virtio-gpu-pci"]
+    assert [device["model"] for device in domain.devices] == ["qemu.org/virtio-vga", "qemu.org/virtio-gpu-pci"]
 
 
-def test_what_the_xml_says_of_a_device_that_is_told_counts(tmp_path: Path) -> None:
-    written = (
+def test_settings_of_a_device_with_a_stated_model_are_read(tmp_path: Path) -> None:
+    xml = (
         "<hostdev mode='subsystem' type='mdev' managed='no' model='vfio-pci' display='on'>"
         "<source><address uuid='c2177883-f1bb-47f0-914d-32a22e3a8804'/></source><boot order='1'/><rom bar='off'/>"
         "</hostdev>"
     )
-    qemus = _read(tmp_path, written, Told(models={"hostdev0": "qemu.org/vfio-pci"}))
-    assert (qemus.devices[0]["values"], qemus.unasked) == ({"display": "on", "bootindex": "1", "rombar": "0"}, {})
-    other = _read(tmp_path, written, Told(models={"hostdev0": MDEV}))
+    qemu = _read(tmp_path, xml, DomainOptions(models={"hostdev0": "qemu.org/vfio-pci"}))
+    assert (qemu.devices[0]["values"], qemu.unasked) == ({"display": "on", "bootindex": "1", "rombar": "0"}, {})
+    other = _read(tmp_path, xml, DomainOptions(models={"hostdev0": MDEV}))
     assert (other.devices[0]["values"], list(other.unasked)) == ({}, ["hostdev0/@display", "hostdev0/rom@bar"])
 
 
-def test_a_setting_that_is_known_can_be_left_out(tmp_path: Path) -> None:
-    written = "<interface><model type='virtio'/><rom bar='off'/></interface>"
-    assert _read(tmp_path, written, Told(without=["interface0/rom@bar"])).devices[0]["values"] == {}
+def test_a_known_setting_can_be_left_out(tmp_path: Path) -> None:
+    xml = "<interface><model type='virtio'/><rom bar='off'/></interface>"
+    assert _read(tmp_path, xml, DomainOptions(without=["interface0/rom@bar"])).devices[0]["values"] == {}
     with pytest.raises(DomainError, match="has no device interface0/no"):
-        _read(tmp_path, written, Told(without=["interface0/no"]))
+        _read(tmp_path, xml, DomainOptions(without=["interface0/no"]))
 
 
-def test_what_keeps_a_guest_secret_is_said(tmp_path: Path) -> None:
-    assert list(_read(tmp_path, "", beside="<launchSecurity type='sev'/>").unasked) == ["launchSecurity"]
+def test_launch_security_is_unasked(tmp_path: Path) -> None:
+    assert list(_read(tmp_path, "", after="<launchSecurity type='sev'/>").unasked) == ["launchSecurity"]
 
 
-def test_sound_brings_its_codecs(tmp_path: Path) -> None:
+def test_a_sound_device_has_codecs(tmp_path: Path) -> None:
     domain = _read(tmp_path, "<sound model='ich9'/><sound model='ich6'><codec type='micro'/></sound>")
-    assert {each["id"]: each["model"].removeprefix("qemu.org/") for each in domain.devices} == {
+    assert {device["id"]: device["model"].removeprefix("qemu.org/") for device in domain.devices} == {
         "sound0": "ich9-intel-hda",
         "sound0-codec0": "hda-duplex",
         "sound1": "intel-hda",
@@ -232,14 +232,14 @@ def test_sound_brings_its_codecs(tmp_path: Path) -> None:
     }
 
 
-def test_of_each_device_more_can_be_told(tmp_path: Path) -> None:
-    told = Told(
+def test_options_complete_the_devices_of_a_domain(tmp_path: Path) -> None:
+    options = DomainOptions(
         models={"hostdev0": MDEV},
         releases={"hostdev0": "vendor-a.com/gfx/gfx-4GB@1"},
         profiles={"hostdev0": "vendor-a.com/gfx-4GB"},
         values={"hostdev0": {"memory-gb": "4"}, "interface0": {"rombar": "0"}},
     )
-    domain = _read(tmp_path, "<interface><model type='virtio'/></interface><hostdev type='mdev'/>", told)
+    domain = _read(tmp_path, "<interface><model type='virtio'/></interface><hostdev type='mdev'/>", options)
     assert domain.unasked == {}
     assert domain.devices[1] == {
         "id": "hostdev0",
@@ -250,54 +250,54 @@ def test_of_each_device_more_can_be_told(tmp_path: Path) -> None:
     }
     assert domain.devices[0]["values"] == {"rombar": "0"}
     with pytest.raises(DomainError, match="has no device other"):
-        _read(tmp_path, "", Told(values={"other": {}}))
+        _read(tmp_path, "", DomainOptions(values={"other": {}}))
 
 
 @pytest.mark.parametrize(
-    ("written", "why"),
+    ("xml", "message"),
     [
         ("<domain>", "cannot be read"),
-        ("<network/>", "is no libvirt domain"),
+        ("<network/>", "is not a libvirt domain: <os><type machine='…'> is missing"),
         ("<?xml version='1.0' encoding='foo'?><domain/>", "cannot be read"),
         ("<?xml version='1.0' encoding='shift_jis'?><domain/>", "cannot be read"),
-        ("<domain><os><type>hvm</type></os></domain>", "is no libvirt domain"),
+        ("<domain><os><type>hvm</type></os></domain>", "is not a libvirt domain: <os><type machine='…'> is missing"),
         ('<!DOCTYPE d [<!ENTITY a "a">]><domain>&a;</domain>', "cannot be read"),
     ],
 )
-def test_what_is_no_domain_is_said(tmp_path: Path, written: str, why: str) -> None:
+def test_a_file_that_is_not_a_domain_is_refused(tmp_path: Path, xml: str, message: str) -> None:
     path = tmp_path / "vm.xml"
-    path.write_text(written)
-    with pytest.raises(DomainError, match=why):
-        Domain.read(path, Told())
+    path.write_text(xml)
+    with pytest.raises(DomainError, match=message):
+        Domain.read(path, DomainOptions())
 
 
-def test_all_devices_of_a_domain_are_asked_about(api: Registry, run: Run, tmp_path: Path) -> None:
-    devices = [each["model"].removeprefix("qemu.org/") for each in Domain.read(DOMAIN, Told()).devices]
+def test_all_devices_of_a_domain_are_checked(api: Registry, run: Run, tmp_path: Path) -> None:
+    known = Domain.read(DOMAIN, DomainOptions()).devices
+    devices = [device["model"].removeprefix("qemu.org/") for device in known]
     for version, release in RELEASE.items():
         capture = Capture.load(DATA / f"qemu-{version}.json.gz").selected([], devices)
         publish(api, capture, release, lambda *_: None, override="a test")
-    asked = ["check", "--domain", str(DOMAIN), "--source", RELEASE["7.2"], "--destination", RELEASE["10.0"]]
-    done = run(*asked)
+    question = ["check", "--domain", str(DOMAIN), "--source", RELEASE["7.2"], "--destination", RELEASE["10.0"]]
+    answer = run(*question)
     # Unknown never means compatible.
-    assert done.exit_code == 2, done.output
-    assert "not asked: hostdev0: a host's own device (mdev vfio-pci)" in done.stderr
-    assert "virtio-disk0" in done.stdout
-    assert run(*asked, "--without", "hostdev0").exit_code == 0
-    assert run(*asked, "--without", "hostdev0", "--detail", "summary").exit_code == 0
-    # 7.2 does not have it at all.
-    assert run(*asked, "--without", "hostdev0", "--value", "net0/no-such=1").exit_code == 1
-    answer = json.loads(run(*asked, "--json").stdout)
-    assert [each["id"] for each in answer["results"][0]["devices"]] == [
-        each["id"] for each in Domain.read(DOMAIN, Told()).devices
-    ]
-    assert list(answer) == ["results", "seq", "unasked"]
-    assert list(json.loads(run(*asked, "--json").stdout)["unasked"]) == ["hostdev0"]
-    # What the XML does not tell can be said.
-    named = run(*asked, "--device", f"hostdev0={MDEV}", "--json")
-    assert named.exit_code == 1
-    refused = [each for each in json.loads(named.stdout)["results"][0]["devices"] if not each["compatible"]]
-    assert [(each["id"], each["problems"][0]["code"]) for each in refused] == [("hostdev0", "unknown-model")]
-    assert "has no device other" in run(*asked, "--device", "other=a.com/b").stderr
-    assert run(*asked, "--device", "other").exit_code == 2
+    assert answer.exit_code == 2, answer.output
+    assert "not checked: hostdev0: a host device (mdev vfio-pci); name its model with --device" in answer.stderr
+    assert "Everything checked is compatible; 1 device was not checked." in answer.stderr
+    assert "virtio-disk0" in answer.stdout
+    assert run(*question, "--without", "hostdev0").exit_code == 0
+    assert run(*question, "--without", "hostdev0", "--detail", "summary").exit_code == 0
+    # QEMU 7.2 does not have this variable.
+    assert run(*question, "--without", "hostdev0", "--value", "net0/no-such=1").exit_code == 1
+    document = json.loads(run(*question, "--json").stdout)
+    assert [device["id"] for device in document["results"][0]["devices"]] == [device["id"] for device in known]
+    assert list(document) == ["results", "seq", "unasked"]
+    assert list(document["unasked"]) == ["hostdev0"]
+    # An option states the model that the XML does not contain.
+    answer = run(*question, "--device", f"hostdev0={MDEV}", "--json")
+    assert answer.exit_code == 1
+    refused = [device for device in json.loads(answer.stdout)["results"][0]["devices"] if not device["compatible"]]
+    assert [(device["id"], device["problems"][0]["code"]) for device in refused] == [("hostdev0", "unknown-model")]
+    assert "has no device other" in run(*question, "--device", "other=a.com/b").stderr
+    assert run(*question, "--device", "other").exit_code == 2
     assert run("check", "--domain", str(tmp_path / "none.xml")).exit_code == 2
     assert run("check", "--domain", str(DOMAIN), "--model", "a.com/b").exit_code == 2

@@ -1,4 +1,4 @@
-"""What one registry published is made in another one, and nothing that was altered on the way."""
+"""Mirrors and archives copy one registry into another, and refuse altered content."""
 
 import gzip
 import json
@@ -14,13 +14,13 @@ from fastapi.testclient import TestClient
 
 from app.cli import feed
 from app.cli.client import Registry
-from app.cli.feed import Archive, ArchiveError, Copied, RemoteFeed, copied, written
+from app.cli.feed import Archive, ArchiveError, CopyResult, RemoteFeed, copy_feed, write_archive
 from app.client import RegistryError
-from app.domain.canonical import canonical_json, digest
-from app.domain.change import linked
+from app.domain.publishing.change import linked
+from app.domain.values.canonical import canonical_json, digest
 from app.storage import database, schema
 from tests.api.stories import FEATURE, FIRMWARE, NIC, QUEUES, publish, vendor
-from tests.cli.conftest import Run, talking_to
+from tests.cli.conftest import Run, client_of
 from tests.conftest import AUTHORIZATION, make_app
 
 ONE, TWO = f"{FIRMWARE}@1", f"{FIRMWARE}@2"
@@ -29,7 +29,7 @@ GPU = "vendor-a.com/gpu"
 
 
 def fill(registry: TestClient) -> None:
-    """Have much happen in a registry."""
+    """Publish and change resources of every kind in a registry."""
     vendor(registry)
     vendor(registry, "a.vendor-b.com")
     assert publish(registry, "a.vendor-b.com/dpu@1", {}, model="a.vendor-b.com/own").status_code == 201
@@ -55,7 +55,7 @@ def fill(registry: TestClient) -> None:
         },
     }
     assert registry.post("/variable-sets", json=gpu).status_code == 201
-    # A parent gains a model after the profile that extends it has it, and a release one that is another vendor's.
+    # A parent gains a model that its child already has; a release gains another vendor's model.
     early = {"name": "vendor-a.com/early", "extends": P, "values": {GPU: {"memory": 4}}}
     assert registry.post("/profiles", json=early).status_code == 201
     extended = {"name": P, "values": {GPU: {"memory": 4, "clock": 1}}}
@@ -74,14 +74,14 @@ def fill(registry: TestClient) -> None:
 
 @pytest.fixture
 def source(registry: TestClient) -> TestClient:
-    """Return a registry where much has happened."""
+    """Return a registry with a long history."""
     fill(registry)
     return registry
 
 
 @pytest.fixture
 def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    """Yield an empty registry; not a copy, which would be the same one."""
+    """Yield an empty registry; a copy of the migrated database would have the same registry id."""
     url = f"sqlite:///{tmp_path_factory.mktemp('target') / 'registry.db'}"
     engine = database.create_engine(url)
     database.migrate(engine)
@@ -104,48 +104,49 @@ PATHS += [
 PATHS += [f"/implementations/{FIRMWARE}", "/releases", "/profiles"]
 
 
-def held(registry: TestClient) -> dict[str, Any]:
+def content_of(registry: TestClient) -> dict[str, Any]:
     return {path: registry.get(path).json() for path in PATHS}
 
 
-def copy(source: TestClient, target: TestClient, **more: Any) -> Copied:
-    with talking_to(source) as theirs, talking_to(target) as here:
-        return copied(RemoteFeed(theirs), here, "http://source", lambda *_: None, **more)
+def copy(source: TestClient, target: TestClient, **options: Any) -> CopyResult:
+    with client_of(source) as origin, client_of(target) as mirror:
+        return copy_feed(RemoteFeed(origin), mirror, "http://source", lambda *_: None, **options)
 
 
-def test_a_mirror_becomes_equal_and_stays_so(source: TestClient, target: TestClient) -> None:
-    done = copy(source, target)
-    assert held(target) == held(source)
+def test_a_mirror_becomes_equal_and_stays_equal(source: TestClient, target: TestClient) -> None:
+    result = copy(source, target)
+    assert content_of(target) == content_of(source)
     assert target.get("/hosts").json()["items"] == []
     registry = source.get("/changes").json()["registry"]
     (mirror,) = target.get("/mirrors").json()
-    assert (mirror["registry"], mirror["seq"]) == (registry, done.seq)
+    assert (mirror["registry"], mirror["seq"]) == (registry, result.seq)
     assert target.get(f"/mirrors/{registry}").json() == mirror
-    assert copy(source, target) == Copied(0, 0, done.seq)
+    assert copy(source, target) == CopyResult(0, 0, result.seq)
     source.patch(f"/profiles/{P}", json={"state": "published"})
-    assert copy(source, target) == Copied(1, 1, done.seq + 1)
-    assert held(target) == held(source)
-    # What was done here is told here, with whose it was there.
+    assert copy(source, target) == CopyResult(1, 1, result.seq + 1)
+    assert content_of(target) == content_of(source)
+    # The mirror's own feed names the origin of the change.
     last = target.get("/changes", params={"limit": 1000}).json()["items"][-1]
     assert (last["kind"], last["name"]) == ("profile-state-changed", P)
     assert last["detail"]["origin"] == {
         "registry": registry,
-        "seq": done.seq + 1,
+        "seq": result.seq + 1,
         "at": last["detail"]["origin"]["at"],
         "by": "admin",
     }
 
 
 def test_a_transaction_stays_whole(source: TestClient, target: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feed, "_MOST_CHANGES", 1)
+    monkeypatch.setattr(feed, "_MAX_CHANGES", 1)
     copy(source, target)
-    transactions = [each["part_of"] for each in source.get("/changes", params={"limit": 1000}).json()["items"]]
-    ours = target.get("/changes", params={"limit": 1000}).json()["items"]
-    sizes = [transactions.count(each) for each in dict.fromkeys(transactions)]
     hosts = 3
-    assert [
-        [each["part_of"] for each in ours].count(one) for one in dict.fromkeys(each["part_of"] for each in ours)
-    ] == sizes[:-hosts]
+    assert _transaction_sizes(target) == _transaction_sizes(source)[:-hosts]
+
+
+def _transaction_sizes(registry: TestClient) -> list[int]:
+    changes = registry.get("/changes", params={"limit": 1000}).json()["items"]
+    transactions = [change["part_of"] for change in changes]
+    return [transactions.count(transaction) for transaction in dict.fromkeys(transactions)]
 
 
 def test_an_archive_is_a_backup(source: TestClient, target: TestClient, run: Run, tmp_path: Path) -> None:
@@ -154,25 +155,25 @@ def test_an_archive_is_a_backup(source: TestClient, target: TestClient, run: Run
     assert exported.exit_code == 0, exported.output
     assert json.loads(run("export", str(other), "--json").stdout)["changes"] == source.get("/changes").json()["head"]
     assert one.read_bytes() == other.read_bytes()
-    with talking_to(target) as here:
-        copied(Archive(one), here, "one", lambda *_: None, with_hosts=True)
-    assert held(target) == held(source)
+    with client_of(target) as mirror:
+        copy_feed(Archive(one), mirror, "one", lambda *_: None, with_hosts=True)
+    assert content_of(target) == content_of(source)
     assert target.get("/hosts").json() == source.get("/hosts").json()
-    # What is here already is left out, and a mirror goes on where the archive ends.
-    with talking_to(target) as here:
-        assert copied(Archive(one), here, "one", lambda *_: None).changes == 0
+    # Existing content is skipped, and a mirror continues where the archive ends.
+    with client_of(target) as mirror:
+        assert copy_feed(Archive(one), mirror, "one", lambda *_: None).changes == 0
     source.put("/vendors/vendor-b.com", json={}, headers=AUTHORIZATION)
     assert copy(source, target).changes == 1
     assert run("export", str(tmp_path / "none" / "x")).exit_code == 2
     assert run("import", "archive", str(tmp_path / "none")).exit_code == 2
 
 
-def test_what_came_before_the_feed_is_mirrored_too(source: TestClient, target: TestClient, database_url: str) -> None:
-    before = held(source)
+def test_content_from_before_the_feed_is_mirrored(source: TestClient, target: TestClient, database_url: str) -> None:
+    before = content_of(source)
     _lose_the_feed(database_url)
-    assert held(source) == before
+    assert content_of(source) == before
     copy(source, target, with_hosts=True)
-    assert held(target) == before
+    assert content_of(target) == before
     assert target.get("/hosts").json() == source.get("/hosts").json()
     assert source.get("/changes").json()["items"][0]["by"] == "before there was a feed"
 
@@ -181,9 +182,9 @@ A, B, C, D = (f"vendor-a.com/{name}" for name in "abcd")
 OTHER = "vendor-a.com/o"
 Entry = tuple[str, str | None, str, dict[str, int | None]]
 HISTORIES: list[list[Entry]] = [
-    # A parent gains a model after one profile below it has it, and before another one has.
+    # A parent gains a model after one child has it and before another child has it.
     [(A, None, OTHER, {"x": 1}), (D, A, NIC, {"x": 5}), (A, None, NIC, {"y": 2}), (C, A, NIC, {"z": 3})],
-    # Two levels gain it late, the upper one first, or the lower one.
+    # Two levels gain it late, the upper one first or the lower one first.
     [
         (A, None, OTHER, {"x": 1}),
         (B, A, OTHER, {"y": 1}),
@@ -198,7 +199,7 @@ HISTORIES: list[list[Entry]] = [
         (B, A, NIC, {"x": 1}),
         (A, None, NIC, {"x": 1, "y": 2}),
     ],
-    # What is inherited is taken out again.
+    # A child removes an inherited value.
     [
         (A, None, NIC, {"x": 1}),
         (B, A, NIC, {"x": None, "y": 1}),
@@ -210,7 +211,7 @@ HISTORIES: list[list[Entry]] = [
 
 
 @pytest.mark.parametrize("history", HISTORIES)
-def test_profiles_from_before_the_feed_are_mirrored_as_they_came_to_be(
+def test_profiles_from_before_the_feed_are_mirrored_in_their_order_of_publication(
     registry: TestClient, target: TestClient, database_url: str, history: list[Entry]
 ) -> None:
     vendor(registry)
@@ -227,15 +228,15 @@ def test_profiles_from_before_the_feed_are_mirrored_as_they_came_to_be(
         assert target.get(path).json() == registry.get(path).json()
 
 
-def test_what_an_owner_stated_after_another_vendor_is_mirrored(
+def test_an_owners_off_value_after_another_vendors_is_mirrored(
     registry: TestClient, target: TestClient, database_url: str
 ) -> None:
     vendor(registry)
     vendor(registry, "vendor-b.com")
-    stated = {"type": "int", "init_value": 1}
-    publish(registry, ONE, {"x": stated})
-    publish(registry, "vendor-b.com/dpu@1", {"w": {**stated, "off_value": 1}})
-    document = {"models": {NIC: {"variables": {"w": {**stated, "off_value": 0}}}}}
+    variable = {"type": "int", "init_value": 1}
+    publish(registry, ONE, {"x": variable})
+    publish(registry, "vendor-b.com/dpu@1", {"w": {**variable, "off_value": 1}})
+    document = {"models": {NIC: {"variables": {"w": {**variable, "off_value": 0}}}}}
     assert registry.put(f"/releases/{TWO}", json=document).status_code == 201
     before = [registry.get(path).json() for path in (f"/models/{NIC}", "/releases")]
     _lose_the_feed(database_url)
@@ -244,9 +245,9 @@ def test_what_an_owner_stated_after_another_vendor_is_mirrored(
 
 
 def _lose_the_feed(database_url: str) -> None:
-    """Make a registry what it was before there was a feed, and migrate it."""
+    """Return a registry's database to the schema without a feed, and migrate it."""
     engine = database.create_engine(database_url)
-    new = (
+    tables = (
         schema.change_model,
         schema.change_document,
         schema.change,
@@ -256,148 +257,150 @@ def _lose_the_feed(database_url: str) -> None:
         schema.profile_digest,
     )
     with engine.begin() as connection:
-        for table in new:
+        for table in tables:
             connection.execute(sa.text(f"DROP TABLE {table.name}"))
         connection.execute(sa.text("UPDATE alembic_version SET version_num = '0003'"))
     database.migrate(engine)
     engine.dispose()
 
 
-class _Altering(httpx.BaseTransport):
-    """Alters what a registry answers."""
+class _AlteringTransport(httpx.BaseTransport):
+    """Alters the responses of a registry."""
 
     def __init__(self, source: TestClient, alter: Callable[[str, Any], None]) -> None:
         self._source = source
         self._alter = alter
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        answer = self._source.request(request.method, str(request.url))
-        document = answer.json()
+        response = self._source.request(request.method, str(request.url))
+        document = response.json()
         self._alter(request.url.path, document)
-        return httpx.Response(answer.status_code, json=document)
+        return httpx.Response(response.status_code, json=document)
 
 
-def _description(path: str, document: Any) -> None:
+def _alter_description(path: str, document: Any) -> None:
     if path == "/changes/4":
         document["document"]["description"] = "altered"
 
 
-def _content(path: str, document: Any) -> None:
+def _alter_content(path: str, document: Any) -> None:
     if path == "/changes/4":
         (digest,) = document["document"]["models"].values()
         document["contents"][digest]["variables"]["num-queues"]["init_value"] = 5
 
 
-def _lost(path: str, document: Any) -> None:
+def _remove_contents(path: str, document: Any) -> None:
     if path == "/changes/4":
         document["contents"].clear()
 
 
-def _digest(path: str, document: Any) -> None:
-    for each in document.get("items", ()) if path == "/changes" else ():
-        if each["seq"] == 5:
-            each["digest"] = f"sha256:{0:064}"
+def _alter_digest(path: str, document: Any) -> None:
+    for change in document.get("items", ()) if path == "/changes" else ():
+        if change["seq"] == 5:
+            change["digest"] = f"sha256:{0:064}"
 
 
-def _state(path: str, document: Any) -> None:
+def _alter_state(path: str, document: Any) -> None:
     if path != "/changes" and "document" in document and document["kind"] == "profile-state-changed":
         document["document"]["state"] = "published"
 
 
-def _name(path: str, document: Any) -> None:
-    for each in document.get("items", ()) if path == "/changes" else ():
-        if each["kind"] == "profile-state-changed":
-            each["name"] = Q
+def _alter_name(path: str, document: Any) -> None:
+    for change in document.get("items", ()) if path == "/changes" else ():
+        if change["kind"] == "profile-state-changed":
+            change["name"] = Q
 
 
-def _silenced(path: str, document: Any) -> None:
-    for each in document.get("items", ()) if path == "/changes" else ():
-        if each["kind"] == "profile-state-changed":
-            each["document_digest"] = None
+def _remove_document_digest(path: str, document: Any) -> None:
+    for change in document.get("items", ()) if path == "/changes" else ():
+        if change["kind"] == "profile-state-changed":
+            change["document_digest"] = None
 
 
-def _exchanged(path: str, document: Any) -> None:
+def _swap_document_digests(path: str, document: Any) -> None:
     if path == "/changes":
-        released = [each for each in document["items"] if each["kind"] == "release-published"]
-        for first, second in pairwise(released):
+        releases = [change for change in document["items"] if change["kind"] == "release-published"]
+        for first, second in pairwise(releases):
             first["document_digest"], second["document_digest"] = second["document_digest"], first["document_digest"]
 
 
-def _gap(path: str, document: Any) -> None:
+def _remove_change(path: str, document: Any) -> None:
     if path == "/changes":
-        document["items"] = [each for each in document["items"] if each["seq"] != 4]
+        document["items"] = [change for change in document["items"] if change["seq"] != 4]
 
 
 @pytest.mark.parametrize(
-    ("alter", "code", "named"),
+    ("alter", "code", "message"),
     [
-        (_description, "altered", f"change 4 (release-published {ONE})"),
-        (_content, "altered", "the content sha256:"),
-        (_lost, "altered", "is missing"),
-        (_digest, "altered", f"change 5 (profile-published {P})"),
-        (_state, "altered", f"(profile-state-changed {P})"),
-        (_name, "altered", f"(profile-state-changed {Q})"),
-        (_silenced, "altered", f"(profile-state-changed {P})"),
-        (_exchanged, "altered", "is not what its link says"),
-        (_gap, "gap", "change 5 does not follow on change 3"),
+        (_alter_description, "altered", f"change 4 (release-published {ONE})"),
+        (_alter_content, "altered", "the content sha256:"),
+        (_remove_contents, "altered", "is missing"),
+        (_alter_digest, "altered", f"change 5 (profile-published {P})"),
+        (_alter_state, "altered", f"(profile-state-changed {P})"),
+        (_alter_name, "altered", f"(profile-state-changed {Q})"),
+        (_remove_document_digest, "altered", f"(profile-state-changed {P})"),
+        (_swap_document_digests, "altered", "does not match its link"),
+        (_remove_change, "gap", "change 5 does not follow change 3"),
     ],
 )
-def test_what_was_altered_on_the_way_is_refused_and_named(
-    source: TestClient, target: TestClient, alter: Callable[[str, Any], None], code: str, named: str
+def test_altered_content_is_refused_and_named(
+    source: TestClient, target: TestClient, alter: Callable[[str, Any], None], code: str, message: str
 ) -> None:
-    settings = talking_to(source)
-    settings._http = httpx.Client(base_url="http://testserver", transport=_Altering(source, alter))
-    with settings as theirs, talking_to(target) as here:
+    altered = client_of(source)
+    altered._http = httpx.Client(base_url="http://testserver", transport=_AlteringTransport(source, alter))
+    with altered as origin, client_of(target) as mirror:
         with pytest.raises(RegistryError) as refused:
-            copied(RemoteFeed(theirs), here, "http://source", lambda *_: None)
+            copy_feed(RemoteFeed(origin), mirror, "http://source", lambda *_: None)
         assert refused.value.problem is not None
         assert refused.value.problem["code"] == code
-        assert named in str(refused.value)
-        assert not refused.value.may_pass
+        assert message in str(refused.value)
+        assert not refused.value.is_transient
     assert target.get("/releases").json()["items"] == []
     copy(source, target)
-    assert held(target) == held(source)
+    assert content_of(target) == content_of(source)
 
 
-def test_what_is_published_here_otherwise_is_not_overwritten(source: TestClient, target: TestClient) -> None:
+def test_a_conflicting_publication_is_not_overwritten(source: TestClient, target: TestClient) -> None:
     vendor(target)
     publish(target, ONE, {"num-queues": {**QUEUES, "init_value": 1}})
-    with pytest.raises(RegistryError, match=f"change 4 .release-published {ONE}. cannot be made here") as refused:
+    with pytest.raises(RegistryError, match=f"change 4 .release-published {ONE}. cannot be applied here") as refused:
         copy(source, target)
     assert refused.value.problem is not None
     assert refused.value.problem["code"] == "mirror-conflict"
     assert refused.value.problem["faults"]
 
 
-def test_a_registry_that_was_set_back_is_told(source: TestClient, target: TestClient) -> None:
+def test_a_restored_source_is_noticed(source: TestClient, target: TestClient) -> None:
     copy(source, target)
-    with talking_to(source) as theirs, talking_to(target) as here:
-        older = RemoteFeed(theirs)
+    with client_of(source) as origin, client_of(target) as mirror:
+        older = RemoteFeed(origin)
         older.head = 3
-        with pytest.raises(ArchiveError, match="was set back"):
-            copied(older, here, "http://source", lambda *_: None)
+        with pytest.raises(ArchiveError, match=r"ends at change 3, but .* the source was restored from a backup"):
+            copy_feed(older, mirror, "http://source", lambda *_: None)
 
 
-def test_a_source_that_was_set_back_and_went_on_is_no_longer_followed(
+def test_a_source_that_changed_after_a_restore_is_no_longer_followed(
     source: TestClient, target: TestClient, tmp_path: Path, run: Run
 ) -> None:
     head = copy(source, target).seq
     source.put("/vendors/vendor-c.com", json={}, headers=AUTHORIZATION)
     copy(source, target)
-    with talking_to(source) as theirs, talking_to(target) as here:
-        # As if another change stood where this one does.
-        other = RemoteFeed(theirs)
+    with client_of(source) as origin, client_of(target) as mirror:
+        # As if another change had this seq.
+        other = RemoteFeed(origin)
         other.link = lambda seq: f"sha256:{seq:064}"  # type: ignore[method-assign]
-        with pytest.raises(ArchiveError, match=f"change {head + 1} of http://source is another"):
-            copied(other, here, "http://source", lambda *_: None)
+        with pytest.raises(
+            ArchiveError, match=f"change {head + 1} of http://source differs from change {head + 1} here"
+        ):
+            copy_feed(other, mirror, "http://source", lambda *_: None)
     archive = tmp_path / "archive"
     assert run("export", str(archive)).exit_code == 0
     lines = gzip.decompress(archive.read_bytes()).splitlines()
     last = json.loads(lines[-1])
     last["change"]["link"] = f"sha256:{0:064}"
     archive.write_bytes(gzip.compress(b"\n".join([*lines[:-1], json.dumps(last).encode()])))
-    with talking_to(target) as here, pytest.raises(ArchiveError, match="is another"):
-        copied(Archive(archive), here, "archive", lambda *_: None)
+    with client_of(target) as mirror, pytest.raises(ArchiveError, match="differs from change"):
+        copy_feed(Archive(archive), mirror, "archive", lambda *_: None)
 
 
 MALFORMED: list[tuple[str, str, Any]] = [
@@ -417,8 +420,8 @@ MALFORMED: list[tuple[str, str, Any]] = [
 
 
 @pytest.mark.parametrize(("kind", "name", "document"), MALFORMED)
-def test_what_no_registry_would_tell_is_refused(target: TestClient, kind: str, name: str, document: Any) -> None:
-    told = {
+def test_a_malformed_change_is_refused(target: TestClient, kind: str, name: str, document: Any) -> None:
+    entry = {
         "seq": 1,
         "part_of": 1,
         "at": "2026-11-23T12:00:00.000Z",
@@ -429,14 +432,14 @@ def test_what_no_registry_would_tell_is_refused(target: TestClient, kind: str, n
         "detail": {},
         "document_digest": digest(canonical_json(document)),
     }
-    change = {**told, "link": linked("another", told), "document": document}
+    change = {**entry, "link": linked("another", entry), "document": document}
     body = {"url": "x", "changes": [change], "contents": {}, "hosts": True}
-    answer = target.post("/mirrors/another/changes", json=body)
-    assert answer.status_code == 409, answer.text
-    assert f"change 1 ({kind} {name})" in answer.json()["detail"] or "is missing" in answer.json()["detail"]
+    response = target.post("/mirrors/another/changes", json=body)
+    assert response.status_code == 409, response.text
+    assert f"change 1 ({kind} {name})" in response.json()["detail"] or "is missing" in response.json()["detail"]
 
 
-def test_of_two_registries_the_first_ones_title_of_a_vendor_stands(source: TestClient, target: TestClient) -> None:
+def test_a_mirror_keeps_its_own_name_of_a_vendor(source: TestClient, target: TestClient) -> None:
     target.put("/vendors/vendor-a.com", json={"name": "Another A"})
     copy(source, target)
     assert target.get("/vendors/vendor-a.com").json()["name"] == "Another A"
@@ -451,22 +454,22 @@ def test_of_two_registries_the_first_ones_title_of_a_vendor_stands(source: TestC
         [{"format": feed.FORMAT, "version": 1, "registry": "x", "head": 1}],
     ],
 )
-def test_a_file_that_is_no_archive_is_refused(target: TestClient, tmp_path: Path, lines: list[Any]) -> None:
+def test_a_file_that_is_not_an_archive_is_refused(target: TestClient, tmp_path: Path, lines: list[Any]) -> None:
     path = tmp_path / "archive"
     path.write_bytes(gzip.compress("".join(json.dumps(line) + "\n" for line in lines).encode()))
-    with talking_to(target) as here, pytest.raises(ArchiveError):
-        copied(Archive(path), here, "archive", lambda *_: None)
+    with client_of(target) as mirror, pytest.raises(ArchiveError):
+        copy_feed(Archive(path), mirror, "archive", lambda *_: None)
 
 
-def test_a_registry_is_no_mirror_of_itself(source: TestClient, run: Run) -> None:
-    before = held(source)
-    done = run("mirror", "http://testserver", "--once")
-    assert (done.exit_code, "mirror-of-itself" in done.stderr) == (2, True)
-    assert held(source) == before
+def test_a_registry_cannot_mirror_itself(source: TestClient, run: Run) -> None:
+    before = content_of(source)
+    refused = run("mirror", "http://testserver", "--once")
+    assert (refused.exit_code, "mirror-of-itself" in refused.stderr) == (2, True)
+    assert content_of(source) == before
 
 
-def test_what_cannot_be_written_leaves_nothing(source: TestClient, tmp_path: Path) -> None:
-    class Broken:
+def test_an_error_of_the_feed_ends_an_export(source: TestClient, tmp_path: Path) -> None:
+    class BrokenFeed:
         registry, head = "x", 1
 
         def changes(self, after: int) -> Iterator[feed.Change]:
@@ -476,11 +479,11 @@ def test_what_cannot_be_written_leaves_nothing(source: TestClient, tmp_path: Pat
             return str(seq)
 
     with (tmp_path / "x").open("wb") as file, pytest.raises(RegistryError):
-        written(Broken(), file, lambda *_: None)
+        write_archive(BrokenFeed(), file, lambda *_: None)
     assert source.get("/changes").status_code == 200
 
 
-def test_tokens_by_command(run: Run, api: Registry) -> None:
+def test_tokens_are_created_listed_and_revoked(run: Run, api: Registry) -> None:
     api.put("/vendors/vendor-a.com", {})
     created = run(
         "token", "create", "pipeline", "--role", "publisher", "--vendor", "vendor-a.com", "--expires-in", "90d"

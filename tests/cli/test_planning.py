@@ -1,4 +1,4 @@
-"""The commands that a fleet is planned with."""
+"""The commands for planning a fleet."""
 
 import json
 from pathlib import Path
@@ -15,10 +15,10 @@ QUEUES = {"type": "int", "init_value": 4, "off_value": 1, "allowed_values": ["1-
 NEW = {"type": "bool", "init_value": True, "off_value": False, "runtime": True}
 
 
-def _publish(run: Run, release: str, variables: object, **more: object) -> None:
-    document = json.dumps({"models": {NIC: {"variables": variables}}, **more})
-    done = run("import", "migration-info", "-", "--release", release, stdin=document)
-    assert done.exit_code == 0, done.output
+def _publish(run: Run, release: str, variables: object, **fields: object) -> None:
+    document = json.dumps({"models": {NIC: {"variables": variables}}, **fields})
+    published = run("import", "migration-info", "-", "--release", release, stdin=document)
+    assert published.exit_code == 0, published.output
 
 
 @pytest.fixture
@@ -31,43 +31,43 @@ def fleet(run: Run, api: object) -> Run:
     return run
 
 
-def test_a_pipeline_learns_what_it_would_break(fleet: Run) -> None:
+def test_a_dry_run_shows_what_a_release_would_break(fleet: Run) -> None:
     fewer = {"models": {NIC: {"variables": {"queues": {**QUEUES, "allowed_values": ["1-4"]}}}}}
     arguments = ("import", "migration-info", "-", "--release", "vendor-a.com/fw@3")
     refused = fleet(*arguments, "--dry-run", stdin=json.dumps(fewer))
     assert refused.exit_code == 2
-    assert f"{NIC}, {P}: value-not-allowed: the profile has queues=8" in " ".join(refused.stderr.split())
-    told = fleet(*arguments, "--dry-run", "--json", stdin=json.dumps(fewer))
-    assert (told.exit_code, json.loads(told.stdout)["code"]) == (2, "evolution-gate")
-    passed = fleet(*arguments, "--override", "a smaller chip", stdin=json.dumps(fewer))
-    assert passed.exit_code == 0
-    assert "Published although it breaks earlier releases" in passed.stdout
+    assert f"{NIC}, {P}: value-not-allowed: The profile sets queues=8" in " ".join(refused.stderr.split())
+    as_json = fleet(*arguments, "--dry-run", "--json", stdin=json.dumps(fewer))
+    assert (as_json.exit_code, json.loads(as_json.stdout)["code"]) == (2, "evolution-gate")
+    overridden = fleet(*arguments, "--override", "a smaller chip", stdin=json.dumps(fewer))
+    assert overridden.exit_code == 0
+    assert "Published although it breaks earlier releases" in overridden.stdout
 
 
-def test_baseline(fleet: Run) -> None:
-    found = fleet("baseline", "--model", NIC, "--release", ONE, "--release", TWO)
-    assert found.exit_code == 0
-    assert "queues" in found.stdout
-    assert f"newest first: {P}" in found.stdout
-    values = json.loads(fleet("baseline", "--model", NIC, "--release", ONE, "--release", TWO, "--json").stdout)
-    assert values["models"][NIC]["values"] == {"new": False, "queues": 4}
+def test_baseline_finds_values_that_all_releases_accept(fleet: Run) -> None:
+    shown = fleet("baseline", "--model", NIC, "--release", ONE, "--release", TWO)
+    assert shown.exit_code == 0
+    assert "queues" in shown.stdout
+    assert f"newest first: {P}" in shown.stdout
+    answer = json.loads(fleet("baseline", "--model", NIC, "--release", ONE, "--release", TWO, "--json").stdout)
+    assert answer["models"][NIC]["values"] == {"new": False, "queues": 4}
     none = fleet("baseline", "--model", NIC, "--release", "vendor-a.com/fw@9")
     assert (none.exit_code, "unknown-release" in none.stdout) == (1, True)
     assert fleet("baseline", "--model", NIC).exit_code == 2
 
 
-def test_diff(fleet: Run) -> None:
-    found = fleet("diff", ONE, TWO)
-    assert found.exit_code == 1
-    assert "new (off)" in found.stdout
-    assert "1 model differs, 2 variables added" in found.stdout
+def test_diff_shows_the_differences_between_releases(fleet: Run) -> None:
+    shown = fleet("diff", ONE, TWO)
+    assert shown.exit_code == 1
+    assert "new (off)" in shown.stdout
+    assert "1 model differs, 2 variables added" in shown.stdout
     assert fleet("diff", ONE, ONE).exit_code == 0
-    assert "differ in nothing" in fleet("diff", ONE, ONE, "--model", NIC).stdout
+    assert f"{ONE} and {ONE} do not differ in {NIC}" in fleet("diff", ONE, ONE, "--model", NIC).stdout
     assert set(json.loads(fleet("diff", ONE, TWO, "--json").stdout)["models"]) == {NIC}
     assert fleet("diff", ONE, "vendor-a.com/fw@9").exit_code == 2
 
 
-def test_matrix(fleet: Run) -> None:
+def test_matrix_shows_which_release_supports_which_profile(fleet: Run) -> None:
     shown = fleet("matrix")
     assert shown.exit_code == 0
     assert f"1: {ONE}" in shown.stdout
@@ -76,7 +76,7 @@ def test_matrix(fleet: Run) -> None:
     assert fleet("matrix", "--profile", "vendor-a.com/none").exit_code == 2
 
 
-def test_impact(fleet: Run) -> None:
+def test_impact_names_what_would_flip(fleet: Run) -> None:
     shown = fleet("impact", ONE)
     assert (shown.exit_code, P in shown.stdout) == (0, True)
     assert json.loads(fleet("impact", ONE, "--json").stdout)["releases"] == [ONE]
@@ -90,17 +90,17 @@ def test_hosts_report_list_and_forget(fleet: Run, tmp_path: Path) -> None:
     report = ("host", "report", "--name", "host-1", "--binary", str(binary), "--release", TWO)
     assert fleet(*report, "--label", "rack=r1", "--dry-run").exit_code == 0
     assert json.loads(fleet("host", "list", "--json").stdout) == []
-    done = fleet(*report, "--label", "rack=r1")
-    assert done.exit_code == 0, done.output
-    # Labels stay where none are given.
-    told = json.loads(fleet(*report, "--json").stdout)
-    assert told["labels"] == {"rack": "r1"}
-    assert told["releases"][:2] == [TWO, "qemu.org/qemu-system-x86_64@9.2.1"]
-    assert told["releases"][2].startswith("kernel.org/linux@")
-    assert told["unknown_releases"] == told["releases"][1:]
+    registered = fleet(*report, "--label", "rack=r1")
+    assert registered.exit_code == 0, registered.output
+    # Without --label the registered labels stay.
+    host = json.loads(fleet(*report, "--json").stdout)
+    assert host["labels"] == {"rack": "r1"}
+    assert host["releases"][:2] == [TWO, "qemu.org/qemu-system-x86_64@9.2.1"]
+    assert host["releases"][2].startswith("kernel.org/linux@")
+    assert host["unknown_releases"] == host["releases"][1:]
     assert "host-1" in fleet("host", "list", "--label", "rack=r1").stdout
-    asked = fleet("check", "--model", NIC, "--source", TWO, "--host", "host-1")
-    assert asked.exit_code == 0
+    checked = fleet("check", "--model", NIC, "--source", TWO, "--host", "host-1")
+    assert checked.exit_code == 0
     assert fleet("check", "--model", NIC, "--source", TWO, "--label", "rack=r1", "--json").exit_code == 0
     assert fleet("host", "forget", "host-1").exit_code == 0
     assert fleet("host", "forget", "host-1").exit_code == 2
@@ -108,51 +108,48 @@ def test_hosts_report_list_and_forget(fleet: Run, tmp_path: Path) -> None:
     assert fleet("host", "report", "--binary", str(tmp_path / "none")).exit_code == 2
 
 
-def test_a_report_keeps_what_it_does_not_look_for_and_says_what_is_gone(fleet: Run, tmp_path: Path) -> None:
-    for name, said in (("x86_64", "QEMU emulator version 9.2.1"), ("i386", "QEMU emulator version 9.2.1")):
+def test_a_report_keeps_other_products_and_names_removed_releases(fleet: Run, tmp_path: Path) -> None:
+    for name, output in (("x86_64", "QEMU emulator version 9.2.1"), ("i386", "QEMU emulator version 9.2.1")):
         binary = tmp_path / f"qemu-system-{name}"
-        binary.write_text(f'#!/bin/sh\necho "{said}"\n')
+        binary.write_text(f'#!/bin/sh\necho "{output}"\n')
         binary.chmod(0o755)
     both = [option for name in ("i386", "x86_64") for option in ("--binary", str(tmp_path / f"qemu-system-{name}"))]
     report = ("host", "report", "--name", "host-1")
     assert fleet(*report, *both, "--release", TWO).exit_code == 0
-    told = json.loads(fleet(*report, *both[:2], "--json").stdout)
-    assert told["releases"][0] == "qemu.org/qemu-system-i386@9.2.1"
-    assert told["releases"][-1] == TWO
-    assert not any("x86_64" in each for each in told["releases"])
-    assert "is not found any more: qemu.org/qemu-system-x86_64@9.2.1" in fleet(*report, *both).stdout + fleet(
-        *report, *both[:2]
-    ).stdout.replace("\n", " ")
-    # Another version of the same product takes its place.
+    host = json.loads(fleet(*report, *both[:2], "--json").stdout)
+    assert host["releases"][0] == "qemu.org/qemu-system-i386@9.2.1"
+    assert host["releases"][-1] == TWO
+    assert not any("x86_64" in release for release in host["releases"])
+    message = "removed because it was not found on this host: qemu.org/qemu-system-x86_64@9.2.1"
+    assert message in fleet(*report, *both).stdout + fleet(*report, *both[:2]).stdout.replace("\n", " ")
+    # Another version of the same product replaces the registered one.
     newer = json.loads(fleet(*report, *both, "--release", ONE, "--json").stdout)["releases"]
     assert (ONE in newer, TWO in newer) == (True, False)
 
 
-def test_the_binaries_of_a_host_are_those_of_its_own_architecture_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_binaries_for_the_hosts_own_architecture_come_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("aarch64", "i386", "x86_64", "x86_64-microvm"):
         binary = tmp_path / f"qemu-system-{name}"
         binary.write_text("#!/bin/sh\n")
         binary.chmod(0o755)
-    monkeypatch.setattr(hosts, "_PLACES", (str(tmp_path),))
+    monkeypatch.setattr(hosts, "_FOLDERS", (str(tmp_path),))
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
     assert [path.name for path in hosts._binaries()] == [
-        f"qemu-system-{each}" for each in ("x86_64", "aarch64", "i386")
+        f"qemu-system-{target}" for target in ("x86_64", "aarch64", "i386")
     ]
 
 
-def test_check_sums_a_drain_up_and_tells_remedies_and_arguments(fleet: Run) -> None:
+def test_check_sums_up_a_drain_and_shows_remedies_and_arguments(fleet: Run) -> None:
     vm = {"id": "db", "release": TWO, "devices": [{"id": "net0", "model": NIC}]}
     destinations = [{"id": "old", "releases": [ONE]}, {"id": "new", "releases": [TWO]}]
     question = {"vms": [vm], "destinations": destinations, "detail": "summary"}
     summed_up = fleet("check", "-", stdin=json.dumps(question))
     assert summed_up.exit_code == 0
     assert "1 of 2: new" in summed_up.stdout
-    assert "1: the source has new=on" in " ".join(summed_up.stdout.replace("│", " ").split())
+    assert "1: new=on at the source" in " ".join(summed_up.stdout.replace("│", " ").split())
     stuck = fleet("check", "--model", NIC, "--source", TWO, "--destination", ONE)
     assert (stuck.exit_code, "remedy: set new to False" in stuck.stdout) == (1, True)
-    told = fleet(
+    rendered = fleet(
         "check", "--model", NIC, "--source", TWO, "--destination", TWO, "--value", "queues=2", "--render", "qemu"
     )
-    assert "-device nic,queues=2" in told.stdout
+    assert "-device nic,queues=2" in rendered.stdout

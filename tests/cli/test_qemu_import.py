@@ -1,7 +1,9 @@
 """Two real QEMU releases, imported through the running service, and asked about."""
 
 from collections.abc import Iterator
-from dataclasses import replace
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cache
 from itertools import product
 from typing import Any
 
@@ -15,14 +17,20 @@ from app.cli.qemu.properties import is_unset_marker, kind_of, scope_of
 from app.cli.qemu.publication import Published
 from app.cli.qemu.release import Known, QemuRelease
 from app.client import RegistryError
-from tests.cli.conftest import DATA, RELEASE, talking_to
-from tests.conftest import fresh_database, make_app
+from tests.cli.conftest import DATA, RELEASE, client_of
+from tests.conftest import copied_database, fresh_database, make_app
+from tests.counts import full
 
 OLD, NEW = RELEASE["7.2"], RELEASE["10.0"]
 IMPLEMENTATION = OLD.partition("@")[0]
+OVERRIDE = "the old machine types are gone, and qxl with them"
+# Of the 64 machine types of the newer release.
+MACHINES = full(64, short=12)
 
 
+@cache
 def capture(version: str) -> Capture:
+    """Return a capture, which no test changes."""
     return Capture.load(DATA / f"qemu-{version}.json.gz")
 
 
@@ -31,16 +39,46 @@ def publish(api: Registry, version: str, override: str | None = "upstream's deci
     return publication.publish(api, taken, RELEASE[version], lambda *_: None, override=override)
 
 
+@contextmanager
+def registry_on(url: str) -> Iterator[Registry]:
+    """Yield the registry of a database, as the commands talk to it."""
+    with TestClient(make_app(url)) as service, client_of(service) as api:
+        yield api
+
+
+@dataclass(frozen=True)
+class Imports:
+    """Databases that are to be copied, and what the imports into them answered.
+
+    old: the database with the older release alone. both: the database with both, the older one imported first.
+    refused: how the newer release was refused before it was published with an override.
+    """
+
+    old: str
+    both: str
+    first: Published
+    refused: RegistryError
+    second: Published
+
+
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def qemu(request: pytest.FixtureRequest) -> Iterator[Registry]:
-    """Yield a registry with both releases, the older one imported first; its tests only read."""
-    with (
-        fresh_database(request.param, request) as url,
-        TestClient(make_app(url)) as service,
-        talking_to(service) as api,
-    ):
-        publish(api, "7.2")
-        publish(api, "10.0")
+def imports(request: pytest.FixtureRequest) -> Iterator[Imports]:
+    """Yield the databases with the captures: an import takes seconds, a copy of its database takes less than one."""
+    with fresh_database(request.param, request) as old:
+        with registry_on(old) as api:
+            first = publish(api, "7.2")
+        with copied_database(old, request) as both:
+            with registry_on(both) as api:
+                with pytest.raises(RegistryError, match="evolution-gate") as refused:
+                    publish(api, "10.0", override=None)
+                second = publish(api, "10.0", override=OVERRIDE)
+            yield Imports(old, both, first, refused.value, second)
+
+
+@pytest.fixture(scope="module")
+def qemu(imports: Imports, request: pytest.FixtureRequest) -> Iterator[Registry]:
+    """Yield a registry with both releases; its tests only read."""
+    with copied_database(imports.both, request) as url, registry_on(url) as api:
         yield api
 
 
@@ -50,12 +88,15 @@ def ask(api: Registry, devices: list[dict[str, Any]], destination: str, **more: 
     return answered
 
 
-def test_both_captures_are_imported_and_again_nothing_is_added(api: Registry) -> None:
-    first = publish(api, "7.2")
-    assert (first.models, first.profiles, first.finds, first.not_accepted) == (314, 55, [], [])
-    second = publish(api, "10.0")
+@pytest.mark.long
+def test_both_captures_are_imported_and_again_nothing_is_added(
+    imports: Imports, request: pytest.FixtureRequest
+) -> None:
+    first = imports.first
+    assert (first.models, first.profiles, first.differences, first.not_accepted) == (314, 55, [], [])
+    second = imports.second
     assert (second.models, second.profiles) == (341, 64)
-    grouped = {(variable, was, now) for variable, was, now, *_ in publication.grouped(second.finds)}
+    grouped = {(variable, was, now) for variable, was, now, *_ in publication.grouped(second.differences)}
     assert grouped == {
         ("rombar", "1", "-1"),
         ("streams", "false", "true"),
@@ -68,18 +109,19 @@ def test_both_captures_are_imported_and_again_nothing_is_added(api: Registry) ->
         (problem["code"], problem.get("variable")) for each in second.not_accepted for problem in each["problems"]
     }
     assert refused == {("model-not-supported", None), ("value-not-allowed", "x-native-hotplug")}
-    for version in ("7.2", "10.0"):
-        assert not any(publish(api, version, override=None).added.values())
+    with copied_database(imports.both, request) as url, registry_on(url) as api:
+        for version, release in RELEASE.items():
+            machines = [machine.name for machine in capture(version).machines][-MACHINES:]
+            again = publication.publish(api, capture(version).selected(machines, []), release, lambda *_: None)
+            assert not any(again.added.values())
 
 
-def test_qemu_10_does_not_give_all_that_qemu_7_gave(api: Registry) -> None:
+def test_qemu_10_does_not_give_all_that_qemu_7_gave(imports: Imports, qemu: Registry) -> None:
     """What the evolution gate finds between the releases, and why it is so."""
-    publish(api, "7.2")
-    with pytest.raises(RegistryError, match="evolution-gate") as refused:
-        publish(api, "10.0", override=None)
-    assert refused.value.problem is not None
+    refused = imports.refused
+    assert refused.problem is not None
     broken: dict[tuple[str, str, str | None], set[str]] = {}
-    for each in refused.value.problem["broken"]:
+    for each in refused.problem["broken"]:
         assert (each["accepted_by"], each["refused_by"]) == (OLD, NEW)
         for problem in each["problems"]:
             key = (each["model"].removeprefix("qemu.org/"), problem["code"], problem.get("variable"))
@@ -99,10 +141,10 @@ def test_qemu_10_does_not_give_all_that_qemu_7_gave(api: Registry) -> None:
         ("e1000", "cannot-be-off", "mitigation"): until_1_6,
     }
     assert broken == expected
-    passed = publish(api, "10.0", override="the old machine types are gone, and qxl with them")
-    assert len(passed.overridden) == len(refused.value.problem["broken"]) == refused.value.problem["broken_count"]
-    (override,) = api.get(f"/releases/{NEW}")["overrides"]
-    assert override["reason"] == "the old machine types are gone, and qxl with them"
+    passed = imports.second
+    assert len(passed.overridden) == len(refused.problem["broken"]) == refused.problem["broken_count"]
+    (override,) = qemu.get(f"/releases/{NEW}")["overrides"]
+    assert override["reason"] == OVERRIDE
     assert len(override["broken"]) == len(passed.overridden)
 
 
@@ -319,21 +361,26 @@ def test_a_profile_holds_only_what_is_not_off(qemu: Registry) -> None:
         assert all(off[name] is None or value != off[name] for name, value in values.items())
 
 
+@pytest.mark.long
 def test_a_part_of_a_capture_can_be_imported_and_the_rest_later(api: Registry) -> None:
-    part = capture("10.0").selected(["pc-q35-10.0", "pc-q35-2.4"], ["e1000", "virtio-net-pci"])
+    first = ["pc-q35-10.0", "pc-q35-2.4"]
+    part = capture("10.0").selected(first, ["e1000", "virtio-net-pci"])
+    others = [machine.name for machine in capture("10.0").machines if machine.name not in first]
+    later = capture("10.0").selected([*first, *others[: MACHINES - len(first)]], [])
     api.put("/vendors/qemu.org", {})
     assert publication.publish(api, part, NEW, lambda *_: None, dry_run=True).added["releases"] == 1
     assert api.find(f"/releases/{NEW}") is None
     some = publication.publish(api, part, NEW, lambda *_: None)
     assert (some.models, some.profiles, some.added["profile_models"]) == (2, 2, 4)
-    rest = publish(api, "10.0")
-    assert (rest.added["release_models"], rest.added["profiles"]) == (339, 62)
+    rest = publication.publish(api, later, NEW, lambda *_: None)
+    assert (rest.added["release_models"], rest.added["profiles"]) == (339, MACHINES - 2)
     with pytest.raises(CaptureError, match="no machine type nonsense"):
         capture("10.0").selected(["nonsense"], [])
 
 
-def test_a_property_whose_type_changes_keeps_the_type_that_it_has(api: Registry) -> None:
-    publish(api, "7.2")
+def test_a_property_whose_type_changes_keeps_the_type_that_it_has(
+    imports: Imports, request: pytest.FixtureRequest
+) -> None:
     taken = capture("10.0")
     card = {
         **taken.properties["virtio-net-pci"],
@@ -341,17 +388,22 @@ def test_a_property_whose_type_changes_keeps_the_type_that_it_has(api: Registry)
         "speed": Property("speed", "str", "10"),
     }
     changed = replace(taken, properties={"virtio-net-pci": card}, effective={})
-    published = publication.publish(api, changed, NEW, lambda *_: None, override="a part alone")
-    assert {(find.variable, find.published, find.found) for find in published.finds if find.where == "its type"} == {
-        ("mq", "bool", "str"),
-        ("speed", "int", "str"),
-    }
-    (kept,) = api.get("/variable-sets", model="qemu.org/virtio-net-pci", version="10.0.13")["items"]
-    variables = {name: kept["variables"][name] for name in ("mq", "speed")}
-    assert {name: (each["type"], each["init_value"], each["settable"]) for name, each in variables.items()} == {
-        "mq": ("bool", False, True),
-        "speed": ("int", 10, True),
-    }
+    with copied_database(imports.old, request) as url, registry_on(url) as api:
+        published = publication.publish(api, changed, NEW, lambda *_: None, override="a part alone")
+        assert {
+            (difference.variable, difference.published, difference.captured)
+            for difference in published.differences
+            if difference.source == "its type"
+        } == {
+            ("mq", "bool", "str"),
+            ("speed", "int", "str"),
+        }
+        (kept,) = api.get("/variable-sets", model="qemu.org/virtio-net-pci", version="10.0.13")["items"]
+        variables = {name: kept["variables"][name] for name in ("mq", "speed")}
+        assert {name: (each["type"], each["init_value"], each["settable"]) for name, each in variables.items()} == {
+            "mq": ("bool", False, True),
+            "speed": ("int", 10, True),
+        }
 
 
 def test_what_does_not_start_alone_has_markers_but_for_those_that_an_older_release_cannot_take(qemu: Registry) -> None:

@@ -1,4 +1,4 @@
-"""How QEMU's properties become variables."""
+"""QEMU's properties become variables."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from app.cli.qemu.properties import Kind, Value, is_unset_marker, kind_of, scope
 
 
 @pytest.mark.parametrize(
-    ("told", "kind"),
+    ("type_name", "kind"),
     [
         ("bool", Kind("bool")),
         ("uint8", Kind("int", (0, 255))),
@@ -28,11 +28,11 @@ from app.cli.qemu.properties import Kind, Value, is_unset_marker, kind_of, scope
         ("guest statistics", None),
     ],
 )
-def test_kinds(told: str, kind: Kind | None) -> None:
-    assert kind_of(Property("x", told)) == kind
+def test_the_type_of_a_property_determines_its_kind(type_name: str, kind: Kind | None) -> None:
+    assert kind_of(Property("x", type_name)) == kind
 
 
-def test_a_drifting_type_takes_the_wider_meaning() -> None:
+def test_a_type_that_differs_between_releases_becomes_the_wider_type() -> None:
     assert kind_of(Property("addr", "int32")) == kind_of(Property("addr", "str")) == Kind("str")
     assert kind_of(Property("addr", "uint64")) == Kind("int", (0, 2**64 - 1))
     assert kind_of(Property("id", "str")) is None
@@ -40,7 +40,7 @@ def test_a_drifting_type_takes_the_wider_meaning() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "told", "scope"),
+    ("name", "type_name", "scope"),
     [
         *[(name, "str", "instance") for name in ("mac", "addr", "serial", "failover_pair_id", "busnr", "device_id")],
         *[(name, "int32", "instance") for name in ("bootindex", "chassis", "port", "slot")],
@@ -51,14 +51,14 @@ def test_a_drifting_type_takes_the_wider_meaning() -> None:
         ("romfile", "str", "interface"),
     ],
 )
-def test_scopes(name: str, told: str, scope: str) -> None:
-    kind = kind_of(Property(name, told))
+def test_the_name_and_type_of_a_property_determine_its_scope(name: str, type_name: str, scope: str) -> None:
+    kind = kind_of(Property(name, type_name))
     assert kind is not None
     assert scope_of(name, kind) == scope
 
 
 @pytest.mark.parametrize(
-    ("of_type", "told", "value"),
+    ("type_name", "raw", "value"),
     [
         ("bool", "on", True),
         ("bool", "false", False),
@@ -72,14 +72,14 @@ def test_scopes(name: str, told: str, scope: str) -> None:
         ("OnOffAuto", True, "on"),
     ],
 )
-def test_values(of_type: str, told: object, value: Value) -> None:
-    kind = kind_of(Property("x", of_type))
+def test_qemus_values_become_values_of_the_variables_type(type_name: str, raw: object, value: Value) -> None:
+    kind = kind_of(Property("x", type_name))
     assert kind is not None
-    assert kind.value(told) == value
-    assert type(kind.value(told)) is type(value)
+    assert kind.value(raw) == value
+    assert type(kind.value(raw)) is type(value)
 
 
-def test_unset_markers() -> None:
+def test_unset_markers_are_recognized() -> None:
     assert is_unset_marker("vectors", 2**32 - 1)
     assert is_unset_marker("disable-legacy", "auto")
     assert is_unset_marker("rombar", -1)

@@ -1,1 +1,1 @@
-"""The client, against the real service and against answers that it rarely gives."""
+"""Tests of the client, against the real service and against prepared responses."""

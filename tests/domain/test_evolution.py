@@ -2,9 +2,9 @@
 
 import pytest
 
-from app.domain.evolution import Broken, Evolution, Mode, broken, earlier
-from app.domain.name import ReleaseName
-from app.domain.problem import Problem, ProblemCode
+from app.domain.publishing.gate import Broken, Evolution, Mode, broken, earlier
+from app.domain.values.name import ReleaseName
+from app.domain.verdict.problem import Problem, ProblemCode
 
 VERSIONS = ["7.2.22", "10.0.13", "9.1", "9.1-rc2", "1:10.0.2+ds-0"]
 

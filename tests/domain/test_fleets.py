@@ -1,12 +1,13 @@
-"""What is said of many at once: the support matrix, the impact of a change of state, the summary of a drain."""
+"""Answers about many entries: the support matrix, the impact of a state change, the summary of a drain."""
 
-from app.domain import impact
-from app.domain.matrix import MAX_PROBLEMS, matrix
-from app.domain.question import Destination
-from app.domain.source import Device
-from app.domain.state import State
-from app.domain.summary import summed_up
-from app.domain.verdict import Policy
+from app.domain.engine.acceptance import Acceptance
+from app.domain.fleet import impact
+from app.domain.fleet.summary import summarize
+from app.domain.fleet.support_matrix import MAX_PROBLEMS, support_matrix
+from app.domain.values.state import State
+from app.domain.verdict.host import Destination
+from app.domain.verdict.source import Device
+from app.domain.verdict.steps import Policy
 from tests.domain.world import NIC, World, device, variable
 
 ONE, TWO, THREE = (f"vendor-a.com/fw@{version}" for version in (1, 2, 3))
@@ -16,7 +17,7 @@ P, LATER = "vendor-a.com/p", "vendor-a.com/later"
 
 
 def world() -> World:
-    """The second release has fewer queues, no GPU, and lists one profile of two."""
+    """Return a world whose second release has fewer queues and no GPU, and lists one of two profiles."""
     return (
         World()
         .publish(ONE, {NIC: {"queues": QUEUES}, GPU: {}}, profiles=[P, LATER])
@@ -27,9 +28,9 @@ def world() -> World:
     )
 
 
-def _cells(made: World, *models: str) -> dict[tuple[str, str], tuple[bool, list[str], int, int]]:
-    profiles = [profile for name in (P, LATER) if (profile := made.profile_named(name))]
-    releases = [each for name in (ONE, TWO, "vendor-b.com/other@1") if (each := made.release(name))]
+def _cells(registry: World, *models: str) -> dict[tuple[str, str], tuple[bool, list[str], int, int]]:
+    profiles = [profile for name in (P, LATER) if (profile := registry.profile_named(name))]
+    releases = [release for name in (ONE, TWO, "vendor-b.com/other@1") if (release := registry.release(name))]
     return {
         (row.profile, cell.release): (
             cell.compatible,
@@ -37,7 +38,7 @@ def _cells(made: World, *models: str) -> dict[tuple[str, str], tuple[bool, list[
             cell.accepted,
             cell.models,
         )
-        for row in matrix(profiles, releases, made.lookups(), models)
+        for row in support_matrix(profiles, releases, registry.lookups(), Acceptance(), models)
         for cell in row.cells
     }
 
@@ -53,13 +54,13 @@ def test_a_cell_of_the_matrix_is_a_verdict_with_its_reasons() -> None:
     }
 
 
-def test_a_model_that_is_asked_has_to_be_implemented() -> None:
+def test_a_requested_model_has_to_be_implemented() -> None:
     assert _cells(world(), GPU)[P, TWO] == (False, ["model-not-supported"], 0, 1)
     retired = world().publish(THREE, {NIC: {"queues": QUEUES}}, profiles=[], state=State.RETIRED)
     release, profile = retired.release(THREE), retired.profile(P, {NIC: {}}, State.RETIRED).profile_named(P)
     assert release
     assert profile
-    ((cell,),) = [row.cells for row in matrix([profile], [release], retired.lookups())]
+    ((cell,),) = [row.cells for row in support_matrix([profile], [release], retired.lookups(), Acceptance())]
     assert [problem.code.value for problem in cell.problems] == [
         "release-retired",
         "profile-retired",
@@ -67,18 +68,18 @@ def test_a_model_that_is_asked_has_to_be_implemented() -> None:
     ]
 
 
-def test_a_cell_tells_only_so_many_problems_and_counts_the_rest() -> None:
+def test_a_cell_lists_a_limited_number_of_problems_and_counts_all() -> None:
     many = {f"v{number}": variable("bool", False, False) for number in range(MAX_PROBLEMS + 5)}
-    made = World().publish(ONE, {NIC: many}).publish(TWO, {NIC: {}}).profile(P, {NIC: dict.fromkeys(many, True)})
-    profile, release = made.profile_named(P), made.release(TWO)
+    registry = World().publish(ONE, {NIC: many}).publish(TWO, {NIC: {}}).profile(P, {NIC: dict.fromkeys(many, True)})
+    profile, release = registry.profile_named(P), registry.release(TWO)
     assert profile
     assert release
-    ((cell,),) = [row.cells for row in matrix([profile], [release], made.lookups())]
+    ((cell,),) = [row.cells for row in support_matrix([profile], [release], registry.lookups(), Acceptance())]
     assert (len(cell.problems), cell.problem_count) == (MAX_PROBLEMS, MAX_PROBLEMS + 5)
 
 
 def test_the_impact_of_retiring_a_release() -> None:
-    made = world().publish(THREE, {NIC: {"queues": QUEUES}})
+    registry = world().publish(THREE, {NIC: {"queues": QUEUES}})
     hosts = [
         Destination("alone", (ONE,)),
         Destination("both", (ONE, THREE)),
@@ -87,98 +88,98 @@ def test_the_impact_of_retiring_a_release() -> None:
         Destination("others-first", ("vendor-c.com/clone@1", ONE)),
         Destination("newer", (THREE, "vendor-a.com/fw@4", ONE)),
     ]
-    made.publish("vendor-c.com/clone@1", {NIC: {"queues": QUEUES}, GPU: {}}).publish("vendor-a.com/fw@4", {GPU: {}})
-    release = made.release(ONE)
+    registry.publish("vendor-c.com/clone@1", {NIC: {"queues": QUEUES}, GPU: {}}).publish("vendor-a.com/fw@4", {GPU: {}})
+    release = registry.release(ONE)
     assert release
-    profiles = [profile for name in (P, LATER) if (profile := made.profile_named(name))]
-    found = impact.of_release(release, State.RETIRED, profiles, hosts, made.lookups())
-    assert found.profiles == (LATER, P)
-    assert found.releases == (ONE,)
-    assert found.listed == ((LATER, ONE), (P, ONE))
-    # At `both` the GPU has nowhere to go but ONE, and so at `small`; at the others another release takes all.
-    assert found.hosts == ("alone", "both", "small")
-    assert impact.of_release(release, State.DEPRECATED, profiles, hosts, made.lookups()) == impact.Impact()
+    profiles = [profile for name in (P, LATER) if (profile := registry.profile_named(name))]
+    result = impact.of_release(release, State.RETIRED, profiles, hosts, registry.lookups())
+    assert result.profiles == (LATER, P)
+    assert result.releases == (ONE,)
+    assert result.listed == ((LATER, ONE), (P, ONE))
+    # At `both` and `small`, only ONE implements the GPU; at the other hosts another release serves all devices.
+    assert result.hosts == ("alone", "both", "small")
+    assert impact.of_release(release, State.DEPRECATED, profiles, hosts, registry.lookups()) == impact.Impact()
 
 
 def test_the_impact_on_devices_without_a_profile() -> None:
-    made = World().publish(ONE, {NIC: {"queues": QUEUES}}).publish(TWO, {NIC: {"queues": QUEUES}})
-    release = made.release(ONE)
+    registry = World().publish(ONE, {NIC: {"queues": QUEUES}}).publish(TWO, {NIC: {"queues": QUEUES}})
+    release = registry.release(ONE)
     assert release
     hosts = [Destination("alone", (ONE,)), Destination("both", (ONE, TWO))]
-    found = impact.of_release(release, State.RETIRED, [], hosts, made.lookups())
-    assert (found.releases, found.hosts, found.profiles, found.listed) == ((ONE,), ("alone",), (), ())
+    result = impact.of_release(release, State.RETIRED, [], hosts, registry.lookups())
+    assert (result.releases, result.hosts, result.profiles, result.listed) == ((ONE,), ("alone",), (), ())
 
 
 def test_the_impact_where_another_release_of_the_host_allows_less() -> None:
     fewer = {NIC: {"q": variable("int", 1, 1, ["1-4"])}}
     more = {NIC: {"q": variable("int", 1, 1, ["1-8"])}}
-    made = World().publish("vendor-a.com/fw@1", fewer).publish("vendor-a.com/fw@2", more)
+    registry = World().publish("vendor-a.com/fw@1", fewer).publish("vendor-a.com/fw@2", more)
     hosts = [Destination("both", ("vendor-a.com/fw@1", "vendor-a.com/fw@2"))]
     flipped = {}
     for name in hosts[0].releases:
-        release = made.release(name)
+        release = registry.release(name)
         assert release
-        flipped[name] = impact.of_release(release, State.RETIRED, [], hosts, made.lookups()).hosts
+        flipped[name] = impact.of_release(release, State.RETIRED, [], hosts, registry.lookups()).hosts
     assert flipped == {"vendor-a.com/fw@1": (), "vendor-a.com/fw@2": ("both",)}
 
 
 def test_the_impact_where_only_this_release_lists_a_profile_that_it_does_not_accept_by_itself() -> None:
-    """A device with the profile may still go there: it has a value for what has no off value."""
+    """A device with the profile can still move there if it gives the variable without an off value."""
     nic = {NIC: {"q": QUEUES, "x": variable("int", 3)}}
-    made = World().publish(ONE, nic, profiles=[P]).publish(TWO, nic, profiles=[]).profile(P, {NIC: {"q": 8}})
-    release, profile = made.release(ONE), made.profile_named(P)
+    registry = World().publish(ONE, nic, profiles=[P]).publish(TWO, nic, profiles=[]).profile(P, {NIC: {"q": 8}})
+    release, profile = registry.release(ONE), registry.profile_named(P)
     assert release
     assert profile
     both = Destination("both", (ONE, TWO))
     going = Device(id="nic", model=NIC, release=ONE, profile=P, values={"x": 3})
-    assert made.answer([going], both, Policy.STRICT).compatible
-    assert impact.of_release(release, State.RETIRED, [profile], [both], made.lookups()).hosts == ("both",)
+    assert registry.answer([going], both, Policy.STRICT).compatible
+    assert impact.of_release(release, State.RETIRED, [profile], [both], registry.lookups()).hosts == ("both",)
 
 
-def test_nothing_could_ever_go_where_nothing_can_be_migrated() -> None:
-    made = World().publish(ONE, {NIC: {"variables": {"q": QUEUES}, "migratable": False}})
-    release = made.release(ONE)
+def test_a_release_that_cannot_migrate_has_no_impact_on_hosts() -> None:
+    registry = World().publish(ONE, {NIC: {"variables": {"q": QUEUES}, "migratable": False}})
+    release = registry.release(ONE)
     assert release
-    assert impact.of_release(release, State.RETIRED, [], [Destination("h", (ONE,))], made.lookups()).hosts == ()
+    assert impact.of_release(release, State.RETIRED, [], [Destination("h", (ONE,))], registry.lookups()).hosts == ()
 
 
 def test_the_impact_of_retiring_a_profile() -> None:
-    made = world()
-    profile = made.profile_named(P)
+    registry = world()
+    profile = registry.profile_named(P)
     assert profile
-    releases = [each for name in (ONE, TWO) if (each := made.release(name))]
+    releases = [release for name in (ONE, TWO) if (release := registry.release(name))]
     hosts = [
         Destination("one", (ONE,)),
         Destination("two", (TWO,)),
         Destination("narrow", (TWO,), {NIC: {"queues": ["1-2"]}}),
     ]
-    found = impact.of_profile(profile, State.RETIRED, releases, hosts, made.lookups())
-    assert (found.profiles, found.releases, found.hosts, found.listed) == ((P,), (ONE,), ("one",), ((P, ONE),))
-    assert impact.of_profile(profile, State.PUBLISHED, releases, hosts, made.lookups()) == impact.Impact()
+    result = impact.of_profile(profile, State.RETIRED, releases, hosts, registry.lookups())
+    assert (result.profiles, result.releases, result.hosts, result.listed) == ((P,), (ONE,), ("one",), ((P, ONE),))
+    assert impact.of_profile(profile, State.PUBLISHED, releases, hosts, registry.lookups()) == impact.Impact()
 
 
-def test_reasons_are_summed_up_over_hosts_and_devices() -> None:
-    made = world()
+def test_reasons_are_grouped_over_hosts_and_devices() -> None:
+    registry = world()
     devices = [device(ONE, queues=8), device(ONE, queues=2)]
-    question = made.question(devices, Policy.PERMISSIVE)
+    question = registry.question(devices, Policy.PERMISSIVE)
     hosts = [Destination(f"h{number}", (TWO if number % 3 else ONE,)) for number in range(9)]
-    found = summed_up((host.id, question.at(host)) for host in hosts)
-    assert found.possible == ("h0", "h3", "h6")
-    (reason,) = found.reasons
+    result = summarize((host.id, question.at(host)) for host in hosts)
+    assert result.possible == ("h0", "h3", "h6")
+    (reason,) = result.reasons
     assert (reason.code.value, reason.variable, reason.releases) == ("value-not-allowed", "queues", (TWO,))
     assert reason.destinations == ("h1", "h2", "h4", "h5", "h7", "h8")
-    assert reason.message == f"the source has queues=8, but {TWO} allows 1-4"
+    assert reason.message == f"queues=8 at the source, but {TWO} allows 1-4."
 
 
 def test_states_in_a_verdict() -> None:
-    made = World().publish(ONE, {NIC: {"queues": QUEUES}}, state=State.RETIRED)
-    made.publish(TWO, {NIC: {"queues": QUEUES}}, state=State.DEPRECATED).publish(THREE, {NIC: {"queues": QUEUES}})
-    made.profile(P, {NIC: {}}, State.DEPRECATED)
-    leaving = made.ask(device(ONE), THREE)
+    registry = World().publish(ONE, {NIC: {"queues": QUEUES}}, state=State.RETIRED)
+    registry.publish(TWO, {NIC: {"queues": QUEUES}}, state=State.DEPRECATED).publish(THREE, {NIC: {"queues": QUEUES}})
+    registry.profile(P, {NIC: {}}, State.DEPRECATED)
+    leaving = registry.ask(device(ONE), THREE)
     assert leaving.compatible
-    assert [each.code.value for each in leaving.warnings] == ["release-retired"]
-    old = made.ask(device(THREE, P), TWO)
+    assert [warning.code.value for warning in leaving.warnings] == ["release-retired"]
+    old = registry.ask(device(THREE, P), TWO)
     assert old.compatible
-    assert [each.code.value for each in old.warnings] == ["release-deprecated", "profile-deprecated"]
-    # A host goes on with what it has beside a retired release.
-    assert made.ask(device(THREE), ONE, THREE).compatible
+    assert [warning.code.value for warning in old.warnings] == ["release-deprecated", "profile-deprecated"]
+    # The other release of the host serves the device.
+    assert registry.ask(device(THREE), ONE, THREE).compatible

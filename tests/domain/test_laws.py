@@ -1,19 +1,16 @@
-"""The laws of the design, for random models, releases, profiles and questions."""
+"""The laws of the design, checked with random models, releases, profiles and questions."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.document import InvalidDocumentError
-from app.domain.question import Destination
-from app.domain.source import Device
-from app.domain.verdict import Policy
+from app.domain.values.document import InvalidDocumentError
+from app.domain.verdict.host import Destination
+from app.domain.verdict.source import Device
+from app.domain.verdict.steps import Policy
 from tests.domain.world import NIC, World, codes
-
-settings.register_profile("laws", max_examples=100, deadline=None)
-settings.load_profile("laws")
 
 NAMES = ("a", "b", "c", "d")
 TYPES = {"a": "int", "b": "bool", "c": "str", "d": "int"}
@@ -24,7 +21,7 @@ PROFILE = "vendor-a.com/p"
 
 @st.composite
 def variables(draw: st.DrawFn, name: str) -> dict[str, Any]:
-    """A variable of a set."""
+    """Draw the document of a variable."""
     values = VALUES[TYPES[name]]
     document: dict[str, Any] = {"type": TYPES[name]}
     allowed = draw(st.none() | st.lists(st.sampled_from(values), min_size=1, unique=True))
@@ -43,7 +40,7 @@ def variables(draw: st.DrawFn, name: str) -> dict[str, Any]:
 
 @st.composite
 def sets(draw: st.DrawFn) -> dict[str, Any]:
-    """A variable set, which may have constraints and migration blocks."""
+    """Draw a variable set, with or without constraints and migration blocks."""
     names = draw(st.lists(st.sampled_from(NAMES), unique=True))
     stated = {name: draw(variables(name)) for name in names}
     compared = [name for name in names if stated[name]["scope"] in {"interface", "saved-state"}]
@@ -67,7 +64,7 @@ def _try_publish(world: World, release: str, document: Mapping[str, Any]) -> Non
     try:
         world.publish(release, {NIC: document})
     except (InvalidDocumentError, AssertionError):
-        # It is refused: init values that break a constraint, or a variable that is defined otherwise already.
+        # Refused: the init values break a constraint, or the variable already has another definition.
         return
 
 
@@ -75,7 +72,7 @@ def _try_publish(world: World, release: str, document: Mapping[str, Any]) -> Non
 def worlds(
     draw: st.DrawFn, change: Callable[[dict[str, Any]], dict[str, Any]] = lambda document: document
 ) -> tuple[World, list[tuple[str, dict[str, Any]]]]:
-    """What is published: up to three releases of two vendors, and a profile; change: what is done to every set."""
+    """Draw a world with up to three releases of two vendors and a profile; change: a change to every set."""
     world = World()
     published = []
     for release in RELEASES:
@@ -88,7 +85,7 @@ def worlds(
 
 
 def values() -> st.SearchStrategy[dict[str, Any]]:
-    """Values of some variables."""
+    """Return a strategy for values of some variables."""
     return st.dictionaries(st.sampled_from(NAMES), st.just(None), max_size=3).flatmap(
         lambda chosen: st.fixed_dictionaries({name: st.sampled_from(VALUES[TYPES[name]]) for name in chosen})
     )
@@ -96,7 +93,7 @@ def values() -> st.SearchStrategy[dict[str, Any]]:
 
 @st.composite
 def devices(draw: st.DrawFn) -> Device:
-    """A device of a question."""
+    """Draw a device of a question."""
     return Device(
         id="nic",
         model=NIC,
@@ -125,7 +122,7 @@ def test_a_device_that_its_own_release_accepts_is_compatible_with_it(
 
 
 @given(worlds(), devices())
-def test_the_configuration_answered_is_accepted_where_it_was_answered_for(
+def test_a_completed_configuration_is_accepted_by_its_destination(
     published: tuple[World, list[tuple[str, dict[str, Any]]]], device: Device
 ) -> None:
     world, releases = published
@@ -144,15 +141,15 @@ def test_a_variable_that_one_side_lacks_never_changes_a_verdict_while_it_is_off(
     for release, document in releases:
         before = world.ask(device, release)
         more = World()
-        for each, stated in releases:
-            has_extra = each == release
+        for name, stated in releases:
+            has_extra = name == release
             extra = {"extra": {"type": "bool", "init_value": off, "off_value": off}} if has_extra else {}
-            _try_publish(more, each, {**stated, "variables": {**stated["variables"], **extra}})
+            _try_publish(more, name, {**stated, "variables": {**stated["variables"], **extra}})
         own = world_profile(world)
         more.profile(PROFILE, {NIC: own})
         after = more.ask(device, release)
         if device.release == release or not release.startswith("vendor-a.com/"):
-            # The source then has it, too; and what another vendor states is not off for the model's own.
+            # The source then has it too. An off value of another vendor does not count for the model's vendor.
             continue
         assert codes(after) == codes(before)
         if before.configuration is not None:
@@ -161,7 +158,7 @@ def test_a_variable_that_one_side_lacks_never_changes_a_verdict_while_it_is_off(
 
 
 def world_profile(world: World) -> Mapping[str, Any]:
-    """Return the values of the world's profile."""
+    """Return the values of the profile of a world."""
     profile = world.profile_named(PROFILE)
     assert profile is not None
     return profile.values[NIC]
@@ -178,9 +175,9 @@ def test_adding_an_allowed_value_to_a_destination_never_makes_a_verdict_worse(
             continue
         wider = {**variable, "allowed_values": VALUES[variable["type"]]}
         more = World()
-        for each, stated in releases:
-            changed = {**stated, "variables": {**stated["variables"], name: wider}} if each == release else stated
-            _try_publish(more, each, changed)
+        for other, stated in releases:
+            changed = {**stated, "variables": {**stated["variables"], name: wider}} if other == release else stated
+            _try_publish(more, other, changed)
         more.profile(PROFILE, {NIC: world_profile(world)})
         if (
             world.ask(device, release).compatible
@@ -193,7 +190,7 @@ def test_adding_an_allowed_value_to_a_destination_never_makes_a_verdict_worse(
 def _reversed(document: Any) -> Any:
     if isinstance(document, dict):
         return {key: _reversed(value) for key, value in reversed(document.items())}
-    return [_reversed(each) for each in reversed(document)] if isinstance(document, list) else document
+    return [_reversed(item) for item in reversed(document)] if isinstance(document, list) else document
 
 
 @given(worlds(), devices())
@@ -201,16 +198,16 @@ def test_the_order_of_anything_never_matters(
     published: tuple[World, list[tuple[str, dict[str, Any]]]], device: Device
 ) -> None:
     world, releases = published
-    turned = World()
+    reordered = World()
     for release, document in releases:
-        turned.publish(release, {NIC: _reversed(document)})
-    turned.profile(PROFILE, {NIC: _reversed(world_profile(world))})
+        reordered.publish(release, {NIC: _reversed(document)})
+    reordered.profile(PROFILE, {NIC: _reversed(world_profile(world))})
     for release, _ in releases:
-        before, after = world.release(release), turned.release(release)
+        before, after = world.release(release), reordered.release(release)
         assert before is not None
         assert after is not None
         assert before.sets[NIC].digest == after.sets[NIC].digest
-        assert world.ask(device, release) == turned.ask(device, release)
+        assert world.ask(device, release) == reordered.ask(device, release)
 
 
 @given(worlds(), st.lists(devices(), min_size=1, max_size=3), st.permutations(RELEASES))

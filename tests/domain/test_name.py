@@ -1,12 +1,12 @@
-"""What may be a name."""
+"""Which names are valid."""
 
 import pytest
 
-from app.domain.name import InvalidNameError, ReleaseName, name, variable_name, vendor_name, version
+from app.domain.values.name import InvalidNameError, ReleaseName, name, variable_name, vendor_name, version
 
 
 @pytest.mark.parametrize("text", ["vendor-a.com/nic", "qemu.org/pci/10ec/8139", "vendor-a.com/größe", "a.b/x:y_z"])
-def test_names(text: str) -> None:
+def test_valid_names(text: str) -> None:
     assert name(text) == text
 
 
@@ -35,30 +35,30 @@ def test_names(text: str) -> None:
         "vendor-a.com/" + "x" * 243,
     ],
 )
-def test_no_names(text: str) -> None:
+def test_invalid_names(text: str) -> None:
     with pytest.raises(InvalidNameError):
         name(text)
 
 
 @pytest.mark.parametrize("text", ["-a.com", "a..com", "a.com.", "a_b.com", "com", "a" * 64 + ".com"])
-def test_no_vendors(text: str) -> None:
+def test_invalid_vendors(text: str) -> None:
     with pytest.raises(InvalidNameError):
         vendor_name(text)
 
 
 @pytest.mark.parametrize("text", ["1:10.0.13+ds-0", "7.2.22", "2024~rc1", "a", "A" * 64])
-def test_versions(text: str) -> None:
+def test_valid_versions(text: str) -> None:
     assert version(text) == text
 
 
 @pytest.mark.parametrize("text", ["", ".1", "1 2", "1@2", "A" * 65, "1\n"])
-def test_no_versions(text: str) -> None:
+def test_invalid_versions(text: str) -> None:
     with pytest.raises(InvalidNameError):
         version(text)
 
 
 @pytest.mark.parametrize("text", ["", "a=b", "a/b", "a b", "a\tb", "x" * 129])
-def test_no_variable_names(text: str) -> None:
+def test_invalid_variable_names(text: str) -> None:
     with pytest.raises(InvalidNameError):
         variable_name(text)
 
@@ -73,6 +73,6 @@ def test_a_release_is_an_implementation_and_a_version() -> None:
 
 
 @pytest.mark.parametrize("text", ["vendor-a.com/fw", "vendor-a.com/fw@", "@1", "vendor-a.com/fw@1@2"])
-def test_no_releases(text: str) -> None:
+def test_invalid_releases(text: str) -> None:
     with pytest.raises(InvalidNameError):
         ReleaseName.parse(text)

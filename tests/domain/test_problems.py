@@ -1,14 +1,14 @@
-"""A case table per problem code: what the registry has, what is asked, what the verdict says."""
+"""A table of cases for every problem code: a registry, a question, and the problems of the verdict."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
 
-from app.domain.problem import RULES, Problem, ProblemCode
-from app.domain.source import Device
-from app.domain.state import State
-from app.domain.verdict import Policy
+from app.domain.values.state import State
+from app.domain.verdict.problem import RULES, Problem, ProblemCode
+from app.domain.verdict.source import Device
+from app.domain.verdict.steps import Policy
 from tests.domain.world import NIC, World, codes, device, variable
 
 QUEUES = variable("int", 4, 1, ["1-8"])
@@ -17,7 +17,7 @@ OLD, NEW = "vendor-a.com/fw@1", "vendor-a.com/fw@2"
 
 
 def world() -> World:
-    """Two releases: the newer one has `new`, and allows more queues."""
+    """Return a world with two releases; the newer one has `new` and allows more queues."""
     return (
         World()
         .publish(OLD, {NIC: {"queues": QUEUES}}, profiles=["vendor-a.com/p1"])
@@ -29,10 +29,10 @@ def world() -> World:
 
 @dataclass(frozen=True)
 class Case:
-    """A question, and the problems that it is to find; at: the destination; known: what is said of it already."""
+    """A question and its expected problems; at: the destination; known: a problem that it already has."""
 
     code: ProblemCode
-    found: list[tuple[str, str | None]]
+    expected: list[tuple[str, str | None]]
     asked: Device
     at: str = NEW
     build: Callable[[], World] = world
@@ -41,7 +41,7 @@ class Case:
 
 
 def _with(at: str, **variables: object) -> Callable[[], World]:
-    """Return the world, in which a release has these variables alone."""
+    """Return a function that builds a world in which a release has only these variables."""
     sets: dict[str, dict[str, object]] = {NIC: dict(variables)}
 
     def build() -> World:
@@ -187,7 +187,7 @@ CASES = [
         ProblemCode.UNKNOWN_HOST,
         [("unknown-host", None)],
         device(OLD),
-        known=Problem(ProblemCode.UNKNOWN_HOST, "no host there is registered"),
+        known=Problem(ProblemCode.UNKNOWN_HOST, "No host there is registered."),
     ),
 ]
 
@@ -195,7 +195,7 @@ CASES = [
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.code.value)
 def test_a_problem_is_found(case: Case) -> None:
     verdict = case.build().ask(case.asked, case.at, policy=case.policy, problem=case.known)
-    assert codes(verdict) == case.found
+    assert codes(verdict) == case.expected
     assert not verdict.compatible
     assert verdict.configuration is None
 

@@ -1,4 +1,4 @@
-"""Remedies: what to change on the running device, so that it can go where it now cannot."""
+"""Remedies: changes of a running device that make a destination compatible."""
 
 from itertools import product
 from typing import Any
@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.domain.question import Destination
-from app.domain.source import Device
-from app.domain.verdict import Policy
+from app.domain.verdict.host import Destination
+from app.domain.verdict.source import Device
+from app.domain.verdict.steps import Policy
+from tests.counts import full
 from tests.domain.test_laws import RELEASES, devices, worlds
 from tests.domain.world import NIC, World, device, variable
 
@@ -20,11 +21,11 @@ LIVE: dict[str, Any] = {"runtime": True}
 
 def changes(world: World, asked: Device, *there: str, **more: Any) -> list[tuple[str, Any, Any]]:
     """Return the remedies as (variable, from, to)."""
-    found = world.ask(asked, *there, **more).remedies
-    return [(each.variable, each.before, each.after) for each in found]
+    remedies = world.ask(asked, *there, **more).remedies
+    return [(remedy.variable, remedy.before, remedy.after) for remedy in remedies]
 
 
-def test_a_value_that_is_not_allowed_there_is_changed_to_the_off_value_or_else_the_nearest() -> None:
+def test_a_value_that_is_not_allowed_is_changed_to_the_off_value_or_the_nearest() -> None:
     queues = variable("int", 8, 1, ["1-16"], **LIVE)
     world = World().publish(OLD, {NIC: {"queues": queues}})
     world.publish(NEW, {NIC: {"queues": {**queues, "allowed_values": [1, "3-6", 8]}}})
@@ -36,14 +37,14 @@ def test_a_value_that_is_not_allowed_there_is_changed_to_the_off_value_or_else_t
     assert changes(other, device(OLD, queues=8), NEW) == []
 
 
-def test_a_variable_that_is_not_there_is_switched_off() -> None:
+def test_a_variable_that_the_destination_lacks_is_switched_off() -> None:
     world = World().publish(OLD, {NIC: {"new": variable("bool", True, False, **LIVE)}}).publish(NEW, {NIC: {}})
     assert changes(world, device(OLD), NEW) == [("new", True, False)]
     fixed = World().publish(OLD, {NIC: {"new": variable("bool", True, False)}}).publish(NEW, {NIC: {}})
     assert changes(fixed, device(OLD), NEW) == []
 
 
-def test_the_source_has_to_allow_it_and_both_sides_constraints_hold() -> None:
+def test_a_remedy_meets_the_constraints_of_both_sides() -> None:
     stated = {
         "feature": variable("bool", True, False, **LIVE),
         "queues": variable("int", 4, 1, ["1-8"], **LIVE),
@@ -52,11 +53,11 @@ def test_the_source_has_to_allow_it_and_both_sides_constraints_hold() -> None:
     source = {"variables": stated, "constraints": [rule]}
     small = {"variables": {**stated, "queues": variable("int", 2, 1, ["1-2"], **LIVE)}}
     world = World().publish(OLD, {NIC: source}).publish(NEW, {NIC: small})
-    # Two queues alone would break the source's own constraint.
+    # Reducing only the queues would break the constraint of the source.
     assert changes(world, device(OLD), NEW) == [("feature", True, False), ("queues", 4, 1)]
 
 
-def test_a_block_of_migration_is_stepped_out_of() -> None:
+def test_a_remedy_leaves_a_configuration_that_blocks_migration() -> None:
     stated = {"invtsc": variable("bool", True, False, **LIVE)}
     blocked = {"variables": stated, "blocks_migration": [{"when": {"invtsc": [True]}}]}
     world = World().publish(OLD, {NIC: blocked})
@@ -64,7 +65,7 @@ def test_a_block_of_migration_is_stepped_out_of() -> None:
 
 
 @pytest.mark.parametrize("policy", list(Policy))
-def test_what_no_value_can_mend_has_no_remedy(policy: Policy) -> None:
+def test_a_problem_that_no_value_solves_has_no_remedy(policy: Policy) -> None:
     queues = variable("int", 8, 1, ["1-16"], **LIVE)
     world = World().publish(OLD, {NIC: {"queues": queues}}, profiles=[P]).profile(P, {NIC: {"queues": 8}})
     world.publish(NEW, {NIC: {"queues": {**queues, "init_value": 4, "allowed_values": ["1-4"]}}}, profiles=[])
@@ -74,33 +75,33 @@ def test_what_no_value_can_mend_has_no_remedy(policy: Policy) -> None:
     assert changes(world, device(OLD, P), "vendor-a.com/none@1") == []
 
 
-def test_of_a_host_with_several_releases_the_fewest_changes_that_one_of_them_takes() -> None:
+def test_a_host_with_several_releases_needs_the_fewest_changes_for_one_of_them() -> None:
     a, b = variable("bool", True, False, **LIVE), variable("bool", True, False, **LIVE)
     world = World().publish(OLD, {NIC: {"a": a, "b": b}}).publish(NEW, {NIC: {}}).publish(THREE, {NIC: {"b": b}})
     assert changes(world, device(OLD), NEW, THREE) == [("a", True, False)]
     assert changes(world, device(OLD), NEW) == [("a", True, False), ("b", True, False)]
 
 
-def test_remedies_are_left_out_where_they_are_not_asked() -> None:
+def test_remedies_are_omitted_if_they_are_not_requested() -> None:
     world = World().publish(OLD, {NIC: {"a": variable("bool", True, False, **LIVE)}}).publish(NEW, {NIC: {}})
     question = world.question([device(OLD)], Policy.PERMISSIVE, with_remedies=False)
     assert question.at(Destination("there", (NEW,))).devices[0].verdict.remedies == ()
 
 
-# Of a variable that allows any int, also what nobody has said: -1 is as near to 0 as 1, and the smaller.
+# For a variable that allows any int, also try values that no document names: -1 is as near to 0 as 1, and smaller.
 _TRIED: dict[str, list[Any]] = {"a": list(range(-5, 10)), "b": [False, True]}
 
 
 def _live(document: Any) -> Any:
     return {
         **document,
-        "variables": {name: {**each, "runtime": name in "ab"} for name, each in document["variables"].items()},
+        "variables": {name: {**variable, "runtime": name in "ab"} for name, variable in document["variables"].items()},
     }
 
 
-@settings(max_examples=400)
+@settings(max_examples=full(400, short=100))
 @given(worlds(change=_live), devices(), st.sampled_from(RELEASES), st.sampled_from(RELEASES))
-def test_no_search_by_force_finds_fewer_changes(
+def test_a_brute_force_search_finds_no_smaller_remedy(
     published: tuple[World, list[tuple[str, dict[str, Any]]]], asked: Device, source: str, there: str
 ) -> None:
     world, releases = published
@@ -113,7 +114,7 @@ def test_no_search_by_force_finds_fewer_changes(
     off = model.off_values(*(name.partition("/")[0] for name in (source, there)))
     variables = own.sets[NIC].variables
     names = [name for name in "ab" if name in config and name in variables and not variables[name].is_backend]
-    found = []
+    candidates = []
     for values in product(*(_TRIED[name] for name in names)):
         changed = {name: value for name, value in zip(names, values, strict=True) if value != config[name]}
         again = Device(id="nic", model=NIC, release=source, profile=asked.profile, values={**asked.values, **changed})
@@ -121,6 +122,6 @@ def test_no_search_by_force_finds_fewer_changes(
             rank = [
                 (value != off.get(name), abs(value - config[name]), value) for name, value in sorted(changed.items())
             ]
-            found.append(((len(changed), sorted(changed), rank), changed))
-    best = min(found, key=lambda each: each[0], default=(None, {}))[1]
-    assert {each.variable: each.after for each in verdict.remedies} == best
+            candidates.append(((len(changed), sorted(changed), rank), changed))
+    best = min(candidates, key=lambda entry: entry[0], default=(None, {}))[1]
+    assert {remedy.variable: remedy.after for remedy in verdict.remedies} == best

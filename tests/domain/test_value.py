@@ -1,12 +1,12 @@
-"""Values in JSON and as a command line writes them, and sets of them."""
+"""Values in JSON and on a command line, and sets of values."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.allowed import AllowedValues, Steps
-from app.domain.document import Place
-from app.domain.value import INT_MAX, INT_MIN, InvalidValueError, Type, same
+from app.domain.values.allowed import AllowedValues, Steps
+from app.domain.values.document import Place
+from app.domain.values.value import INT_MAX, INT_MIN, InvalidValueError, Type, same
 
 
 @pytest.mark.parametrize(
@@ -33,12 +33,12 @@ def test_values(of_type: Type, written: object, value: object) -> None:
 @pytest.mark.parametrize(
     ("of_type", "written"),
     [
-        *[(Type.BOOL, each) for each in (1, 0, "On", "1", None, "")],
+        *[(Type.BOOL, written) for written in (1, 0, "On", "1", None, "")],
         *[
-            (Type.INT, each)
-            for each in (True, 1.0, "1.0", "+1", "007", "1e3", "", " 1", "١", None, INT_MAX + 1, INT_MIN - 1)
+            (Type.INT, written)
+            for written in (True, 1.0, "1.0", "+1", "007", "1e3", "", " 1", "١", None, INT_MAX + 1, INT_MIN - 1)
         ],
-        *[(Type.STR, each) for each in (1, True, None, "a\0b", "x" * 4097)],
+        *[(Type.STR, written) for written in (1, True, None, "a\0b", "x" * 4097)],
     ],
 )
 def test_no_values(of_type: Type, written: object) -> None:
@@ -84,7 +84,7 @@ def test_allowed_ints_are_merged_and_sorted(written: list[object], canonical: li
 @pytest.mark.parametrize(
     "written", ["8-1", "1-", "a", 1.5, None, {"min": 1, "max": 2}, {"min": 1, "max": 2, "step": 0}]
 )
-def test_no_ranges(written: object) -> None:
+def test_invalid_ranges(written: object) -> None:
     at = Place()
     AllowedValues.read(Type.INT, [1, written], at)
     assert [fault.pointer for fault in at.faults] == ["/1"]
@@ -107,9 +107,9 @@ def test_the_intersection_of_steps_is_that_of_their_elements(one: Steps, other: 
 
 
 @given(st.lists(_steps, min_size=1), st.lists(_steps, min_size=1))
-def test_allowed_sets_hold_what_was_stated(ones: list[Steps], others: list[Steps]) -> None:
+def test_allowed_values_have_exactly_the_stated_elements(ones: list[Steps], others: list[Steps]) -> None:
     one, other = (
-        _ints(*[{"min": each.min, "max": each.max, "step": each.step} for each in stated]) for stated in (ones, others)
+        _ints(*[{"min": item.min, "max": item.max, "step": item.step} for item in stated]) for stated in (ones, others)
     )
     stated = set().union(*map(_elements, ones))
     both = one.intersection(other)
@@ -119,8 +119,8 @@ def test_allowed_sets_hold_what_was_stated(ones: list[Steps], others: list[Steps
 
 
 @given(st.lists(_steps, min_size=1))
-def test_the_order_of_what_is_stated_never_matters(stated: list[Steps]) -> None:
-    documents = [{"min": each.min, "max": each.max, "step": each.step} for each in stated]
+def test_the_order_of_stated_ranges_does_not_matter(stated: list[Steps]) -> None:
+    documents = [{"min": item.min, "max": item.max, "step": item.step} for item in stated]
     assert _ints(*documents).document() == _ints(*reversed(documents)).document()
 
 

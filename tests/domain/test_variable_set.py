@@ -1,4 +1,4 @@
-"""Reading of variable sets: all faults at once, one canonical form."""
+"""Variable sets are read with all faults at once and have one canonical form."""
 
 from typing import Any
 
@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.document import Place
-from app.domain.variable_set import VariableSet
+from app.domain.things.variable_set import VariableSet
+from app.domain.values.document import Place
 from tests.domain.world import NIC, variable
 
 
@@ -67,7 +67,46 @@ def test_faults(document: dict[str, Any], faults: list[tuple[str, str]]) -> None
     assert sorted(read(document)[1]) == sorted(faults)
 
 
-def test_all_faults_at_once() -> None:
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        (
+            {"variables": {"q": {**QUEUES, "type": "string"}}},
+            'must be bool, int or str, not "string" (did you mean "str"?)',
+        ),
+        ({"variables": {"q": {**QUEUES, "init_value": 9}}}, "must be an allowed value (1-8), not 9"),
+        ({"variables": {"q": {**QUEUES, "off_value": "x"}}}, 'must be an integer, such as 4, 0x10 or -1, not "x"'),
+        (
+            {"variables": {"q": {**QUEUES, "settable": False}}},
+            "must be the init value 4, not 1: the variable is not settable",
+        ),
+        (
+            {"variables": {"queues": QUEUES}, "blocks_migration": [{"when": {"queue": [1]}}]},
+            'unknown variable (did you mean "queues"?)',
+        ),
+        (
+            {"variables": {"q": QUEUES}, "constraints": [{"when": {}, "require": {"q": [8]}}]},
+            "must be met by the init values, but q=4, not 8",
+        ),
+    ],
+)
+def test_messages(document: dict[str, Any], message: str) -> None:
+    place = Place()
+    VariableSet.read(NIC, document, place)
+    assert [fault.message for fault in place.faults] == [message]
+
+
+def test_only_the_first_faults_have_a_hint() -> None:
+    blocks = [{"when": {"queue": [1]}}] * 20
+    place = Place()
+    VariableSet.read(NIC, {"variables": {"queues": QUEUES}, "blocks_migration": blocks}, place)
+    assert [fault.message for fault in place.faults[9:11]] == [
+        'unknown variable (did you mean "queues"?)',
+        "unknown variable",
+    ]
+
+
+def test_all_faults_are_reported_at_once() -> None:
     document = {
         "variables": {"a/b": {**QUEUES, "scope": "x"}, "q": {**QUEUES, "off_value": "abc"}},
         "constraints": 1,

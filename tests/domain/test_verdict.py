@@ -1,8 +1,15 @@
-"""What a verdict means where it is not a problem: sources, closed worlds, scopes, completion, hosts."""
+"""Verdicts apart from their problems: sources, closed worlds, scopes, completion, hosts."""
 
-from app.domain.question import Destination
-from app.domain.source import Device
-from app.domain.verdict import Policy
+import pytest
+
+from app.domain.things.release import Release
+from app.domain.values.allowed import AllowedValues
+from app.domain.values.value import Type
+from app.domain.verdict.host import Destination
+from app.domain.verdict.judge import compare
+from app.domain.verdict.problem import ProblemCode
+from app.domain.verdict.source import Device, Source
+from app.domain.verdict.steps import Policy, admitted
 from tests.domain.world import NIC, World, codes, device, variable
 
 QUEUES = variable("int", 4, 1, ["1-8"])
@@ -58,6 +65,9 @@ def test_backend_variables_are_never_compared() -> None:
     )
     assert hosts.ask(device(OLD, netdev="tap"), NEW).configuration == {"netdev": "vhost"}
     assert hosts.ask(device(OLD, netdev="none"), NEW).configuration == {"netdev": "none"}
+    lanes = hosts.publish("vendor-a.com/fw@4", {NIC: {"lanes": variable("int", 4, scope="backend")}})
+    for asked in (device(OLD, lanes="0x2"), device(complete=True, lanes="0x2")):
+        assert lanes.ask(asked, "vendor-a.com/fw@4").configuration == {"lanes": 2}
     bare = hosts.publish("vendor-a.com/fw@3", {NIC: {}})
     assert bare.ask(device(OLD, netdev="tap"), "vendor-a.com/fw@3").compatible
 
@@ -84,16 +94,29 @@ def test_instance_variables_are_checked_where_given_and_else_carried_over() -> N
     given = cards.ask(device(OLD, mac="52:54:00:12:34:56"), NEW)
     assert given.configuration == {"mac": "52:54:00:12:34:56"}
     assert (given.carry_over, given.unchecked) == (("slot",), ("mac",))
+    # A given value is applied also if it is the off value.
+    cards.publish("vendor-a.com/fw@4", {NIC: {"mac": mac, "vf": variable("int", 0, 0, scope="instance")}})
+    for asked in (device("vendor-a.com/fw@4", vf=0), device(complete=True, vf=0)):
+        off = cards.ask(asked, "vendor-a.com/fw@4")
+        assert (off.configuration, off.carry_over) == ({"vf": 0}, ("mac",))
     assert codes(cards.publish("vendor-a.com/fw@3", {NIC: {}}).ask(device(OLD, mac="x"), "vendor-a.com/fw@3")) == [
         ("variable-not-supported", "mac")
     ]
 
 
-def test_what_nothing_can_check_is_said() -> None:
+def test_values_that_nothing_can_check_are_listed() -> None:
     msi = variable("str", "auto", "off", ["auto", "on", "off"], resolved_by_host=["auto"])
     hosts = World().publish(OLD, {NIC: {"msi": msi, "rom": variable("str", "efi.rom", "")}})
     assert hosts.ask(device(OLD), OLD).unchecked == ("msi", "rom")
     assert hosts.ask(device(OLD, msi="on", rom=""), OLD).unchecked == ("rom",)
+    assert hosts.ask(device(OLD, msi="auto", rom="x"), OLD).unchecked == ("msi", "rom")
+    # One side that decides is enough.
+    hosts.publish(NEW, {NIC: {"msi": {**msi, "resolved_by_host": []}}})
+    assert hosts.ask(device(OLD, msi="auto", rom=""), NEW).unchecked == ("msi",)
+    assert hosts.ask(device(NEW, msi="auto"), OLD).unchecked == ("msi", "rom")
+    assert hosts.ask(device(NEW, msi="auto"), NEW).unchecked == ()
+    hosts.publish("vendor-a.com/fw@3", {NIC: {"netdev": variable("str", "", scope="backend")}})
+    assert hosts.ask(device("vendor-a.com/fw@3", netdev="tap0"), "vendor-a.com/fw@3").unchecked == ()
 
 
 def test_the_off_value_holds_for_sets_that_do_not_state_it() -> None:
@@ -102,32 +125,32 @@ def test_the_off_value_holds_for_sets_that_do_not_state_it() -> None:
     assert stated.ask(device(profile=P1), NEW).configuration == {"queues": 1}
 
 
-def test_an_off_value_may_be_gained() -> None:
+def test_an_off_value_can_be_added_later() -> None:
     gained = World().publish(OLD, {NIC: {}}).publish(NEW, {NIC: {"extra": variable("bool", True)}})
     assert codes(gained.ask(device(OLD), NEW)) == [("cannot-be-off", "extra")]
     gained.publish("vendor-a.com/fw@3", {NIC: {"extra": FLAG}})
     assert gained.ask(device(OLD), NEW).configuration == {"extra": False}
 
 
-def test_what_other_vendors_state_counts_for_their_own_sets_alone() -> None:
+def test_an_off_value_of_another_vendor_counts_only_for_its_own_sets() -> None:
     mine, theirs, others = "vendor-a.com/fw@1", "vendor-b.com/clone@1", "vendor-c.com/clone@1"
     extra = variable("int", 1, 1, ["1-9"])
     clones = World().publish(mine, {NIC: {}}).publish(theirs, {NIC: {"extra": extra}})
     newer = "vendor-b.com/clone@2"
     clones.publish(newer, {NIC: {}})
     assert clones.ask(device(theirs), newer).configuration == {}
-    # Of the two sides only one says what off is, so nothing is known to be off between them.
+    # Only one side states the off value, so none is known for this pair.
     assert codes(clones.ask(device(theirs), mine)) == [("variable-not-supported", "extra")]
     assert codes(clones.ask(device(mine), theirs)) == [("cannot-be-off", "extra")]
     clones.publish(others, {NIC: {"extra": {**extra, "off_value": 2, "init_value": 2}}})
-    # What the device has on its source is as the source's vendor says, wherever it is asked to go.
+    # The vendor of the source defines the value on the source, whatever the destination is.
     assert clones.ask(device(theirs, extra=None), others).configuration == {"extra": 1}
-    # Once the model's own vendor states it, that counts for all.
+    # The off value of the model's vendor counts for all.
     clones.publish("vendor-a.com/fw@2", {NIC: {"extra": {**extra, "off_value": 3, "init_value": 3}}})
     assert clones.ask(device(theirs, extra=None), others).configuration == {"extra": 3}
 
 
-def test_an_unsettable_variable_must_be_what_it_is() -> None:
+def test_an_unsettable_variable_has_to_have_its_fixed_value() -> None:
     fixed = (
         World()
         .publish(OLD, {NIC: {"queues": QUEUES}})
@@ -138,7 +161,7 @@ def test_an_unsettable_variable_must_be_what_it_is() -> None:
     assert codes(fixed.ask(device(OLD, queues=1), NEW)) == [("cannot-be-off", "queues")]
 
 
-def test_strict_says_when_only_variables_were_compared() -> None:
+def test_strict_warns_if_only_variables_were_compared() -> None:
     bare = world().publish("vendor-a.com/fw@3", {NIC: {"queues": QUEUES}})
     assert not world().ask(device(OLD, P1), NEW, policy=Policy.STRICT).warnings
     for asked, there in ((device(OLD), OLD), (device(OLD, P1), "vendor-a.com/fw@3")):
@@ -161,6 +184,17 @@ def test_all_problems_are_collected() -> None:
     ]
 
 
+def test_problems_with_one_code_are_in_the_order_of_their_variables() -> None:
+    changed = world().publish(
+        "vendor-a.com/fw@3", {NIC: {"a": variable("int", 1), "queues": variable("int", 4, allowed=[4])}}
+    )
+    # Their messages would be in the opposite order.
+    assert codes(changed.ask(device(OLD, queues=1), "vendor-a.com/fw@3")) == [
+        ("cannot-be-off", "a"),
+        ("cannot-be-off", "queues"),
+    ]
+
+
 def test_a_host_restricts_what_a_release_allows() -> None:
     narrow = {NIC: {"queues": ["1-2"]}}
     assert codes(world().ask(device(OLD), OLD, restrict=narrow)) == [("value-not-allowed", "queues")]
@@ -169,14 +203,14 @@ def test_a_host_restricts_what_a_release_allows() -> None:
     assert [warning.code.value for warning in odd.warnings] == ["restriction-without-effect"]
 
 
-def test_of_an_implementation_the_first_release_that_takes_all_devices_serves() -> None:
+def test_the_first_release_of_an_implementation_that_accepts_all_devices_serves() -> None:
     pair = [device(NEW), Device(id="second", model=NIC, release=NEW, values={"new": False})]
     answer = world().answer(pair, Destination("host", (OLD, NEW)))
-    assert [(each.release, each.verdict.compatible) for each in answer.devices] == [(NEW, True), (NEW, True)]
+    assert [(result.release, result.verdict.compatible) for result in answer.devices] == [(NEW, True), (NEW, True)]
     assert world().answer(pair[1:], Destination("host", (OLD, NEW))).devices[0].release == OLD
 
 
-def test_if_no_release_takes_all_the_first_ones_problems_are_answered() -> None:
+def test_if_no_release_accepts_all_the_problems_of_the_first_are_reported() -> None:
     asked = [device(NEW, nonsense=1)]
     answer = world().answer(asked, Destination("host", (OLD, NEW)))
     assert answer.devices[0].release == OLD
@@ -189,20 +223,84 @@ def test_a_device_belongs_to_the_first_implementation_that_has_its_model() -> No
     devices = [device(OLD), Device(id="gpu", model="vendor-b.com/gpu", release=gpu)]
     host = Destination("host", (gpu, OLD, clone))
     later = mixed.answer(devices, Destination("host", (gpu, "vendor-b.com/gpu-fw@2", OLD)))
-    assert [each.release for each in later.devices] == [OLD, gpu]
+    assert [result.release for result in later.devices] == [OLD, gpu]
     answer = mixed.answer(devices, host)
-    assert [each.release for each in answer.devices] == [OLD, gpu]
+    assert [result.release for result in answer.devices] == [OLD, gpu]
     assert answer.compatible
 
 
-def test_an_implementation_stands_where_its_first_release_does() -> None:
+def test_an_implementation_has_the_place_of_its_first_release() -> None:
     first, second = "vendor-b.com/multi@1", "vendor-b.com/multi@2"
     hosts = world().publish(first, {"vendor-b.com/gpu": {}}).publish(second, {NIC: {"queues": QUEUES}})
     answer = hosts.answer([device(OLD)], Destination("host", (first, OLD, second)))
     assert (answer.devices[0].release, answer.compatible) == (second, True)
 
 
-def test_an_unknown_release_of_a_host_is_said() -> None:
+def test_an_unknown_release_of_a_host_is_a_warning() -> None:
     taken = world().ask(device(OLD), "vendor-a.com/fw@9", OLD)
     assert taken.compatible
     assert [warning.code.value for warning in taken.warnings] == ["unknown-release"]
+
+
+def test_a_set_without_the_variable_admits_the_off_value_alone_and_nothing_without_one() -> None:
+    queues = release_named(OLD).sets[NIC].variables["queues"]
+    assert admitted(queues, 1, Type.INT) == queues.allowed
+    assert admitted(None, 1, Type.INT) == AllowedValues.only(1)
+    nothing = admitted(None, None, Type.STR)
+    assert (nothing.type, nothing.document()) == (Type.STR, [])
+
+
+def release_named(name: str) -> Release:
+    """Return a release of the world."""
+    release = world().release(name)
+    assert release is not None
+    return release
+
+
+def test_nothing_is_completed_where_the_source_or_the_destination_has_no_set() -> None:
+    registry, there = world().lookups(), release_named(OLD).sets[NIC]
+    unknown_model = Source.of(Device(id="x", model="vendor-a.com/no", release=OLD), registry)
+    for source, variable_set in (
+        (unknown_model, there),
+        (Source.of(device("vendor-a.com/fw@9"), registry), there),
+        (Source.of(device(OLD), registry), None),
+    ):
+        compared = compare(source, "vendor-a.com", variable_set, OLD)
+        assert compared.problems
+        assert (compared.completed, compared.carry_over, compared.unchecked) == ({}, (), ())
+
+
+def test_what_either_sides_vendor_states_is_off_between_them() -> None:
+    own, clone = "vendor-a.com/fw@3", "vendor-b.com/clone@1"
+    extra = variable("int", 2, 1, ["1-9"])
+    stated = World().publish(OLD, {NIC: {"queues": QUEUES}}).publish(clone, {NIC: {"queues": QUEUES, "extra": extra}})
+    assert codes(stated.ask(device(clone, extra=1), OLD)) == [("variable-not-supported", "extra")]
+    stated.publish(own, {NIC: {"queues": QUEUES, "extra": extra}})
+    assert stated.ask(device(clone, extra=1), OLD).configuration == {"queues": 4}
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_without_a_source_release_a_value_has_the_type_that_counts_at_the_destination(first: int) -> None:
+    sets = [("vendor-b.com/clone@1", "int", 1), ("vendor-c.com/clone@1", "str", "1")]
+    clones = World().publish(OLD, {NIC: {}})
+    for release, of_type, init in (sets[first], sets[1 - first]):
+        clones.publish(release, {NIC: {"theirs": variable(of_type, init)}})
+    for release, _, value in sets:
+        assert clones.ask(device(complete=True, theirs="1"), release).configuration == {"theirs": value}
+        # With a source release, the type does not depend on the destination.
+        assert _unknown_value(clones, release) == _unknown_value(clones, OLD)
+
+
+def _unknown_value(clones: World, release: str) -> object:
+    """Return the value that a release's problem states of a variable that the source release lacks."""
+    problems = clones.ask(device(OLD, theirs="1"), release).problems
+    return next(problem.value for problem in problems if problem.code is ProblemCode.UNKNOWN_VARIABLE)
+
+
+def test_a_model_that_no_release_of_a_host_has_is_answered_for_the_first_release() -> None:
+    mixed = world().publish("vendor-b.com/gpu-fw@1", {"vendor-b.com/gpu": {}})
+    gpu = Device(id="gpu", model="vendor-b.com/gpu", release="vendor-b.com/gpu-fw@1")
+    for releases in ((NEW, OLD), ("vendor-a.com/fw@9", OLD), (OLD,)):
+        answer = mixed.answer([gpu], Destination("host", releases))
+        assert answer.devices[0].release == releases[0]
+        assert not answer.compatible

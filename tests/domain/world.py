@@ -1,17 +1,21 @@
 """A registry in memory, built from documents as vendors publish them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from app.domain.document import Place
-from app.domain.model import Model
-from app.domain.name import ReleaseName
-from app.domain.profile import Profile
-from app.domain.question import Answer, Destination, Judging, Question
-from app.domain.release import Release, ReleaseDocument
-from app.domain.source import Device, Registry
-from app.domain.state import State
-from app.domain.verdict import Policy, Verdict
+from app.domain.engine.question import Answer, Engine, Question
+from app.domain.fleet.remedy import RemedySearch
+from app.domain.things.model import Model
+from app.domain.things.profile import Profile
+from app.domain.things.release import Release, ReleaseDocument
+from app.domain.values.document import Place
+from app.domain.values.name import ReleaseName
+from app.domain.values.state import State
+from app.domain.verdict.host import Destination, judge_vm
+from app.domain.verdict.judge import Verdict
+from app.domain.verdict.source import Device, Registry, Source
+from app.domain.verdict.steps import Policy
 
 NIC = "vendor-a.com/nic"
 
@@ -19,7 +23,7 @@ NIC = "vendor-a.com/nic"
 def variable(
     kind: str, init: Any, off: Any = None, allowed: Sequence[Any] | None = None, **more: Any
 ) -> dict[str, Any]:
-    """Return a variable's document."""
+    """Return the document of a variable."""
     document = {"type": kind, "init_value": init, **more}
     if off is not None:
         document["off_value"] = off
@@ -29,7 +33,7 @@ def variable(
 
 
 class World:
-    """What is published; implements the lookups of a verdict."""
+    """A registry in memory; implements the lookups of a verdict."""
 
     def __init__(self) -> None:
         self._models: dict[str, Model] = {}
@@ -43,23 +47,26 @@ class World:
         profiles: Sequence[str] | None = None,
         state: State = State.PUBLISHED,
     ) -> "World":
-        """Publish a release: per model its set's document, or just its variables."""
+        """Publish a release; models: for each model, the document of its set or only the variables."""
         at = Place()
-        documents = {model: each if "variables" in each else {"variables": each} for model, each in models.items()}
+        documents = {
+            model: document if "variables" in document else {"variables": document}
+            for model, document in models.items()
+        }
         read = ReleaseDocument.read({"models": documents}, at)
         at.raise_faults()
         name = ReleaseName.parse(release)
         for model, variable_set in read.sets.items():
-            standing = self._models.get(model, Model(model, {}))
-            assert not list(standing.contradictions(variable_set, name.vendor))
-            added = standing.additions(variable_set, name.vendor)
-            self._models[model] = standing.with_statements(name.vendor, added)
+            existing = self._models.get(model, Model(model, {}))
+            assert not list(existing.contradictions(variable_set, name.vendor))
+            added = existing.additions(variable_set, name.vendor)
+            self._models[model] = existing.with_statements(name.vendor, added)
         listed = None if profiles is None else frozenset(profiles)
         self._releases[release] = Release(name, read.sets, listed, state)
         return self
 
     def profile(self, name: str, values: Mapping[str, Mapping[str, Any]], state: State = State.PUBLISHED) -> "World":
-        """Publish a profile's resolved values."""
+        """Publish a profile with these resolved values."""
         self._profiles[name] = Profile(name, values, state)
         return self
 
@@ -80,24 +87,30 @@ class World:
         return self.answer([device], Destination("there", releases, **more), policy).devices[0].verdict
 
     def answer(self, devices: Sequence[Device], destination: Destination, policy: Policy = Policy.PERMISSIVE) -> Answer:
-        """Return the answer on a VM's devices at one destination."""
-        return self.question(devices, policy).at(destination)
+        """Return the answer on a VM's devices at one destination, which the engine and the plain rule both give."""
+        answer = self.question(devices, policy).at(destination)
+        registry = self.lookups()
+        plain = judge_vm([Source.of(device, registry) for device in devices], destination, registry, policy)
+        assert [(one.release, replace(one.verdict, remedies=())) for one in answer.devices] == plain
+        assert answer.compatible == all(verdict.compatible for _, verdict in plain)
+        return answer
 
     def profiles_for(self, model: str) -> list[Profile]:
         """Return the profiles that name a model, the newest first."""
-        return [each for each in reversed(self._profiles.values()) if model in each.values]
+        return [profile for profile in reversed(self._profiles.values()) if model in profile.values]
 
     def lookups(self) -> Registry:
         """Return the lookups of a verdict."""
         return _Lookups(self)
 
     def question(self, devices: Sequence[Device], policy: Policy, *, with_remedies: bool = True) -> Question:
-        """Return the question about a VM's devices."""
-        return Question(devices, Judging(self.lookups(), policy), with_remedies=with_remedies)
+        """Return the question about the devices of a VM."""
+        remedies = RemedySearch() if with_remedies else None
+        return Question(devices, Engine(self.lookups(), policy, remedies=remedies))
 
 
 class _Lookups:
-    """The lookups of a world by the names that a verdict knows them by."""
+    """The lookups of a world under the names that a verdict uses."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -113,7 +126,7 @@ class _Lookups:
 
 
 def device(release: str | None = None, profile: str | None = None, *, complete: bool = False, **values: Any) -> Device:
-    """Return a NIC as it is on the source; in variable names _ stands for -."""
+    """Return a NIC on the source; an underscore in a variable name becomes a hyphen."""
     return Device(
         id="nic",
         model=NIC,

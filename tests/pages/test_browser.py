@@ -95,9 +95,9 @@ def test_from_a_search_to_a_verdict_by_mouse(page: Page) -> None:
     expect(page.get_by_role("region", name=f"Differences of {NIC}")).to_contain_text("allows 1-4, not 1-8")
     page.get_by_role("link", name=NIC, exact=True).click()
     page.get_by_role("link", name="Ask about this device").click()
-    page.get_by_label("Runs on the release").select_option(f"{FIRMWARE}@1")
-    page.get_by_label("Was made with the profile").select_option("vendor-a.com/base")
-    page.get_by_label("Another value than it was made with").select_option("num-queues")
+    page.get_by_label("Release that it runs on").select_option(f"{FIRMWARE}@1")
+    page.get_by_label("Profile that it was created with").select_option("vendor-a.com/base")
+    page.get_by_label("Variable with another value than the default").select_option("num-queues")
     page.get_by_role("button", name="Add").click()
     page.get_by_label("num-queues", exact=True).select_option("8")
     page.get_by_label(f"{FIRMWARE}@2", exact=True).check()
@@ -113,12 +113,12 @@ def test_from_a_search_to_a_verdict_by_mouse(page: Page) -> None:
     assert "value=&" not in asked
     # The refusal is mended: fewer queues, and the feature off that the new firmware does not have.
     page.get_by_label("num-queues", exact=True).select_option("4")
-    page.get_by_label("Another value than it was made with").select_option("legacy")
+    page.get_by_label("Variable with another value than the default").select_option("legacy")
     page.get_by_role("button", name="Add").click()
     page.get_by_label("legacy", exact=True).select_option("off")
     page.get_by_role("button", name="Ask", exact=True).click()
     expect(verdict.get_by_role("heading", level=2)).to_have_text("Yes")
-    verdict.get_by_text("The configuration to apply there").click()
+    verdict.get_by_text("The configuration to apply at the destination").click()
     expect(verdict.get_by_role("row", name="num-queues 4")).to_be_visible()
     # The address is the question: somebody else sees the same.
     page.goto(asked)
@@ -190,7 +190,7 @@ def test_enter_asks_and_loses_nothing(page: Page) -> None:
     page.get_by_label("mac", exact=True).press("Enter")
     page.wait_for_url("**52%3A54**")
     assert "value=num-queues%3D4" in page.url
-    page.get_by_role("button", name="Leave num-queues as it is made").click()
+    page.get_by_role("button", name="Remove num-queues").click()
     page.wait_for_url("**#values")
     assert "num-queues" not in page.url
 
@@ -201,7 +201,7 @@ def test_a_cell_of_the_heat_map_leads_to_its_reasons(page: Page) -> None:
         "link", name=f"no, vendor-a.com/more on {FIRMWARE}@2"
     ).click()
     expect(page.get_by_text("✗ Not supported")).to_be_visible()
-    expect(page.get_by_role("region", name="Models that it refuses")).to_contain_text("num-queues=8")
+    expect(page.get_by_role("region", name="Refused models")).to_contain_text("num-queues=8")
     page.get_by_role("link", name=f"Ask about {NIC}").click()
     expect(page.locator("#verdict h2")).to_have_text("No")
 
@@ -210,10 +210,10 @@ def test_long_lists_are_narrowed_while_one_types(browser: Browser, large_address
     context = browser.new_context(base_url=large_address)
     page = context.new_page()
     page.goto(large.PAGES["model"])
-    page.get_by_label("Show only variables with").fill("ABLE-014")
+    page.get_by_label("Filter variables").fill("ABLE-014")
     expect(page.locator("tbody tr:visible")).to_have_count(1)
     page.goto(large.PAGES["release"])
-    page.get_by_label("Show only models with").fill("device-49")
+    page.get_by_label("Filter models").fill("device-49")
     expect(page.locator("#models li:visible")).to_have_count(11)
     # Where a link leads to a variable far below, it is seen.
     page.goto(f"{large.PAGES['model']}#v-variable-166")
@@ -225,7 +225,7 @@ def test_what_forms_send_does_without_script(browser: Browser, address: str) -> 
     context = browser.new_context(base_url=address, java_script_enabled=False)
     page = context.new_page()
     page.goto(f"/ui/ask?model={NIC}")
-    page.get_by_label("Runs on the release").select_option(f"{FIRMWARE}@1")
+    page.get_by_label("Release that it runs on").select_option(f"{FIRMWARE}@1")
     page.get_by_role("button", name="Ask", exact=True).click()
     expect(page.locator("#verdict h2")).to_contain_text("Yes, to")
     assert page.url.endswith(

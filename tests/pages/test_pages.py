@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urldefrag, urlsplit
@@ -12,11 +13,12 @@ from fastapi.testclient import TestClient
 from httpx2 import Response
 from pydantic import SecretStr
 
-from app.domain.problem import RULES, ProblemCode
+from app.domain.verdict.problem import RULES, ProblemCode
 from app.main import service
 from app.settings import Settings
 from app.storage.replica import Databases
-from tests.conftest import AUTHORIZATION, TOKEN
+from tests import postgresql
+from tests.conftest import AUTHORIZATION, TOKEN, copied_database, fresh_database, make_app
 from tests.pages.world import FIRMWARE, GPU, NIC, SCRIPT, STRANGE, fill
 
 _MOST_VISITED = 400
@@ -55,11 +57,32 @@ class Page(HTMLParser):
         return " ".join(" ".join(self.texts).split())
 
 
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def template(request: pytest.FixtureRequest) -> Iterator[str | postgresql.Databases]:
+    """Yield a database that has something to show, to be copied."""
+    with fresh_database(request.param, request) as url:
+        with TestClient(make_app(url), headers=AUTHORIZATION) as registry:
+            fill(registry)
+        if request.param == "sqlite":
+            yield url
+        else:
+            databases = postgresql.Databases(sa.make_url(url))
+            yield databases
+            databases.drop()
+
+
 @pytest.fixture
-def filled(registry: TestClient) -> TestClient:
-    """Return a registry that has something to show."""
-    fill(registry)
-    return registry
+def filled_url(template: str | postgresql.Databases, request: pytest.FixtureRequest) -> Iterator[str]:
+    """Yield the URL of a copy of that database."""
+    with copied_database(template, request) if isinstance(template, str) else template.lent() as url:
+        yield url
+
+
+@pytest.fixture
+def filled(filled_url: str) -> Iterator[TestClient]:
+    """Yield a registry that has something to show."""
+    with TestClient(make_app(filled_url), headers=AUTHORIZATION) as registry:
+        yield registry
 
 
 def look(registry: TestClient, path: str, **query: object) -> Page:
@@ -145,9 +168,9 @@ def test_a_model_shows_its_releases_side_by_side_with_what_changed(filled: TestC
     assert "vendor-a.com/fw 2" in page.text
     assert "vendor-b.com/dpu 1" in page.text
     assert "num-queues int runtime 1 4 allowed: 1-8 changed 4 allowed: 1-4 4 allowed: 1-8" in page.text
-    assert re.search(r"legacy bool \S+ off on removed not there not there", page.text)
-    assert re.search(r"new-feature bool \S+ off not there added off not there", page.text)
-    assert "With new-feature on: num-queues has to be 2-4 (a queue of its own)" in page.text
+    assert re.search(r"legacy bool \S+ off on removed not available not available", page.text)
+    assert re.search(r"new-feature bool \S+ off not available added off not available", page.text)
+    assert "With new-feature on: num-queues must be 2-4 (a queue of its own)" in page.text
     assert "Cannot be migrated with num-queues 3 (odd)" in page.text
     assert "The same in all releases shown (1)" in page.text
     assert page.text.index("mac str") > page.text.index("The same in all releases shown")
@@ -181,7 +204,7 @@ def test_releases_that_say_the_same_share_a_column_and_earlier_ones_are_a_page_b
 def test_a_profile_says_which_value_comes_from_where(filled: TestClient) -> None:
     page = look(filled, "/ui/profiles/vendor-a.com/more")
     assert "num-queues 8 this profile 4" in page.text
-    assert "legacy taken out: off this profile on" in page.text
+    assert "legacy off (taken out) this profile on" in page.text
     assert f"{STRANGE} fast vendor-a.com/base" in page.text
     only = look(filled, "/ui/profiles/vendor-a.com/more", model=NIC)
     assert f"{STRANGE} fast" not in only.text
@@ -329,14 +352,14 @@ def test_ask_answers_as_the_api_does(filled: TestClient) -> None:
     assert device["remedies"]
     assert "Remedy: on the running device change num-queues from 6 to" in page.text
     assert f"✗ broken {_rule('value-not-allowed')}" in page.text
-    assert "not asked" not in page.text
+    assert "not applicable" not in page.text
     yes = look(filled, "/ui/ask", model=NIC, source=f"{FIRMWARE}@1", value="mac=52:54:00:12:34:56")
     assert "Yes, to" in yes.text
     assert "mac 52:54:00:12:34:56" in yes.text
 
 
 def _rule(code: str) -> str:
-    return RULES[ProblemCode(code)]
+    return RULES[ProblemCode(code)].sentence
 
 
 def test_the_same_question_as_curl_is_the_same_question(filled: TestClient) -> None:
@@ -393,7 +416,7 @@ def test_what_is_not_known_is_never_a_yes(filled: TestClient) -> None:
     unknown = look(filled, "/ui/ask", model=NIC, source="vendor-a.com/none@1", destination=f"{FIRMWARE}@1")
     assert "✗ No" in unknown.text
     assert "unknown-release" in unknown.text
-    assert "not asked" in unknown.text
+    assert "not applicable" in unknown.text
 
 
 @pytest.mark.parametrize(
@@ -411,8 +434,8 @@ def test_what_is_not_known_is_never_a_yes(filled: TestClient) -> None:
         ),
         ("/ui/releases?state=draft", 422, "state"),
         (f"/ui/ask?model={NIC}&value=num-queues", 422, "name=value"),
-        (f"/ui/models/{NIC}?implementation={FIRMWARE}&until=0", 200, "No release is this far back"),
-        ("/ui/support-matrix?row=5000", 200, "Nothing is this far"),
+        (f"/ui/models/{NIC}?implementation={FIRMWARE}&until=0", 200, "There are no earlier releases"),
+        ("/ui/support-matrix?row=5000", 200, "There are no more rows or columns"),
         ("/ui/vendors/none.com", 404, "no vendor none.com"),
         ("/ui/releases/x", 404, "no release x"),
         ("/ui/profiles/vendor-b.com/draft", 404, "no profile vendor-b.com/draft"),
@@ -421,7 +444,7 @@ def test_what_is_not_known_is_never_a_yes(filled: TestClient) -> None:
         (
             "/ui/diff?from=vendor-a.com/base&to=vendor-a.com/fw@1",
             422,
-            "to is of another kind than",
+            "to must be of the same kind as from",
         ),
         ("/ui/diff?from=vendor-a.com/base&to=vendor-a.com/none", 404, "no profile vendor-a.com/none"),
         ("/ui/support-matrix/reasons?profile=vendor-a.com/base", 422, "release"),
@@ -453,8 +476,8 @@ def test_pages_are_asked_again_only_when_they_changed(filled: TestClient) -> Non
     assert "immutable" in filled.get(style).headers["cache-control"]
 
 
-def test_closed_pages_take_a_token_as_a_password(filled: TestClient, database_url: str) -> None:
-    settings = Settings(database_url=database_url, admin_token=SecretStr(TOKEN), read="token")
+def test_closed_pages_take_a_token_as_a_password(filled: TestClient, filled_url: str) -> None:
+    settings = Settings(database_url=filled_url, admin_token=SecretStr(TOKEN), read="token")
     reader = filled.post("/tokens", json={"name": "r", "role": "reader"}, headers=AUTHORIZATION).json()["token"]
     with TestClient(service(settings)) as closed:
         for path in ("/", f"/ui/models/{NIC}", "/ui/ask", "/ui/support-matrix", "/ui/diff", "/ui/vendors"):
@@ -532,15 +555,15 @@ def test_what_a_variable_is_made_with_is_what_the_api_says(filled: TestClient) -
     ).json()["results"]
     assert result["devices"][0]["configuration"] == {"extra": 3}
     added = look(filled, "/ui/ask", **asked, add="extra")
-    assert "✕ made with: 3" in added.text
+    assert "✕ default: 3" in added.text
     assert "extra=3" in added.text
     # What a profile does not name is off, also where nothing is said of a release.
     unsaid = look(filled, "/ui/ask", model=NIC, profile="vendor-a.com/base", add="new-feature")
-    assert "✕ made with: off" in unsaid.text
+    assert "✕ default: off" in unsaid.text
     assert "value=new-feature=off" in unsaid.text
     mac = look(filled, "/ui/ask", model="virtio.example/net", source="virtio.example/spec@1", add="mac")
     assert "mac=" in mac.text
-    assert "✕ made with" not in mac.text
+    assert "✕ default" not in mac.text
 
 
 def test_rules_that_the_question_has_nothing_for_are_not_met(filled: TestClient) -> None:
@@ -558,19 +581,19 @@ def test_rules_that_the_question_has_nothing_for_are_not_met(filled: TestClient)
         ({"source": f"{FIRMWARE}@1", "profile": "vendor-a.com/base", "host": "host-1", "destination": ()}, set()),
     ):
         page = look(filled, "/ui/ask", **{**asked, **more})
-        told = re.findall(r"not asked [^✓✗]*? ([a-z]+(?:-[a-z]+)+)(?= |$)", page.text)
+        told = re.findall(r"not applicable [^✓✗]*? ([a-z]+(?:-[a-z]+)+)(?= |$)", page.text)
         assert set(told) == not_asked, more
     stranger = look(filled, "/ui/ask", **asked, source="vendor-b.com/none@1", value="num-queues=99").text
-    assert re.search(r"not asked [^✓✗]*source-value-invalid", stranger)
+    assert re.search(r"not applicable [^✓✗]*source-value-invalid", stranger)
     gpu = look(filled, "/ui/ask", model=GPU, source=f"{FIRMWARE}@1", destination="vendor-b.com/dpu@1").text
-    assert re.search(r"not asked [^✓✗]*variable-not-supported", gpu)
+    assert re.search(r"not applicable [^✓✗]*variable-not-supported", gpu)
 
 
 def test_a_model_that_is_gone_says_so(filled: TestClient) -> None:
     document: dict[str, Any] = {"models": {NIC: {"variables": {}}}}
     assert filled.put(f"/releases/{FIRMWARE}@3", json=document, params={"override": "gone"}).is_success
-    assert f"Gone: {FIRMWARE}@3" in look(filled, f"/ui/models/{GPU}").text
-    assert "Gone:" not in look(filled, f"/ui/models/{NIC}").text
+    assert f"Removed: {FIRMWARE}@3" in look(filled, f"/ui/models/{GPU}").text
+    assert "Removed:" not in look(filled, f"/ui/models/{NIC}").text
 
 
 def test_implementations_that_are_not_shown_are_counted(filled: TestClient) -> None:
@@ -612,7 +635,10 @@ def test_an_off_value_that_is_repeated_is_no_difference(filled: TestClient) -> N
 
 def test_a_refusal_says_what_helps(filled: TestClient) -> None:
     page = look(filled, "/ui/ask", model=NIC, source="vendor-a.com/fw@1", destination="vendor-a.com/none@1")
-    assert "What helps unknown-release Publish it, or correct what the host is registered with." in page.text
+    assert (
+        "What helps unknown-release Publish the release, or correct the releases that the host is registered with."
+        in page.text
+    )
 
 
 def test_a_release_is_found_by_its_version(filled: TestClient) -> None:

@@ -1,1 +1,1 @@
-"""The service as it runs: processes that are started, written to from all sides, and killed."""
+"""Tests of server processes: they are started, written to concurrently, and killed."""

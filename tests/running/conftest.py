@@ -1,4 +1,4 @@
-"""Servers as processes of their own."""
+"""Fixtures that run servers as processes."""
 
 import os
 import signal
@@ -16,9 +16,13 @@ import psutil
 import pytest
 
 from tests.conftest import AUTHORIZATION, TOKEN
+from tests.counts import full
 
 ROOT = Path(__file__).parents[2]
 _READY_SECONDS = 60
+# To read the certificates for each client anew takes longer than its requests.
+TLS = httpx.create_ssl_context()
+_SERVERS = full(4, short=2)
 
 
 def environment(**settings: str) -> dict[str, str]:
@@ -31,8 +35,21 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "app.cli", *arguments]
 
 
+def wait_until_ready(url: str) -> None:
+    """Wait until the registry at a URL answers; raises TimeoutError."""
+    deadline = time.monotonic() + _READY_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            if httpx.get(f"{url}/readyz", verify=TLS).status_code == httpx.codes.OK:
+                return
+        except httpx.TransportError:
+            time.sleep(0.02)
+    message = f"the server at {url} did not start"
+    raise TimeoutError(message)
+
+
 class Server:
-    """A server process, which may be killed and started again."""
+    """A server process that can be killed and restarted."""
 
     def __init__(self, database_url: str, workers: int = 1) -> None:
         self._database_url = database_url
@@ -44,7 +61,7 @@ class Server:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start the process, and wait until it is ready."""
+        """Start the process and wait until it is ready."""
         self._process = subprocess.Popen(
             command(
                 *("serve", "--port", str(self.port), "--workers", str(self._workers)),
@@ -54,28 +71,16 @@ class Server:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        self.wait_until_ready()
-
-    def wait_until_ready(self) -> None:
-        """Wait until it answers."""
-        until = time.monotonic() + _READY_SECONDS
-        while time.monotonic() < until:
-            try:
-                if httpx.get(f"{self.url}/readyz").status_code == httpx.codes.OK:
-                    return
-            except httpx.TransportError:
-                time.sleep(0.02)
-        message = "the server did not start"
-        raise TimeoutError(message)
+        wait_until_ready(self.url)
 
     @property
     def worker_processes(self) -> list[psutil.Process]:
-        """The processes of its workers, where it has several."""
+        """Return the worker processes of the server, if it has more than one worker."""
         assert self._process is not None
         return psutil.Process(self._process.pid).children()
 
     def kill(self) -> None:
-        """Kill the process as a lost machine would: it does nothing more."""
+        """Kill the process at once, as the loss of its machine would."""
         if self._process is not None:
             workers = [] if self._process.poll() is not None else self.worker_processes
             self._process.send_signal(signal.SIGKILL)
@@ -86,7 +91,7 @@ class Server:
 
 @contextmanager
 def running(database_url: str, workers: int = 1) -> Iterator[Server]:
-    """Yield a server that runs."""
+    """Yield a running server."""
     server = Server(database_url, workers)
     try:
         server.start()
@@ -97,14 +102,14 @@ def running(database_url: str, workers: int = 1) -> Iterator[Server]:
 
 @pytest.fixture
 def servers(database_url: str) -> Iterator[list[Server]]:
-    """Yield four servers on one database."""
+    """Yield servers on one database."""
     with ExitStack() as stack:
-        yield [stack.enter_context(running(database_url)) for _ in range(4)]
+        yield [stack.enter_context(running(database_url)) for _ in range(_SERVERS)]
 
 
 def client(server: Server) -> httpx.Client:
     """Return a client of a server, with the admin's token."""
-    return httpx.Client(base_url=server.url, headers=AUTHORIZATION, timeout=120)
+    return httpx.Client(base_url=server.url, headers=AUTHORIZATION, timeout=120, verify=TLS)
 
 
 def every(registry: httpx.Client, path: str) -> list[Any]:
@@ -120,7 +125,7 @@ def every(registry: httpx.Client, path: str) -> list[Any]:
 
 
 def changes(registry: httpx.Client, path: str = "/changes") -> list[Any]:
-    """Return the whole feed, or the whole audit."""
+    """Return the whole feed or the whole audit."""
     items: list[Any] = []
     after = 0
     while True:

@@ -1,4 +1,4 @@
-"""Whatever happens is honoured by every process within a second, at once by the one that it happened in."""
+"""Every process honours a change within a second; the process that made the change honours it at once."""
 
 import time
 from collections.abc import Callable
@@ -14,20 +14,20 @@ QUEUES = {"type": "int", "init_value": 1, "allowed_values": ["1-8"]}
 MOST_SECONDS = 1.0
 
 
-def test_what_happens_in_one_process_is_honoured_by_the_others(servers: list[Server]) -> None:
+def test_a_change_in_one_process_is_honoured_by_the_others(servers: list[Server]) -> None:
     with client(servers[0]) as here, client(servers[1]) as there:
 
         def ask(registry: Any, release: str, **values: Any) -> list[str]:
             device = {"model": NIC, "release": FIRST, "values": values}
             question = {"devices": [device], "destinations": [{"releases": [release]}]}
             result = registry.post("/compatibility", json=question).json()["results"][0]["devices"][0]
-            return [each["code"] for each in result["problems"]]
+            return [problem["code"] for problem in result["problems"]]
 
         here.put("/vendors/vendor-a.com", json={})
         here.put(f"/releases/{FIRST}", json={"models": {NIC: {"variables": {"queues": QUEUES}}}})
         for registry in (here, there):
             assert ask(registry, FIRST) == []
-        # What a process never saw it looks up, however little time has passed.
+        # A process looks up a name that it has not seen yet, however recent its copy is.
         here.put(f"/releases/{SECOND}", json={"models": {NIC: {"variables": {"queues": QUEUES}}}})
         assert ask(there, SECOND) == []
         # A change of state.
@@ -49,7 +49,7 @@ def test_what_happens_in_one_process_is_honoured_by_the_others(servers: list[Ser
         def hosts(registry: Any) -> list[tuple[str, bool]]:
             question = {"devices": [{"model": NIC, "release": FIRST}], "destinations": [{"all_hosts": True}]}
             results = registry.post("/compatibility", json=question).json()["results"]
-            return [(each["destination"], each["compatible"]) for each in results]
+            return [(result["destination"], result["compatible"]) for result in results]
 
         assert hosts(here) == [("one", False)]
         _within_a_second(lambda: hosts(there) == [("one", False)])
@@ -61,9 +61,9 @@ def test_what_happens_in_one_process_is_honoured_by_the_others(servers: list[Ser
         _within_a_second(lambda: hosts(there) == [])
 
 
-def _within_a_second(happens: Callable[[], bool]) -> None:
+def _within_a_second(is_honoured: Callable[[], bool]) -> None:
     until = time.monotonic() + MOST_SECONDS
-    while not happens():
+    while not is_honoured():
         if time.monotonic() > until:
-            pytest.fail("it is not honoured within a second")
+            pytest.fail("the change is not honoured within a second")
         time.sleep(0.02)

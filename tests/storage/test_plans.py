@@ -1,4 +1,4 @@
-"""PostgreSQL finds what the API asks for by an index, at 100,000 variable sets: shown by EXPLAIN."""
+"""EXPLAIN shows that PostgreSQL serves every query of the API by an index, with 100,000 variable sets."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -8,9 +8,9 @@ import pytest
 import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
-from app.domain.canonical import digest
-from app.domain.document import Place
-from app.domain.variable_set import VariableSet
+from app.domain.things.variable_set import VariableSet
+from app.domain.values.canonical import digest
+from app.domain.values.document import Place
 from app.storage import database, schema
 from tests.conftest import AUTHORIZATION, fresh_database, make_app
 
@@ -18,7 +18,7 @@ _RELEASES = 500
 _MODELS = 200
 _PROFILES = 1_000
 _HOSTS = 5_000
-# What has fewer rows is read whole as fast as by an index.
+# A sequential scan of fewer rows is as fast as an index.
 _FEW_ROWS = 1_500
 _VENDOR = "bulk.example"
 _MODEL = f"{_VENDOR}/model-7"
@@ -29,14 +29,14 @@ _VARIABLES = {"queues": {"type": "int", "init_value": 1, "off_value": 1, "allowe
 
 @pytest.fixture(scope="module")
 def large(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Yield the URL of a PostgreSQL with 100,000 variable sets."""
+    """Yield the URL of a PostgreSQL database with 100,000 variable sets."""
     with fresh_database("postgresql", request) as url:
         engine = database.create_engine(url)
         with engine.connect().execution_options(writes=True) as connection, connection.begin():
             for table, rows in _rows():
                 database.insert(connection, table, rows)
             for table in schema.metadata.tables.values():
-                # As the server's own process does sooner or later.
+                # Autovacuum would do this sooner or later.
                 connection.execute(sa.text(f"ANALYZE {table.name}"))
             for table in (schema.release, schema.profile, schema.model, schema.host, schema.change):
                 following = f"SELECT setval(pg_get_serial_sequence('{table.name}', 'id'), 1000000)"
@@ -51,22 +51,25 @@ def _rows() -> Iterator[tuple[sa.Table, list[dict[str, Any]]]]:
     yield schema.vendor, [{"id": 1000, "name": _VENDOR}]
     yield schema.implementation, [{"id": 1000, "vendor_id": 1000, "name": f"{_VENDOR}/dpu"}]
     models = range(1000, 1000 + _MODELS)
-    yield schema.model, [{"id": each, "vendor_id": 1000, "name": f"{_VENDOR}/model-{each - 1000}"} for each in models]
-    stated = [{"model_id": each, "vendor_id": 1000, "variable": "queues"} for each in models]
-    yield schema.statement, [{**each, "type": "int"} for each in stated]
-    yield schema.off_value, [{**each, "value": "1"} for each in stated]
+    yield (
+        schema.model,
+        [{"id": model, "vendor_id": 1000, "name": f"{_VENDOR}/model-{model - 1000}"} for model in models],
+    )
+    keys = [{"model_id": model, "vendor_id": 1000, "variable": "queues"} for model in models]
+    yield schema.statement, [{**key, "type": "int"} for key in keys]
+    yield schema.off_value, [{**key, "value": "1"} for key in keys]
     releases = range(1000, 1000 + _RELEASES)
     yield (
         schema.release,
         [
-            {"id": each, "implementation_id": 1000, "version": str(each - 1000), "description": None}
-            for each in releases
+            {"id": release, "implementation_id": 1000, "version": str(release - 1000), "description": None}
+            for release in releases
         ],
     )
-    yield schema.release_digest, [{"release_id": each, "digest": "sha256:0"} for each in releases]
+    yield schema.release_digest, [{"release_id": release, "digest": "sha256:0"} for release in releases]
     sets = [_stored_set(release, model) for release in releases for model in models]
-    yield schema.variable_set, [each for _, each in sets]
-    links = [{"release_id": release, "model_id": each["model_id"], "digest": each["digest"]} for release, each in sets]
+    yield schema.variable_set, [row for _, row in sets]
+    links = [{"release_id": release, "model_id": row["model_id"], "digest": row["digest"]} for release, row in sets]
     yield schema.release_model, links
     values = [_digested({"queues": number}) for number in range(1, 10)]
     yield schema.profile_values, [{"digest": key, "document": text} for key, text in values]
@@ -74,30 +77,30 @@ def _rows() -> Iterator[tuple[sa.Table, list[dict[str, Any]]]]:
     yield (
         schema.profile,
         [
-            {"id": each, "vendor_id": 1000, "name": f"{_VENDOR}/profile-{each - 1000}", "extends_id": None}
-            for each in profiles
+            {"id": profile, "vendor_id": 1000, "name": f"{_VENDOR}/profile-{profile - 1000}", "extends_id": None}
+            for profile in profiles
         ],
     )
-    yield schema.profile_digest, [{"profile_id": each, "digest": "sha256:0"} for each in profiles]
+    yield schema.profile_digest, [{"profile_id": profile, "digest": "sha256:0"} for profile in profiles]
     yield (
         schema.profile_entry,
         [
-            {"profile_id": each, "model_id": model, "own_digest": key, "resolved_digest": key}
-            for each in profiles
-            for model in models[each % 10 :: 10]
-            for key in [values[each % 9][0]]
+            {"profile_id": profile, "model_id": model, "own_digest": key, "resolved_digest": key}
+            for profile in profiles
+            for model in models[profile % 10 :: 10]
+            for key in [values[profile % 9][0]]
         ],
     )
-    yield schema.profile_list, [{"release_id": each} for each in releases]
+    yield schema.profile_list, [{"release_id": release} for release in releases]
     listed = [(release, profile) for release in releases for profile in profiles[release % 20 :: 20]]
     yield schema.release_profile, [{"release_id": release, "profile_id": profile} for release, profile in listed]
     hosts = range(1000, 1000 + _HOSTS)
-    runs = [json.dumps({"releases": [f"{_VENDOR}/dpu@{each % _RELEASES}"], "restrict": {}}) for each in hosts]
+    runs = [json.dumps({"releases": [f"{_VENDOR}/dpu@{host % _RELEASES}"], "restrict": {}}) for host in hosts]
     yield (
         schema.host,
-        [{"id": each, "name": f"host-{each}", "document": text} for each, text in zip(hosts, runs, strict=True)],
+        [{"id": host, "name": f"host-{host}", "document": text} for host, text in zip(hosts, runs, strict=True)],
     )
-    yield schema.host_label, [{"host_id": each, "name": "rack", "value": f"r{each % 500}"} for each in hosts]
+    yield schema.host_label, [{"host_id": host, "name": "rack", "value": f"r{host % 500}"} for host in hosts]
     yield (
         schema.change,
         [
@@ -115,7 +118,7 @@ def _rows() -> Iterator[tuple[sa.Table, list[dict[str, Any]]]]:
 
 def _stored_set(release: int, model: int) -> tuple[int, dict[str, Any]]:
     description = f"of release {release}"
-    variables = {name: {**each, "description": description} for name, each in _VARIABLES.items()}
+    variables = {name: {**variable, "description": description} for name, variable in _VARIABLES.items()}
     read = VariableSet.read(f"{_VENDOR}/model-{model - 1000}", {"variables": variables}, Place())
     return release, {"digest": read.digest, "model_id": model, "document": read.canonical}
 
@@ -125,7 +128,7 @@ def _digested(values: Mapping[str, Any]) -> tuple[str, str]:
     return digest(text), text
 
 
-_ASKED: list[tuple[str, str, Any]] = [
+_REQUESTS: list[tuple[str, str, Any]] = [
     ("GET", "/vendors", None),
     ("GET", f"/vendors/{_VENDOR}", None),
     ("GET", "/models", None),
@@ -171,7 +174,7 @@ _ASKED: list[tuple[str, str, Any]] = [
     ("PUT", f"/implementations/{_VENDOR}/dpu", {"evolution": "full", "transitive": False}),
     (
         "PUT",
-        f"/releases/{_VENDOR}/dpu@7.1?override=told",
+        f"/releases/{_VENDOR}/dpu@7.1?override=a+test",
         {"models": {_MODEL: {"variables": _VARIABLES}}, "profiles": [_PROFILE]},
     ),
     ("PUT", f"/releases/{_VENDOR}/dpu@7.2", {"models": {_MODEL: {"variables": _VARIABLES}}, "state": "draft"}),
@@ -207,9 +210,9 @@ _ASKED: list[tuple[str, str, Any]] = [
 ]
 
 
-# What is asked for is all that is in a table: every release has the model, every host is kept, every profile names one
-# of the models that the new release does not have.
-_WHOLE = {
+# These requests need every row of a table: every release has the model, all hosts are in memory, and every profile
+# names a model that the new release does not have.
+_NEEDS_ALL_ROWS = {
     f"GET /compatibility?model={_MODEL}": {"release_profile"},
     f"GET /diff?from={_PROFILE}": {"release_profile"},
     "GET /support-matrix": {"release_profile"},
@@ -229,34 +232,38 @@ def test_every_query_of_the_api_is_served_by_an_index(large: str) -> None:
             if args[2].startswith(("SELECT", "WITH", "UPDATE", "DELETE")) and not args[5]:
                 statements.setdefault(args[2], args[3])
 
-        engine = app.state.databases.primary
-        for method, path, body in _ASKED:
+        engine = app.state.container.databases.primary
+        for method, path, body in _REQUESTS:
             statements.clear()
             sa.event.listen(engine, "before_cursor_execute", collect)
             response = registry.request(method, path, json=body)
             sa.event.remove(engine, "before_cursor_execute", collect)
             assert response.status_code < 300, (path, response.text)
-            asked = f"{method} {path}"
-            whole = {table for start, tables in _WHOLE.items() if asked.startswith(start) for table in tables}
+            request = f"{method} {path}"
+            allowed = {
+                table for start, tables in _NEEDS_ALL_ROWS.items() if request.startswith(start) for table in tables
+            }
             slow += [
-                f"{asked}: {table} in {statement}"
-                for table, statement in _read_whole(engine, statements)
-                if table not in whole
+                f"{request}: {table} in {statement}"
+                for table, statement in _scanned_tables(engine, statements)
+                if table not in allowed
             ]
     assert not slow, "\n".join(slow)
 
 
-def test_every_operation_is_looked_at(large: str) -> None:
-    asked = {(method, path.partition("?")[0].split("/")[1]) for method, path, _ in _ASKED}
+def test_every_operation_is_covered(large: str) -> None:
+    covered = {(method, path.partition("?")[0].split("/")[1]) for method, path, _ in _REQUESTS}
     paths = make_app(large).openapi()["paths"]
-    operations = {(method.upper(), path.split("/")[1]) for path, each in paths.items() for method in each}
-    # A mirror's changes are publications; tokens are few; the others look at nothing that is large.
+    operations = {
+        (method.upper(), path.split("/")[1]) for path, path_operations in paths.items() for method in path_operations
+    }
+    # The changes of a mirror are publications, tokens are few, and the others read no large table.
     few = {"mirrors", "tokens", "healthz", "readyz", "metrics"}
-    assert {each for each in operations - asked if each[1] not in few} == set()
+    assert {operation for operation in operations - covered if operation[1] not in few} == set()
 
 
-def _read_whole(engine: sa.Engine, statements: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Iterate over the tables of many rows that statements read from beginning to end."""
+def _scanned_tables(engine: sa.Engine, statements: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Iterate over the large tables that statements scan sequentially, with the statement."""
     with engine.connect() as connection:
         for statement, parameters in statements.items():
             plan = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement}", parameters).scalar_one()
@@ -266,11 +273,11 @@ def _read_whole(engine: sa.Engine, statements: Mapping[str, Any]) -> Iterator[tu
 
 
 def _scans(node: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """Iterate over the tables that a plan reads whole, and how many rows it has or takes to be sifted."""
+    """Iterate over the tables that a plan scans sequentially, with their number of rows."""
     if node["Node Type"] == "Seq Scan":
         yield node["Relation Name"], _SIZES.get(node["Relation Name"], node["Plan Rows"])
-    for below in node.get("Plans", ()):
-        yield from _scans(below)
+    for child in node.get("Plans", ()):
+        yield from _scans(child)
 
 
 _SIZES = {

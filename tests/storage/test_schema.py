@@ -1,4 +1,4 @@
-"""The database itself keeps what is published."""
+"""The database itself protects published rows."""
 
 import threading
 from collections.abc import Callable
@@ -8,12 +8,12 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
-from app.domain.document import Place
-from app.domain.name import ReleaseName
-from app.domain.release import ReleaseDocument
+from app.domain.publishing.outcome import Outcome
+from app.domain.things.release import ReleaseDocument
+from app.domain.values.document import Place
+from app.domain.values.name import ReleaseName
 from app.storage import database, schema
 from app.storage.database import Writing
-from app.storage.outcome import Outcome
 from app.storage.publication import Gate, publish_release, publish_vendor
 
 NIC = "vendor-a.com/nic"
@@ -33,7 +33,7 @@ def publish(writing: Writing, version: str = "1", init: int = 4) -> Outcome:
     return publish_release(writing, ReleaseName("vendor-a.com/fw", version), read, at)
 
 
-def test_the_migrations_make_the_schema(engine: sa.Engine) -> None:
+def test_the_migrations_create_the_schema(engine: sa.Engine) -> None:
     with database.reading(engine) as connection:
         assert database.is_migrated(connection)
         assert compare_metadata(MigrationContext.configure(connection), schema.metadata) == []
@@ -92,7 +92,7 @@ def test_what_is_published_cannot_be_changed_or_deleted(engine: sa.Engine, table
         schema.statement,
     ],
 )
-def test_an_entry_cannot_stand_twice(engine: sa.Engine, table: sa.Table) -> None:
+def test_an_entry_cannot_be_stored_twice(engine: sa.Engine, table: sa.Table) -> None:
     with database.writing(engine, "a test") as writing:
         publish(writing)
         row = dict(writing.connection.execute(sa.select(table)).mappings().one())
@@ -113,7 +113,7 @@ def test_what_is_published_cannot_be_replaced_or_emptied(engine: sa.Engine) -> N
             writing.connection.execute(sa.text(statement))
 
 
-def test_a_set_is_stored_once_for_each_digest(engine: sa.Engine) -> None:
+def test_a_set_is_stored_once_per_digest(engine: sa.Engine) -> None:
     with database.writing(engine, "a test") as writing:
         for version in ("1", "2", "3"):
             publish(writing, version)
@@ -140,7 +140,7 @@ def test_an_error_or_a_dry_run_leaves_nothing(engine: sa.Engine) -> None:
         assert database.revision(connection) == 0
 
 
-def test_every_addition_is_counted_and_nothing_else(engine: sa.Engine) -> None:
+def test_only_additions_raise_the_revision(engine: sa.Engine) -> None:
     revisions = []
     for version in ("1", "1", "2"):
         with database.writing(engine, "a test") as writing:
@@ -150,7 +150,7 @@ def test_every_addition_is_counted_and_nothing_else(engine: sa.Engine) -> None:
     assert revisions == [2, 2, 3]
 
 
-def test_writers_at_once_publish_one_after_the_other(engine: sa.Engine) -> None:
+def test_concurrent_writers_publish_one_after_the_other(engine: sa.Engine) -> None:
     outcomes: list[bool] = []
 
     def write(init: int) -> None:
@@ -161,14 +161,14 @@ def test_writers_at_once_publish_one_after_the_other(engine: sa.Engine) -> None:
         except ValueError:
             outcomes.append(False)
 
-    _at_once([lambda init=init: write(init) for init in (1, 2, 3, 4)])  # type: ignore[misc]
+    _run_at_once([lambda init=init: write(init) for init in (1, 2, 3, 4)])  # type: ignore[misc]
     assert sorted(outcomes) == [False, False, False, True]
     with database.reading(engine) as connection:
         assert len(connection.execute(sa.select(schema.release_model)).all()) == 1
 
 
-def _at_once(work: list[Callable[[], None]]) -> None:
-    threads = [threading.Thread(target=each) for each in work]
+def _run_at_once(work: list[Callable[[], None]]) -> None:
+    threads = [threading.Thread(target=task) for task in work]
     for thread in threads:
         thread.start()
     for thread in threads:

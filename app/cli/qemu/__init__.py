@@ -1,1 +1,1 @@
-"""What is known of QEMU: how its device types, properties and machine types become models, variables and profiles."""
+"""The QEMU importer: turns device types, properties and machine types into models, variables and profiles."""

@@ -1,4 +1,4 @@
-"""A capture: what a QEMU binary said of itself over QMP."""
+"""Captures: what a QEMU binary reports about itself over QMP."""
 
 import gzip
 import json
@@ -8,21 +8,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from app.domain.lazy import lazy
+from app.domain.values.lazy import lazy
 
 _VERSIONED = re.compile(r"-(\d+(?:\.\d+)+)$")
 _PROXIED = re.compile(r"child<(.+)>")
-# No board and no bus: nothing can be plugged into it.
+# The machine type without a board or bus: no device can be plugged into it.
 _WITHOUT_BOARD = "none"
 
 
 class CaptureError(ValueError):
-    """A file that is no capture, or a QEMU that cannot be asked; the message says why."""
+    """A file is not a capture, or a QEMU binary cannot be queried; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Property:
-    """A property of a device type as `device-list-properties` tells it; default is None where it tells none."""
+    """A property of a device type from `device-list-properties`; default: None if QEMU reports no default."""
 
     name: str
     type: str
@@ -31,24 +31,24 @@ class Property:
 
 @dataclass(frozen=True, slots=True)
 class MachineType:
-    """A machine type; compat_props: (QOM type, property, value) in the order applied, None where QEMU does not tell."""
+    """A machine type; compat_props: (QOM type, property, value) in the order applied, None if not reported."""
 
     name: str
     compat_props: Sequence[tuple[str, str, str]] | None = None
 
     @property
     def age(self) -> tuple[tuple[int, ...], str] | None:
-        """Return what versioned machine types sort by, the oldest first; None for one without a version."""
+        """The sort key of a versioned machine type, the oldest first; None without a version."""
         version = _VERSIONED.search(self.name)
         return (tuple(map(int, version[1].split("."))), self.name) if version else None
 
 
 @dataclass(frozen=True)
 class Capture:
-    """What a QEMU binary says of itself.
+    """The machine types, device types and values that a QEMU binary reports.
 
-    types: each QOM type's parent. effective: machine type → device type → property → value, as a device really has it.
-    unmigratable: device types that -only-migratable refuses; None where that was not asked.
+    types: QOM type → parent. effective: machine type → device type → property → value read from a real device.
+    unmigratable: the device types that -only-migratable refuses; None if that was not tested.
     """
 
     version: str
@@ -61,7 +61,7 @@ class Capture:
 
     @classmethod
     def load(cls, path: Path) -> "Capture":
-        """Read a capture from a JSON file, gzip-compressed or not; raises CaptureError."""
+        """Read a capture from a JSON file, optionally compressed with gzip; raises CaptureError."""
         try:
             raw = path.read_bytes()
             return cls.from_json(json.loads(gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw))
@@ -76,12 +76,12 @@ class Capture:
             version = document["version"]
             return cls(
                 ".".join(str(version[part]) for part in ("major", "minor", "micro")),
-                [_machine(each) for each in document["machines"] if each["name"] != _WITHOUT_BOARD],
-                {each["name"]: each.get("parent") for each in document["types"]},
+                [_machine(machine) for machine in document["machines"] if machine["name"] != _WITHOUT_BOARD],
+                {qom_type["name"]: qom_type.get("parent") for qom_type in document["types"]},
                 {
                     device: {
-                        each["name"]: Property(each["name"], each["type"], each.get("default-value"))
-                        for each in properties
+                        entry["name"]: Property(entry["name"], entry["type"], entry.get("default-value"))
+                        for entry in properties
                     }
                     for device, properties in document["device-list-properties"].items()
                 },
@@ -90,7 +90,7 @@ class Capture:
                 document.get("target", "x86_64"),
             )
         except (KeyError, TypeError, AttributeError) as error:
-            message = f"it lacks what a capture has: {error!r}"
+            message = f"a field is missing or malformed: {error!r}"
             raise CaptureError(message) from error
 
     def lineage(self, qom_type: str | None) -> Iterator[str]:
@@ -101,55 +101,55 @@ class Capture:
 
     @lazy
     def device_types(self) -> Sequence[str]:
-        """The device types that are no CPUs."""
+        """The device types without CPUs."""
         return [device for device in self.properties if "cpu" not in self.lineage(device)]
 
     @lazy
     def versioned_machines(self) -> Sequence[MachineType]:
         """The machine types with a version, the oldest first."""
-        aged = [(machine.age, machine) for machine in self.machines]
-        return [machine for age, machine in sorted(((a, m) for a, m in aged if a), key=lambda pair: pair[0])]
+        keys = [(machine.age, machine) for machine in self.machines]
+        return [machine for age, machine in sorted(((a, m) for a, m in keys if a), key=lambda pair: pair[0])]
 
     def proxied(self, device: str) -> str | None:
-        """Return the type of the device inside a `*-pci` proxy, None if there is none."""
+        """Return the type of the device inside a `*-pci` proxy, None for a device that is not a proxy."""
         backend = self.properties[device].get("virtio-backend")
-        inner = _PROXIED.fullmatch(backend.type) if backend else None
-        return inner[1] if inner else None
+        match = _PROXIED.fullmatch(backend.type) if backend else None
+        return match[1] if match else None
 
     def live(self, machine: str, device: str, name: str) -> Any:
-        """Return the value that a device of a machine really has, None if it was not read."""
+        """Return the value read from a real device of a machine, None if it was not read."""
         return self.effective.get(machine, {}).get(device, {}).get(name)
 
-    def compatible(self, machine: MachineType, device: str) -> Mapping[str, str]:
-        """Return the properties that a machine's compat properties set for a device, as QEMU writes them.
+    def compat_values(self, machine: MachineType, device: str) -> Mapping[str, str]:
+        """Return the values that a machine's compat properties set for a device, as QEMU writes them.
 
-        They reach a device along its type hierarchy, and the properties of the device inside a proxy.
+        They apply to all subtypes of their QOM type, and to a proxy through the device inside it.
         """
         if machine.compat_props is None:
             return {}
-        found: dict[str, str] = {}
+        values: dict[str, str] = {}
         for qom_type in (self.proxied(device), device):
             lineage = frozenset(self.lineage(qom_type))
-            found.update({name: value for owner, name, value in machine.compat_props if owner in lineage})
-        return found
+            values.update({name: value for owner, name, value in machine.compat_props if owner in lineage})
+        return values
 
     def selected(self, machines: Sequence[str], devices: Sequence[str]) -> "Capture":
-        """Return the part of the capture that these machine and device types make; none named: all of them.
+        """Return the capture reduced to some machine and device types; an empty list selects all.
 
-        Raises CaptureError for one that is not there.
+        Raises CaptureError for an unknown type.
         """
-        for kind, asked, known in (
+        for kind, names, known in (
             ("machine", machines, {machine.name for machine in self.machines}),
             ("device", devices, set(self.device_types)),
         ):
-            if missing := sorted(set(asked) - known):
+            if missing := sorted(set(names) - known):
                 message = f"this QEMU has no {kind} type {', '.join(missing)}"
                 raise CaptureError(message)
         return Capture(
             self.version,
             [machine for machine in self.machines if not machines or machine.name in machines],
             self.types,
-            {device: each for device, each in self.properties.items() if not devices or device in devices},
+            {name: properties for name, properties in self.properties.items() if not devices or name in devices},
             self.effective,
             self.unmigratable,
             self.target,
@@ -160,4 +160,6 @@ def _machine(document: Mapping[str, Any]) -> MachineType:
     compat_props = document.get("compat-props")
     if compat_props is None:
         return MachineType(document["name"])
-    return MachineType(document["name"], [(each["qom-type"], each["property"], each["value"]) for each in compat_props])
+    return MachineType(
+        document["name"], [(entry["qom-type"], entry["property"], entry["value"]) for entry in compat_props]
+    )

@@ -1,4 +1,4 @@
-"""How a QEMU property becomes a variable: its type, its bounds, its scope, its values."""
+"""Turns a QEMU property into a variable: its type, bounds, scope and values."""
 
 import re
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ _SIGNED = re.compile(r"int(\d+)")
 _SUFFIXES = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40, "P": 2**50, "E": 2**60}
 _BOOLS = {"on": True, "true": True, "yes": True, "off": False, "false": False, "no": False}
 
-# The values of QEMU's enums (qapi/*.json); an enum that is not here may be any string.
+# The values of QEMU's enums (qapi/*.json); a property of an enum that is not listed allows any string.
 _ENUMS: dict[str, tuple[str, ...]] = {
     "OnOffAuto": ("auto", "on", "off"),
     "OffAutoPCIBAR": ("off", "auto", "bar0", "bar1", "bar2", "bar3", "bar4", "bar5"),
@@ -30,11 +30,11 @@ _ENUMS: dict[str, tuple[str, ...]] = {
     "MultiFDCompression": ("none", "zlib", "zstd", "qatzip", "qpl", "uadk"),
 }
 
-# Wiring between objects, structures and lists: no variables.
+# Types of properties that do not become variables: links between objects, structures and lists.
 _WIRING = re.compile(r"link<.*|child<.*|.*[Ll]ist|guest statistics|.*Info|.*Information")
 _WIRING_NAMES = frozenset({"id", "bus"})
 
-# What belongs to one device: where it sits, which address or serial number it has.
+# Properties of a single device, such as its slot, address or serial number.
 _INSTANCE = frozenset(
     {
         "acpi-index", "addr", "address", "bootindex", "bootindexA", "bootindexB", "bus_nr", "busnr", "cad", "channel",
@@ -44,24 +44,24 @@ _INSTANCE = frozenset(
         "scsi-id", "serial", "slot", "sn", "switch_id", "tag", "unit", "uuid", "vdev", "vf-token", "wwn", "wwpn",
     }
 )  # fmt: skip
-# A SCSI disk's identification page names the disk; elsewhere a device_id is a number that all such devices share.
-_INSTANCE_TEXTS = frozenset({"device_id"})
+# As a string, device_id identifies one SCSI disk; as a number, it is the same for all devices of a type.
+_INSTANCE_STRINGS = frozenset({"device_id"})
 
-# Names of what the host provides.
+# Names of properties that refer to resources of the host.
 _BACKEND = re.compile(
     r"audiodev|backend|bootargs|cdat|cert\d|chardev\d*|db|display|drive|evdev|fd|file|filter|frudatafile|fsdev|hidraw|"
     r"host|host_ip|hostdevice|hostport|initrd|jsonfile|kernel|netdev|osk|pcap|rootdir|sdrfile|sysfsdev|tls-\w+|tpmdev|"
     r"vhostdev|vhostfd"
 )
 
-# PCI's `addr` is told as int32 or str: a slot may also be written as 04.0, so it is a string.
+# PCI's `addr` is int32 in some releases and str in others; it is a string because a slot can be written as 04.0.
 _WIDTHS = {"size": "uint64", "int": "int64"}
 _WIDER = {("addr", "int32"): "str"}
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What values a property has: the variable's type, its bounds or its enum."""
+    """The values that a property allows: the variable's type, and its bounds or enum members."""
 
     type: str
     bounds: tuple[int, int] | None = None
@@ -69,7 +69,7 @@ class Kind:
 
     @property
     def empty(self) -> Value:
-        """Return the value of a property that tells no default."""
+        """The value of a property without a default."""
         if self.type == "bool":
             return False
         if self.type == "int":
@@ -78,65 +78,66 @@ class Kind:
 
     @property
     def allowed_values(self) -> list[Value] | None:
-        """Return what a variable set states as allowed, None for any value of the type."""
+        """The allowed values in a variable set, None for any value of the type."""
         if self.bounds:
             return [f"{self.bounds[0]}-{self.bounds[1]}"]
         return list(self.members) if self.members else None
 
     def allows(self, value: Value) -> bool:
-        """Return whether the property may have the value."""
+        """Return whether the property allows the value."""
         if self.bounds:
             return isinstance(value, int) and self.bounds[0] <= value <= self.bounds[1]
         return self.members is None or value in self.members
 
-    def value(self, told: Any) -> Value | None:
-        """Return the value that QEMU tells, in JSON or as its compat properties write it; None if it is none of these.
+    def value(self, raw: Any) -> Value | None:
+        """Return the value that QEMU reports, as JSON or in the text form of compat properties; None if it is invalid.
 
-        A property that tells nothing has the type's empty value.
+        Without a reported value it is the type's empty value.
         """
-        if told is None:
+        if raw is None:
             return self.empty
         if self.type == "str":
-            return ("on" if told else "off") if isinstance(told, bool) else str(told)
+            return ("on" if raw else "off") if isinstance(raw, bool) else str(raw)
         if self.type == "bool":
-            return _BOOLS.get(told) if isinstance(told, str) else bool(told)
+            return _BOOLS.get(raw) if isinstance(raw, str) else bool(raw)
         try:
-            return _size(told) if isinstance(told, str) else int(told)
+            return _size(raw) if isinstance(raw, str) else int(raw)
         except ValueError:
             return None
 
-    def in_type(self, of_type: str) -> "Kind":
-        """Return the kind with values of the type that the registry has for the variable."""
-        if of_type == self.type:
+    def in_type(self, type_name: str) -> "Kind":
+        """Return the kind converted to the type that the registry has for the variable."""
+        if type_name == self.type:
             return self
-        if of_type == "str":
+        if type_name == "str":
             return Kind("str", members=("on", "off") if self.type == "bool" else None)
-        return Kind(of_type, bounds=(-(2**63), 2**64 - 1) if of_type == "int" else None)
+        return Kind(type_name, bounds=(-(2**63), 2**64 - 1) if type_name == "int" else None)
 
 
 def _size(text: str) -> int:
-    """Return a number as QEMU writes it: decimal, hexadecimal, or with a binary suffix."""
+    """Parse a number as QEMU writes it: decimal, hexadecimal, or with a binary suffix."""
     suffix = _SUFFIXES.get(text[-1:].upper()) if not text.lower().startswith("0x") else None
     return int(text[:-1], 0) * suffix if suffix else int(text, 0)
 
 
-def kind_of(told: Property) -> Kind | None:
-    """Return what values a property has; None for one that is wiring."""
-    if told.name in _WIRING_NAMES or _WIRING.fullmatch(told.type):
+def kind_of(qemu_property: Property) -> Kind | None:
+    """Return the kind of a property; None for wiring, which does not become a variable."""
+    if qemu_property.name in _WIRING_NAMES or _WIRING.fullmatch(qemu_property.type):
         return None
-    of_type = _WIDER.get((told.name, told.type), _WIDTHS.get(told.type, told.type))
-    if of_type == "bool":
+    type_name = _WIDTHS.get(qemu_property.type, qemu_property.type)
+    type_name = _WIDER.get((qemu_property.name, qemu_property.type), type_name)
+    if type_name == "bool":
         return Kind("bool")
-    if width := _UNSIGNED.fullmatch(of_type):
+    if width := _UNSIGNED.fullmatch(type_name):
         return Kind("int", (0, 2 ** int(width[1]) - 1))
-    if width := _SIGNED.fullmatch(of_type):
+    if width := _SIGNED.fullmatch(type_name):
         return Kind("int", (-(2 ** (int(width[1]) - 1)), 2 ** (int(width[1]) - 1) - 1))
-    return Kind("str", members=_ENUMS.get(of_type))
+    return Kind("str", members=_ENUMS.get(type_name))
 
 
 def scope_of(name: str, kind: Kind) -> str:
-    """Return the scope of the variable that a property becomes."""
-    if name in _INSTANCE or (name in _INSTANCE_TEXTS and kind.type == "str"):
+    """Return the scope of a property's variable."""
+    if name in _INSTANCE or (name in _INSTANCE_STRINGS and kind.type == "str"):
         return "instance"
     if kind.type == "str" and kind.members is None and _BACKEND.fullmatch(name):
         return "backend"
@@ -144,11 +145,11 @@ def scope_of(name: str, kind: Kind) -> str:
 
 
 def is_unset_marker(name: str, value: Value) -> bool:
-    """Return whether a default stands for a value that the device chooses when it is made."""
+    """Return whether a default means that the device chooses the value when it is created."""
     return value in _UNSET.get(name, ()) or value in ("auto", -1, 2**32 - 1, 2**64 - 1)
 
 
-# Beside auto, -1 and the largest unsigned values: what these properties hold until the device is made.
+# Further unset markers of these properties, in addition to auto, -1 and the largest unsigned values.
 _UNSET: dict[str, tuple[Value, ...]] = {
     "class": (0,),
     "dma_mask": (0,),

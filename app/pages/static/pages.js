@@ -1,11 +1,11 @@
-// What pages do beyond HTML; without it everything works, with more in the address.
+// Conveniences; without this script everything works, but addresses are longer.
 "use strict";
 
-// Forms leave out of the address what says nothing.
+// Leave empty fields out of the address.
 for (const form of document.querySelectorAll("form")) {
   form.addEventListener("submit", () => {
     for (const field of form.querySelectorAll("input, select")) {
-      // A text that is empty is a value.
+      // An empty text is a valid value of a variable.
       if (field.name && !field.value && !field.name.startsWith("value.")) field.disabled = true;
     }
   });
@@ -14,13 +14,13 @@ window.addEventListener("pageshow", () => {
   for (const field of document.querySelectorAll(":disabled")) field.disabled = false;
 });
 
-// Long tables and lists are narrowed while one types.
+// Filter long tables and lists while typing.
 for (const input of document.querySelectorAll("input[data-filter]")) {
   input.addEventListener("input", () => {
     const part = input.value.trim().toLowerCase();
-    for (const each of document.querySelectorAll(`#${input.dataset.filter} :is(tbody > tr, .flow > li)`)) {
-      const name = each.querySelector("th") ?? each;
-      each.hidden = !name.textContent.toLowerCase().includes(part);
+    for (const row of document.querySelectorAll(`#${input.dataset.filter} :is(tbody > tr, .flow > li)`)) {
+      const name = row.querySelector("th") ?? row;
+      row.hidden = !name.textContent.toLowerCase().includes(part);
     }
   });
 }
@@ -34,7 +34,7 @@ for (const button of document.querySelectorAll("button[data-copy]")) {
   });
 }
 
-// "/" goes to the search, as in many tools.
+// "/" focuses the search.
 document.addEventListener("keydown", (event) => {
   if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.target.matches("input, select, textarea")) return;

@@ -1,0 +1,100 @@
+"""What all requests share: settings, databases, the catalog, tokens, and the limits of waiting."""
+
+import time
+from dataclasses import dataclass
+from functools import cached_property
+
+import sqlalchemy as sa
+from anyio import CapacityLimiter, Lock, Semaphore, to_thread
+from fastapi import Request
+
+from app.settings import Settings
+from app.storage import change, database
+from app.storage.catalog import Catalog
+from app.storage.database import create_engine
+from app.storage.replica import Databases
+from app.storage.token import Tokens
+
+# Requests that wait for their turn to write take none of the threads that answer.
+_MAX_WAITING = 200
+LOOK_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class Container:
+    """The parts of the running service; each application has one."""
+
+    settings: Settings
+    databases: Databases
+    catalog: Catalog
+    tokens: Tokens
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Container":
+        """Return the parts that settings ask for; raises ValueError for a database URL that is invalid."""
+        databases = _databases(settings)
+        return cls(settings, databases, Catalog(databases, settings.memory_megabytes), Tokens(databases.primary))
+
+    @property
+    def primary(self) -> sa.Engine:
+        """The database that is written."""
+        return self.databases.primary
+
+    # These belong to the event loop that runs, so they are made with the first request.
+
+    @cached_property
+    def readers(self) -> Semaphore:
+        """The requests that can read from the database at the same time."""
+        return Semaphore(self.settings.database_pool_size)
+
+    @cached_property
+    def waiting_to_write(self) -> CapacityLimiter:
+        """The threads in which requests wait for their turn to write."""
+        return CapacityLimiter(_MAX_WAITING)
+
+    @cached_property
+    def head(self) -> "Head":
+        """The end of the feed, for all requests that wait for it."""
+        return Head(self.primary)
+
+    @property
+    def reads_need_token(self) -> bool:
+        """Whether the operator has closed reading to the public."""
+        return self.settings.read == "token"
+
+
+class Head:
+    """The end of the feed: one look every LOOK_SECONDS serves all requests that wait for it."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+        self._lock = Lock()
+        self._seq = 0
+        self._looked = float("-inf")
+
+    async def seq(self) -> int:
+        """Return the seq of the last change, as it was at most LOOK_SECONDS ago."""
+        async with self._lock:
+            if time.monotonic() - self._looked >= LOOK_SECONDS:
+                self._seq = await to_thread.run_sync(self._look)
+                self._looked = time.monotonic()
+        return self._seq
+
+    def _look(self) -> int:
+        with database.reading(self._engine) as connection:
+            return change.head(connection)
+
+
+def container(request: Request) -> Container:
+    """Return what the requests of an application share."""
+    shared: Container = request.app.state.container
+    return shared
+
+
+def _databases(settings: Settings) -> Databases:
+    primary, *replica = [
+        create_engine(url, pool_size=settings.database_pool_size, prepares=settings.database_prepares)
+        for url in (settings.database_url, settings.database_replica_url)
+        if url is not None
+    ]
+    return Databases(primary, *replica)

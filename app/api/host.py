@@ -1,0 +1,108 @@
+"""Hosts: the releases that an operator's hosts run."""
+
+import json
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Query, Response
+
+from app.api import examples, paging
+from app.api.answer import json_response
+from app.api.parameters import HostName
+from app.api.responses import BODY_ERRORS, INVALID, UNAUTHORIZED, not_found
+from app.api.route import Route
+from app.api.session import Administering, Reading
+from app.domain.things.restriction import checked
+from app.domain.values.document import FaultCode, Place
+from app.domain.values.name import ReleaseName, is_release_name
+from app.service.known import UnknownNameError
+from app.storage import listing, lookup
+from app.storage.host import Label, delete_host, labels_of, put_host
+from app.wire import compatibility as wire
+from app.wire.base import Page
+from app.wire.host import HostDocument, HostRegistration, StoredHost
+
+router = APIRouter(route_class=Route, tags=["hosts"])
+
+
+@router.put(
+    "/hosts/{host}",
+    status_code=201,
+    response_model=HostRegistration,
+    responses={
+        200: {"model": HostRegistration, "description": "the host was already registered; its entry is replaced"},
+        **BODY_ERRORS,
+        **UNAUTHORIZED,
+    },
+)
+def put_registered_host(
+    host: HostName,
+    document: Annotated[HostDocument, Body(openapi_examples=examples.example("a host", examples.HOST))],
+    session: Administering,
+) -> Response:
+    """Register a host: the releases that it runs, its restrictions and its labels. Replaces an earlier registration."""
+    writing, at = session.writing, Place()
+    for index, release in enumerate(document.releases):
+        if not is_release_name(release):
+            message = f"must be <implementation>@<version>, not {json.dumps(release, ensure_ascii=False)}"
+            (at / "releases" / index).fault(FaultCode.INVALID_NAME, message)
+    restrict = wire.restrictions(document.restrict)
+    models = lookup.models(writing.connection, restrict)
+    before = listing.host(writing.connection, host)
+    existing = json.loads(before.document)["restrict"] if before else {}
+    unknown = checked(restrict, models, existing, at / "restrict")
+    at.raise_faults()
+    is_new = put_host(writing, host, document.releases, restrict, document.labels)
+    content = {
+        "host": host,
+        "dry_run": session.dry_run,
+        "unknown_releases": [
+            release
+            for release in dict.fromkeys(document.releases)
+            if lookup.release_id(writing.connection, *_parts(release)) is None
+        ],
+        "unknown_models": unknown.models,
+        "unknown_variables": unknown.variables,
+    }
+    status = HTTPStatus.CREATED if is_new else HTTPStatus.OK
+    return json_response(content, status)
+
+
+def _parts(release: str) -> tuple[str, str]:
+    name = ReleaseName.parse(release)
+    return name.implementation, name.version
+
+
+@router.get("/hosts", response_model=Page[StoredHost], responses=INVALID)
+def list_hosts(
+    reading: Reading,
+    at: paging.ByName,
+    label: Annotated[
+        wire.Label | None, Query(description="only hosts with this label: `name=value`, or `name` for any value")
+    ] = None,
+) -> dict[str, Any]:
+    """List the registered hosts by name."""
+    page = listing.hosts(reading, None if label is None else Label.parse(label), at.after, at.limit)
+    labels = labels_of(reading, [row.name for row in page.rows])
+    items = [_stored(row.name, row.document, labels.get(row.name, {})) for row in page.rows]
+    return paging.answer(page, items)
+
+
+@router.get("/hosts/{host}", response_model=StoredHost, responses={**not_found("host"), **INVALID})
+def get_host(host: HostName, reading: Reading) -> dict[str, Any]:
+    """Return a registered host."""
+    row = listing.host(reading, host)
+    if row is None:
+        raise UnknownNameError(host, "host")
+    return _stored(host, row.document, labels_of(reading, [host]).get(host, {}))
+
+
+def _stored(name: str, document: str, labels: dict[str, str]) -> dict[str, Any]:
+    return {"host": name, **json.loads(document), "labels": labels}
+
+
+@router.delete("/hosts/{host}", status_code=204, responses={**not_found("host"), **INVALID, **UNAUTHORIZED})
+def forget_host(host: HostName, session: Administering) -> None:
+    """Remove a host from the registry."""
+    if not delete_host(session.writing, host):
+        raise UnknownNameError(host, "host")

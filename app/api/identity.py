@@ -1,0 +1,83 @@
+"""Who makes a request: the bearer token, the identity behind it, and what a role is allowed to do."""
+
+import hmac
+from http import HTTPStatus
+from typing import Annotated, NoReturn
+
+from anyio import to_thread
+from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from app.api.container import Container, container
+from app.api.errors import ApiError
+from app.domain.publishing.token import Identity, Role
+
+_ADMIN = Identity("admin", Role.ADMIN)
+
+bearer = HTTPBearer(
+    auto_error=False,
+    description="a token: an admin token writes everything, a publisher token the names of its vendor; reading needs "
+    "one only where the operator has closed it",
+)
+_NOT_SIGNED_IN = "Not signed in: set REGISTRY_TOKEN (HTTP: Authorization: Bearer <token>)."
+INVALID_TOKEN = "The token is not valid here: it is unknown, expired or revoked."  # noqa: S105
+
+
+async def identify(
+    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
+) -> Identity | None:
+    """Return the identity behind the request's token, None without a token; raises 401 for an invalid one."""
+    if credentials is None:
+        return None
+    identity = await find(credentials.credentials, container(request))
+    if identity is None:
+        refuse_unknown(INVALID_TOKEN, 'Bearer error="invalid_token"')
+    # For the log of requests.
+    request.state.token = identity.name
+    return identity
+
+
+async def find(secret: str, shared: Container) -> Identity | None:
+    """Return the identity behind a token, None if it is not valid."""
+    settings = shared.settings
+    admin = settings.admin_token.get_secret_value() if settings.admin_token else ""
+    if admin and hmac.compare_digest(admin.encode(), secret.encode()):
+        return _ADMIN
+    return shared.tokens.remembered(secret) or await to_thread.run_sync(shared.tokens.find, secret)
+
+
+def refuse_unknown(message: str, challenge: str = "Bearer") -> NoReturn:
+    """Raise 401: the request has no valid token."""
+    raise ApiError(HTTPStatus.UNAUTHORIZED, "unauthorized", message, {"WWW-Authenticate": challenge})
+
+
+def forbid(message: str) -> NoReturn:
+    """Raise 403: the token is valid, but not for this."""
+    raise ApiError(HTTPStatus.FORBIDDEN, "forbidden", message)
+
+
+MaybeIdentity = Annotated[Identity | None, Depends(identify)]
+
+
+async def check_reader(request: Request, identity: MaybeIdentity) -> None:
+    """Raise 401 where reading needs a token and the request has none."""
+    if container(request).reads_need_token and identity is None:
+        refuse_unknown(_NOT_SIGNED_IN)
+
+
+async def check_writer(identity: MaybeIdentity) -> Identity:
+    """Return the identity of a publisher or an admin; raises 401 or 403."""
+    if identity is None:
+        refuse_unknown(_NOT_SIGNED_IN)
+    if identity.role is Role.READER:
+        forbid("This token can only read.")
+    return identity
+
+
+async def check_admin(identity: MaybeIdentity) -> Identity:
+    """Return the identity of an admin; raises 401 or 403."""
+    if identity is None:
+        refuse_unknown(_NOT_SIGNED_IN)
+    if not identity.is_admin:
+        forbid("This needs an admin token.")
+    return identity

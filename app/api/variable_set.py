@@ -1,0 +1,81 @@
+"""Variable sets: the variables and constraints of a device model in one release."""
+
+import json
+import re
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Path, Response
+
+from app.api import examples, paging
+from app.api.parameters import Override, narrowing
+from app.api.responses import INVALID, RELEASE_PUBLICATION, not_found, published
+from app.api.route import Route
+from app.api.session import Publishing, Reading
+from app.domain.things.release import read_variable_set
+from app.domain.values.document import Place
+from app.service.known import UnknownNameError
+from app.storage import listing
+from app.storage.publication import Gate, publish_release
+from app.wire.base import AsDocumented, Page, printable
+from app.wire.release import Publication
+from app.wire.variable_set import ListedSet, StoredSet, VariableSetDocument
+
+router = APIRouter(route_class=Route, tags=["variable sets"])
+
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+@router.post(
+    "/variable-sets",
+    status_code=201,
+    response_model=Publication,
+    responses=RELEASE_PUBLICATION,
+)
+def post_variable_set(
+    document: Annotated[
+        object,
+        AsDocumented(VariableSetDocument),
+        Body(openapi_examples=examples.example("one more model of the release", examples.VARIABLE_SET)),
+    ],
+    session: Publishing,
+    override: Override = None,
+) -> Response:
+    """Publish a variable set: add a device model to a release. A release that does not exist is created.
+
+    The evolution gate checks only this model, because others can follow.
+    """
+    at = Place()
+    session.check_override(override)
+    name, read = read_variable_set(document, at)
+    outcome = publish_release(session.of(name.vendor), name, read, at, Gate(override, is_whole=False))
+    return published(str(name), outcome, dry_run=session.dry_run)
+
+
+@router.get("/variable-sets", response_model=Page[ListedSet], response_model_exclude_unset=True, responses=INVALID)
+def list_variable_sets(
+    reading: Reading,
+    at: paging.ByName,
+    model: Annotated[str | None, narrowing("only sets of this device model"), printable] = None,
+    implementation: Annotated[str | None, narrowing("only sets of releases of this implementation"), printable] = None,
+    version: Annotated[str | None, narrowing("only sets of releases with this version"), printable] = None,
+    variable: Annotated[str | None, narrowing("only sets with this variable"), printable] = None,
+) -> dict[str, Any]:
+    """List the variable sets by digest, with the releases that have them."""
+    filters = {"model": model, "implementation": implementation, "version": version, "variable": variable}
+    page = listing.variable_sets(reading, filters, at.after, at.limit)
+    releases = listing.releases_with_sets(reading, [row.digest for row in page.rows])
+    items = [{"digest": row.digest, "releases": releases[row.digest], **json.loads(row.document)} for row in page.rows]
+    return paging.answer(page, items)
+
+
+@router.get("/variable-sets/{digest}", response_model=StoredSet, responses={**not_found("variable-set"), **INVALID})
+def get_variable_set(
+    digest: Annotated[str, Path(description="`sha256:` and 64 hexadecimal digits")], reading: Reading
+) -> Response:
+    """Return a variable set. The content of a digest never changes."""
+    document = listing.variable_set(reading, digest) if _DIGEST.fullmatch(digest) else None
+    if document is None:
+        raise UnknownNameError(digest, "variable set")
+    content = f'{{"digest":"{digest}",{document[1:]}'
+    headers = {"Cache-Control": "max-age=31536000, immutable", "ETag": f'"{digest}"'}
+    return Response(content, media_type="application/json", headers=headers)

@@ -1,0 +1,32 @@
+"""Builds the wheel of the client: this package and the wire shapes, under the name profile_registry_client."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+_NAME = "profile_registry_client"
+_CLIENT = ("__init__.py", "core.py", "registry.py", "py.typed")
+# The shapes that the client uses; they import nothing else of the service, which a test checks.
+_WIRE = ("__init__.py", "base.py", "problem.py", "compatibility.py")
+
+
+class ClientHook(BuildHookInterface):  # type: ignore[type-arg]
+    """Adds the files of the package to the wheel, with the service's package name replaced in imports."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Copy the files to a folder of its own and have the wheel include them."""
+        del version
+        here = Path(self.root)
+        # Kept until the process ends: hatchling reads the files after this method has returned.
+        self._folder = tempfile.TemporaryDirectory()
+        target = Path(self._folder.name)
+        for source, name in (
+            *((here / name, name) for name in _CLIENT),
+            *((here.parent / "wire" / name, f"wire/{name}") for name in _WIRE),
+        ):
+            copy = target / name
+            copy.parent.mkdir(exist_ok=True)
+            copy.write_text(source.read_text().replace("app.wire", f"{_NAME}.wire"))
+            build_data["force_include"][str(copy)] = f"{_NAME}/{name}"

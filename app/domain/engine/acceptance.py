@@ -1,0 +1,50 @@
+"""Which release accepts which profile values for which model (DESIGN 4); equal content is judged once."""
+
+from collections.abc import Sequence
+
+from app.domain.engine.comparison import Comparison, Compiled, Origin
+from app.domain.engine.migration import Migration
+from app.domain.things.model import Model
+from app.domain.things.profile import Values
+from app.domain.things.variable_set import VariableSet
+from app.domain.values.name import vendor_of
+from app.domain.verdict.judge import ordered, profile_as_source
+from app.domain.verdict.problem import Problem
+
+
+class Acceptance:
+    """Says why releases do not accept profile values: steps 1 to 6 of a verdict, without a source release."""
+
+    def __init__(self) -> None:
+        # Keyed by ids; the objects are held too, so that no id is reused. None: accepted, nothing needs wording.
+        self._refused: dict[tuple[int, int, int, str], tuple[Migration | None, tuple[object, ...]]] = {}
+        self._bases: dict[tuple[int, int, str], Comparison] = {}
+
+    def refusals(
+        self, values: Values, model: Model, release: str, variable_set: VariableSet | None
+    ) -> Sequence[Problem]:
+        """Return why a release does not accept a profile's resolved values for a model; nothing if it does.
+
+        variable_set: the release's set of the model, as a host restricts it; None if it does not implement it.
+        """
+        vendor = vendor_of(release)
+        key = (id(values), id(model), id(variable_set), vendor)
+        if key not in self._refused:
+            origin = Origin(model, None, values, ())
+            base = self._base(model, variable_set, vendor)
+            comparison = Comparison(origin, variable_set, vendor, base)
+            migration = Migration(Compiled(profile_as_source(values, model), origin), comparison, variable_set)
+            self._refused[key] = (None if migration.is_clear else migration, (values, model, variable_set))
+        refused = self._refused[key][0]
+        return () if refused is None else ordered(refused.problems(release))
+
+    def _base(self, model: Model, variable_set: VariableSet | None, vendor: str) -> Comparison:
+        """Return the comparison with no variable in effect, which all profiles share."""
+        key = (id(model), id(variable_set), vendor)
+        if key not in self._bases:
+            self._bases[key] = Comparison(Origin(model, None, None, ()), variable_set, vendor)
+        return self._bases[key]
+
+    def accepts(self, values: Values, model: Model, release: str, variable_set: VariableSet | None) -> bool:
+        """Return whether a release accepts a profile's resolved values for a model."""
+        return not self.refusals(values, model, release, variable_set)

@@ -1,0 +1,240 @@
+"""A source's variable set and profile compared with a destination's set, once for all devices that share them.
+
+The rule is that of `verdict/`: every variable that is looked at goes through its steps 2 to 5. What is fast is which
+variables need no look.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+
+from app.domain.things.model import Model
+from app.domain.things.profile import Values, Written
+from app.domain.things.variable import Variable
+from app.domain.things.variable_set import VariableSet, matches
+from app.domain.values.lazy import lazy
+from app.domain.values.value import Value
+from app.domain.verdict import steps
+from app.domain.verdict.case import Case, Pair, pair
+from app.domain.verdict.problem import Problem, ProblemCode
+from app.domain.verdict.source import Source, given_value, made_value, unknown_names
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What devices are made from: a release's variable set of their model, or none, and a profile's values, or none.
+
+    vendors: the vendor of the release, if there is one.
+    """
+
+    model: Model
+    set: VariableSet | None
+    profile: Values | None
+    vendors: tuple[str, ...]
+
+    @lazy
+    def variables(self) -> Mapping[str, Variable]:
+        """The variables that the release has."""
+        return self.set.variables if self.set else {}
+
+    @lazy
+    def off(self) -> Mapping[str, Value]:
+        """The off values that count for the release; without one, the destination decides."""
+        return self.model.off_values(*self.vendors) if self.vendors else {}
+
+    @lazy
+    def made(self) -> Mapping[str, Value]:
+        """The configuration of a device of which no explicit value is given."""
+        values = (
+            (name, made_value(name, variable, self.profile, self.off.get(name)))
+            for name, variable in self.variables.items()
+        )
+        return {name: value for name, value in values if value is not None}
+
+    @lazy
+    def refused(self) -> Sequence[str]:
+        """The variables whose values in that configuration the release's own set does not allow."""
+        return [name for name, value in self.made.items() if value not in self.variables[name].allowed]
+
+    @lazy
+    def runtime(self) -> Sequence[str]:
+        """The variables that can be changed while the device runs."""
+        return [name for name, variable in self.variables.items() if variable.runtime and not variable.is_backend]
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A source with its origin: what does not depend on the destination.
+
+    origin: None where the names that the device gives are not all known.
+    """
+
+    source: Source
+    origin: Origin | None
+
+    @lazy
+    def unknown_names(self) -> Sequence[Problem]:
+        """What the device names but the registry lacks."""
+        return () if self.source.of_profile else tuple(unknown_names(self.source))
+
+    @lazy
+    def given(self) -> Mapping[str, Value | None]:
+        """The explicit values of variables that the source release has, in their types; None: no value is off."""
+        if self.origin is None:
+            return {}
+        variables, off = self.origin.variables, self.origin.off
+        return {
+            name: given_value(variables[name], written, off.get(name))
+            for name, written in self.source.device.values.items()
+            if name in variables
+        }
+
+    @lazy
+    def accepted(self) -> Mapping[str, Value]:
+        """The explicit values that the source release allows."""
+        variables = self.origin.variables if self.origin else {}
+        return {
+            name: value for name, value in self.given.items() if value is not None and value in variables[name].allowed
+        }
+
+    @lazy
+    def configuration(self) -> Mapping[str, Value]:
+        """The source configuration: the explicit values over what the origin makes."""
+        merged = {**(self.origin.made if self.origin else {}), **self.given}
+        return {name: value for name, value in merged.items() if value is not None}
+
+    @lazy
+    def is_accepted(self) -> bool:
+        """Whether the source release accepts the device and migrates it."""
+        own = self.source.set
+        if own is None:
+            return True
+        if self.origin is None:
+            return own.migratable
+        return (
+            own.migratable
+            and len(self.accepted) == len(self.given)
+            and all(name in self.given for name in self.origin.refused)
+            and all(written is not None or name in self.origin.off for name, written in self._explicit)
+            and not any(True for constraint in own.constraints for _ in constraint.broken_by(self.configuration))
+            and not any(matches(block.when, self.configuration) for block in own.blocks_migration)
+        )
+
+    @property
+    def _explicit(self) -> AbstractSet[tuple[str, object]]:
+        return self.source.device.values.items()
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What becomes of variables at a destination.
+
+    completed: of those that can go, the value there. refused: of the others, what the steps found.
+    """
+
+    completed: dict[str, Value] = field(default_factory=dict)
+    refused: dict[str, list[tuple[ProblemCode, Pair]]] = field(default_factory=dict)
+    carry_over: set[str] = field(default_factory=set)
+    unchecked: set[str] = field(default_factory=set)
+
+    def without(self, names: AbstractSet[str]) -> "Outcome":
+        """Return the outcome of the other variables."""
+        completed = self.completed.copy()
+        for name in names:
+            completed.pop(name, None)
+        refused = {name: findings for name, findings in self.refused.items() if name not in names}
+        return Outcome(completed, refused, self.carry_over - names, self.unchecked - names)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The variables of an origin compared with those of a destination's set.
+
+    set: None if the destination does not implement the model. vendor: of the destination release.
+    base: the comparison of an origin with nothing in effect, where this one differs from it in the profile alone.
+    """
+
+    origin: Origin
+    set: VariableSet | None
+    vendor: str
+    base: "Comparison | None" = None
+
+    @lazy
+    def off(self) -> Mapping[str, Value]:
+        """The off values that count between the two."""
+        return self.origin.model.off_values(*self.origin.vendors, self.vendor)
+
+    @lazy
+    def there(self) -> Mapping[str, Variable]:
+        """The variables that the destination has."""
+        return self.set.variables if self.set else {}
+
+    @lazy
+    def made(self) -> Outcome:
+        """What becomes of a device of which no explicit value is given."""
+        names = {**self.origin.variables, **(self.origin.profile or {})}
+        if self.base is None:
+            names |= self.there
+            outcome = Outcome()
+        else:
+            outcome = self.base.made.without(names.keys())
+        self._look_at(names, {}, outcome)
+        return outcome
+
+    @lazy
+    def _alike(self) -> frozenset[str]:
+        """The variables of which the destination allows whatever the source allows: in effect or off, they can go."""
+        here = self.origin.variables
+        return frozenset(
+            name
+            for name, there in self.there.items()
+            if name in here
+            and (here[name].allowed == there.allowed or there.allowed.is_any)
+            and here[name].type is there.type
+            and not (there.is_backend or here[name].is_backend)
+            and not (there.resolved_by_host or here[name].resolved_by_host)
+        )
+
+    @lazy
+    def _free_form(self) -> frozenset[str]:
+        return frozenset(name for name, there in self.there.items() if there.allowed.is_free_form)
+
+    def given(self, compiled: Compiled) -> Outcome:
+        """Return what becomes of the variables that a device of the origin gives; all others are as in `made`."""
+        values = compiled.source.device.values
+        if not values:
+            return Outcome()
+        alike = self._alike
+        completed = {name: value for name, value in compiled.accepted.items() if name in alike}
+        outcome = Outcome(completed, unchecked=set(completed.keys() & self._free_form))
+        if len(completed) < len(values):
+            self._look_at(values.keys() - completed.keys(), values, outcome)
+        return outcome
+
+    def _look_at(self, names: Iterable[str], given: Mapping[str, Written | None], outcome: Outcome) -> None:
+        """Take steps 2 to 5 for these variables; given: the explicit values of the device."""
+        origin, there, off, source_off = self.origin, self.there, self.off, self.origin.off
+        case = Case(origin.model, origin.set, origin.vendors, origin.profile, given, self.set, self.vendor)
+        here = origin.variables
+        for name in names:
+            own_off = source_off.get(name)
+            variable = pair(case, name, here.get(name), there.get(name), off.get(name), own_off)
+            findings: list[tuple[ProblemCode, Pair]] = []
+            if variable.is_compared:
+                if (unknown := steps.unknown_variable(variable, own_off)) is not None:
+                    findings.append((unknown, variable))
+                code = None if self.set is None else steps.first_problem(variable)
+                if code is not None:
+                    findings.append((code, variable))
+            else:
+                code = None
+            if findings:
+                outcome.refused[name] = findings
+            if code is not None or variable.there is None:
+                continue
+            if variable.is_carried_over:
+                outcome.carry_over.add(name)
+            elif (value := steps.completed_value(variable)) is not None:
+                outcome.completed[name] = value
+                if steps.is_unchecked(variable, value):
+                    outcome.unchecked.add(name)

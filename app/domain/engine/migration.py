@@ -1,0 +1,110 @@
+"""A device at a destination's variable set: steps 1 to 6, from what is remembered of the comparison."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
+
+from app.domain.engine.comparison import Comparison, Compiled, Outcome
+from app.domain.things.release import Release
+from app.domain.things.variable_set import VariableSet, matches
+from app.domain.values.value import Value
+from app.domain.verdict import steps, wording
+from app.domain.verdict.case import Case
+from app.domain.verdict.judge import Verdict, destination_name, ordered
+from app.domain.verdict.problem import Caution, Problem
+from app.domain.verdict.steps import Policy
+
+
+class Migration:
+    """A device at a destination's set, whatever the releases that share the set are called.
+
+    comparison: None where the names that the device gives are not all known. set: the destination's, None if it does
+    not implement the model. is_clear: steps 1 to 6 find no problem.
+    """
+
+    __slots__ = ("_clear", "_completed", "_given", "_made", "comparison", "compiled", "is_clear", "set")
+
+    def __init__(self, compiled: Compiled, comparison: Comparison | None, variable_set: VariableSet | None) -> None:
+        self.compiled = compiled
+        self.comparison = comparison
+        self.set = variable_set
+        self._made = comparison.made if comparison else Outcome()
+        self._given = comparison.given(compiled) if comparison else Outcome()
+        self._completed: Mapping[str, Value] | None = None
+        self._clear: Verdict | None = None
+        self.is_clear = (
+            comparison is not None
+            and variable_set is not None
+            and variable_set.migratable
+            and not self._given.refused
+            and self._made.refused.keys() <= compiled.source.device.values.keys()
+            and compiled.is_accepted
+            and not any(True for rule in variable_set.constraints for _ in rule.broken_by(self.completed))
+            and not any(matches(block.when, self.completed) for block in variable_set.blocks_migration)
+        )
+
+    @property
+    def completed(self) -> Mapping[str, Value]:
+        """The configuration at the destination, of all variables that can go."""
+        if self._completed is None:
+            given = self._given.completed
+            self._completed = completed = self._made.completed | given
+            for name in self.compiled.source.device.values:
+                if name not in given:
+                    completed.pop(name, None)
+        return self._completed
+
+    def verdict(self, problems: Iterable[Problem], warnings: Iterable[Caution]) -> Verdict:
+        """Return the verdict with these problems and warnings."""
+        in_order = ordered(problems)
+        return Verdict(
+            in_order,
+            tuple(warnings),
+            None if in_order else self.completed,
+            self._names(self._made.carry_over, self._given.carry_over),
+            self._names(self._made.unchecked, self._given.unchecked),
+        )
+
+    def _names(self, made: AbstractSet[str], given: AbstractSet[str]) -> tuple[str, ...]:
+        """Return the variables in either set; what is given counts before what is made."""
+        explicit = self.compiled.source.device.values
+        return tuple(sorted([*[name for name in made if name not in explicit], *given]))
+
+    @property
+    def clear(self) -> Verdict:
+        """The verdict where there is neither a problem nor a warning."""
+        if self._clear is None:
+            self._clear = self.verdict((), ())
+        return self._clear
+
+    def problems(self, destination: str) -> Iterator[Problem]:
+        """Iterate over the problems; destination: what messages call it."""
+        compiled, source = self.compiled, self.compiled.source
+        yield from compiled.unknown_names
+        if self.is_clear or source.model is None:
+            return
+        yield from steps.step_1(source.model.name, self.set, destination)
+        if self.comparison is None:
+            yield from steps.step_1_at_source(source, None)
+            return
+        if not compiled.is_accepted:
+            case = Case.of(source, source.model, self.set, self.comparison.vendor)
+            yield from steps.source_invalid(case, str(source.device.release))
+            yield from steps.step_1_at_source(source, compiled.configuration)
+        for name, findings in self._made.refused.items():
+            if name not in source.device.values:
+                yield from (wording.problem(code, pair, source, destination) for code, pair in findings)
+        for findings in self._given.refused.values():
+            yield from (wording.problem(code, pair, source, destination) for code, pair in findings)
+        if self.set is not None:
+            yield from steps.step_6(self.set, self.completed, destination)
+
+    def judge(self, release: Release, policy: Policy) -> Verdict:
+        """Return the verdict at a release that has the destination's set (all steps)."""
+        source = self.compiled.source
+        profile, state = source.device.profile, source.profile.state if source.profile else None
+        problems = [*steps.step_7(release, profile, state), *steps.step_8(release, profile, policy)]
+        warnings = list(steps.warnings(source, release, policy))
+        if self.is_clear and not problems and not warnings:
+            return self.clear
+        destination = destination_name(release, self.set)
+        return self.verdict([*self.problems(destination), *problems], warnings)

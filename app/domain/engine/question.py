@@ -1,0 +1,269 @@
+"""The whole question: whether the devices of VMs can move to these destinations, and which release serves them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Protocol
+
+from app.domain.engine.comparison import Comparison, Compiled
+from app.domain.engine.memo import Memo
+from app.domain.engine.migration import Migration
+from app.domain.things.release import Release
+from app.domain.things.restriction import Restrictions
+from app.domain.things.variable_set import VariableSet
+from app.domain.values.canonical import canonical_json
+from app.domain.verdict.host import Destination, Group, Host, narrowed, unanswerable
+from app.domain.verdict.judge import Change, Verdict
+from app.domain.verdict.problem import Caution
+from app.domain.verdict.source import Device, Registry, Source
+from app.domain.verdict.steps import Policy
+
+
+class DeviceAnswer(NamedTuple):
+    """The verdict on a device, and the release that serves it, or whose problems they are."""
+
+    device: Device
+    release: str
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The verdicts on the devices of one VM at one destination, in the order asked.
+
+    compatible: whether every device can be re-created there.
+    """
+
+    devices: tuple[DeviceAnswer, ...]
+    compatible: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Remedy:
+    """Changes to runtime variables of the source; the one with the lowest rank is the smallest."""
+
+    changes: tuple[Change, ...]
+    rank: tuple[int, list[str], list[int]]
+
+
+_NO_CHANGE = Remedy((), (0, [], []))
+
+
+class Remedies(Protocol):
+    """Searches for remedies; `fleet/remedy.py` does."""
+
+    def is_possible(self, migration: Migration, verdict: Verdict) -> bool:
+        """Return whether changes to a running device could meet what the verdict refuses."""
+
+    def search(self, migration: Migration, release: Release, policy: Policy, verdict: Verdict) -> Remedy | None:
+        """Return the smallest set of changes after which the device can move, None if there is none."""
+
+
+class TakesLongerError(Exception):
+    """A question that has to be answered on the event loop needs more than what is remembered."""
+
+
+class Engine:
+    """Judges devices at releases as hosts restrict them, for any number of VMs; each equal question once.
+
+    It sees one state of the registry: use a new engine for each question, and one memo for all.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        policy: Policy = Policy.STRICT,
+        memo: Memo | None = None,
+        *,
+        remedies: Remedies | None = None,
+        only_remembered: bool = False,
+    ) -> None:
+        """memo: what earlier questions have compiled. remedies: None: none are searched for.
+
+        only_remembered: nothing is compiled; TakesLongerError is raised instead.
+        """
+        self.registry = registry
+        self.policy = policy
+        self.remedies = remedies
+        self._only_remembered = only_remembered
+        self._memo = memo or Memo()
+        self._compiled: dict[tuple[object, ...], Compiled] = {}
+        self._compiled_of: dict[int, Compiled] = {}
+        self._migrations: dict[tuple[int, int, str], Migration] = {}
+        self._of_restricted: dict[tuple[int, int, str], Comparison] = {}
+        self._verdicts: dict[tuple[int, int, str], tuple[Verdict, Release]] = {}
+        self._remedies: dict[tuple[int, str, str], Remedy | None] = {}
+        # Keyed by ids; the objects are held too, so that no id is reused. Hosts that restrict alike share the object.
+        self._narrowed: dict[tuple[int, str], tuple[VariableSet | None, Sequence[Caution], VariableSet]] = {}
+        self._canonical: dict[int, tuple[str, object]] = {}
+
+    def source(self, device: Device) -> Source:
+        """Return what the registry has of a device's source; one object for devices that differ in the id alone."""
+        # Compared as text, for 1 is not true. Values in another order cost one more source.
+        key = (device.model, device.release, device.profile, device.complete, repr(device.values))
+        compiled = self._compiled.get(key)
+        if compiled is None:
+            compiled = self._compiled[key] = self._compile(Source.of(device, self.registry))
+            self._compiled_of[id(compiled.source)] = compiled
+        return compiled.source
+
+    def _compile(self, source: Source) -> Compiled:
+        without_origin = Compiled(source, None)
+        if source.model is None or without_origin.unknown_names:
+            return without_origin
+        return Compiled(source, self._memo.origin(source.model, source.set, source.profile_values, source.vendors))
+
+    def verdict(self, source: Source, release: Release, restrict: Restrictions) -> Verdict:
+        """Return the verdict on a device at a release on a host with these restrictions."""
+        key = (id(source), id(release), self.canonical(restrict.get(source.device.model)))
+        if key not in self._verdicts:
+            variable_set, cautions = self._narrow(source.device.model, release, restrict)
+            migration = self._migration(source, release, variable_set)
+            self._verdicts[key] = (migration.judge(release, self.policy).with_warnings(*cautions), release)
+        return self._verdicts[key][0]
+
+    def _migration(self, source: Source, release: Release, variable_set: VariableSet | None) -> Migration:
+        """Return a device at a set; releases that have the same set share it."""
+        vendor = release.name.vendor
+        key = (id(source), id(variable_set), vendor)
+        if key not in self._migrations:
+            compiled = self._compiled_of[id(source)]
+            comparison = self._comparison(compiled, variable_set, vendor)
+            self._migrations[key] = Migration(compiled, comparison, variable_set)
+        return self._migrations[key]
+
+    def _comparison(self, compiled: Compiled, variable_set: VariableSet | None, vendor: str) -> Comparison | None:
+        origin = compiled.origin
+        if origin is None:
+            return None
+        if variable_set is None or not variable_set.is_narrowed:
+            known = self._memo.known(origin, variable_set, vendor)
+            self._check_remembered(is_remembered=known is not None)
+            return known or self._memo.comparison(origin, variable_set, vendor)
+        self._check_remembered(is_remembered=False)
+        # What one host restricts is not worth remembering for other questions.
+        key = (id(origin), id(variable_set), vendor)
+        if key not in self._of_restricted:
+            self._of_restricted[key] = Comparison(origin, variable_set, vendor)
+        return self._of_restricted[key]
+
+    def _check_remembered(self, *, is_remembered: bool) -> None:
+        if self._only_remembered and not is_remembered:
+            raise TakesLongerError
+
+    def _narrow(
+        self, model: str, release: Release, restrict: Restrictions
+    ) -> tuple[VariableSet | None, Sequence[Caution]]:
+        """Return the release's set of a model with what a host restricts, and warnings of what has no effect."""
+        variable_set = release.sets.get(model)
+        if variable_set is None or not restrict.get(model):
+            return variable_set, ()
+        key = (id(variable_set), self.canonical(restrict[model]))
+        if key not in self._narrowed:
+            self._narrowed[key] = (*narrowed(release, model, restrict), variable_set)
+        return self._narrowed[key][:2]
+
+    def canonical(self, restrict: object) -> str:
+        """Return a text that is equal for equal restrictions; empty for none."""
+        if not restrict:
+            return ""
+        known = self._canonical.get(id(restrict))
+        if known is None:
+            known = self._canonical[id(restrict)] = (canonical_json(restrict), restrict)
+        return known[0]
+
+    def add_remedies(self, group: Group, restrict: Restrictions) -> Mapping[int, Verdict]:
+        """Return the verdicts at the first release of a group that no release takes, with remedies.
+
+        The remedies are those after which one release would take all the devices, with the fewest changes in all; if
+        there is no such release, those of each device at the first.
+        """
+        first = group.verdicts[0]
+        if self.remedies is None:
+            return first
+        options = [
+            self._options(group.sources, release, verdicts, restrict)
+            for release, verdicts in zip(group.releases, group.verdicts, strict=True)
+        ]
+        complete = [option for option in options if None not in option.values()]
+        best = min(complete, key=_size, default=options[0])
+        return {
+            position: verdict if (remedy := best[position]) is None else replace(verdict, remedies=remedy.changes)
+            for position, verdict in first.items()
+        }
+
+    def _options(
+        self,
+        sources: Mapping[int, Source],
+        release: Release,
+        verdicts: Mapping[int, Verdict],
+        restrict: Restrictions,
+    ) -> Mapping[int, Remedy | None]:
+        """Return the remedy of each device at a release: no change where it needs none."""
+        return {
+            position: _NO_CHANGE if verdict.compatible else self._remedy(sources[position], release, restrict, verdict)
+            for position, verdict in verdicts.items()
+        }
+
+    def _remedy(self, source: Source, release: Release, restrict: Restrictions, verdict: Verdict) -> Remedy | None:
+        if self.remedies is None:
+            return None
+        key = (id(source), str(release.name), self.canonical(restrict.get(source.device.model)))
+        if key not in self._remedies:
+            variable_set, _ = self._narrow(source.device.model, release, restrict)
+            migration = self._migration(source, release, variable_set)
+            is_possible = self.remedies.is_possible(migration, verdict)
+            self._check_remembered(is_remembered=not is_possible)
+            remedy = self.remedies.search(migration, release, self.policy, verdict) if is_possible else None
+            self._remedies[key] = remedy
+        return self._remedies[key]
+
+
+def _size(option: Mapping[int, Remedy | None]) -> tuple[int, list[tuple[int, list[str], list[int]]]]:
+    ranks = [remedy.rank for remedy in option.values() if remedy is not None]
+    return sum(rank[0] for rank in ranks), ranks
+
+
+class Question:
+    """The devices of one VM, asked about at any number of destinations; equal hosts are judged once."""
+
+    def __init__(self, devices: Iterable[Device], engine: Engine) -> None:
+        self._devices = list(devices)
+        self._sources = [engine.source(device) for device in self._devices]
+        self._engine = engine
+        self._answers: dict[tuple[tuple[str, ...], str], Answer] = {}
+
+    def at(self, destination: Destination) -> Answer:
+        """Return the answer for one destination."""
+        return self.at_all([destination])[0]
+
+    def at_all(self, destinations: Iterable[Destination]) -> Sequence[Answer]:
+        """Return the answers for destinations, in their order."""
+        answers = []
+        for destination in destinations:
+            if destination.problem is not None:
+                verdicts = [unanswerable(source, destination.problem) for source in self._sources]
+                answers.append(self._answer([(destination.id, verdict) for verdict in verdicts]))
+                continue
+            restrict = destination.restrict
+            key = (destination.releases, self._engine.canonical(restrict) if restrict else "")
+            answer = self._answers.get(key)
+            if answer is None:
+                answer = self._answers[key] = self._answer(self._at_host(destination))
+            answers.append(answer)
+        return answers
+
+    def _at_host(self, destination: Destination) -> Sequence[tuple[str, Verdict]]:
+        engine, restrict = self._engine, destination.restrict
+        host = Host.of(destination, engine.registry)
+        return host.answer(
+            self._sources,
+            lambda source, release: engine.verdict(source, release, restrict),
+            lambda group: engine.add_remedies(group, restrict),
+        )
+
+    def _answer(self, verdicts: Sequence[tuple[str, Verdict]]) -> Answer:
+        devices = tuple(
+            DeviceAnswer(device, release, verdict)
+            for device, (release, verdict) in zip(self._devices, verdicts, strict=True)
+        )
+        return Answer(devices, all(device.verdict.compatible for device in devices))

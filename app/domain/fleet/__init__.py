@@ -1,0 +1,1 @@
+"""What is asked of many: baselines, remedies, differences, support matrices, impact, rendering, summaries."""

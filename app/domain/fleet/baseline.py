@@ -1,0 +1,237 @@
+"""The baseline: which settings a new VM should get so that it can move anywhere in a fleet."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from itertools import islice, product
+from math import prod
+
+from app.domain.engine.acceptance import Acceptance
+from app.domain.fleet.member import BaselineCode, BaselineProblem, Fleet, Member, Side, named, names_of
+from app.domain.fleet.search import Assignment, Requirement, Tries, UndecidedError, best, candidates, conditions_on
+from app.domain.things.model import Model
+from app.domain.things.profile import Profile, Values
+from app.domain.things.variable import Scope
+from app.domain.things.variable_set import VariableSet
+from app.domain.values.allowed import AllowedValues
+from app.domain.values.value import Type, Value, same, shown
+from app.domain.verdict.host import Destination
+from app.domain.verdict.source import Registry
+from app.domain.verdict.steps import admitted, step_7
+
+# The search for a model's baseline ends undecided after this many assignments.
+MAX_TRIES = 20_000
+# Where hosts run several releases, at most this many ways to choose one of each are tried.
+MAX_CHOICES = 64
+# An explanation has tries of its own. Beyond this many members that collide, all are named.
+_EXPLAINING_TRIES = 5_000
+_MAX_EXPLAINED = 30
+
+Collide = Callable[[Sequence[Member]], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """The best settings for a model that every member of a fleet accepts; values is None where there are none.
+
+    domains: what all members allow. profiles: the published ones that all accept, the newest first.
+    """
+
+    values: Values | None
+    domains: Mapping[str, AllowedValues]
+    profiles: tuple[str, ...] = ()
+    problems: tuple[BaselineProblem, ...] = ()
+
+
+def baseline(
+    name: str, destinations: Sequence[Destination], registry: Registry, profiles: Sequence[Profile] = ()
+) -> Baseline:
+    """Return the baseline of a model over releases and hosts, in the order asked.
+
+    The best assignment meets every constraint of every member with the fewest variables off their first choice; ties by
+    variable name, then preference: the init values in the order asked, the off value, for ints the nearest to the first
+    init value, for others canonical order. A host with several releases takes what one of them takes whole.
+    profiles: those that name the model, the newest first.
+    """
+    model = registry.model(name)
+    if model is None:
+        problem = BaselineProblem(BaselineCode.UNKNOWN_MODEL, f"The registry has no device model {name}.")
+        return Baseline(None, {}, (), (problem,))
+    fleet = Fleet.of(model, destinations, registry)
+    if fleet.problems or not fleet.members:
+        return Baseline(None, {}, (), tuple(fleet.problems))
+    choice = _best_choice(model, fleet.members)
+    acceptance = Acceptance()
+    accepted = [profile.name for profile in profiles if _all_accept(profile, model, fleet.members, acceptance)]
+    return Baseline(choice.values, choice.domains, tuple(accepted), choice.problems)
+
+
+def _best_choice(model: Model, members: Sequence[Member]) -> Baseline:
+    """Return the baseline for the best choice of a release for each member; if none does, why the first does not."""
+    tries = Tries(MAX_TRIES)
+    first: Baseline | None = None
+    decided: list[tuple[tuple[int, list[int]], Baseline]] = []
+    preferred = _Sets(model, [side for member in members for side in member.sides])
+    for sides in islice(product(*(member.sides for member in members)), MAX_CHOICES):
+        sets = _Sets(model, sides)
+        try:
+            assignment = None if any(domain.is_empty for domain in sets.common.values()) else sets.best(tries)
+        except UndecidedError:
+            first = first or _undecided(sets.common)
+            continue
+        if assignment is not None:
+            ranks = [preferred.rank(name, value) for name, value in sorted(assignment.values.items())]
+            decided.append(((assignment.rank[0], ranks), Baseline(assignment.values, sets.common)))
+        if assignment is None and first is None:
+            chosen = [Member(member.names, (side,)) for member, side in zip(members, sides, strict=True)]
+            first = Baseline(None, sets.common, (), tuple(_explained(model, chosen, sets.common)))
+    if decided:
+        return min(decided, key=lambda ranked: ranked[0])[1]
+    if first is None or prod(len(member.sides) for member in members) > MAX_CHOICES:
+        return _undecided(first.domains if first else {})
+    return first
+
+
+def _undecided(domains: Mapping[str, AllowedValues]) -> Baseline:
+    message = (
+        f"No settings were found in {MAX_TRIES:,} tries and {MAX_CHOICES} choices of releases; more were not tried."
+    )
+    return Baseline(None, domains, (), (BaselineProblem(BaselineCode.UNDECIDED, message),))
+
+
+class _Sets:
+    """The variable sets that have to accept the settings: the compared variables, and what all allow of them."""
+
+    def __init__(self, model: Model, sides: Sequence[Side]) -> None:
+        self._sets = list(dict.fromkeys(side.set for side in sides))
+        self.off = model.off_values(*(side.vendor for side in sides))
+        stated: dict[str, list[tuple[Scope, Type]]] = {}
+        for variable_set in self._sets:
+            for name, variable in variable_set.variables.items():
+                stated.setdefault(name, []).append((variable.scope, variable.type))
+        self.common = {
+            name: reduce(
+                _intersection,
+                (admitted(own.variables.get(name), self.off.get(name), kinds[0][1]) for own in self._sets),
+            )
+            for name, kinds in sorted(stated.items())
+            if {scope for scope, _ in kinds} not in ({Scope.BACKEND}, {Scope.INSTANCE})
+        }
+
+    def best(self, tries: Tries) -> Assignment | None:
+        """Return the best assignment that all sets accept; raises UndecidedError."""
+        requirements = [Requirement({}, own) for own in self._sets if own.constraints or own.blocks_migration]
+        conditions = conditions_on(requirements)
+        choices = {
+            name: candidates(domain, list(self._preferred(name)), conditions.get(name, []))
+            for name, domain in self.common.items()
+        }
+        assignment = best(choices, requirements, tries)
+        if assignment is None and any(self.common[name].is_free_form for name in conditions if name in self.common):
+            # A string that no condition names could meet them all.
+            raise UndecidedError
+        return assignment
+
+    def rank(self, name: str, value: Value) -> int:
+        """Return the rank of a value among those that are preferred for a variable."""
+        preferred = list(self._preferred(name))
+        return next((rank for rank, other in enumerate(preferred) if same(other, value)), len(preferred))
+
+    def _preferred(self, name: str) -> Iterator[Value]:
+        yield from (own.variables[name].init_value for own in self._sets if name in own.variables)
+        if name in self.off:
+            yield self.off[name]
+
+
+def _intersection(one: AllowedValues, other: AllowedValues) -> AllowedValues:
+    return one.intersection(other) if one.type is other.type else AllowedValues(one.type, frozenset())
+
+
+def _explained(
+    model: Model, members: Sequence[Member], common: Mapping[str, AllowedValues]
+) -> Iterator[BaselineProblem]:
+    """Report the members that collide: over each variable without a common value, or else over the constraints."""
+    empty = [name for name, domain in common.items() if domain.is_empty]
+    for name in empty:
+        yield _without_common_value(model, members, name)
+    if not empty:
+        yield _without_assignment(model, members)
+
+
+def _without_common_value(model: Model, members: Sequence[Member], name: str) -> BaselineProblem:
+    alike: dict[tuple[str, AllowedValues | None], Member] = {}
+    for member in members:
+        (side,) = member.sides
+        variable = side.set.variables.get(name)
+        key = (side.vendor, variable.allowed if variable else None)
+        known = alike.get(key)
+        alike[key] = member if known is None else Member(known.names + member.names, member.sides)
+
+    def collide(some: Sequence[Member]) -> bool:
+        domain = _Sets(model, [side for member in some for side in member.sides]).common.get(name)
+        return domain is not None and domain.is_empty
+
+    colliding = _least(list(alike.values()), collide)
+    off = _Sets(model, [side for member in colliding for side in member.sides]).off
+    statements = "; ".join(f"{named(member.names)} {_allows(member.sides[0].set, name, off)}" for member in colliding)
+    message = f"No value of {name} is allowed everywhere: {statements}."
+    return BaselineProblem(BaselineCode.NO_COMMON_VALUE, message, tuple(names_of(colliding)), name)
+
+
+def _allows(variable_set: VariableSet, name: str, off: Mapping[str, Value]) -> str:
+    if name in variable_set.variables:
+        return f"allows {variable_set.variables[name].allowed.shown()}"
+    if name in off:
+        return f"does not know it, which means {shown(off[name])}"
+    return "does not know it, and no off_value counts for all"
+
+
+def _without_assignment(model: Model, members: Sequence[Member]) -> BaselineProblem:
+    tries = Tries(_EXPLAINING_TRIES)
+
+    def collide(some: Sequence[Member]) -> bool:
+        sets = _Sets(model, [side for member in some for side in member.sides])
+        if any(domain.is_empty for domain in sets.common.values()):
+            return False
+        try:
+            return sets.best(tries) is None
+        except UndecidedError:
+            return False
+
+    alone = next((member for member in members if len(members) <= _MAX_EXPLAINED and collide([member])), None)
+    colliding = [alone] if alone else _least(members, collide)
+    sets = [side.set for member in colliding for side in member.sides]
+    descriptions = [rule.description for own in sets for rule in own.constraints]
+    descriptions += [block.description for own in sets for block in own.blocks_migration]
+    rules = list(dict.fromkeys(filter(None, descriptions)))
+    names = tuple(names_of(colliding))
+    reason = f" ({'; '.join(rules)})" if rules else ""
+    message = f"No settings meet the constraints of {named(names)} together{reason}."
+    return BaselineProblem(BaselineCode.NO_ASSIGNMENT, message, names)
+
+
+def _least(members: Sequence[Member], collide: Collide) -> Sequence[Member]:
+    """Return members that collide, none of which can be left out, a pair if there is one; of very many, all."""
+    if len(members) > _MAX_EXPLAINED:
+        return members
+    for index, one in enumerate(members):
+        for other in members[:index]:
+            if collide((other, one)):
+                return (other, one)
+    kept = list(members)
+    for candidate in members:
+        fewer = [member for member in kept if member is not candidate]
+        if len(fewer) > 1 and collide(fewer):
+            kept = fewer
+    return kept
+
+
+def _all_accept(profile: Profile, model: Model, members: Sequence[Member], acceptance: Acceptance) -> bool:
+    """Return whether every member accepts what the profile says of the model."""
+    values = profile.values[model.name]
+
+    def accepts(side: Side) -> bool:
+        is_retired = any(step_7(side.release, profile.name, profile.state))
+        return not is_retired and acceptance.accepts(values, model, str(side.release.name), side.set)
+
+    return all(any(map(accepts, member.sides)) for member in members)

@@ -1,0 +1,239 @@
+"""The difference of two releases or two profiles, per device model, and which direction of migration it closes."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from app.domain.things.model import Model
+from app.domain.things.profile import Values
+from app.domain.things.variable import Variable
+from app.domain.things.variable_set import VariableSet
+from app.domain.values.allowed import AllowedValues
+from app.domain.values.value import Value, same, shown
+
+
+class DifferenceKind(StrEnum):
+    """How a variable or a whole model differs."""
+
+    ADDED = "added"
+    REMOVED = "removed"
+    CHANGED = "changed"
+
+
+class Direction(StrEnum):
+    """The direction of a migration: `forward` is from the first to the second of what is compared."""
+
+    FORWARD = "forward"
+    BACKWARD = "backward"
+
+
+class Extent(StrEnum):
+    """Which devices cannot move in a closed direction: `always` all of them, `in-part` those with some values."""
+
+    ALWAYS = "always"
+    IN_PART = "in-part"
+
+
+Closed = Mapping[Direction, Extent]
+_BOTH: Closed = {Direction.FORWARD: Extent.ALWAYS, Direction.BACKWARD: Extent.ALWAYS}
+# The fields of a variable's document that are compared; off_value is not among them, it belongs to the model.
+_COMPARED = ("type", "init_value", "allowed_values", "settable", "runtime", "scope", "resolved_by_host")
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One difference of a model; variable: None where the whole model differs."""
+
+    variable: str | None
+    change: DifferenceKind
+    message: str
+    before: object = None
+    after: object = None
+    closes: Closed | None = None
+
+
+def between_releases(
+    model: Model, vendors: tuple[str, str], before: VariableSet | None, after: VariableSet | None
+) -> list[Difference]:
+    """Return the differences of a model between two releases; None: the release does not implement it.
+
+    vendors: of the two releases; they decide which off values count between them.
+    """
+    if before is None or after is None:
+        return [] if before is after else [_model_only_in(model.name, after)]
+    if before.digest == after.digest:
+        return []
+    off = model.off_values(*vendors)
+    differences = list(_set_differences(before, after))
+    for name in sorted(before.variables.keys() | after.variables.keys()):
+        differences += _variable_differences(name, before.variables.get(name), after.variables.get(name), off.get(name))
+    return differences
+
+
+def between_profiles(
+    model: Model, vendors: tuple[str, str], before: Values | None, after: Values | None
+) -> list[Difference]:
+    """Return the differences of two profiles' resolved values for a model; None: the profile does not name it.
+
+    A variable that a profile does not name is off; naming it with its off value is the same.
+    """
+    if before is None or after is None:
+        if before is after:
+            return []
+        kind = DifferenceKind.REMOVED if after is None else DifferenceKind.ADDED
+        which = "second" if after is None else "first"
+        return [Difference(None, kind, f"The {which} profile has no values for {model.name}.", closes=_BOTH)]
+    off = model.off_values(*vendors)
+    differences = []
+    for name in sorted(before.keys() | after.keys()):
+        one, other = before.get(name, off.get(name)), after.get(name, off.get(name))
+        if same(one, other):
+            continue
+        kind = DifferenceKind.CHANGED
+        if name not in before or name not in after:
+            kind = DifferenceKind.REMOVED if name in before else DifferenceKind.ADDED
+        message = f"{name} is {_shown_or_off(one)} in the first and {_shown_or_off(other)} in the second."
+        differences.append(Difference(name, kind, message, one, other, _BOTH))
+    return differences
+
+
+def _shown_or_off(value: Value | None) -> str:
+    return "not set (it has no off_value)" if value is None else shown(value)
+
+
+def _model_only_in(name: str, after: VariableSet | None) -> Difference:
+    if after is None:
+        message = f"{name} is no longer implemented; no device of it can move there."
+        return Difference(None, DifferenceKind.REMOVED, message, closes={Direction.FORWARD: Extent.ALWAYS})
+    message = f"{name} is new; no device of it can move back."
+    return Difference(None, DifferenceKind.ADDED, message, closes={Direction.BACKWARD: Extent.ALWAYS})
+
+
+def _set_differences(before: VariableSet, after: VariableSet) -> Iterator[Difference]:
+    if before.migratable != after.migratable:
+        message = f"Devices {'can no longer' if before.migratable else 'can now'} be migrated."
+        yield Difference(None, DifferenceKind.CHANGED, message, before.migratable, after.migratable, _BOTH)
+    one, other = before.document(), after.document()
+    if one["blocks_migration"] != other["blocks_migration"]:
+        message = "The configurations that block migration differ."
+        closes = dict.fromkeys(Direction, Extent.IN_PART)
+        yield Difference(
+            None, DifferenceKind.CHANGED, message, one["blocks_migration"], other["blocks_migration"], closes
+        )
+    if one["constraints"] != other["constraints"]:
+        closes = {}
+        if set(after.constraint_texts) - set(before.constraint_texts):
+            closes[Direction.FORWARD] = Extent.IN_PART
+        if set(before.constraint_texts) - set(after.constraint_texts):
+            closes[Direction.BACKWARD] = Extent.IN_PART
+        message = "The constraints differ."
+        yield Difference(None, DifferenceKind.CHANGED, message, one["constraints"], other["constraints"], closes)
+
+
+def without_backend(differences: Sequence[Difference], sets: Iterable[VariableSet]) -> list[Difference]:
+    """Return differences of profiles, where variables that every set calls backend close nothing."""
+    compared, backends = set[str](), set[str]()
+    for variable_set in sets:
+        for name, variable in variable_set.variables.items():
+            (backends if variable.is_backend else compared).add(name)
+    uncompared = backends - compared
+    return [
+        replace(difference, closes={}) if difference.variable in uncompared else difference
+        for difference in differences
+    ]
+
+
+def _variable_differences(
+    name: str, before: Variable | None, after: Variable | None, off: Value | None
+) -> Iterator[Difference]:
+    if before is None or after is None:
+        variable = before or after
+        if variable is not None:
+            yield _only_on_one_side(name, variable, off, is_added=before is None)
+        return
+    one, other = before.document(), after.document()
+    fields = [field for field in _COMPARED if one.get(field) != other.get(field)]
+    if not fields:
+        return
+    stated_before = {field: one.get(field) for field in fields}
+    stated_after = {field: other.get(field) for field in fields}
+    message = _changed_message(name, before, after, fields)
+    closes = _closed_between(before, after, off)
+    yield Difference(name, DifferenceKind.CHANGED, message, stated_before, stated_after, closes)
+
+
+def _only_on_one_side(name: str, variable: Variable, off: Value | None, *, is_added: bool) -> Difference:
+    """Return that only one side has a variable; on the other it has its off value."""
+    away = Direction.BACKWARD if is_added else Direction.FORWARD
+    moving = "migrating back" if is_added else "migrating there"
+    closes: Closed = {}
+    if variable.is_backend:
+        reason = "it is a resource of the host and never compared"
+    elif variable.is_instance:
+        closes = {away: Extent.IN_PART}
+        reason = f"it belongs to one device; {moving} needs a device that does not set it"
+    elif off is None:
+        closes = _BOTH
+        reason = "it has no off_value, so nothing says what devices without it had"
+    elif off not in variable.allowed:
+        closes = _BOTH
+        reason = f"devices without it have {name}={shown(off)}, which it does not allow"
+    elif variable.allowed.is_within(AllowedValues.only(off)):
+        reason = f"it is always {shown(off)}, as in devices without it"
+    else:
+        closes = {away: Extent.IN_PART}
+        reason = f"{moving} needs {name}={shown(off)}"
+    kind = DifferenceKind.ADDED if is_added else DifferenceKind.REMOVED
+    stated = {field: value for field, value in variable.document().items() if field in _COMPARED and value != []}
+    message = f"{name} is {'new' if is_added else 'no longer known'}; {reason}."
+    return Difference(name, kind, message, None if is_added else stated, stated if is_added else None, closes)
+
+
+def _closed_between(before: Variable, after: Variable, off: Value | None) -> Closed:
+    if before.is_backend and after.is_backend:
+        return {}
+    sides = {Direction.FORWARD: (before, after), Direction.BACKWARD: (after, before)}
+    return {direction: extent for direction, pair in sides.items() if (extent := _closed_to(*pair, off)) is not None}
+
+
+def _closed_to(here: Variable, there: Variable, off: Value | None) -> Extent | None:
+    """Return which devices of one side the other refuses, None if it refuses none.
+
+    Devices that do not set an instance variable count, too.
+    """
+    has_same_type = here.type is there.type
+    none_refused = has_same_type and here.allowed.is_within(there.allowed)
+    all_refused = not has_same_type or here.allowed.intersection(there.allowed).is_empty
+    if here.is_instance:
+        takes_not_given = there.is_instance or (off is not None and off in there.allowed)
+        none_refused = none_refused and takes_not_given
+        all_refused = all_refused and not takes_not_given
+    elif there.is_instance and off in here.allowed:
+        # An instance variable that is off and not given is carried over.
+        all_refused = False
+    if none_refused:
+        return None
+    return Extent.ALWAYS if all_refused else Extent.IN_PART
+
+
+def _changed_message(name: str, before: Variable, after: Variable, fields: Sequence[str]) -> str:
+    parts = []
+    if "type" in fields:
+        parts.append(f"was of type {before.type.value} and is of type {after.type.value}")
+    if "init_value" in fields and after.settable:
+        parts.append(f"is {shown(after.init_value)} in a new device, not {shown(before.init_value)}")
+    if "settable" in fields and after.settable:
+        parts.append(f"can now be set: {after.allowed.shown()}")
+    elif "settable" in fields:
+        parts.append(f"can no longer be set (always {shown(after.init_value)})")
+    elif "init_value" in fields and not after.settable:
+        parts.append(f"is always {shown(after.init_value)}, not {shown(before.init_value)}")
+    elif "allowed_values" in fields and after.settable:
+        parts.append(f"allows {after.allowed.shown()}, not {before.allowed.shown()}")
+    if "scope" in fields:
+        parts.append(f"has scope {after.scope.value}, not {before.scope.value}")
+    if "runtime" in fields:
+        parts.append("can now be changed while running" if after.runtime else "can no longer be changed while running")
+    if "resolved_by_host" in fields:
+        parts.append("has other values that each host resolves")
+    return f"{name} {', '.join(parts)}."

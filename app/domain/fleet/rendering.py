@@ -1,0 +1,117 @@
+"""Rendering: a verdict's configuration as the arguments of the destination's program."""
+
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
+
+from app.domain.things.model import Model
+from app.domain.things.profile import Profile, Values
+from app.domain.things.release import Release
+from app.domain.values.value import Value, same
+
+# QEMU makes devices of this model with -cpu, not -device; its profiles are named by CPU models (…/EPYC-v4).
+CPU_MODEL = "qemu.org/x86-cpu"
+# -device gives these names a meaning of their own: a variable of that name would select another device.
+_RESERVED = frozenset({"driver", "id", "bus", "help", "?"})
+_HELP = frozenset({"help", "?"})
+# -cpu reads a leading sign as on or off, an old spelling.
+_SIGNS = frozenset("+-")
+
+
+class Form(StrEnum):
+    """The form of the arguments: `qemu`: -device or -cpu options; `vfio-user`: the RFC's --m-<param>=<value>."""
+
+    QEMU = "qemu"
+    VFIO_USER = "vfio-user"
+
+
+class UnrenderableError(ValueError):
+    """A configuration that no arguments can express; the message says which part."""
+
+
+def rendered(
+    form: Form, configuration: Values, release: Release, model: Model, profile: Profile | None = None
+) -> list[str]:
+    """Return the arguments, each as the program receives it, without shell quoting.
+
+    profile: the device's. It decides what else is on the destination's command line: QEMU is started with the machine
+    type that the profile is named after, a CPU with the CPU model. Raises UnrenderableError.
+    """
+    variables = release.sets[model.name].variables
+    settable = {name: value for name, value in configuration.items() if variables[name].settable}
+    if form is Form.VFIO_USER:
+        compared = {name: value for name, value in settable.items() if not variables[name].is_backend}
+        return [f"--m-{name}={_written(value)}" for name, value in sorted(compared.items())]
+    is_listed = profile is not None and release.profiles is not None and profile.name in release.profiles
+    # What a release makes of a profile that it does not list is not known.
+    own = _own_values(release, model, profile) if profile is None or is_listed else {}
+    differing = {name: value for name, value in settable.items() if not same(value, own.get(name))}
+    if model.name == CPU_MODEL:
+        return ["-cpu", ",".join(_features(_cpu(profile if is_listed else None), differing))]
+    return ["-device", ",".join(_options(_driver(model.name), differing))]
+
+
+def _own_values(release: Release, model: Model, profile: Profile | None) -> Mapping[str, Value]:
+    """Return the values that a release gives a model's variables by itself: under a profile on its list, or without.
+
+    Under a profile: the release's own values, or else the profile's. A variable that the profile does not name is off;
+    one without an off value is not known and left out.
+    """
+    variables = release.sets[model.name].variables
+    if profile is None:
+        return {name: variable.init_value for name, variable in variables.items()}
+    off = model.off_values(release.name.vendor)
+    stated = {**profile.values[model.name], **release.own_values.get(profile.name, {}).get(model.name, {})}
+    values = {}
+    for name, variable in variables.items():
+        by_default = variable.init_value if variable.is_instance or variable.is_backend else off.get(name)
+        value = stated.get(name, by_default)
+        if value is not None:
+            values[name] = value
+    return values
+
+
+def _cpu(profile: Profile | None) -> str:
+    """Return the CPU model that a profile is named after: it also sets what no variable does, such as the family."""
+    if profile is None or not profile.name.startswith(f"{CPU_MODEL}/"):
+        message = f"-cpu needs a CPU model: name a profile {CPU_MODEL}/<CPU model> that the release lists."
+        raise UnrenderableError(message)
+    cpu = profile.name.removeprefix(f"{CPU_MODEL}/")
+    if "," in cpu or cpu in _HELP:
+        message = f"-cpu cannot take {cpu} as a CPU model."
+        raise UnrenderableError(message)
+    return cpu
+
+
+def _driver(model: str) -> str:
+    driver = model.partition("/")[2]
+    if driver in _HELP or driver.startswith("{"):
+        message = f"-device cannot take {driver} as a device type."
+        raise UnrenderableError(message)
+    return driver
+
+
+def _options(first: str, values: Mapping[str, Value]) -> Iterator[str]:
+    """Write QEMU's option syntax (qemu_opts_parse): a comma in a value is doubled, a name ends at = or a comma."""
+    yield first.replace(",", ",,")
+    for name, value in sorted(values.items()):
+        if "," in name or name in _RESERVED:
+            message = f"-device cannot set a property named {name}."
+            raise UnrenderableError(message)
+        yield f"{name}={_written(value).replace(',', ',,')}"
+
+
+def _features(cpu: str, values: Mapping[str, Value]) -> Iterator[str]:
+    """Write QEMU's syntax of -cpu (x86_cpu_parse_featurestr): a comma always ends a feature."""
+    yield cpu
+    for name, value in sorted(values.items()):
+        written = _written(value)
+        if "," in name + written or name[:1] in _SIGNS or name in _HELP:
+            message = f"-cpu cannot set {name} to {written}."
+            raise UnrenderableError(message)
+        yield f"{name}={written}"
+
+
+def _written(value: Value) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return str(value)

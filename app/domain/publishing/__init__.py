@@ -1,0 +1,1 @@
+"""Publishing as pure plans: what is published and a document give what is added, or every fault; the gate; changes."""

@@ -1,0 +1,148 @@
+"""A variable (DESIGN 3): one thing that can differ between two devices of a model."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import TypeVar
+
+from app.domain.values.allowed import AllowedValues
+from app.domain.values.document import FaultCode, Place, must_be_one_of
+from app.domain.values.value import InvalidValueError, Type, Value, shown
+
+_REQUIRED = frozenset({"type", "init_value"})
+_OPTIONAL = frozenset(
+    {"off_value", "allowed_values", "settable", "runtime", "scope", "resolved_by_host", "description"}
+)
+
+Member = TypeVar("Member", bound=StrEnum)
+
+
+class Scope(StrEnum):
+    """Who is concerned by a variable (DESIGN 3): the guest, the saved state, one device, or the host."""
+
+    INTERFACE = "interface"
+    SAVED_STATE = "saved-state"
+    INSTANCE = "instance"
+    BACKEND = "backend"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variable:
+    """A variable as one variable set states it.
+
+    init_value: the value in a new device created without a profile.
+    off_value: the value that means "as before this variable existed"; None if the set states none.
+    allowed: the values that a device can have; only the init value if the variable is not settable.
+    resolved_by_host: values whose meaning each host decides for itself.
+    """
+
+    type: Type
+    init_value: Value
+    off_value: Value | None = None
+    allowed: AllowedValues
+    settable: bool = True
+    runtime: bool = False
+    scope: Scope = Scope.INTERFACE
+    resolved_by_host: frozenset[Value] = frozenset()
+    description: str = ""
+
+    @classmethod
+    def read(cls, document: object, place: Place) -> "Variable | None":
+        """Read the variable from a JSON object; report its faults, and return None if there are any."""
+        faults_before = len(place.faults)
+        fields = place.fields(document, required=_REQUIRED, optional=_OPTIONAL)
+        of_type = _read_enum(Type, fields.get("type"), place / "type") if "type" in fields else None
+        scope = _read_enum(Scope, fields["scope"], place / "scope") if "scope" in fields else Scope.INTERFACE
+        settable = (place / "settable").flag(fields["settable"]) if "settable" in fields else True
+        runtime = (place / "runtime").flag(fields["runtime"]) if "runtime" in fields else False
+        description = (place / "description").text(fields.get("description", ""))
+        if of_type is None or scope is None or "init_value" not in fields:
+            return None
+        init = _read_value(of_type, fields["init_value"], place / "init_value")
+        off = _read_value(of_type, fields["off_value"], place / "off_value") if "off_value" in fields else None
+        allowed = (
+            AllowedValues.read(of_type, fields["allowed_values"], place / "allowed_values")
+            if "allowed_values" in fields
+            else AllowedValues.any(of_type)
+        )
+        resolved_place = place / "resolved_by_host"
+        resolved = [
+            _read_value(of_type, item, item_place)
+            for item, item_place in resolved_place.items(fields.get("resolved_by_host", []))
+        ]
+        if len(place.faults) > faults_before or init is None:
+            return None
+        if init not in allowed:
+            message = f"must be an allowed value ({allowed.shown()}), not {shown(init)}"
+            (place / "init_value").fault(FaultCode.INIT_NOT_ALLOWED, message)
+        if not settable:
+            allowed = AllowedValues.only(init)
+        if off is not None and off not in allowed:
+            wanted = f"an allowed value ({allowed.shown()})" if settable else f"the init value {shown(init)}"
+            reason = "" if settable else ": the variable is not settable"
+            (place / "off_value").fault(FaultCode.OFF_NOT_ALLOWED, f"must be {wanted}, not {shown(off)}{reason}")
+        if len(place.faults) > faults_before:
+            return None
+        return cls(
+            type=of_type,
+            init_value=init,
+            off_value=off,
+            allowed=allowed,
+            settable=settable,
+            runtime=runtime,
+            scope=scope,
+            resolved_by_host=frozenset(value for value in resolved if value is not None),
+            description=description,
+        )
+
+    @property
+    def is_backend(self) -> bool:
+        """Return whether the variable names a resource of the host."""
+        return self.scope is Scope.BACKEND
+
+    @property
+    def is_instance(self) -> bool:
+        """Return whether the variable belongs to a single device."""
+        return self.scope is Scope.INSTANCE
+
+    def states_as(self, other: "Variable") -> bool:
+        """Return whether another statement is equal, apart from the off value: that belongs to the model (DESIGN 3)."""
+        return replace(self, off_value=None) == replace(other, off_value=None)
+
+    def document(self) -> Mapping[str, object]:
+        """Return the variable in JSON, every default filled in, but off_value and allowed_values only if stated."""
+        document: dict[str, object] = {
+            "type": self.type.value,
+            "init_value": self.init_value,
+            "settable": self.settable,
+            "runtime": self.runtime,
+            "scope": self.scope.value,
+            "resolved_by_host": sorted(self.resolved_by_host),
+            "description": self.description,
+        }
+        if self.off_value is not None:
+            document["off_value"] = self.off_value
+        if (listed := self.allowed.document()) is not None:
+            document["allowed_values"] = listed
+        return document
+
+
+def wrong_scope(variable: Variable) -> str:
+    """Return the message for a backend or instance variable in a profile's values or in a condition."""
+    return f"must be an interface or saved-state variable, not {variable.scope}"
+
+
+def _read_enum(members: type[Member], document: object, place: Place) -> Member | None:
+    for member in members:
+        if document == member.value:
+            return member
+    place.fault(FaultCode.INVALID_VALUE, must_be_one_of([member.value for member in members], document))
+    return None
+
+
+def _read_value(of_type: Type, document: object, place: Place) -> Value | None:
+    try:
+        return of_type.read(document)
+    except InvalidValueError as error:
+        place.fault(FaultCode.INVALID_VALUE, str(error))
+        return None

@@ -1,0 +1,1 @@
+"""Names, typed values, allowed values, canonical JSON, states, and faults with their places in documents."""

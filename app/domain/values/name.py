@@ -1,0 +1,148 @@
+"""The syntax of names and versions (DESIGN 2): vendors, models, implementations, profiles, variables, hosts."""
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Self
+
+from app.domain.values.document import MAX_QUOTED
+
+MAX_NAME = 255
+MAX_VENDOR = 253
+MAX_VARIABLE_NAME = 128
+MAX_VERSION = 64
+# The Unicode categories of white space, control, format and surrogate characters: different names must look different.
+_INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp", "Zs"})
+_NOT_IN_NAMES = "@=?#%"
+_NOT_IN_VARIABLES = frozenset("=/")
+_DNS_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_VENDOR = re.compile(rf"{_DNS_LABEL}(?:\.{_DNS_LABEL})+")
+_VERSION = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._+~:-]{{0,{MAX_VERSION - 1}}}")
+
+
+class InvalidNameError(ValueError):
+    """A text that is not a valid name; the message says why."""
+
+
+def _refuse_invisible(text: str, kind: str) -> None:
+    for character in text:
+        if unicodedata.category(character) in _INVISIBLE:
+            message = f"{kind} must not have white space or control characters, but has U+{ord(character):04X}"
+            raise InvalidNameError(message)
+
+
+def vendor_name(text: str) -> str:
+    """Return text if it is a vendor's name: a DNS domain in lower case with a dot, at most 253 characters."""
+    if not is_vendor(text):
+        message = f'a vendor must be a DNS domain in lower case, such as vendor-a.com, not "{text[:MAX_QUOTED]}"'
+        raise InvalidNameError(message)
+    return text
+
+
+# A document repeats the same names many times.
+_cached = lru_cache(maxsize=16_384)
+
+
+@_cached
+def name(text: str) -> str:
+    """Return text if it is a `<vendor>/<path>` name: NFC, no empty, `.` or `..` component, at most 255 characters."""
+    if len(text) > MAX_NAME:
+        message = f"a name must have at most {MAX_NAME} characters, not {len(text)}"
+        raise InvalidNameError(message)
+    _refuse_invisible(text, "a name")
+    if forbidden := sorted(set(_NOT_IN_NAMES).intersection(text)):
+        message = f"a name must have none of {' '.join(_NOT_IN_NAMES)}, but has {' '.join(forbidden)}"
+        raise InvalidNameError(message)
+    if not unicodedata.is_normalized("NFC", text):
+        message = "a name must be in Unicode normalization form NFC"
+        raise InvalidNameError(message)
+    components = text.split("/")
+    if len(components) == 1 or any(component in {"", ".", ".."} for component in components):
+        message = 'a name must be <vendor>/<path>, without empty, "." or ".." components'
+        raise InvalidNameError(message)
+    vendor_name(components[0])
+    return text
+
+
+def is_vendor(text: str) -> bool:
+    """Return whether text is a vendor's name."""
+    return len(text) <= MAX_VENDOR and _VENDOR.fullmatch(text) is not None
+
+
+def is_name(text: str) -> bool:
+    """Return whether text is a `<vendor>/<path>` name."""
+    try:
+        name(text)
+    except InvalidNameError:
+        return False
+    return True
+
+
+def version(text: str) -> str:
+    """Return text if it is a version: 1 to 64 letters, digits and `._+~:-`, the first a letter or digit."""
+    if not _VERSION.fullmatch(text):
+        message = f"a version must be 1 to {MAX_VERSION} letters, digits and ._+~:-, the first a letter or digit"
+        raise InvalidNameError(message)
+    return text
+
+
+@_cached
+def variable_name(text: str) -> str:
+    """Return text if it is a variable's name: 1 to 128 characters, no `=`, `/`, white space or control characters."""
+    if not 1 <= len(text) <= MAX_VARIABLE_NAME:
+        message = f"a variable's name must have 1 to {MAX_VARIABLE_NAME} characters, not {len(text)}"
+        raise InvalidNameError(message)
+    _refuse_invisible(text, "a variable's name")
+    if _NOT_IN_VARIABLES.intersection(text):
+        message = "a variable's name must have no = and no /"
+        raise InvalidNameError(message)
+    return text
+
+
+def host_name(text: str) -> str:
+    """Return text if it is a host's name: 1 to 255 characters, no `/`, white space or control characters."""
+    if not 1 <= len(text) <= MAX_NAME or "/" in text or text in {".", ".."}:
+        message = f'a host\'s name must have 1 to {MAX_NAME} characters and no /, and not be "." or ".."'
+        raise InvalidNameError(message)
+    _refuse_invisible(text, "a host's name")
+    return text
+
+
+def vendor_of(owned_name: str) -> str:
+    """Return the vendor that owns a valid name."""
+    return owned_name.partition("/")[0]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ReleaseName:
+    """One version of an implementation, written `<implementation>@<version>`."""
+
+    implementation: str
+    version: str
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `<implementation>@<version>`; raises InvalidNameError."""
+        implementation, separator, version_text = text.partition("@")
+        if not separator:
+            message = "a release must be <implementation>@<version>, such as qemu.org/qemu-system-x86_64@10.0.13"
+            raise InvalidNameError(message)
+        return cls(name(implementation), version(version_text))
+
+    @property
+    def vendor(self) -> str:
+        """Return the vendor that owns the release."""
+        return vendor_of(self.implementation)
+
+    def __str__(self) -> str:
+        return f"{self.implementation}@{self.version}"
+
+
+def is_release_name(text: str) -> bool:
+    """Return whether text is `<implementation>@<version>`."""
+    try:
+        ReleaseName.parse(text)
+    except InvalidNameError:
+        return False
+    return True

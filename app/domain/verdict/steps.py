@@ -1,0 +1,224 @@
+"""The steps of a verdict (DESIGN 5), one function each, in order.
+
+Steps 2 to 5 look at one variable at a time: a `Pair`. The other steps look at the whole `Case`.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from enum import StrEnum
+
+from app.domain.things.release import Release
+from app.domain.things.variable import Variable
+from app.domain.things.variable_set import VariableSet, matches
+from app.domain.values.allowed import AllowedValues
+from app.domain.values.state import State
+from app.domain.values.value import Type, Value, same
+from app.domain.verdict import wording
+from app.domain.verdict.case import Case, Pair, source_configuration
+from app.domain.verdict.problem import Caution, Problem, ProblemCode, WarningCode
+from app.domain.verdict.source import Source, read_or_keep
+
+
+class Policy(StrEnum):
+    """How a verdict treats profiles: `strict` wants the destination to list the device's profile."""
+
+    STRICT = "strict"
+    PERMISSIVE = "permissive"
+
+
+# --- Before step 1: the source release accepts the device (DESIGN 5, "Source configuration").
+
+
+def unknown_variable(pair: Pair, source_off: Value | None) -> ProblemCode | None:
+    """Check that a variable with a value, other than its off value, is one that the source release has."""
+    if pair.is_foreign and pair.value is not None and not same(pair.value, source_off):
+        return ProblemCode.UNKNOWN_VARIABLE
+    return None
+
+
+def source_invalid(case: Case, release: str) -> Iterator[Problem]:
+    """Report what the source release itself does not allow of the source configuration.
+
+    A device that cannot exist where it is said to be is never judged compatible. release: the source release.
+    """
+    own, source_off = case.own, case.source_off
+    if own is None:
+        return
+    configuration = source_configuration(case)
+    for name, value in configuration.items():
+        allowed = own.variables[name].allowed
+        if value not in allowed:
+            yield wording.source_value(release, name, value, allowed)
+    for name, written in case.given.items():
+        if written is None and name not in source_off:
+            yield wording.source_not_off(name)
+    yield from broken_constraints(own, configuration, f"the source release {release}", ProblemCode.SOURCE_VALUE_INVALID)
+
+
+# --- Step 1: the model is implemented, and the device is migratable.
+
+
+def step_1(model: str, variable_set: VariableSet | None, destination: str) -> Iterator[Problem]:
+    """Check that the destination implements the model and migrates it; variable_set: None if it does not.
+
+    The destination's migration blocks are held against the completed configuration, in step 6.
+    """
+    if variable_set is None:
+        yield Problem(ProblemCode.MODEL_NOT_SUPPORTED, f"{destination} does not implement {model}.")
+    elif not variable_set.migratable:
+        yield Problem(ProblemCode.NOT_MIGRATABLE, f"{destination} cannot migrate {model}.")
+
+
+def step_1_at_source(source: Source, configuration: Mapping[str, Value] | None) -> Iterator[Problem]:
+    """Check that the source release migrates the model, in the source configuration; None: that is not known."""
+    own = source.set
+    if own is not None and not own.migratable:
+        yield Problem(
+            ProblemCode.NOT_MIGRATABLE, f"The source release {source.device.release} cannot migrate {own.model}."
+        )
+    if own is not None and configuration is not None:
+        yield from blocking(own, configuration, f"The source release {source.device.release}")
+
+
+# --- Steps 2 to 5: one variable at a time. A step is taken only if the steps before it found nothing.
+
+
+def step_2(pair: Pair) -> ProblemCode | None:
+    """Check that a variable in effect exists at the destination."""
+    return ProblemCode.VARIABLE_NOT_SUPPORTED if pair.is_in_effect and pair.there is None else None
+
+
+def step_3(pair: Pair) -> ProblemCode | None:
+    """Check that a variable in effect has the same type at the destination."""
+    if not pair.is_in_effect or pair.there is None or pair.value is None:
+        return None
+    of_type = pair.here.type if pair.here else Type.of(pair.value)
+    return None if pair.there.type is of_type else ProblemCode.TYPE_MISMATCH
+
+
+def step_4(pair: Pair) -> ProblemCode | None:
+    """Check that the value of a variable in effect is allowed at the destination."""
+    if not pair.is_in_effect or pair.there is None or pair.value in pair.there.allowed:
+        return None
+    return ProblemCode.VALUE_NOT_ALLOWED
+
+
+def step_5(pair: Pair) -> ProblemCode | None:
+    """Check that a variable of the destination that is not in effect can take its off value.
+
+    `completed_value` gives it that value. An instance variable that is not given is carried over. The source's own
+    value needs no check: where it is known and is not the off value, the variable is in effect.
+    """
+    if pair.there is None or pair.is_in_effect or pair.is_carried_over:
+        return None
+    return None if pair.off is not None and pair.off in pair.there.allowed else ProblemCode.CANNOT_BE_OFF
+
+
+STEPS_OF_A_VARIABLE: tuple[Callable[[Pair], ProblemCode | None], ...] = (step_2, step_3, step_4, step_5)
+
+
+def first_problem(pair: Pair) -> ProblemCode | None:
+    """Return what the first of steps 2 to 5 finds that finds anything, None if the variable can go."""
+    for step in STEPS_OF_A_VARIABLE:
+        code = step(pair)
+        if code is not None:
+            return code
+    return None
+
+
+def completed_value(pair: Pair) -> Value | None:
+    """Return the value of a variable that can go, at the destination; None if it has none there.
+
+    A variable in effect keeps its value, another one takes its off value. A backend variable takes the explicit value
+    if that is allowed there, or else the destination's init value.
+    """
+    if pair.there is None or pair.is_carried_over:
+        return None
+    if not pair.is_compared:
+        init = pair.there.init_value
+        value = init if pair.written is None else read_or_keep((pair.there.type,), pair.written)
+        return value if value in pair.there.allowed else init
+    return pair.value if pair.is_in_effect else pair.off
+
+
+def is_unchecked(pair: Pair, completed: Value) -> bool:
+    """Return whether nothing can check a value: any string is allowed, or each host decides what the value means."""
+    if not pair.is_compared or pair.there is None:
+        return False
+    if pair.there.allowed.is_free_form or completed in pair.there.resolved_by_host:
+        return True
+    return pair.here is not None and completed in pair.here.resolved_by_host
+
+
+def admitted(variable: Variable | None, off: Value | None, of_type: Type) -> AllowedValues:
+    """Return the values with which steps 2 to 5 let a compared variable go to a set.
+
+    Those that its variable allows; where the set lacks the variable, the off value alone, or nothing without one.
+    """
+    if variable is not None:
+        return variable.allowed
+    return AllowedValues(of_type, frozenset()) if off is None else AllowedValues.only(off)
+
+
+# --- Step 6: the completed configuration.
+
+
+def step_6(variable_set: VariableSet, completed: Mapping[str, Value], destination: str) -> Iterator[Problem]:
+    """Check that the completed configuration meets every constraint, and blocks no migration."""
+    yield from broken_constraints(variable_set, completed, destination, ProblemCode.CONSTRAINT_VIOLATED)
+    yield from blocking(variable_set, completed, destination)
+
+
+def broken_constraints(
+    variable_set: VariableSet, configuration: Mapping[str, Value], where: str, code: ProblemCode
+) -> Iterator[Problem]:
+    """Report the constraints of a set that a configuration breaks; where: whose set it is."""
+    for constraint in variable_set.constraints:
+        for name, required in constraint.broken_by(configuration):
+            yield wording.broken(code, constraint, name, configuration[name], required, where)
+
+
+def blocking(variable_set: VariableSet, configuration: Mapping[str, Value], release: str) -> Iterator[Problem]:
+    """Report, once, that a set does not migrate a configuration."""
+    blocks = [block for block in variable_set.blocks_migration if matches(block.when, configuration)]
+    if blocks:
+        yield wording.blocked(blocks, configuration, release)
+
+
+# --- Steps 7 and 8: names and states.
+
+
+def step_7(release: Release, profile: str | None, profile_state: State | None) -> Iterator[Problem]:
+    """Check that neither the destination release nor the device's profile is retired."""
+    if release.state is State.RETIRED:
+        yield Problem(ProblemCode.RELEASE_RETIRED, f"{release.name} is retired: no device can move there.")
+    if profile_state is State.RETIRED:
+        yield Problem(ProblemCode.PROFILE_RETIRED, f"The profile {profile} is retired.")
+
+
+def step_8(release: Release, profile: str | None, policy: Policy = Policy.STRICT) -> Iterator[Problem]:
+    """Check, under policy strict, that a release with a list of profiles lists the device's profile."""
+    if policy is Policy.STRICT and profile is not None and not lists(release, profile):
+        message = f"{release.name} does not list {profile} among the profiles that it supports."
+        yield Problem(ProblemCode.PROFILE_NOT_LISTED, message)
+
+
+def lists(release: Release, profile: str) -> bool:
+    """Return whether a release lists a profile, or says nothing about profiles."""
+    return release.profiles is None or profile in release.profiles
+
+
+def warnings(source: Source, release: Release, policy: Policy) -> Iterator[Caution]:
+    """Warn of states, and of what was not compared (steps 7 and 8).
+
+    A retired source release is only a warning, because hosts have to be evacuated.
+    """
+    if source.release and source.release.state is State.RETIRED:
+        yield Caution(WarningCode.RELEASE_RETIRED, f"The source release {source.release.name} is retired.")
+    if release.state is State.DEPRECATED:
+        yield Caution(WarningCode.RELEASE_DEPRECATED, f"{release.name} is deprecated.")
+    profile = source.device.profile
+    if source.profile and source.profile.state is State.DEPRECATED:
+        yield Caution(WarningCode.PROFILE_DEPRECATED, f"The profile {profile} is deprecated.")
+    if policy is Policy.STRICT and (profile is None or release.profiles is None):
+        why = "the device names no profile" if profile is None else f"{release.name} has no list of profiles"
+        yield Caution(WarningCode.ONLY_VARIABLES_COMPARED, f"Only variables were compared: {why}.")

@@ -1,0 +1,112 @@
+"""What a verdict says to people: each message names the object, the value and what is allowed."""
+
+from collections.abc import Mapping, Sequence
+
+from app.domain.things.variable_set import Condition, Constraint, MigrationBlock
+from app.domain.values.allowed import AllowedValues
+from app.domain.values.value import Type, Value, shown
+from app.domain.verdict.case import Pair
+from app.domain.verdict.problem import Problem, ProblemCode
+from app.domain.verdict.source import Source
+
+
+def problem(code: ProblemCode, pair: Pair, source: Source, destination: str) -> Problem:
+    """Return the problem that a step from 2 to 5, or the check of the source, found of a variable."""
+    name, value = pair.name, pair.value
+    allowed = pair.there.allowed if pair.there else None
+    match code:
+        case ProblemCode.UNKNOWN_VARIABLE:
+            release = f"the source release {source.device.release}"
+            return Problem(code, f"{name}={shown(value)} is given, but {release} has no variable {name}.", name, value)
+        case ProblemCode.VARIABLE_NOT_SUPPORTED:
+            return Problem(code, _not_supported(pair, source, destination), name, value)
+        case ProblemCode.TYPE_MISMATCH:
+            return Problem(code, _type_mismatch(pair, source, destination), name, value)
+        case ProblemCode.VALUE_NOT_ALLOWED:
+            message = f"{_stated(pair, source)}, but {destination} allows {allowed.shown() if allowed else 'nothing'}."
+            return Problem.about(code, message, name, value, allowed)
+        case ProblemCode.CANNOT_BE_OFF:
+            return Problem.about(code, _cannot_be_off(pair, source, destination), name, pair.off, allowed)
+        case _:
+            message = f"no step for one variable finds {code}"
+            raise ValueError(message)
+
+
+def _stated(pair: Pair, source: Source) -> str:
+    setting = f"{pair.name}={shown(pair.value)}"
+    return f"The profile sets {setting}" if _is_of_profile(pair, source) else f"{setting} at the source"
+
+
+def _is_of_profile(pair: Pair, source: Source) -> bool:
+    """Return whether the value of a variable is what a profile says: nothing else is known of the source."""
+    return source.profile is not None and source.release is None and not pair.is_given
+
+
+def _not_supported(pair: Pair, source: Source, destination: str) -> str:
+    refused = f"{_stated(pair, source)}, but {destination} does not know {pair.name}."
+    if pair.off is None:
+        return f"{refused} No off_value says which devices can move there without it."
+    things = "profiles" if _is_of_profile(pair, source) else "devices"
+    return f"{refused} Only {things} with {pair.name}={shown(pair.off)} can move there."
+
+
+def _type_mismatch(pair: Pair, source: Source, destination: str) -> str:
+    of_type = Type.of(pair.value) if pair.here is None and pair.value is not None else pair.here and pair.here.type
+    where = "in the profile" if _is_of_profile(pair, source) else "at the source"
+    there = pair.there.type if pair.there else None
+    return f"{pair.name} is of type {of_type} {where}, but of type {there} on {destination}."
+
+
+def _cannot_be_off(pair: Pair, source: Source, destination: str) -> str:
+    name = pair.name
+    if pair.off is None:
+        return (
+            f"{destination} has a new variable {name} without an off_value, so nothing says what earlier devices had. "
+            "Set it in the profile, or publish an off_value."
+        )
+    off, allowed = shown(pair.off), pair.there.allowed.shown() if pair.there else "nothing"
+    if _is_of_profile(pair, source):
+        return (
+            f"The profile does not set {name}, so it is {off} (its value before the setting existed); "
+            f"{destination} allows only {allowed}."
+        )
+    since = " (its value before the variable existed)" if pair.here is None else ""
+    return f"{name}={off} at the source{since}, but {destination} allows only {allowed}."
+
+
+def source_value(release: str, name: str, value: Value, allowed: AllowedValues) -> Problem:
+    """Return the problem of a value that the source release itself does not allow."""
+    message = f"{name}={shown(value)} at the source, but the source release {release} allows "
+    return Problem.about(ProblemCode.SOURCE_VALUE_INVALID, f"{message}{allowed.shown()}.", name, value, allowed)
+
+
+def source_not_off(name: str) -> Problem:
+    """Return the problem of an explicit null for a variable without an off value."""
+    message = f"{name} is given as null (off), but it has no off_value. Give its value."
+    return Problem(ProblemCode.SOURCE_VALUE_INVALID, message, name)
+
+
+def broken(
+    code: ProblemCode, constraint: Constraint, name: str, value: Value, required: AllowedValues, where: str
+) -> Problem:
+    """Return the problem of a constraint that a configuration breaks; where: whose constraint it is."""
+    reason = constraint.description or _shown_when(constraint.when)
+    message = f"{name}={shown(value)}, but {where} requires {required.shown()} ({reason})."
+    return Problem.about(code, message, name, value, required)
+
+
+def _shown_when(condition: Condition) -> str:
+    conditions = " and ".join(f"{name} {values.shown()}" for name, values in sorted(condition.items()))
+    return f"with {conditions}" if conditions else "in every case"
+
+
+def blocked(blocks: Sequence[MigrationBlock], configuration: Mapping[str, Value], release: str) -> Problem:
+    """Return the problem of a configuration that a release does not migrate; of several blocks the first in order."""
+    first = min(_shown_block(block, configuration) for block in blocks)
+    return Problem(ProblemCode.NOT_MIGRATABLE, f"{release} does not migrate a device {first}.")
+
+
+def _shown_block(block: MigrationBlock, configuration: Mapping[str, Value]) -> str:
+    values = ", ".join(f"{name}={shown(configuration[name])}" for name in sorted(block.when))
+    reason = f" ({block.description})" if block.description else ""
+    return f"with {values}{reason}" if values else f"of this model{reason}"

@@ -1,0 +1,58 @@
+"""Baselines: load the members of a fleet, and find the settings that all of them accept."""
+
+from typing import Any
+
+from app.domain.fleet import baseline as domain
+from app.domain.fleet.member import BaselineProblem
+from app.domain.values.document import FaultCode, Place
+from app.domain.verdict.host import Destination
+from app.storage.host import Label
+from app.storage.reader import Reader
+from app.wire.baseline import FleetQuestion
+
+
+def find(question: FleetQuestion, reader: Reader) -> dict[str, Any]:
+    """Return the best settings of each model, as JSON; raises InvalidDocumentError."""
+    releases = dict.fromkeys(question.releases)
+    hosts = list(reader.hosts(list(dict.fromkeys(question.hosts))).values())
+    if question.label is not None:
+        named = {host.id for host in hosts}
+        hosts += [host for host in reader.all_hosts(Label.parse(question.label)) if host.id not in named]
+    members = [Destination(release, (release,)) for release in releases] + hosts
+    place = Place()
+    if not members:
+        place.fault(FaultCode.MISSING_FIELD, "must name a release or a host: in releases, hosts or label")
+    place.raise_faults()
+    models = dict.fromkeys(question.models)
+    profiles = {model: reader.naming([model]) for model in models}
+    snapshot = reader.snapshot(
+        models=models,
+        releases=dict.fromkeys(name for runs in {member.releases for member in members} for name in runs),
+        profiles=dict.fromkeys(name for names in profiles.values() for name in names),
+        of_models=models,
+    )
+    answers = {}
+    for model in models:
+        known = [profile for name in profiles[model] if (profile := snapshot.profile(name)) is not None]
+        answers[model] = _document(domain.baseline(model, members, snapshot, known), frozenset(releases))
+    return {"models": answers}
+
+
+def _document(baseline: domain.Baseline, releases: frozenset[str]) -> dict[str, Any]:
+    return {
+        "values": baseline.values,
+        "domains": {name: values.listed() for name, values in baseline.domains.items()},
+        "profiles": baseline.profiles,
+        "problems": [_problem(problem, releases) for problem in baseline.problems],
+    }
+
+
+def _problem(problem: BaselineProblem, releases: frozenset[str]) -> dict[str, Any]:
+    hosts = [member for member in problem.members if member not in releases]
+    return {
+        "code": problem.code.value,
+        "message": problem.message,
+        **({} if problem.variable is None else {"variable": problem.variable}),
+        "releases": [member for member in problem.members if member in releases],
+        **({"hosts": hosts} if hosts else {}),
+    }

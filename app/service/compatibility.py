@@ -1,0 +1,240 @@
+"""Compatibility: check a question, load what it names, and have the engine answer it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from app.domain.engine.question import Answer, Engine, Question, TakesLongerError
+from app.domain.fleet.remedy import RemedySearch
+from app.domain.things.snapshot import Snapshot
+from app.domain.values.document import FaultCode, Place
+from app.domain.values.state import State
+from app.domain.verdict.host import Destination
+from app.domain.verdict.source import Device
+from app.domain.verdict.steps import Policy
+from app.storage.host import Label
+from app.storage.reader import Reader
+from app.wire import compatibility as wire
+
+# A question beyond these bounds takes more than a few milliseconds, too long for the event loop: explicit values times
+# distinct hosts, and hosts.
+_MAX_VALUES_AT_ONCE = 3_000
+_MAX_HOSTS_AT_ONCE = 1_500
+_WITH_REMEDIES = {wire.Detail.PROBLEMS, wire.Detail.FULL}
+
+
+@dataclass(frozen=True, slots=True)
+class VmAnswer:
+    """The answers on one VM, one for each destination; vm: its id, None where the question asks about devices alone."""
+
+    vm: str | None
+    destinations: Sequence[Destination]
+    answers: Sequence[Answer]
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A question with all that it needs; its answers need no I/O."""
+
+    snapshot: Snapshot
+    answers: Iterator[VmAnswer]
+
+
+def ask(question: wire.Question, detail: wire.Detail, reader: Reader) -> Loaded:
+    """Return the answers on each VM; raises InvalidDocumentError for a question that has faults.
+
+    detail: what the answer contains, which can be more than the question says.
+    """
+    vms = question.vms if question.vms is not None else [wire.Vm.model_construct(devices=question.devices or [])]
+    device_count = sum(len(vm.devices) for vm in vms)
+    value_count = sum(1 + len(device.values) for vm in vms for device in vm.devices)
+    _check_at_once(reader, value_count, len(question.destinations or ()))
+    place = Place()
+    _check(question, vms, place)
+    place.raise_faults()
+    devices_of = [[_device(device, vm, index) for index, device in enumerate(vm.devices)] for vm in vms]
+    devices = [device for devices in devices_of for device in devices]
+    destinations = _destinations(question.destinations, reader, place) if question.destinations else None
+    if destinations is not None:
+        _check_pairs(detail, device_count * len(destinations), place)
+        place.raise_faults()
+        _check_at_once(reader, value_count * len({host.releases for host in destinations}), len(destinations))
+        snapshot = _load(devices, destinations, reader)
+    else:
+        destinations, snapshot = _load_all_releases(devices, reader)
+        _check_pairs(detail, device_count * len(destinations), place)
+        place.raise_faults()
+        _check_at_once(reader, value_count * len(destinations), len(destinations))
+    engine = Engine(
+        snapshot,
+        Policy(question.policy.value),
+        reader.memo,
+        remedies=RemedySearch() if detail in _WITH_REMEDIES else None,
+        only_remembered=not reader.can_wait,
+    )
+    ids = [(vm.id or str(index)) if question.vms is not None else None for index, vm in enumerate(vms)]
+    return Loaded(snapshot, _answers(ids, devices_of, destinations, engine))
+
+
+def _answers(
+    ids: Sequence[str | None],
+    devices_of: Sequence[Sequence[Device]],
+    destinations: Sequence[Destination],
+    engine: Engine,
+) -> Iterator[VmAnswer]:
+    for vm, devices in zip(ids, devices_of, strict=True):
+        yield VmAnswer(vm, destinations, Question(devices, engine).at_all(destinations))
+
+
+def _check_at_once(reader: Reader, values: int, hosts: int) -> None:
+    """Raise TakesLongerError for a question that is too large for the event loop."""
+    if not reader.can_wait and (values > _MAX_VALUES_AT_ONCE or hosts > _MAX_HOSTS_AT_ONCE):
+        raise TakesLongerError
+
+
+def _load(devices: Sequence[Device], destinations: Sequence[Destination], reader: Reader) -> Snapshot:
+    """Load all that the devices and the hosts name."""
+    models, releases, profiles = _named(devices)
+    running = (name for runs in {host.releases for host in destinations} for name in runs)
+    restricted = dict.fromkeys(model for host in destinations for model in host.restrict)
+    return reader.snapshot(
+        models=models | restricted,
+        releases=dict.fromkeys([*releases, *running]),
+        profiles=profiles,
+        of_models=models,
+    )
+
+
+def _load_all_releases(devices: Sequence[Device], reader: Reader) -> tuple[Sequence[Destination], Snapshot]:
+    """Load every release that implements one of the models; those that are not retired are the destinations."""
+    models, releases, profiles = _named(devices)
+    implementing = reader.implementing(sorted(models))
+    names = dict.fromkeys([*releases, *implementing])
+    snapshot = reader.snapshot(models=models, releases=names, profiles=profiles, of_models=models)
+    states = {name: release.state for name, release in snapshot.releases.items() if release is not None}
+    usable = [name for name in implementing if states[name] is not State.RETIRED]
+    return [Destination(name, (name,)) for name in usable], snapshot
+
+
+def _named(devices: Sequence[Device]) -> tuple[dict[str, None], dict[str, None], dict[str, None]]:
+    """Return the models, releases and profiles that devices name, each once."""
+    return (
+        dict.fromkeys(device.model for device in devices),
+        dict.fromkeys(device.release for device in devices if device.release is not None),
+        dict.fromkeys(device.profile for device in devices if device.profile is not None),
+    )
+
+
+def _check(question: wire.Question, vms: Sequence[wire.Vm], place: Place) -> None:
+    if (question.devices is None) == (question.vms is None):
+        place.fault(FaultCode.MISSING_FIELD, "must have either devices or vms")
+    if sum(len(vm.devices) for vm in vms) > wire.MAX_DEVICES:
+        where = place / ("vms" if question.vms is not None else "devices")
+        where.fault(FaultCode.LIMIT_EXCEEDED, f"must have at most {wire.MAX_DEVICES:,} devices")
+    for index, destination in enumerate(question.destinations or ()):
+        if not _is_plain(destination):
+            _check_destination(destination, place / "destinations" / index)
+    single = {
+        index: destination.id or destination.host
+        for index, destination in enumerate(question.destinations or ())
+        if destination.label is None and not destination.all_hosts
+    }
+    _check_ids(single, place / "destinations")
+    if question.vms is None:
+        _check_ids(dict(enumerate(device.id for device in question.devices or ())), place / "devices")
+        return
+    _check_ids(dict(enumerate(vm.id for vm in vms)), place / "vms")
+    for index, vm in enumerate(vms):
+        _check_ids(dict(enumerate(device.id for device in vm.devices)), place / "vms" / index / "devices")
+
+
+def _is_plain(destination: wire.Destination) -> bool:
+    """Return whether a destination states its releases, and nothing else."""
+    return (
+        destination.releases is not None
+        and destination.host is None
+        and destination.label is None
+        and not destination.all_hosts
+    )
+
+
+def _check_destination(destination: wire.Destination, place: Place) -> None:
+    stated = [destination.releases, destination.host, destination.label, destination.all_hosts or None]
+    if sum(field is not None for field in stated) != 1:
+        place.fault(FaultCode.MISSING_FIELD, "must have exactly one of releases, host, label and all_hosts")
+    if destination.restrict and destination.releases is None:
+        (place / "restrict").fault(FaultCode.UNKNOWN_FIELD, "must not be given here: it is registered with the host")
+    if destination.id is not None and (destination.label is not None or destination.all_hosts):
+        (place / "id").fault(FaultCode.UNKNOWN_FIELD, "must not be given here: the id of each host is its name")
+
+
+def _check_ids(ids: Mapping[int, str | None], place: Place) -> None:
+    if len(set(ids.values())) == len(ids) and None not in ids.values():
+        return
+    seen = set()
+    for index, given in ids.items():
+        identifier = str(index) if given is None else given
+        if identifier in seen:
+            (place / index / "id").fault(FaultCode.DUPLICATE, f"duplicate id {identifier}")
+        seen.add(identifier)
+
+
+def _check_pairs(detail: wire.Detail, pairs: int, place: Place) -> None:
+    limit = wire.MAX_PAIRS_IN_FULL if detail is wire.Detail.FULL else wire.MAX_PAIRS
+    if pairs > limit:
+        message = f"must have at most {limit:,} pairs of a device and a destination, not {pairs:,}"
+        if detail is wire.Detail.FULL:
+            message += f"; with a detail below full, at most {wire.MAX_PAIRS:,}"
+        place.fault(FaultCode.LIMIT_EXCEEDED, message)
+
+
+def _device(device: wire.Device, vm: wire.Vm, index: int) -> Device:
+    return Device(
+        id=str(index) if device.id is None else device.id,
+        model=device.model,
+        release=vm.release if device.release is None else device.release,
+        profile=vm.profile if device.profile is None else device.profile,
+        values=device.values,
+        complete=device.complete,
+    )
+
+
+def _destinations(asked: Sequence[wire.Destination], reader: Reader, place: Place) -> Sequence[Destination]:
+    """Return the destinations that are asked about, labels and all_hosts expanded; each host once."""
+    hosts = reader.hosts([destination.host for destination in asked if destination.host is not None])
+    destinations: dict[str, Destination] = {}
+    expanded_already: set[str | None] = set()
+    for index, wanted in enumerate(asked):
+        if wanted.releases is not None and wanted.id is not None and wanted.id not in destinations:
+            restrict = wire.restrictions(wanted.restrict) if wanted.restrict else {}
+            destinations[wanted.id] = Destination(wanted.id, tuple(wanted.releases), restrict)
+            continue
+        if wanted.label is not None or wanted.all_hosts:
+            if wanted.label in expanded_already:
+                continue
+            expanded_already.add(wanted.label)
+        expanded = _expanded(wanted, index, hosts, reader)
+        if not destinations:
+            destinations = {destination.id: destination for destination in expanded}
+            continue
+        for destination in expanded:
+            other = destinations.setdefault(destination.id, destination)
+            if (other.releases, other.restrict) != (destination.releases, destination.restrict):
+                where = place / "destinations" / index
+                where.fault(FaultCode.DUPLICATE, f"duplicate id {destination.id}, with other releases or restrictions")
+    if len(destinations) > wire.MAX_DESTINATIONS:
+        message = f"must have at most {wire.MAX_DESTINATIONS:,} destinations, not {len(destinations):,}"
+        (place / "destinations").fault(FaultCode.LIMIT_EXCEEDED, message)
+    return list(destinations.values())
+
+
+def _expanded(
+    asked: wire.Destination, index: int, hosts: Mapping[str, Destination], reader: Reader
+) -> Sequence[Destination]:
+    """Return the destinations that one entry of the question expands to."""
+    if asked.host is not None:
+        host = hosts[asked.host]
+        return [Destination(asked.id or asked.host, host.releases, host.restrict, host.problem)]
+    if asked.releases is not None:
+        identifier = str(index) if asked.id is None else asked.id
+        return [Destination(identifier, tuple(asked.releases), wire.restrictions(asked.restrict))]
+    return reader.all_hosts(Label.parse(asked.label) if asked.label is not None else None)

@@ -1,0 +1,43 @@
+"""Impact: load what a change of state concerns, and find out which verdicts it would flip."""
+
+from typing import Any
+
+from app.domain.fleet import impact
+from app.domain.values.state import State
+from app.service.diff import is_release
+from app.service.known import UnknownNameError, known_profile, known_release
+from app.storage.reader import Reader
+
+
+def of(name: str, state: State, reader: Reader) -> dict[str, Any]:
+    """Return as JSON what would flip if a release or a profile took a state; raises UnknownNameError."""
+    digests = reader.digests(name)
+    if digests is None:
+        raise UnknownNameError(name, "release" if is_release(name) else "profile")
+    models = list(digests)
+    hosts = list(reader.all_hosts())
+    runs = {host.releases for host in hosts}
+    if is_release(name):
+        # Only hosts that run the release can flip.
+        runs = {releases for releases in runs if name in releases}
+    on_hosts = [release for releases in runs for release in releases]
+    if is_release(name):
+        profiles = reader.naming()
+        snapshot = reader.snapshot(
+            models=models, releases=dict.fromkeys([name, *on_hosts]), profiles=profiles, of_models=models
+        )
+        release = known_release(name, snapshot)
+        flipped = impact.of_release(release, state, snapshot.known_profiles(), hosts, snapshot)
+    else:
+        implementing = reader.implementing(models)
+        snapshot = reader.snapshot(
+            models=models, releases=dict.fromkeys([*implementing, *on_hosts]), profiles=[name], of_models=models
+        )
+        releases = [other for listed in implementing if (other := snapshot.release(listed)) is not None]
+        flipped = impact.of_profile(known_profile(name, snapshot), state, releases, hosts, snapshot)
+    return {
+        "profiles": flipped.profiles,
+        "releases": flipped.releases,
+        "hosts": flipped.hosts,
+        "listed": [{"profile": profile, "release": release} for profile, release in flipped.listed],
+    }

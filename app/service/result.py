@@ -1,0 +1,116 @@
+"""Results: the answers to a question as JSON documents; equal answers are written once."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import orjson
+
+from app.domain.engine.question import Answer, DeviceAnswer
+from app.domain.fleet.rendering import Form, UnrenderableError, rendered
+from app.domain.fleet.summary import Summary
+from app.domain.things.snapshot import Snapshot
+from app.domain.verdict.host import Destination
+from app.domain.verdict.problem import Caution, WarningCode
+from app.service.document import problem_document, warning_document
+from app.wire.compatibility import Detail
+
+_MAX_EXAMPLES = 5
+# The approximate size of a result without its devices, in bytes.
+_SMALL_BYTES = 64
+
+# A result as a JSON document, and its approximate size in bytes.
+Result: TypeAlias = tuple[Mapping[str, Any], int]
+
+
+def sized(document: Mapping[str, Any]) -> Result:
+    """Return a document with its size."""
+    return document, len(orjson.dumps(document))
+
+
+def summary_document(summary: Summary, destinations: int) -> dict[str, Any]:
+    """Return a summary as JSON; destinations: how many were asked about."""
+    return {
+        "compatible": bool(summary.possible),
+        "possible": summary.possible,
+        "impossible": destinations - len(summary.possible),
+        "reasons": [
+            {
+                "count": len(reason.destinations),
+                "code": reason.code.value,
+                "message": reason.message,
+                **({} if reason.variable is None else {"variable": reason.variable}),
+                "releases": reason.releases,
+                "devices": reason.devices,
+                "examples": reason.destinations[:_MAX_EXAMPLES],
+            }
+            for reason in summary.reasons
+        ],
+    }
+
+
+class Writer:
+    """Writes the answers on VMs; equal answers are written once."""
+
+    def __init__(self, detail: Detail, snapshot: Snapshot, render: Form | None) -> None:
+        """render: also the arguments of the destination's program, in this form."""
+        self._detail = detail
+        self._snapshot = snapshot
+        self._render = render
+        self._written: dict[int, tuple[orjson.Fragment, int, Answer]] = {}
+
+    def results(
+        self, of_vm: Mapping[str, Any], destinations: Sequence[Destination], answers: Sequence[Answer]
+    ) -> list[Result]:
+        """Return the answers for destinations as JSON documents; of_vm: the fields that name the VM."""
+        pairs = zip(destinations, answers, strict=True)
+        if self._detail is Detail.VERDICT:
+            return [
+                ({**of_vm, "destination": destination.id, "compatible": answer.compatible}, _SMALL_BYTES)
+                for destination, answer in pairs
+            ]
+        return [self._result({**of_vm, "destination": destination.id}, answer) for destination, answer in pairs]
+
+    def _result(self, result: dict[str, Any], answer: Answer) -> Result:
+        written = self._written.get(id(answer))
+        if written is None:
+            devices = orjson.dumps([self._device(device) for device in answer.devices])
+            # The answer is held too, so that its id is not reused.
+            written = self._written[id(answer)] = orjson.Fragment(devices), len(devices), answer
+        result["compatible"] = answer.compatible
+        result["devices"] = written[0]
+        return result, _SMALL_BYTES + written[1]
+
+    def _device(self, answer: DeviceAnswer) -> dict[str, Any]:
+        verdict = answer.verdict
+        arguments, cautions = self._arguments(answer)
+        document: dict[str, Any] = {
+            "id": answer.device.id,
+            "compatible": verdict.compatible,
+            "release": answer.release,
+            "problems": [problem_document(problem) for problem in verdict.problems],
+            "warnings": [warning_document(caution) for caution in (*verdict.warnings, *cautions)],
+        }
+        if self._detail is Detail.FULL:
+            document["configuration"] = verdict.configuration
+        document["carry_over"] = verdict.carry_over
+        document["unchecked"] = verdict.unchecked
+        document["remedies"] = [
+            {"variable": change.variable, "from": change.before, "to": change.after} for change in verdict.remedies
+        ]
+        if self._render is not None:
+            document["arguments"] = arguments
+        return document
+
+    def _arguments(self, answer: DeviceAnswer) -> tuple[list[str] | None, list[Caution]]:
+        """Return the arguments of the destination's program, or a warning that says why there are none."""
+        configuration, device = answer.verdict.configuration, answer.device
+        if self._render is None or configuration is None:
+            return None, []
+        release, model = self._snapshot.release(answer.release), self._snapshot.model(device.model)
+        if release is None or model is None:
+            return None, []
+        profile = self._snapshot.profile(device.profile) if device.profile is not None else None
+        try:
+            return rendered(self._render, configuration, release, model, profile), []
+        except UnrenderableError as error:
+            return None, [Caution(WarningCode.NOT_RENDERABLE, str(error))]

@@ -1,0 +1,303 @@
+"""The reader: loads what one question names into a snapshot, from memory where possible."""
+
+import json
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import orjson
+import sqlalchemy as sa
+
+from app.domain.engine.memo import Memo
+from app.domain.things.model import Model
+from app.domain.things.profile import Profile, Values
+from app.domain.things.release import Release
+from app.domain.things.snapshot import Loaded, Snapshot
+from app.domain.things.variable_set import VariableSet
+from app.domain.values.name import ReleaseName, is_name, is_release_name
+from app.domain.values.state import State
+from app.domain.verdict.host import Destination
+from app.storage import lookup
+from app.storage.content import ColdError, Contents
+from app.storage.host import Fleet, Label
+from app.storage.memory import Memory
+
+# Each name or digest takes about this many bytes (measured).
+_NAMED_BYTES = 300
+
+Key: TypeAlias = tuple[str, ...]
+# Reads the entries under these names, each with the number of names and digests in it.
+_Read: TypeAlias = Callable[[sa.Connection, Sequence[str]], Mapping[str, tuple[Any, int]]]
+
+
+@dataclass(slots=True)
+class ReleaseEntry:
+    """A release as memory holds it: names and digests, no content.
+
+    sets: the digest of its set of each model that was asked for, None if it does not implement the model.
+    is_whole: sets has all its models.
+    """
+
+    id: int
+    name: ReleaseName
+    profiles: frozenset[str] | None
+    state: State
+    own_values: Mapping[str, Mapping[str, str]]
+    sets: dict[str, str | None] = field(default_factory=dict)
+    is_whole: bool = False
+
+    @property
+    def size(self) -> int:
+        """How many names and digests it has."""
+        return len(self.sets) + len(self.profiles or ()) + sum(map(len, self.own_values.values())) + 1
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileEntry:
+    """A profile as memory holds it: the digests of its resolved values by model."""
+
+    name: str
+    state: State
+    values: Mapping[str, str]
+
+
+class Reader:
+    """Loads for one question, at one revision of the registry. What it returns is complete: judging needs no I/O.
+
+    seq: the last change of the registry that it sees. memo: what the engine remembers across questions.
+    """
+
+    def __init__(  # noqa: PLR0917 (what it is made of)
+        self,
+        seq: int,
+        named: Memory[Key, Any],
+        sets: Contents[VariableSet],
+        values: Contents[Values],
+        memo: Memo,
+        connect: Callable[[], AbstractContextManager[sa.Connection]] | None,
+        fleet: Callable[["Reader"], Fleet],
+    ) -> None:
+        """named: what was looked up by name at this revision. connect: None: from memory alone (ColdError)."""
+        self.seq = seq
+        self.memo = memo
+        self._named = named
+        self._sets = sets
+        self._values = values
+        self._connect = connect
+        self._fleet = fleet
+
+    @property
+    def can_wait(self) -> bool:
+        """Whether it can read from a database. Without, the question is answered on the event loop, so in no time."""
+        return self._connect is not None
+
+    def connection(self) -> AbstractContextManager[sa.Connection]:
+        """Return a connection that sees this revision."""
+        if self._connect is None:
+            raise ColdError
+        return self._connect()
+
+    def snapshot(
+        self,
+        *,
+        models: Iterable[str] = (),
+        releases: Iterable[str] = (),
+        profiles: Iterable[str] = (),
+        of_models: Collection[str] | None,
+    ) -> Snapshot:
+        """Load models, releases and profiles by name.
+
+        of_models: the models of which the content of releases and profiles is loaded; None: of all that they have,
+        and these models, too. Own values are loaded for the profiles that are.
+        """
+        release_entries = self._entries("release", releases, is_release_name, self._read_releases)
+        profile_entries = self._entries("profile", profiles, is_name, self._read_profiles)
+        known_releases: list[ReleaseEntry] = [entry for entry in release_entries.values() if entry is not None]
+        known_profiles: list[ProfileEntry] = [entry for entry in profile_entries.values() if entry is not None]
+        self._learn_sets(known_releases, of_models)
+        wanted = None if of_models is None else dict.fromkeys(of_models)
+        loaded = None if wanted is None else frozenset(wanted)
+        digests_of = {entry.name: _digests(entry.sets, wanted) for entry in known_releases}
+        values_of = {entry.name: _digests(entry.values, wanted) for entry in known_profiles}
+        own_of = {
+            entry.name: {
+                profile: _digests(entry.own_values[profile], wanted)
+                for profile in profile_entries
+                if profile in entry.own_values
+            }
+            for entry in known_releases
+        }
+        sets = self._sets.load(
+            (digest for digests in digests_of.values() for digest in digests.values()), can_wait=self.can_wait
+        )
+        values = self._values.load(
+            [
+                *(digest for digests in values_of.values() for digest in digests.values()),
+                *(digest for own in own_of.values() for digests in own.values() for digest in digests.values()),
+            ],
+            can_wait=self.can_wait,
+        )
+        if of_models is None:
+            models = [
+                *models,
+                *(model for digests in digests_of.values() for model in digests),
+                *(model for digests in values_of.values() for model in digests),
+            ]
+        loaded_releases = {
+            name: None
+            if entry is None
+            else Release(
+                entry.name,
+                Loaded({model: sets[digest] for model, digest in digests_of[entry.name].items()}, loaded),
+                entry.profiles,
+                entry.state,
+                {
+                    profile: {model: values[digest] for model, digest in digests.items()}
+                    for profile, digests in own_of[entry.name].items()
+                },
+            )
+            for name, entry in release_entries.items()
+        }
+        loaded_profiles = {
+            name: None
+            if entry is None
+            else Profile(
+                entry.name,
+                Loaded({model: values[digest] for model, digest in values_of[entry.name].items()}, loaded),
+                entry.state,
+            )
+            for name, entry in profile_entries.items()
+        }
+        return Snapshot(self._models(models), loaded_releases, loaded_profiles)
+
+    def _models(self, names: Iterable[str]) -> dict[str, Model | None]:
+        return self._entries("model", names, is_name, self._read_models)
+
+    def _entries(self, kind: str, names: Iterable[str], can_be: Callable[[str], bool], read: _Read) -> dict[str, Any]:
+        """Return the entries under these names, None where nothing is published under a name."""
+        entries: dict[str, Any] = {name: self._named.get((kind, name)) for name in names}
+        missing = [name for name, entry in entries.items() if entry is None and can_be(name)]
+        if missing:
+            with self.connection() as connection:
+                for name, (entry, size) in read(connection, missing).items():
+                    entries[name] = self._named.put((kind, name), entry, size * _NAMED_BYTES)
+        return entries
+
+    @staticmethod
+    def _read_models(connection: sa.Connection, names: Sequence[str]) -> Mapping[str, tuple[Model, int]]:
+        models = lookup.models(connection, names)
+        return {name: (model, sum(map(len, model.statements.values()))) for name, model in models.items()}
+
+    @staticmethod
+    def _read_releases(connection: sa.Connection, names: Sequence[str]) -> Mapping[str, tuple[ReleaseEntry, int]]:
+        entries = (
+            ReleaseEntry(stored.id, stored.name, stored.profiles, stored.state, stored.own_values)
+            for stored in lookup.releases(connection, map(ReleaseName.parse, names))
+        )
+        return {str(entry.name): (entry, entry.size) for entry in entries}
+
+    @staticmethod
+    def _read_profiles(connection: sa.Connection, names: Sequence[str]) -> Mapping[str, tuple[ProfileEntry, int]]:
+        stored = lookup.profiles(connection, names)
+        resolved = lookup.resolved_entries(connection, [profile.id for profile in stored])
+        return {
+            profile.name: (
+                ProfileEntry(profile.name, profile.state, resolved[profile.id]),
+                len(resolved[profile.id]),
+            )
+            for profile in stored
+        }
+
+    def _learn_sets(self, entries: Sequence[ReleaseEntry], models: Collection[str] | None) -> None:
+        """Look up which sets releases have of these models, None: of all, where that is not known yet."""
+        missing = [
+            entry
+            for entry in entries
+            if not entry.is_whole and (models is None or any(model not in entry.sets for model in models))
+        ]
+        if not missing:
+            return
+        with self.connection() as connection:
+            sets = lookup.sets_of_releases(connection, [entry.id for entry in missing], models)
+        for entry in missing:
+            own: Mapping[str, str | None] = sets.get(entry.id, {})
+            entry.sets.update(own if models is None else {model: own.get(model) for model in models})
+            entry.is_whole = entry.is_whole or models is None
+            self._named.resize(("release", str(entry.name)), entry.size * _NAMED_BYTES)
+
+    def digests(self, name: str) -> Mapping[str, str] | None:
+        """Return the digests of a release's sets or a profile's values by model, None if it is not published.
+
+        A release is named `<implementation>@<version>`, so the name tells which it is.
+        """
+        if "@" in name:
+            release: ReleaseEntry | None = self._entries("release", [name], is_release_name, self._read_releases)[name]
+            if release is None:
+                return None
+            self._learn_sets([release], None)
+            return _digests(release.sets, None)
+        profile: ProfileEntry | None = self._entries("profile", [name], is_name, self._read_profiles)[name]
+        return None if profile is None else profile.values
+
+    def named_models(self, profiles: Iterable[str]) -> list[str]:
+        """Return the models that profiles name, themselves or by inheritance, each once."""
+        entries: Mapping[str, ProfileEntry | None] = self._entries("profile", profiles, is_name, self._read_profiles)
+        return list(dict.fromkeys(model for entry in entries.values() if entry is not None for model in entry.values))
+
+    def implementing(
+        self, models: Sequence[str] | None = None, implementations: Sequence[str] | None = None
+    ) -> Sequence[str]:
+        """Return the releases that implement one of the models, of these implementations, in the order published."""
+
+        def read(connection: sa.Connection) -> list[str]:
+            return [str(ReleaseName(*row)) for row in lookup.implementing(connection, models, implementations)]
+
+        return self._names(("releases", json.dumps([models, implementations])), read)
+
+    def naming(self, models: Sequence[str] | None = None) -> Sequence[str]:
+        """Return the profiles that name one of the models, the newest first; None: all profiles."""
+
+        def read(connection: sa.Connection) -> list[str]:
+            return [stored.name for stored in lookup.profiles_naming(connection, models)]
+
+        return self._names(("profiles", json.dumps(models)), read)
+
+    def _names(self, key: Key, read: Callable[[sa.Connection], list[str]]) -> Sequence[str]:
+        names: Sequence[str] | None = self._named.get(key)
+        if names is None:
+            with self.connection() as connection:
+                names = read(connection)
+            self._named.put(key, names, (len(names) + 1) * _NAMED_BYTES)
+        return names
+
+    def variable_sets(self, digests: Iterable[str]) -> Mapping[str, VariableSet]:
+        """Return published variable sets by digest."""
+        return self._sets.load(digests, can_wait=self.can_wait)
+
+    def document(self, key: Key, read: Callable[[sa.Connection], object | None]) -> bytes | None:
+        """Return a document as JSON, from memory or as it is read; the first part of the key names its kind."""
+        document: bytes | None = self._named.get(key)
+        if document is None:
+            with self.connection() as connection:
+                content = read(connection)
+            if content is not None:
+                document = orjson.dumps(content)
+                self._named.put(key, document, len(document))
+        return document
+
+    def hosts(self, names: Sequence[str]) -> dict[str, Destination]:
+        """Return hosts by name; one that is not registered is a destination with the problem that says so."""
+        return self._fleet(self).named(names) if names else {}
+
+    def all_hosts(self, label: Label | None = None) -> Sequence[Destination]:
+        """Return all registered hosts by name, or those that have a label."""
+        return self._fleet(self).all(label)
+
+
+def _digests(named: Mapping[str, str | None], models: Collection[str] | None) -> dict[str, str]:
+    """Return the digests of these models, None: of all."""
+    if models is None:
+        # A copy, for another question can add what it learns of a release at the same time.
+        return {model: digest for model, digest in dict(named).items() if digest is not None}
+    return {model: digest for model in models if (digest := named.get(model)) is not None}

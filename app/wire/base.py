@@ -1,0 +1,91 @@
+"""Base shapes, values and names of the wire."""
+
+from typing import Annotated, Generic, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    StrictBool,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
+
+# The same as in the domain, which the client has to do without; a test compares them.
+INT_MIN = -(2**63)
+INT_MAX = 2**64 - 1
+MAX_TEXT = 4096
+
+Item = TypeVar("Item")
+
+
+def _printable(text: str | None) -> str | None:
+    if text is not None and any(character < " " or "\ud800" <= character <= "\udfff" for character in text):
+        message = "must not have control characters"
+        raise ValueError(message)
+    return text
+
+
+printable = AfterValidator(_printable)
+
+
+class Shape(BaseModel):
+    """A strict JSON object: no unknown fields, no conversions."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class OpenShape(BaseModel):
+    """A JSON object of an answer; answers can gain fields, and a client ignores those that it does not know."""
+
+    model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
+
+
+# A stable word. Later versions can have more of them, so a client takes any; the document lists those of today.
+Code = str
+Int64 = Annotated[int, Field(strict=True, ge=INT_MIN, le=INT_MAX, description="from -2^63 to 2^64-1")]
+Text = Annotated[str, Field(strict=True, max_length=MAX_TEXT, description=f"at most {MAX_TEXT:,} characters")]
+Value = StrictBool | Int64 | Text
+Name = Annotated[str, Field(min_length=1, max_length=400)]
+# Names, as they are in answers.
+VendorName = Annotated[str, Field(description="a vendor: a DNS domain in lower case, at most 253 characters")]
+ModelName = Annotated[str, Field(description="a device model: `<vendor>/<path>`, at most 255 characters")]
+ProfileName = Annotated[str, Field(description="a profile: `<vendor>/<path>`, at most 255 characters")]
+ImplementationName = Annotated[str, Field(description="an implementation: `<vendor>/<path>`, at most 255 characters")]
+ReleaseName = Annotated[
+    str, Field(description="a release: `<implementation>@<version>`, the version at most 64 characters")
+]
+DryRun = Annotated[bool, Field(description="true: this is what would happen, and nothing was stored")]
+
+
+class Page(OpenShape, Generic[Item]):
+    """A page of a list."""
+
+    # A docstring would describe the generic class, not the page of one kind.
+    model_config = ConfigDict(json_schema_extra={"description": "A page of a list."})
+
+    items: list[Item] = Field(description="at most `limit` of them, in the order of the list")
+    next: str | None = Field(description="the cursor of the next page, null on the last one")
+
+
+class AsDocumented:
+    """Documents a body as a shape; the domain reads it, to report all faults at once."""
+
+    def __init__(self, shape: type[BaseModel]) -> None:
+        self._shape = shape
+
+    def __get_pydantic_core_schema__(self, _source: object, _handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Accept anything."""
+        return core_schema.any_schema()
+
+    def __get_pydantic_json_schema__(self, _schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Return the schema of the shape, by its name."""
+        schema = self._shape.__pydantic_core_schema__
+        if schema["type"] != "model":
+            return handler(schema)
+        name = f"{self._shape.__module__}.{self._shape.__qualname__}:{id(self._shape)}"
+        definition = core_schema.definition_reference_schema(name)
+        return handler(core_schema.definitions_schema(definition, [{**schema, "ref": name}]))

@@ -1,0 +1,61 @@
+"""Baselines on the wire."""
+
+from pydantic import Field
+
+from app.domain.fleet.member import BaselineCode
+from app.wire.base import Name, OpenShape, Shape, Value
+from app.wire.compatibility import Id, Label
+from app.wire.problem import Allowed
+
+MAX_MODELS = 1_000
+MAX_MEMBERS = 10_000
+
+
+class FleetQuestion(Shape):
+    """The device models of a new VM, and the releases and hosts between which it has to be able to move."""
+
+    models: list[Name] = Field(
+        min_length=1, max_length=MAX_MODELS, description=f"the device models of the VM, 1 to {MAX_MODELS:,}"
+    )
+    releases: list[Name] = Field(
+        default_factory=list,
+        max_length=MAX_MEMBERS,
+        description=f"at most {MAX_MEMBERS:,} releases; the init values of an earlier one are preferred",
+    )
+    hosts: list[Id] = Field(
+        default_factory=list,
+        max_length=MAX_MEMBERS,
+        description=f"at most {MAX_MEMBERS:,} registered hosts; they follow the releases",
+    )
+    label: Label | None = Field(default=None, description="all registered hosts that have this label")
+
+
+class BaselineProblem(OpenShape):
+    """Why a model has no baseline."""
+
+    code: BaselineCode = Field(description="the reason; stable")
+    message: str = Field(description="the same for people")
+    variable: str | None = Field(default=None, description="the variable concerned; absent if none is")
+    releases: list[str] = Field(description="the releases concerned")
+    hosts: list[str] = Field(default_factory=list, description="the hosts concerned")
+
+
+class ModelBaseline(OpenShape):
+    """The best settings of one device model."""
+
+    values: dict[str, Value] | None = Field(
+        description="the best value of every compared variable that all members accept; null if there is none"
+    )
+    domains: dict[str, list[Allowed] | None] = Field(
+        description="by variable, the values that all members allow; null: any string"
+    )
+    profiles: list[str] = Field(
+        description="the published profiles that all members accept for the model, newest first"
+    )
+    problems: list[BaselineProblem] = Field(description="why there are no values; empty if there are values")
+
+
+class BaselineAnswer(OpenShape):
+    """The baseline of each model."""
+
+    models: dict[str, ModelBaseline] = Field(description="by name, every model of the question")

@@ -1,0 +1,225 @@
+"""The question and its answer on the wire."""
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Annotated, Any, TypeAlias
+
+from pydantic import Field
+
+from app.wire.base import Code, Name, OpenShape, Shape, Value
+from app.wire.problem import Allowed, Problem, StepRange, VerdictWarning
+
+MAX_DEVICES = 1_000
+MAX_DESTINATIONS = 10_000
+MAX_PAIRS = 1_000_000
+MAX_PAIRS_IN_FULL = 50_000
+# name=value, each of at most 255 characters.
+MAX_LABEL = 511
+# The same as in the domain, which the client has to do without; a test compares them.
+MAX_LISTED = 1_000
+MAX_TRIES = 1_000
+
+Id = Annotated[str, Field(min_length=1, max_length=255)]
+
+
+POLICY = "strict: the destination has to list the device's profile; permissive: only variables are compared"
+DETAIL = (
+    "verdict: yes or no; problems: also why not; full: also what to apply, for at most 50,000 pairs of a device and a "
+    "destination; summary: for each VM the possible destinations, and the reasons against the others"
+)
+
+
+class Policy(StrEnum):
+    """How a verdict treats profiles: `strict` wants the destination to list the device's profile."""
+
+    STRICT = "strict"
+    PERMISSIVE = "permissive"
+
+
+class Detail(StrEnum):
+    """How much an answer contains."""
+
+    VERDICT = "verdict"
+    PROBLEMS = "problems"
+    FULL = "full"
+    SUMMARY = "summary"
+
+
+class Device(Shape):
+    """A device as it is on the source."""
+
+    id: Id | None = Field(default=None, description="yours; defaults to the position, from 0", examples=["net0"])
+    model: Name = Field(description="its device model, `<vendor>/<path>`")
+    release: Name | None = Field(default=None, description="the release that it runs on, `<implementation>@<version>`")
+    profile: Name | None = Field(default=None, description="the profile that it was created with")
+    values: dict[str, Value | None] = Field(
+        default_factory=dict,
+        description="explicit values, in their JSON type or as on a command line; strings of at most 4,096 characters; "
+        "null: off",
+    )
+    complete: bool = Field(
+        default=False,
+        description="with neither release nor profile: `values` are all the variables in effect",
+    )
+
+
+class Vm(Shape):
+    """A VM; its release and profile are the defaults of its devices."""
+
+    id: Id | None = Field(default=None, description="yours; defaults to the position, from 0")
+    release: Name | None = Field(default=None, description="for its devices that name none")
+    profile: Name | None = Field(default=None, description="for its devices that name none")
+    devices: list[Device] = Field(min_length=1, description="at least 1; at most 1,000 in the whole question")
+
+
+Restrict = Annotated[
+    dict[str, dict[str, Annotated[list[Allowed], Field(max_length=MAX_LISTED)]]],
+    Field(description=f"per model and variable, the only values that this host allows, at most {MAX_LISTED:,} of each"),
+]
+Label = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=MAX_LABEL,
+        pattern=r"^[^\x00-\x1f]+$",
+        description="`name=value`, or `name` for any value",
+        examples=["rack=r1"],
+    ),
+]
+
+
+# Per model and variable the values that a host allows, as JSON has them.
+Restrictions: TypeAlias = Mapping[str, Mapping[str, Sequence[object]]]
+
+
+def restrictions(restrict: Mapping[str, Mapping[str, Sequence[Any]]]) -> Restrictions:
+    """Return restrictions as plain JSON, which the domain and the database use."""
+    return {
+        model: {
+            name: [value.model_dump() if isinstance(value, StepRange) else value for value in values]
+            for name, values in variables.items()
+        }
+        for model, variables in restrict.items()
+    }
+
+
+class Destination(Shape):
+    """A possible destination: a host by its releases or by its registered name, or many registered hosts.
+
+    It has one of `releases`, `host`, `label` and `all_hosts`.
+    """
+
+    id: Id | None = Field(default=None, description="yours; defaults to the host, or the position from 0")
+    releases: list[Name] | None = Field(
+        default=None, min_length=1, max_length=100, description="what it runs, 1 to 100, in its order of preference"
+    )
+    restrict: Restrict = Field(default_factory=dict)
+    host: Id | None = Field(default=None, description="a registered host", examples=["host-17"])
+    label: Label | None = Field(
+        default=None, description="all registered hosts that have the label: name or name=value"
+    )
+    all_hosts: bool = Field(default=False, description="all registered hosts")
+
+
+class Question(Shape):
+    """Can these devices move to these destinations? At most 1,000 devices, 10,000 destinations, 1,000,000 pairs."""
+
+    devices: list[Device] | None = Field(
+        default=None, min_length=1, description="of one VM, at most 1,000; or else `vms`"
+    )
+    vms: list[Vm] | None = Field(
+        default=None, min_length=1, description="several VMs, with at most 1,000 devices in all"
+    )
+    destinations: list[Destination] | None = Field(
+        default=None,
+        min_length=1,
+        description="at most 10,000, registered hosts counted one by one; absent: every release that "
+        "implements one of the models and is not retired",
+    )
+    policy: Annotated[Policy, Field(strict=False)] = Field(default=Policy.STRICT, description=POLICY)
+    detail: Annotated[Detail, Field(strict=False)] = Field(
+        default=Detail.PROBLEMS,
+        description=DETAIL,
+    )
+
+
+class Remedy(OpenShape):
+    """A change to a running device."""
+
+    variable: str = Field(description="its name")
+    before: Value = Field(alias="from", description="its value now")
+    after: Value = Field(alias="to", description="the value that it needs")
+
+
+class DeviceAnswer(OpenShape):
+    """The verdict on one device at one destination."""
+
+    id: str = Field(description="yours, or its position, from 0")
+    compatible: bool = Field(description="whether there is no problem")
+    release: str = Field(description="the release that serves it there, or that has these problems")
+    problems: list[Problem] = Field(description="all problems; empty if it is compatible")
+    warnings: list[VerdictWarning] = Field(description="warnings; they do not change the verdict")
+    configuration: dict[str, Value] | None = Field(
+        default=None,
+        description="the value of every variable, to apply at the destination; null if incompatible; only with full",
+    )
+    carry_over: list[str] = Field(description="variables of the one device (mac, addr) that keep their values")
+    unchecked: list[str] = Field(
+        description="variables whose values nothing can check: free-form strings, and values that each host resolves"
+    )
+    remedies: list[Remedy] = Field(
+        description="the smallest set of changes to runtime variables of the source that would make it compatible; "
+        f"empty if {MAX_TRIES:,} tries found none, or if the source release does not accept the device"
+    )
+    arguments: list[str] | None = Field(
+        default=None,
+        description="with `render`: the arguments of the destination's program, without shell quoting; null if "
+        "incompatible, or if no arguments can express the configuration (a warning says so)",
+    )
+
+
+class DestinationAnswer(OpenShape):
+    """The verdicts on the devices of one VM at one destination."""
+
+    vm: str | None = Field(default=None, description="only if the question has `vms`")
+    destination: str = Field(description="its id, the name of the host, or its position, from 0")
+    compatible: bool = Field(description="whether all its devices are compatible")
+    devices: list[DeviceAnswer] = Field(
+        default_factory=list, description="in the order asked; absent with detail verdict"
+    )
+
+
+class Reason(OpenShape):
+    """Why a VM cannot move to some of the destinations."""
+
+    count: int = Field(description="the number of these destinations")
+    code: Code = Field(description="the rule that is not met; stable")
+    message: str = Field(description="the same for people")
+    variable: str | None = Field(default=None, description="the variable concerned; absent if none is")
+    releases: list[str] = Field(description="the releases that have the problem")
+    devices: list[str] = Field(description="the devices of the VM that have the problem")
+    examples: list[str] = Field(description="the first five of these destinations")
+
+
+class VmSummary(OpenShape):
+    """Where one VM can move, with `detail=summary`."""
+
+    vm: str | None = Field(default=None, description="only if the question has `vms`")
+    compatible: bool = Field(description="whether all its devices can move to at least one destination")
+    possible: list[str] = Field(description="the destinations that all its devices can move to, in the order asked")
+    impossible: int = Field(description="the number of the other destinations")
+    reasons: list[Reason] = Field(
+        description="the reasons against the others, the most frequent first; a destination can have several"
+    )
+
+
+class Answer(OpenShape):
+    """The answers in the order asked: by VM, then by destination; with `detail=summary` one for each VM."""
+
+    results: list[DestinationAnswer | VmSummary] = Field(
+        description="one for each VM and destination; with `detail=summary` one for each VM"
+    )
+    seq: int = Field(
+        description="the last change that the answer is based on; it holds until a later change concerns a model, "
+        "profile, release or host of the question (GET /changes)"
+    )

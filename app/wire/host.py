@@ -1,0 +1,50 @@
+"""Hosts on the wire."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from app.wire.base import DryRun, Name, OpenShape, Shape
+from app.wire.compatibility import Restrict
+
+HostName = Annotated[str, Field(description="the name of the host: 1 to 255 characters, no / and no white space")]
+LabelPart = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f=]+$")]
+LabelValue = Annotated[str, Field(max_length=255, pattern=r"^[^\x00-\x1f]*$")]
+
+
+class HostDocument(Shape):
+    """The releases, restrictions and labels of a host; a new document replaces the old one."""
+
+    releases: list[Name] = Field(
+        min_length=1,
+        max_length=100,
+        description="what the host runs: 1 to 100 releases in its order of preference; the first implementation that "
+        "has a device's model serves the device",
+        examples=[["qemu.org/qemu-system-x86_64@10.0.13"]],
+    )
+    restrict: Restrict = Field(default_factory=dict)
+    labels: dict[LabelPart, LabelValue] = Field(
+        default_factory=dict,
+        max_length=64,
+        description="at most 64 labels, which select hosts: a name of 1 to 255 characters without =, and a value of at "
+        "most 255",
+        examples=[{"rack": "r1"}],
+    )
+
+
+class StoredHost(HostDocument):
+    """A registered host."""
+
+    host: HostName
+
+
+class HostRegistration(OpenShape):
+    """The result of registering a host."""
+
+    host: HostName
+    dry_run: DryRun
+    unknown_releases: list[str] = Field(description="releases of the host that are not published")
+    unknown_models: list[str] = Field(description="restricted models that are not published")
+    unknown_variables: dict[str, list[str]] = Field(
+        description="by model, restricted variables that no variable set has"
+    )

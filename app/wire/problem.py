@@ -1,0 +1,70 @@
+"""Problems, warnings and errors on the wire."""
+
+from pydantic import Field
+
+from app.wire.base import Code, ModelName, OpenShape, ProfileName, Shape, Value
+
+
+class StepRange(Shape):
+    """The ints min, min + step, … max."""
+
+    min: int = Field(description="the first of them, from -2^63")
+    max: int = Field(description="none is greater; to 2^64-1")
+    step: int = Field(ge=1, description="from one to the next, at least 1")
+
+
+Allowed = Value | StepRange
+MAX_BROKEN = 1_000
+
+
+class Problem(OpenShape):
+    """One reason why a device cannot be re-created on a destination."""
+
+    code: Code = Field(description="the rule that is not met; stable")
+    message: str = Field(description="what is wrong, for people")
+    variable: str | None = Field(default=None, description="the variable concerned; absent if none is")
+    value: Value | None = Field(default=None, description="its value on the source; absent if there is none")
+    allowed: list[Allowed] | None = Field(
+        default=None, description="what is allowed: values, ranges `min-max` and steps; absent if that is not the point"
+    )
+
+
+class VerdictWarning(OpenShape):
+    """Something to know about a verdict that does not make it incompatible."""
+
+    code: Code = Field(description="what the warning is about; stable")
+    message: str = Field(description="the same for people")
+
+
+class FaultShape(OpenShape):
+    """One thing that is wrong with a request."""
+
+    code: Code = Field(description="the kind of fault; stable")
+    message: str = Field(description="the same for people")
+    pointer: str | None = Field(default=None, description="JSON pointer (RFC 6901) into the body")
+    parameter: str | None = Field(default=None, description="the parameter in the path or the query")
+
+
+class Broken(OpenShape):
+    """A profile that one release accepts for a model, and another one does not."""
+
+    profile: ProfileName
+    model: ModelName
+    accepted_by: str = Field(description="the release that accepts it")
+    refused_by: str = Field(description="the release that does not")
+    problems: list[Problem] = Field(description="why not")
+
+
+class ErrorShape(OpenShape):
+    """An error (RFC 9457); what programs look at is `code`."""
+
+    type: str = Field(description="always about:blank: `code` says what it is", examples=["about:blank"])
+    title: str = Field(description="the status in words")
+    status: int = Field(description="the HTTP status")
+    code: str = Field(description="stable; the codes of each operation are listed with its responses")
+    detail: str = Field(description="what is wrong, for people")
+    faults: list[FaultShape] = Field(default_factory=list, description="every fault of the request at once")
+    broken: list[Broken] = Field(
+        default_factory=list, description=f"with code evolution-gate: what the release breaks, at most {MAX_BROKEN:,}"
+    )
+    broken_count: int = Field(default=0, description="the number of all that it breaks, also beyond this list")

@@ -1,0 +1,576 @@
+"""The engine gives the answers of the plain rule, whatever it remembers, over random worlds.
+
+As in production, equal content is one object: sets by their digest, profile values by their canonical JSON. One memo
+serves all questions of a world, before and after the registry has changed.
+"""
+
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.domain.engine import comparison as compared
+from app.domain.engine.acceptance import Acceptance
+from app.domain.engine.memo import Memo
+from app.domain.engine.migration import Migration
+from app.domain.engine.question import Engine, Question, Remedy, TakesLongerError
+from app.domain.things.profile import Values
+from app.domain.things.release import Release
+from app.domain.things.snapshot import Snapshot
+from app.domain.things.variable_set import VariableSet
+from app.domain.values.canonical import canonical_json
+from app.domain.values.document import InvalidDocumentError
+from app.domain.values.state import State
+from app.domain.verdict.case import Case, Pair, pair
+from app.domain.verdict.host import Destination, judge_vm
+from app.domain.verdict.judge import Change, Verdict, judge, refusals
+from app.domain.verdict.problem import Problem, ProblemCode
+from app.domain.verdict.source import Device, Source
+from app.domain.verdict.steps import Policy
+from tests.domain.world import NIC, World, device, variable
+
+GPU = "vendor-b.com/gpu"
+# In the order of publication. Types of `x` and `y` differ between vendors; NIC's own vendor never has them.
+RELEASES = (
+    "vendor-a.com/fw@1",
+    "vendor-b.com/clone@1",
+    "vendor-c.com/other@1",
+    "vendor-a.com/fw@2",
+    "vendor-a.com/alt@1",
+    "vendor-b.com/clone@2",
+)
+PROFILES = ("vendor-a.com/p", "vendor-b.com/q")
+OWN_TYPES = {"a": "int", "b": "bool", "c": "str", "d": "int"}
+FOREIGN_TYPES = {"vendor-b.com": {"x": "int", "y": "bool"}, "vendor-c.com": {"x": "bool", "y": "str"}}
+VALUES: Mapping[str, Sequence[Any]] = {"int": [0, 1, 2, 3], "bool": [False, True], "str": ["", "1", "true", "x"]}
+# Equal in Python or on a command line, different in JSON.
+WRITTEN = [0, 1, 2, 3, True, False, "0", "1", "on", "off", "true", "", "x", None]
+
+
+def types_of(vendor: str) -> Mapping[str, str]:
+    """Return the variables that a vendor's sets of the NIC can have, with their types."""
+    return OWN_TYPES | FOREIGN_TYPES.get(vendor, {})
+
+
+@st.composite
+def variables(draw: st.DrawFn, of_type: str) -> dict[str, Any]:
+    """Return a variable's document."""
+    values = VALUES[of_type]
+    document: dict[str, Any] = {"type": of_type}
+    allowed = draw(st.none() | st.lists(st.sampled_from(values), min_size=1, unique=True))
+    document["init_value"] = draw(st.sampled_from(allowed or values))
+    if allowed is not None:
+        document["allowed_values"] = allowed
+    if draw(st.booleans()):
+        document["off_value"] = draw(st.sampled_from(allowed or values))
+    if draw(st.integers(0, 5)) == 0:
+        document["settable"] = False
+        document["off_value"] = document["init_value"]
+    document["scope"] = draw(st.sampled_from(["interface", "interface", "saved-state", "instance", "backend"]))
+    document["runtime"] = draw(st.booleans())
+    if draw(st.integers(0, 4)) == 0:
+        document["resolved_by_host"] = [document["init_value"]]
+    return document
+
+
+@st.composite
+def sets(draw: st.DrawFn, vendor: str) -> dict[str, Any]:
+    """Return a variable set of the NIC, which can have constraints and migration blocks."""
+    types = types_of(vendor)
+    names = draw(st.lists(st.sampled_from(sorted(types)), unique=True))
+    stated = {name: draw(variables(types[name])) for name in names}
+    document: dict[str, Any] = {"variables": stated}
+    compared = [name for name in names if stated[name]["scope"] in {"interface", "saved-state"}]
+    if compared:
+        condition = st.dictionaries(st.sampled_from(compared), st.just(None), max_size=2).flatmap(
+            lambda chosen: st.fixed_dictionaries(
+                {name: st.lists(st.sampled_from(VALUES[types[name]]), min_size=1) for name in chosen}
+            )
+        )
+        rule = st.fixed_dictionaries({"when": condition, "require": condition})
+        document["constraints"] = draw(st.lists(rule, max_size=2))
+        document["blocks_migration"] = draw(st.lists(st.fixed_dictionaries({"when": condition}), max_size=1))
+    if draw(st.integers(0, 9)) == 0:
+        document["migratable"] = False
+    return document
+
+
+@dataclass
+class Published:
+    """A world that grows: a snapshot after each publication, with equal content as one object."""
+
+    world: World
+    sets: dict[str, VariableSet]
+    values: dict[str, Values]
+
+    def snapshot(self) -> Snapshot:
+        """Return the registry as it stands."""
+        names = (NIC, GPU, "vendor-a.com/none")
+        releases = {name: self.world.release(name) for name in RELEASES}
+        profiles = {name: self.world.profile_named(name) for name in PROFILES}
+        return Snapshot(
+            {name: self.world.model(name) for name in names},
+            {
+                name: None
+                if release is None
+                else replace(
+                    release,
+                    sets={model: self.sets.setdefault(own.digest, own) for model, own in release.sets.items()},
+                )
+                for name, release in releases.items()
+            },
+            {
+                name: None
+                if profile is None
+                else replace(
+                    profile,
+                    values={
+                        model: self.values.setdefault(canonical_json(values), values)
+                        for model, values in profile.values.items()
+                    },
+                )
+                for name, profile in profiles.items()
+            },
+        )
+
+
+def profile_values() -> st.SearchStrategy[dict[str, Any]]:
+    """Return values of some variables, of any type that a vendor has."""
+    names = sorted({*OWN_TYPES, "x", "y"})
+    return st.dictionaries(st.sampled_from(names), st.sampled_from([0, 1, 2, True, False, "", "1", "x"]), max_size=4)
+
+
+@st.composite
+def snapshots(draw: st.DrawFn) -> list[Snapshot]:
+    """Return the registry as it stood after some of the publications, and in the end."""
+    published = Published(World(), {}, {})
+    taken = []
+    for name in RELEASES:
+        vendor = name.partition("/")[0]
+        listed = draw(st.none() | st.lists(st.sampled_from(PROFILES), unique=True))
+        state = draw(st.sampled_from([State.PUBLISHED] * 4 + [State.DEPRECATED, State.RETIRED]))
+        models: dict[str, Any] = {NIC: draw(sets(vendor))} if draw(st.integers(0, 5)) else {}
+        if vendor == "vendor-b.com" and draw(st.booleans()):
+            models[GPU] = {"variables": {"a": variable("int", 1, 1)}}
+        try:
+            published.world.publish(name, models, listed, state)
+        except (InvalidDocumentError, AssertionError):
+            # Refused: init values that break a constraint, or a variable that is defined differently already.
+            continue
+        if draw(st.booleans()):
+            taken.append(published.snapshot())
+        if draw(st.booleans()):
+            values = {NIC: draw(profile_values()), **({GPU: {}} if draw(st.booleans()) else {})}
+            in_state = draw(st.sampled_from([State.PUBLISHED, State.PUBLISHED, State.DEPRECATED, State.RETIRED]))
+            published.world.profile(draw(st.sampled_from(PROFILES)), values, in_state)
+    return [*taken, published.snapshot()]
+
+
+@st.composite
+def devices(draw: st.DrawFn) -> Device:
+    """Return a device, with values and names right and wrong."""
+    names = ["a", "b", "c", "d", "x", "y", "z"]
+    return Device(
+        id=str(draw(st.integers(0, 99))),
+        model=draw(st.sampled_from([NIC, NIC, NIC, GPU, "vendor-a.com/none"])),
+        release=draw(st.none() | st.sampled_from(RELEASES)),
+        profile=draw(st.none() | st.sampled_from(PROFILES)),
+        values=draw(st.dictionaries(st.sampled_from(names), st.sampled_from(WRITTEN), max_size=4)),
+        complete=draw(st.booleans()),
+    )
+
+
+@st.composite
+def hosts(draw: st.DrawFn) -> Destination:
+    """Return a host with some releases in any order, which can restrict variables, also unknown ones."""
+    releases = draw(st.lists(st.sampled_from(RELEASES), min_size=1, max_size=4, unique=True))
+    values = st.lists(st.sampled_from([0, 1, 2, True, False, "", "x"]), max_size=3)
+    restrict = draw(
+        st.none()
+        | st.dictionaries(
+            st.sampled_from([NIC, NIC, GPU, "vendor-a.com/none"]),
+            st.dictionaries(st.sampled_from(["a", "b", "c", "x", "z"]), values, max_size=2),
+            max_size=2,
+        )
+    )
+    return Destination("there", tuple(releases), restrict or {})
+
+
+def plain(
+    asked: Sequence[Device], destination: Destination, snapshot: Snapshot, policy: Policy
+) -> list[tuple[str, Verdict]]:
+    """Return the answer of the plain rule."""
+    return judge_vm([Source.of(each, snapshot) for each in asked], destination, snapshot, policy)
+
+
+@given(
+    snapshots(),
+    st.lists(st.lists(devices(), min_size=1, max_size=3), min_size=1, max_size=3),
+    st.lists(hosts(), min_size=1, max_size=4),
+    st.sampled_from(Policy),
+)
+def test_the_engine_answers_as_the_plain_rule(
+    registry: list[Snapshot], vms: list[list[Device]], destinations: list[Destination], policy: Policy
+) -> None:
+    memo = Memo()
+    for snapshot in [*registry, registry[0]]:
+        engine = Engine(snapshot, policy, memo)
+        for asked in vms:
+            answers = Question(asked, engine).at_all(destinations)
+            for destination, answer in zip(destinations, answers, strict=True):
+                expected = plain(asked, destination, snapshot, policy)
+                assert [(one.release, one.verdict) for one in answer.devices] == expected
+                assert answer.compatible == all(verdict.compatible for _, verdict in expected)
+                # Equality of Python takes 1 for true; the wire does not.
+                given_json = [canonical_json(one.verdict.configuration) for one in answer.devices]
+                assert given_json == [canonical_json(verdict.configuration) for _, verdict in expected]
+
+
+@given(snapshots(), st.lists(profile_values(), min_size=1, max_size=4))
+def test_acceptance_is_that_of_the_plain_rule(registry: list[Snapshot], values: list[Values]) -> None:
+    acceptance = Acceptance()
+    for snapshot in registry:
+        model = snapshot.model(NIC)
+        for release in snapshot.known_releases() if model else ():
+            for own in values:
+                name = str(release.name)
+                assert model is not None
+                found = acceptance.refusals(own, model, name, release.sets.get(NIC))
+                assert tuple(found) == refusals(own, model, name, release.sets.get(NIC))
+                assert acceptance.accepts(own, model, name, release.sets.get(NIC)) == (not found)
+
+
+OLD, NEW = "vendor-a.com/fw@1", "vendor-a.com/fw@2"
+QUEUES = variable("int", 4, 1, ["1-8"])
+
+
+def two_releases() -> World:
+    """Return a world in which the newer release has a variable more."""
+    return World().publish(OLD, {NIC: {"queues": QUEUES}}).publish(NEW, {NIC: {"queues": QUEUES, "new": QUEUES}})
+
+
+def test_a_memo_forgets_the_least_recently_used_and_stays_within_its_capacity() -> None:
+    world = two_releases()
+    model, old, new = world.model(NIC), world.release(OLD), world.release(NEW)
+    assert model is not None
+    assert old is not None
+    assert new is not None
+    memo = Memo(capacity=4)
+    first = memo.origin(model, old.sets[NIC], None, ("vendor-a.com",))
+    second = memo.origin(model, new.sets[NIC], None, ("vendor-a.com",))
+    assert memo.origin(model, old.sets[NIC], None, ("vendor-a.com",)) is first
+    comparison = memo.comparison(first, old.sets[NIC], "vendor-a.com")
+    assert memo.known(first, old.sets[NIC], "vendor-a.com") is comparison
+    # One variable and two and one are remembered; the next one pushes out the origin that was not used since.
+    memo.comparison(first, None, "vendor-b.com")
+    assert memo.origin(model, old.sets[NIC], None, ("vendor-a.com",)) is first
+    assert memo.origin(model, new.sets[NIC], None, ("vendor-a.com",)) is not second
+
+
+def test_a_memo_keeps_the_newest_entry_however_large_it_is() -> None:
+    world = two_releases()
+    model, new = world.model(NIC), world.release(NEW)
+    assert model is not None
+    assert new is not None
+    memo = Memo(capacity=1)
+    origin = memo.origin(model, new.sets[NIC], None, ())
+    assert memo.origin(model, new.sets[NIC], None, ()) is origin
+
+
+def test_a_memo_counts_the_variables_of_a_set_and_one_for_no_set() -> None:
+    world = two_releases()
+    model, new = world.model(NIC), world.release(NEW)
+    assert model is not None
+    assert new is not None
+    memo = Memo(capacity=3)
+    origin = memo.origin(model, None, None, ())
+    memo.comparison(origin, new.sets[NIC], "vendor-a.com")
+    assert memo.origin(model, None, None, ()) is origin
+    # The origin was used last, so that the comparison goes first: two variables.
+    memo.comparison(origin, None, "vendor-a.com")
+    assert memo.known(origin, new.sets[NIC], "vendor-a.com") is None
+    assert memo.origin(model, None, None, ()) is origin
+    small = Memo(capacity=2)
+    first = small.origin(model, None, None, ())
+    small.comparison(first, None, "vendor-a.com")
+    assert small.origin(model, None, None, ()) is first
+
+
+def test_profiles_without_a_source_release_share_the_comparison_of_nothing() -> None:
+    world, memo = two_releases(), Memo()
+    model, new = world.model(NIC), world.release(NEW)
+    assert model is not None
+    assert new is not None
+    own, first, second = new.sets[NIC], {"queues": 2}, {"queues": 3}
+    comparisons = [memo.comparison(memo.origin(model, None, values, ()), own, NIC) for values in (first, second, {})]
+    assert comparisons[0].base is not None
+    assert comparisons[0].base is comparisons[1].base
+    assert comparisons[0].base is memo.comparison(memo.origin(model, None, None, ()), own, NIC)
+    assert comparisons[2].base is None
+    assert memo.comparison(memo.origin(model, own, first, ("vendor-a.com",)), own, NIC).base is None
+    assert memo.comparison(memo.origin(model, None, first, ()), None, NIC).base is None
+
+
+def test_a_memo_forgets_one_entry_for_each_that_is_too_many() -> None:
+    model = two_releases().model(NIC)
+    assert model is not None
+    memo = Memo(capacity=2)
+    first, *_, last = [memo.origin(model, None, None, (vendor,)) for vendor in "abcd"]
+    assert memo.origin(model, None, None, ("d",)) is last
+    again = memo.origin(model, None, None, ("a",))
+    assert again is not first
+    memo.origin(model, None, None, ("e",))
+    assert memo.origin(model, None, None, ("d",)) is not last
+    single = Memo(capacity=1)
+    one = single.origin(model, None, None, ("a",))
+    single.origin(model, None, None, ("b",))
+    assert single.origin(model, None, None, ("a",)) is not one
+
+
+def test_a_memo_tells_vendors_apart() -> None:
+    world = two_releases()
+    model, old = world.model(NIC), world.release(OLD)
+    assert model is not None
+    assert old is not None
+    memo = Memo()
+    origin = memo.origin(model, old.sets[NIC], None, ("vendor-a.com",))
+    assert memo.origin(model, old.sets[NIC], None, ("vendor-b.com",)) is not origin
+    comparison = memo.comparison(origin, old.sets[NIC], "vendor-a.com")
+    assert memo.known(origin, old.sets[NIC], "vendor-b.com") is None
+    assert memo.comparison(origin, old.sets[NIC], "vendor-b.com") is not comparison
+
+
+def test_many_threads_can_share_a_memo() -> None:
+    world = two_releases()
+    memo, barrier = Memo(capacity=3), threading.Barrier(4)
+
+    def ask(_: int) -> set[bool]:
+        barrier.wait()
+        answers = set()
+        for _round in range(200):
+            engine = Engine(world.lookups(), Policy.PERMISSIVE, memo)
+            for destination in (OLD, NEW):
+                answers.add(Question([device(OLD)], engine).at(Destination("there", (destination,))).compatible)
+        return answers
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(ask, range(4))) == [{True}] * 4
+
+
+def test_an_engine_that_only_remembers_compiles_nothing() -> None:
+    world, memo = two_releases(), Memo()
+    destination = Destination("there", (NEW,))
+
+    def ask(*, only_remembered: bool, restrict: Mapping[str, Any] | None = None) -> bool:
+        engine = Engine(world.lookups(), Policy.PERMISSIVE, memo, only_remembered=only_remembered)
+        return Question([device(OLD)], engine).at(destination._replace(restrict=restrict or {})).compatible
+
+    with pytest.raises(TakesLongerError):
+        ask(only_remembered=True)
+    assert ask(only_remembered=False)
+    assert ask(only_remembered=True)
+    # What one host restricts is never remembered.
+    with pytest.raises(TakesLongerError):
+        ask(only_remembered=True, restrict={NIC: {"queues": [4]}})
+    with pytest.raises(TakesLongerError):
+        ask(only_remembered=True, restrict={NIC: {"queues": [4]}})
+
+
+def test_equal_devices_and_equal_hosts_are_judged_once() -> None:
+    world = two_releases()
+    engine = Engine(world.lookups(), Policy.PERMISSIVE)
+    one, other = device(OLD), replace(device(OLD), id="other")
+    assert engine.source(one) is engine.source(other)
+    assert engine.source(replace(one, values={"queues": 1})) is not engine.source(replace(one, values={"queues": True}))
+    question = Question([one, other], engine)
+    first, second, third = question.at_all(
+        [
+            Destination("first", (OLD,), {NIC: {"queues": [4]}}),
+            Destination("second", (OLD,), {NIC: {"queues": [4]}}),
+            Destination("third", (OLD,)),
+        ]
+    )
+    assert first is second
+    assert third is not first
+    assert first.devices[0].verdict is first.devices[1].verdict
+
+
+def test_a_clear_verdict_is_one_object_for_all_destinations_with_the_set() -> None:
+    speed = variable("int", 10, allowed=[10, 100])
+    world = World().publish(OLD, {NIC: {"queues": QUEUES, "speed": speed}}, profiles=["vendor-a.com/p"])
+    world.profile("vendor-a.com/p", {NIC: {"queues": 8, "speed": 10}})
+    release = world.release(OLD)
+    assert release is not None
+    engine = Engine(world.lookups(), Policy.STRICT)
+    for asked in (
+        device(OLD, "vendor-a.com/p"),
+        device(profile="vendor-a.com/p"),
+        device(OLD, "vendor-a.com/p", queues=2),
+        device(OLD, "vendor-a.com/p", queues=None),
+        device(OLD, "vendor-a.com/p", speed=100),
+    ):
+        source = engine.source(asked)
+        verdict = engine.verdict(source, release, {})
+        assert engine.verdict(source, replace(release), {}) is verdict
+        assert verdict == judge(source, release, release.sets[NIC], Policy.STRICT)
+
+
+def test_only_what_can_differ_is_looked_at_again_for_each_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at: list[str] = []
+
+    def recording(case: Case, name: str, *rest: Any) -> Pair:
+        looked_at.append(name)
+        return pair(case, name, *rest)
+
+    monkeypatch.setattr(compared, "pair", recording)
+    queues, host_decides = variable("int", 4, 1, ["1-8"]), variable("str", "a", "", ["a", ""], resolved_by_host=["a"])
+    stated = {"alike": queues, "backend": {**queues, "scope": "backend"}, "decided": host_decides}
+    world = World().publish(OLD, {NIC: {**stated, "wider": queues, "narrower": queues}})
+    world.publish(
+        NEW, {NIC: {**stated, "wider": variable("int", 4), "narrower": {**queues, "allowed_values": ["1-4"]}}}
+    )
+    engine = Engine(world.lookups(), Policy.PERMISSIVE)
+    destination = Destination("there", (NEW,))
+    values: dict[str, Any] = {"alike": 8, "backend": 8, "decided": "", "wider": 8, "narrower": 2}
+    assert Question([device(OLD)], engine).at(destination).compatible
+    assert set(looked_at) == set(values)
+    looked_at.clear()
+    verdict = Question([device(OLD, **values)], engine).at(destination).devices[0].verdict
+    assert verdict.configuration == values
+    assert sorted(looked_at) == ["backend", "decided", "narrower"]
+
+
+def test_what_hosts_restrict_differently_is_told_apart() -> None:
+    world = World().publish(OLD, {NIC: {"queues": QUEUES}})
+    world.publish(NEW, {NIC: {"queues": {**QUEUES, "init_value": 8}, "new": variable("bool", True, False)}})
+    asked = [device(OLD), device(NEW), device(OLD, queues=2), device(NEW, new=False, queues=2)]
+    destinations = [
+        Destination("there", (release,), {NIC: {"queues": [values]}})
+        for values in ("1-2", "1-4", "1-8")
+        for release in (NEW, OLD)
+    ]
+    snapshot = world.lookups()
+    engine = Engine(snapshot, Policy.PERMISSIVE)
+    for destination in destinations:
+        expected = judge_vm([Source.of(one, snapshot) for one in asked], destination, snapshot, Policy.PERMISSIVE)
+        for one, (_, verdict) in zip(asked, expected, strict=True):
+            assert Question([one], engine).at(destination).devices[0].verdict == verdict
+
+
+def test_profiles_without_a_release_keep_what_else_is_carried_over_and_unchecked() -> None:
+    stated = {
+        "mac": variable("str", "", scope="instance"),
+        "slot": variable("int", 0, scope="instance"),
+        "rom": variable("str", "", ""),
+        "queues": QUEUES,
+    }
+    world = World().publish(OLD, {NIC: stated}).profile("vendor-a.com/p", {NIC: {"queues": 8, "slot": 3}})
+    verdict = world.ask(device(profile="vendor-a.com/p"), OLD)
+    assert verdict.configuration == {"queues": 8, "rom": "", "slot": 3}
+    assert (verdict.carry_over, verdict.unchecked) == (("mac",), ("rom",))
+
+
+class StubRemedies:
+    """Finds one change for each device and remembers what it was asked; possible: what it says of any device."""
+
+    def __init__(self, *, possible: bool = True) -> None:
+        self.possible = possible
+        self.asked: list[tuple[object, str, Policy, tuple[str, ...]]] = []
+
+    def is_possible(self, migration: Migration, verdict: Verdict) -> bool:
+        """Return what the stub says of any device."""
+        assert migration.compiled.origin is not None
+        assert not verdict.compatible
+        return self.possible
+
+    def search(self, migration: Migration, release: Release, policy: Policy, verdict: Verdict) -> Remedy | None:
+        """Return a change that shows how often the stub was asked."""
+        values = migration.compiled.source.device.values
+        messages = tuple(problem.message for problem in verdict.problems)
+        self.asked.append((dict(values), str(release.name), policy, messages))
+        count = len(self.asked)
+        return Remedy((Change("queues", 8, count),), (count, ["queues"], [count]))
+
+
+def few_queues() -> World:
+    """Return a world in which two newer releases allow few queues."""
+    world = World().publish(OLD, {NIC: {"queues": QUEUES}})
+    for release in (NEW, "vendor-a.com/fw@3"):
+        world.publish(release, {NIC: {"queues": {**QUEUES, "allowed_values": ["1-4"]}}})
+    return world
+
+
+def refused(queues: int, release: str = NEW) -> tuple[str, ...]:
+    """Return what a release that allows four queues says of more."""
+    return (f"queues={queues} at the source, but {release} allows 1-4.",)
+
+
+def changed_to(question: Question, destination: Destination) -> list[list[object]]:
+    """Return for each device the values after its changes."""
+    return [[change.after for change in one.verdict.remedies] for one in question.at(destination).devices]
+
+
+def test_a_remedy_is_searched_for_once_for_each_refused_device_release_and_restriction() -> None:
+    remedies = StubRemedies()
+    engine = Engine(few_queues().lookups(), Policy.PERMISSIVE, remedies=remedies)
+    question = Question([device(OLD, queues=number) for number in (4, 7, 8, 7)], engine)
+    assert changed_to(question, Destination("there", (NEW,))) == [[], [1], [2], [1]]
+    assert remedies.asked == [
+        ({"queues": 7}, NEW, Policy.PERMISSIVE, refused(7)),
+        ({"queues": 8}, NEW, Policy.PERMISSIVE, refused(8)),
+    ]
+    one = Question([device(OLD, queues=8)], engine)
+    assert changed_to(one, Destination("there", (NEW,))) == [[2]]
+    assert changed_to(one, Destination("narrow", (NEW,), {NIC: {"queues": ["1-3"]}})) == [[3]]
+    assert changed_to(one, Destination("narrower", (NEW,), {NIC: {"queues": ["1-2"]}})) == [[4]]
+    # The first release needs the fewest changes; its verdict is the answer.
+    assert changed_to(one, Destination("both", (NEW, "vendor-a.com/fw@3"))) == [[2]]
+    third = "vendor-a.com/fw@3"
+    assert remedies.asked[-1] == ({"queues": 8}, third, Policy.PERMISSIVE, refused(8, third))
+
+
+def test_no_remedy_is_searched_for_where_none_is_possible() -> None:
+    remedies = StubRemedies(possible=False)
+    engine = Engine(few_queues().lookups(), Policy.PERMISSIVE, remedies=remedies)
+    question = Question([device(OLD, queues=8), device(OLD, queues=2)], engine)
+    assert changed_to(question, Destination("there", (NEW,))) == [[], []]
+    assert remedies.asked == []
+
+
+@pytest.mark.parametrize("possible", [True, False])
+def test_an_engine_that_only_remembers_searches_for_no_remedy(possible: bool) -> None:
+    world, memo, destination = few_queues(), Memo(), Destination("there", (NEW,))
+
+    def ask(*, only_remembered: bool) -> bool:
+        remedies = StubRemedies(possible=possible)
+        engine = Engine(world.lookups(), Policy.PERMISSIVE, memo, remedies=remedies, only_remembered=only_remembered)
+        return Question([device(OLD, queues=8), device(OLD)], engine).at(destination).compatible
+
+    assert not ask(only_remembered=False)
+    if possible:
+        with pytest.raises(TakesLongerError):
+            ask(only_remembered=True)
+    else:
+        assert not ask(only_remembered=True)
+
+
+def test_a_destination_that_is_not_registered_does_not_hide_the_ones_after_it() -> None:
+    engine = Engine(two_releases().lookups(), Policy.PERMISSIVE)
+    problem = Problem(ProblemCode.UNKNOWN_HOST, "There is no host there.")
+    unknown, known = Destination("there", (), problem=problem), Destination("here", (OLD,))
+    answers = Question([device(OLD), device(OLD)], engine).at_all([unknown, known, unknown])
+    assert [answer.compatible for answer in answers] == [False, True, False]
+    assert [(one.release, one.verdict.problems) for one in answers[0].devices] == [("there", (problem,))] * 2
+
+
+def test_a_restriction_is_written_once_and_equal_ones_alike() -> None:
+    engine = Engine(two_releases().lookups())
+    one, other = {"queues": [1], "new": [2]}, {"new": [2], "queues": [1]}
+    assert engine.canonical(one) is engine.canonical(one)
+    assert engine.canonical(one) == engine.canonical(other)
+    assert engine.canonical({}) == engine.canonical(None) == ""
