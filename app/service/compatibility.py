@@ -1,6 +1,6 @@
 """Compatibility: check a question, load what it names, and have the engine answer it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from app.domain.engine.question import Answer, Engine, Question, TakesLongerError
@@ -57,8 +57,10 @@ def ask(question: wire.Question, detail: wire.Detail, reader: Reader) -> Loaded:
     if destinations is not None:
         _check_pairs(detail, device_count * len(destinations), place)
         place.raise_faults()
-        _check_at_once(reader, value_count * len({host.releases for host in destinations}), len(destinations))
-        snapshot = _load(devices, destinations, reader)
+        distinct = {host.releases for host in destinations}
+        _check_at_once(reader, value_count * len(distinct), len(destinations))
+        running = (name for names in distinct for name in names)
+        snapshot = _load(devices, running, destinations, reader)
     else:
         destinations, snapshot = _load_all_releases(devices, reader)
         _check_pairs(detail, device_count * len(destinations), place)
@@ -91,10 +93,11 @@ def _check_at_once(reader: Reader, values: int, hosts: int) -> None:
         raise TakesLongerError
 
 
-def _load(devices: Sequence[Device], destinations: Sequence[Destination], reader: Reader) -> Snapshot:
-    """Load all that the devices and the hosts name."""
+def _load(
+    devices: Sequence[Device], running: Iterable[str], destinations: Sequence[Destination], reader: Reader
+) -> Snapshot:
+    """Load all that the devices and the hosts name; running: the releases that the hosts run."""
     models, releases, profiles = _named(devices)
-    running = (name for runs in {host.releases for host in destinations} for name in runs)
     restricted = dict.fromkeys(model for host in destinations for model in host.restrict)
     return reader.snapshot(
         models=models | restricted,
