@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from operator import itemgetter
 from typing import Annotated, Any, NoReturn
 
 import orjson
@@ -152,7 +153,7 @@ def _answer(question: wire.Question, render: Form | None, reader: Reader) -> Res
     results: list[Result] = []
     compatible = incompatible = 0
     for vm in loaded.answers:
-        possible = sum(answer.compatible for answer in vm.answers)
+        possible = [answer.compatible for answer in vm.answers].count(True)
         compatible += possible
         incompatible += len(vm.answers) - possible
         of_vm = {} if vm.vm is None else {"vm": vm.vm}
@@ -168,7 +169,7 @@ def _answer(question: wire.Question, render: Form | None, reader: Reader) -> Res
 
 def _response(results: Sequence[Result], seq: int) -> Response:
     """Return the answer, based on the changes up to seq; a large one in pieces, never in memory as a whole."""
-    if sum(size for _, size in results) <= _PIECE_BYTES:
+    if sum(map(itemgetter(1), results)) <= _PIECE_BYTES:
         return json_response({"results": [document for document, _ in results], "seq": seq})
     return StreamingResponse(_pieces(results, seq), media_type="application/json")
 

@@ -5,9 +5,9 @@ import logging
 import re
 import sys
 from datetime import UTC, datetime
+from secrets import token_hex
 from time import perf_counter
 from typing import Any
-from uuid import uuid4
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -55,7 +55,7 @@ class Observed:
 def _id_of(scope: Scope) -> str:
     """Return the id of a request: the one that its header X-Request-ID gives, or a new one."""
     given: bytes = dict(scope["headers"]).get(_HEADER, b"")
-    return given.decode() if _GIVEN_ID.fullmatch(given) else uuid4().hex
+    return given.decode() if _GIVEN_ID.fullmatch(given) else token_hex(16)
 
 
 def _observe(scope: Scope, status: int, seconds: float) -> None:

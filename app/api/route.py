@@ -48,10 +48,12 @@ class Route(APIRoute):
                 await check_before_body(request, self.dependant)
                 check_content_type(request.headers.get("content-type"))
                 request.scope["body_factor"] = self.body_factor
+            # It keeps the query that it has parsed, so nothing parses it again.
+            json_request = JsonRequest(request.scope, request.receive)
             if self.is_strict:
-                _check_parameters(request, parameters)
+                _check_parameters(json_request, parameters)
             try:
-                response = await handle(JsonRequest(request.scope, request.receive))
+                response = await handle(json_request)
             except ReplicaLostError:
                 # Try once more: the lost replica is not used again.
                 if request.method != "GET":

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from typing import NamedTuple, TypeAlias
 
 from app.domain.engine.question import Answer, Engine, Question, TakesLongerError
 from app.domain.fleet.remedy import RemedySearch
@@ -31,6 +33,18 @@ class VmAnswer:
     answers: Sequence[Answer]
 
 
+class _Devices(NamedTuple):
+    """The devices of a question that has no VMs, in place of a VM."""
+
+    devices: Sequence[wire.Device]
+    id: str | None = None
+    release: str | None = None
+    profile: str | None = None
+
+
+_Vm: TypeAlias = wire.Vm | _Devices
+
+
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """A question with all that it needs; its answers need no I/O."""
@@ -44,12 +58,12 @@ def ask(question: wire.Question, detail: wire.Detail, reader: Reader) -> Loaded:
 
     detail: what the answer contains, which can be more than the question says.
     """
-    vms = question.vms if question.vms is not None else [wire.Vm.model_construct(devices=question.devices or [])]
-    device_count = sum(len(vm.devices) for vm in vms)
-    value_count = sum(1 + len(device.values) for vm in vms for device in vm.devices)
+    vms: Sequence[_Vm] = question.vms if question.vms is not None else [_Devices(question.devices or [])]
+    value_counts = [1 + len(device.values) for vm in vms for device in vm.devices]
+    device_count, value_count = len(value_counts), sum(value_counts)
     _check_at_once(reader, value_count, len(question.destinations or ()))
     place = Place()
-    _check(question, vms, place)
+    _check(question, vms, device_count, place)
     place.raise_faults()
     devices_of = [[_device(device, vm, index) for index, device in enumerate(vm.devices)] for vm in vms]
     devices = [device for devices in devices_of for device in devices]
@@ -59,8 +73,7 @@ def ask(question: wire.Question, detail: wire.Detail, reader: Reader) -> Loaded:
         place.raise_faults()
         distinct = {host.releases for host in destinations}
         _check_at_once(reader, value_count * len(distinct), len(destinations))
-        running = (name for names in distinct for name in names)
-        snapshot = _load(devices, running, destinations, reader)
+        snapshot = _load(devices, chain.from_iterable(distinct), destinations, reader)
     else:
         destinations, snapshot = _load_all_releases(devices, reader)
         _check_pairs(detail, device_count * len(destinations), place)
@@ -98,7 +111,7 @@ def _load(
 ) -> Snapshot:
     """Load all that the devices and the hosts name; running: the releases that the hosts run."""
     models, releases, profiles = _named(devices)
-    restricted = dict.fromkeys(model for host in destinations for model in host.restrict)
+    restricted = dict.fromkeys(chain.from_iterable([host.restrict for host in destinations]))
     return reader.snapshot(
         models=models | restricted,
         releases=dict.fromkeys([*releases, *running]),
@@ -120,17 +133,22 @@ def _load_all_releases(devices: Sequence[Device], reader: Reader) -> tuple[Seque
 
 def _named(devices: Sequence[Device]) -> tuple[dict[str, None], dict[str, None], dict[str, None]]:
     """Return the models, releases and profiles that devices name, each once."""
-    return (
-        dict.fromkeys(device.model for device in devices),
-        dict.fromkeys(device.release for device in devices if device.release is not None),
-        dict.fromkeys(device.profile for device in devices if device.profile is not None),
-    )
+    models: dict[str, None] = {}
+    releases: dict[str, None] = {}
+    profiles: dict[str, None] = {}
+    for device in devices:
+        models[device.model] = None
+        if device.release is not None:
+            releases[device.release] = None
+        if device.profile is not None:
+            profiles[device.profile] = None
+    return models, releases, profiles
 
 
-def _check(question: wire.Question, vms: Sequence[wire.Vm], place: Place) -> None:
+def _check(question: wire.Question, vms: Sequence[_Vm], device_count: int, place: Place) -> None:
     if (question.devices is None) == (question.vms is None):
         place.fault(FaultCode.MISSING_FIELD, "must have either devices or vms")
-    if sum(len(vm.devices) for vm in vms) > wire.MAX_DEVICES:
+    if device_count > wire.MAX_DEVICES:
         where = place / ("vms" if question.vms is not None else "devices")
         where.fault(FaultCode.LIMIT_EXCEEDED, f"must have at most {wire.MAX_DEVICES:,} devices")
     for index, destination in enumerate(question.destinations or ()):
@@ -190,7 +208,7 @@ def _check_pairs(detail: wire.Detail, pairs: int, place: Place) -> None:
         place.fault(FaultCode.LIMIT_EXCEEDED, message)
 
 
-def _device(device: wire.Device, vm: wire.Vm, index: int) -> Device:
+def _device(device: wire.Device, vm: _Vm, index: int) -> Device:
     return Device(
         id=str(index) if device.id is None else device.id,
         model=device.model,

@@ -21,8 +21,10 @@ class Memory(Generic[Key, Entry]):
     def get(self, key: Key) -> Entry | None:
         """Return the entry, None if there is none."""
         with self._lock:
-            sized = self._entries.get(key)
-        return None if sized is None else sized[0]
+            try:
+                return self._entries[key][0]
+            except KeyError:
+                return None
 
     def put(self, key: Key, entry: Entry, size: int) -> Entry:
         """Keep an entry; return it, or the one that is kept already, which others refer to."""

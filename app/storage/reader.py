@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from itertools import chain
+from typing import Any, TypeAlias, TypeVar
 
 import orjson
 import sqlalchemy as sa
@@ -27,6 +29,8 @@ from app.storage.memory import Memory
 _NAMED_BYTES = 300
 
 Key: TypeAlias = tuple[str, ...]
+Content = TypeVar("Content")
+Entry = TypeVar("Entry")
 # Reads the entries under these names, each with the number of names and digests in it.
 _Read: TypeAlias = Callable[[sa.Connection, Sequence[str]], Mapping[str, tuple[Any, int]]]
 
@@ -113,62 +117,36 @@ class Reader:
         """
         release_entries = self._entries("release", releases, is_release_name, self._read_releases)
         profile_entries = self._entries("profile", profiles, is_name, self._read_profiles)
-        known_releases: list[ReleaseEntry] = [entry for entry in release_entries.values() if entry is not None]
-        known_profiles: list[ProfileEntry] = [entry for entry in profile_entries.values() if entry is not None]
-        self._learn_sets(known_releases, of_models)
-        wanted = None if of_models is None else dict.fromkeys(of_models)
+        known_releases: dict[str, ReleaseEntry] = _known(release_entries)
+        known_profiles: dict[str, ProfileEntry] = _known(profile_entries)
+        wanted = None if of_models is None else dict.fromkeys(of_models).keys()
+        self._learn_sets(known_releases.values(), wanted)
         loaded = None if wanted is None else frozenset(wanted)
-        digests_of = {entry.name: _digests(entry.sets, wanted) for entry in known_releases}
-        values_of = {entry.name: _digests(entry.values, wanted) for entry in known_profiles}
+        sets_of = {name: _digests(entry.sets, wanted) for name, entry in known_releases.items()}
+        values_of = {name: _digests(entry.values, wanted) for name, entry in known_profiles.items()}
         own_of = {
-            entry.name: {
+            name: {
                 profile: _digests(entry.own_values[profile], wanted)
                 for profile in profile_entries
                 if profile in entry.own_values
             }
-            for entry in known_releases
+            for name, entry in known_releases.items()
+            if entry.own_values
         }
-        sets = self._sets.load(
-            (digest for digests in digests_of.values() for digest in digests.values()), can_wait=self.can_wait
-        )
-        values = self._values.load(
-            [
-                *(digest for digests in values_of.values() for digest in digests.values()),
-                *(digest for own in own_of.values() for digests in own.values() for digest in digests.values()),
-            ],
-            can_wait=self.can_wait,
-        )
+        sets = self._sets.load(_all(sets_of.values()), can_wait=self.can_wait)
+        own_digests = (digests for own in own_of.values() for digests in own.values())
+        values = self._values.load(_all([*values_of.values(), *own_digests]), can_wait=self.can_wait)
         if of_models is None:
-            models = [
-                *models,
-                *(model for digests in digests_of.values() for model in digests),
-                *(model for digests in values_of.values() for model in digests),
-            ]
-        loaded_releases = {
-            name: None
-            if entry is None
-            else Release(
-                entry.name,
-                Loaded({model: sets[digest] for model, digest in digests_of[entry.name].items()}, loaded),
-                entry.profiles,
-                entry.state,
-                {
-                    profile: {model: values[digest] for model, digest in digests.items()}
-                    for profile, digests in own_of[entry.name].items()
-                },
-            )
-            for name, entry in release_entries.items()
-        }
-        loaded_profiles = {
-            name: None
-            if entry is None
-            else Profile(
-                entry.name,
-                Loaded({model: values[digest] for model, digest in values_of[entry.name].items()}, loaded),
-                entry.state,
-            )
-            for name, entry in profile_entries.items()
-        }
+            models = chain(models, *sets_of.values(), *values_of.values())
+        loaded_releases: dict[str, Release | None] = dict.fromkeys(release_entries)
+        for name, release in known_releases.items():
+            own_values = {profile: _content(own, values) for profile, own in own_of.get(name, {}).items()}
+            content = Loaded(_content(sets_of[name], sets), loaded)
+            loaded_releases[name] = Release(release.name, content, release.profiles, release.state, own_values)
+        loaded_profiles: dict[str, Profile | None] = dict.fromkeys(profile_entries)
+        for name, profile in known_profiles.items():
+            own = Loaded(_content(values_of[name], values), loaded)
+            loaded_profiles[name] = Profile(name, own, profile.state)
         return Snapshot(self._models(models), loaded_releases, loaded_profiles)
 
     def _models(self, names: Iterable[str]) -> dict[str, Model | None]:
@@ -176,8 +154,13 @@ class Reader:
 
     def _entries(self, kind: str, names: Iterable[str], can_be: Callable[[str], bool], read: _Read) -> dict[str, Any]:
         """Return the entries under these names, None where nothing is published under a name."""
-        entries: dict[str, Any] = {name: self._named.get((kind, name)) for name in names}
-        missing = [name for name, entry in entries.items() if entry is None and can_be(name)]
+        entries: dict[str, Any] = {}
+        missing = []
+        for name in names:
+            if name not in entries:
+                entry = entries[name] = self._named.get((kind, name))
+                if entry is None and can_be(name):
+                    missing.append(name)
         if missing:
             with self.connection() as connection:
                 for name, (entry, size) in read(connection, missing).items():
@@ -209,12 +192,10 @@ class Reader:
             for profile in stored
         }
 
-    def _learn_sets(self, entries: Sequence[ReleaseEntry], models: Collection[str] | None) -> None:
+    def _learn_sets(self, entries: Iterable[ReleaseEntry], models: AbstractSet[str] | None) -> None:
         """Look up which sets releases have of these models, None: of all, where that is not known yet."""
         missing = [
-            entry
-            for entry in entries
-            if not entry.is_whole and (models is None or any(model not in entry.sets for model in models))
+            entry for entry in entries if not entry.is_whole and (models is None or not models <= entry.sets.keys())
         ]
         if not missing:
             return
@@ -301,3 +282,17 @@ def _digests(named: Mapping[str, str | None], models: Collection[str] | None) ->
         # A copy, for another question can add what it learns of a release at the same time.
         return {model: digest for model, digest in dict(named).items() if digest is not None}
     return {model: digest for model in models if (digest := named.get(model)) is not None}
+
+
+def _known(entries: Mapping[str, Entry | None]) -> dict[str, Entry]:
+    """Return the entries of what is published."""
+    return {name: entry for name, entry in entries.items() if entry is not None}
+
+
+def _all(named: Iterable[Mapping[str, str]]) -> Iterable[str]:
+    return chain.from_iterable([digests.values() for digests in named])
+
+
+def _content(digests: Mapping[str, str], content: Mapping[str, Content]) -> dict[str, Content]:
+    """Return content by model."""
+    return {model: content[digest] for model, digest in digests.items()}

@@ -38,8 +38,7 @@ class Migration:
             and not self._given.refused
             and self._made.refused.keys() <= compiled.source.device.values.keys()
             and compiled.is_accepted
-            and not any(True for rule in variable_set.constraints for _ in rule.broken_by(self.completed))
-            and not any(matches(block.when, self.completed) for block in variable_set.blocks_migration)
+            and _meets_rules(variable_set, self.completed)
         )
 
     @property
@@ -108,3 +107,11 @@ class Migration:
             return self.clear
         destination = destination_name(release, self.set)
         return self.verdict([*self.problems(destination), *problems], warnings)
+
+
+def _meets_rules(variable_set: VariableSet, configuration: Mapping[str, Value]) -> bool:
+    """Return whether a configuration meets the constraints of a set, and nothing in it blocks migration."""
+    for constraint in variable_set.constraints:
+        for _ in constraint.broken_by(configuration):
+            return False
+    return all(not matches(block.when, configuration) for block in variable_set.blocks_migration)

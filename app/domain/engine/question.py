@@ -230,7 +230,8 @@ class Question:
         self._devices = list(devices)
         self._sources = [engine.source(device) for device in self._devices]
         self._engine = engine
-        self._answers: dict[tuple[tuple[str, ...], str], Answer] = {}
+        # Keyed by releases, and the restrictions if there are any.
+        self._answers: dict[tuple[str | tuple[str, ...], ...], Answer] = {}
 
     def at(self, destination: Destination) -> Answer:
         """Return the answer for one destination."""
@@ -240,12 +241,13 @@ class Question:
         """Return the answers for destinations, in their order."""
         answers = []
         for destination in destinations:
-            if destination.problem is not None:
-                verdicts = [unanswerable(source, destination.problem) for source in self._sources]
-                answers.append(self._answer([(destination.id, verdict) for verdict in verdicts]))
+            # Unpacked: this is done for each of many thousand hosts.
+            identifier, releases, restrict, problem = destination
+            if problem is not None:
+                verdicts = [unanswerable(source, problem) for source in self._sources]
+                answers.append(self._answer([(identifier, verdict) for verdict in verdicts]))
                 continue
-            restrict = destination.restrict
-            key = (destination.releases, self._engine.canonical(restrict) if restrict else "")
+            key = (releases, self._engine.canonical(restrict)) if restrict else releases
             answer = self._answers.get(key)
             if answer is None:
                 answer = self._answers[key] = self._answer(self._at_host(destination))

@@ -34,23 +34,17 @@ Judge: TypeAlias = Callable[[Source, Release], Verdict]
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The devices of a VM that one implementation serves, by their position, and the releases of it on the host.
+    """The devices of a VM that one implementation serves, by their position, where no release takes them all.
 
-    verdicts: for each release that was tried, in the host's order, the verdict on each device.
+    releases: of the implementation, in the host's order. verdicts: on each device, at each of the releases.
     """
 
     sources: Mapping[int, Source]
     releases: Sequence[Release]
     verdicts: Sequence[Mapping[int, Verdict]]
 
-    @property
-    def serving(self) -> int | None:
-        """The index of the first release that takes all the devices, None if none does."""
-        last = len(self.verdicts) - 1
-        return last if all(verdict.compatible for verdict in self.verdicts[last].values()) else None
 
-
-# Adds remedies to the verdicts of a group that no release takes as a whole.
+# Returns the verdicts of a group at its first release, with remedies.
 AddRemedies: TypeAlias = Callable[[Group], Mapping[int, Verdict]]
 
 
@@ -69,18 +63,19 @@ class Host:
     @classmethod
     def of(cls, destination: Destination, registry: Registry) -> "Host":
         """Look up the releases and the restricted models of a destination."""
-        releases = {name: registry.release(name) for name in destination.releases}
-        unknown = [name for name, release in releases.items() if release is None]
+        releases: list[Release] = []
+        unknown: list[str] = []
+        warnings: list[Caution] = []
+        for name in dict.fromkeys(destination.releases):
+            release = registry.release(name)
+            if release is None:
+                unknown.append(name)
+                warnings.append(Caution(WarningCode.UNKNOWN_RELEASE, _unknown_release(name)))
+            else:
+                releases.append(release)
         unknown_models = [model for model in destination.restrict if registry.model(model) is None]
-        return cls(
-            destination.releases[0],
-            [release for release in releases.values() if release is not None],
-            unknown,
-            [
-                *(Caution(WarningCode.UNKNOWN_RELEASE, _unknown_release(name)) for name in unknown),
-                *(Caution(WarningCode.RESTRICTION_WITHOUT_EFFECT, _unknown_model(model)) for model in unknown_models),
-            ],
-        )
+        warnings += [Caution(WarningCode.RESTRICTION_WITHOUT_EFFECT, _unknown_model(model)) for model in unknown_models]
+        return cls(destination.releases[0], releases, unknown, warnings)
 
     def answer(
         self, sources: Sequence[Source], judge_at: Judge, add_remedies: AddRemedies | None = None
@@ -102,12 +97,9 @@ class Host:
                     answers[position] = (self.name, self._not_supported(source, judge_at))
                 continue
             releases = [release for release in self.releases if release.name.implementation == implementation]
-            group = Group(members, releases, _tried(members, releases, judge_at))
-            index = group.serving
-            verdicts = add_remedies(group) if add_remedies is not None and index is None else group.verdicts[index or 0]
-            release = str(releases[index or 0].name)
+            release, verdicts = _served(members, releases, judge_at, add_remedies)
             for position, verdict in verdicts.items():
-                answers[position] = (release, verdict.with_warnings(*self.warnings))
+                answers[position] = (str(release.name), verdict.with_warnings(*self.warnings))
         return [answers[position] for position in range(len(sources))]
 
     def _not_supported(self, source: Source, judge_at: Judge) -> Verdict:
@@ -118,17 +110,17 @@ class Host:
         return judge_at(source, self.releases[0])
 
 
-def _tried(
-    sources: Mapping[int, Source], releases: Sequence[Release], judge_at: Judge
-) -> Sequence[Mapping[int, Verdict]]:
-    """Return the verdicts at each release in turn, until one takes all the devices."""
-    tried = []
+def _served(
+    sources: Mapping[int, Source], releases: Sequence[Release], judge_at: Judge, add_remedies: AddRemedies | None
+) -> tuple[Release, Mapping[int, Verdict]]:
+    """Return the first release that takes all the devices, the first of all if none does, and the verdicts there."""
+    refused = []
     for release in releases:
         verdicts = {position: judge_at(source, release) for position, source in sources.items()}
-        tried.append(verdicts)
         if all(verdict.compatible for verdict in verdicts.values()):
-            break
-    return tried
+            return release, verdicts
+        refused.append(verdicts)
+    return releases[0], refused[0] if add_remedies is None else add_remedies(Group(sources, releases, refused))
 
 
 def serving_implementation(model: str, releases: Sequence[Release]) -> str | None:
