@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "var" / "mutation"
 PACKAGES = ("app/domain/verdict", "app/domain/engine")
-COPIED = ("app", "migrations", "tests", "pyproject.toml")
+COPIED = ("app", "docs", "migrations", "tests", "pyproject.toml")
 DESCRIPTORS = {"property", "lazy"}
 LEAST_PERCENT = 95
 # mutmut's exit codes of a mutant: a test failed (1, 3), or the tests ran into the time limit.
