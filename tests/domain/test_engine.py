@@ -272,6 +272,22 @@ def test_a_memo_forgets_the_least_recently_used_and_stays_within_its_capacity() 
     assert memo.origin(model, new.sets[NIC], None, ("vendor-a.com",)) is not second
 
 
+def test_a_memo_remembers_100000_variables_if_nothing_else_is_said() -> None:
+    world = two_releases()
+    model, new = world.model(NIC), world.release(NEW)
+    assert model is not None
+    assert new is not None
+    queues = new.sets[NIC].variables["queues"]
+    large = VariableSet(NIC, {str(number): queues for number in range(99_999)})
+    memo = Memo()
+    origin = memo.origin(model, large, None, ())
+    memo.origin(model, None, None, ("a",))
+    assert memo.origin(model, large, None, ()) is origin
+    memo.origin(model, None, None, ("a",))
+    memo.origin(model, None, None, ("b",))
+    assert memo.origin(model, large, None, ()) is not origin
+
+
 def test_a_memo_keeps_the_newest_entry_however_large_it_is() -> None:
     world = two_releases()
     model, new = world.model(NIC), world.release(NEW)
@@ -420,14 +436,20 @@ def test_a_clear_verdict_is_one_object_for_all_destinations_with_the_set() -> No
         assert verdict == judge(source, release, release.sets[NIC], Policy.STRICT)
 
 
-def test_only_what_can_differ_is_looked_at_again_for_each_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    looked_at: list[str] = []
+@pytest.fixture
+def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list that gets the name of each variable that the engine looks at."""
+    names: list[str] = []
 
     def recording(case: Case, name: str, *rest: Any) -> Pair:
-        looked_at.append(name)
+        names.append(name)
         return pair(case, name, *rest)
 
     monkeypatch.setattr(compared, "pair", recording)
+    return names
+
+
+def test_only_what_can_differ_is_looked_at_again_for_each_device(looked_at: list[str]) -> None:
     queues, host_decides = variable("int", 4, 1, ["1-8"]), variable("str", "a", "", ["a", ""], resolved_by_host=["a"])
     stated = {"alike": queues, "backend": {**queues, "scope": "backend"}, "decided": host_decides}
     world = World().publish(OLD, {NIC: {**stated, "wider": queues, "narrower": queues}})
@@ -443,6 +465,16 @@ def test_only_what_can_differ_is_looked_at_again_for_each_device(monkeypatch: py
     verdict = Question([device(OLD, **values)], engine).at(destination).devices[0].verdict
     assert verdict.configuration == values
     assert sorted(looked_at) == ["backend", "decided", "narrower"]
+
+
+def test_what_profiles_do_not_set_is_looked_at_once_for_all(looked_at: list[str]) -> None:
+    world, acceptance = two_releases(), Acceptance()
+    model, release = world.model(NIC), world.release(NEW)
+    assert model is not None
+    assert release is not None
+    for queues in (2, 3):
+        assert acceptance.accepts({"queues": queues}, model, NEW, release.sets[NIC])
+    assert sorted(looked_at) == ["new", "queues", "queues", "queues"]
 
 
 def test_what_hosts_restrict_differently_is_told_apart() -> None:

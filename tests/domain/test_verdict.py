@@ -48,6 +48,23 @@ def test_without_a_release_the_profile_or_complete_values_are_the_source() -> No
     assert world().ask(device(complete=True), OLD).configuration == {"queues": 1}
 
 
+def test_without_a_release_a_variable_with_its_off_value_is_not_in_effect() -> None:
+    off = world().profile(P1, {NIC: {"new": False}})
+    for asked in (device(profile=P1), device(complete=True, new=False)):
+        assert off.ask(asked, OLD).configuration == {"queues": 1}
+
+
+def test_a_variable_whose_given_value_is_refused_is_left_out_of_the_completed_configuration() -> None:
+    block = {"when": {"queues": [4]}}
+    narrow = {"variables": {"queues": {**QUEUES, "allowed_values": ["1-4"]}}, "blocks_migration": [block]}
+    refused = world().publish("vendor-a.com/fw@3", {NIC: narrow})
+    # Not the init value 4, which the destination does not migrate, nor what the profile sets.
+    assert codes(refused.ask(device(OLD, queues=8), "vendor-a.com/fw@3")) == [("value-not-allowed", "queues")]
+    refused.profile(P1, {NIC: {"queues": 4}})
+    for asked in (device(OLD, P1, queues=8), device(profile=P1, queues=8)):
+        assert codes(refused.ask(asked, "vendor-a.com/fw@3")) == [("value-not-allowed", "queues")]
+
+
 def test_under_a_profile_a_variable_without_off_value_keeps_its_init_value() -> None:
     speed = variable("int", 10, allowed=[10, 100])
     fast = World().publish(OLD, {NIC: {"speed": speed}}).publish(NEW, {NIC: {"speed": {**speed, "init_value": 100}}})
@@ -70,6 +87,10 @@ def test_backend_variables_are_never_compared() -> None:
         assert lanes.ask(asked, "vendor-a.com/fw@4").configuration == {"lanes": 2}
     bare = hosts.publish("vendor-a.com/fw@3", {NIC: {}})
     assert bare.ask(device(OLD, netdev="tap"), "vendor-a.com/fw@3").compatible
+    # Where nothing is given the init value is taken, also where any string is allowed.
+    free = hosts.publish("vendor-a.com/fw@5", {NIC: {"netdev": variable("str", "none", scope="backend")}})
+    for asked in (device(OLD), device(complete=True), device(complete=True, netdev=None)):
+        assert free.ask(asked, "vendor-a.com/fw@5").configuration == {"netdev": "none"}
 
 
 def test_a_variable_that_only_one_side_calls_backend_is_compared() -> None:

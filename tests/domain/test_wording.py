@@ -8,6 +8,8 @@ import pytest
 
 from app.domain.engine.acceptance import Acceptance
 from app.domain.values.state import State
+from app.domain.verdict import wording
+from app.domain.verdict.case import Pair
 from app.domain.verdict.host import Destination, judge_vm
 from app.domain.verdict.judge import refusals
 from app.domain.verdict.problem import Problem, ProblemCode
@@ -460,19 +462,38 @@ CASES = [
             )
         ],
     ),
-    Case(
-        device(OLD),
-        only_on,
-        [
-            (
-                "cannot-be-off",
-                "flag=off at the source (its value before the variable existed), but vendor-a.com/fw@3 allows only on.",
-                "flag",
-                False,
-                (True,),
-            )
-        ],
-        at=("vendor-a.com/fw@3",),
+    *(
+        Case(
+            asked,
+            only_on,
+            [
+                (
+                    "cannot-be-off",
+                    (
+                        "flag=off at the source (its value before the variable existed), "
+                        "but vendor-a.com/fw@3 allows only on."
+                    ),
+                    "flag",
+                    False,
+                    (True,),
+                )
+            ],
+            at=("vendor-a.com/fw@3",),
+        )
+        for asked in (device(OLD), device(complete=True))
+    ),
+    # A profile is spoken of only where nothing else is known of the source.
+    *(
+        Case(
+            asked,
+            lambda: two(SAME, {"queues": {**QUEUES, "allowed_values": ["1-4"]}})().profile(P, {NIC: {"queues": 8}}),
+            [("value-not-allowed", f"{start}, but vendor-a.com/fw@2 allows 1-4.", "queues", 8, ("1-4",))],
+        )
+        for asked, start in (
+            (device(profile=P), "The profile sets queues=8"),
+            (device(profile=P, queues=8), "queues=8 at the source"),
+            (device(OLD, P), "queues=8 at the source"),
+        )
     ),
     # Step 6
     Case(
@@ -770,3 +791,10 @@ def test_a_profile_for_a_model_that_the_release_does_not_implement_is_refused() 
     expected = [named("model-not-supported", "vendor-a.com/fw@2 does not implement vendor-a.com/nic.")]
     assert said(refusals({}, model, NEW, None)) == expected
     assert said(Acceptance().refusals({}, model, NEW, None)) == expected
+
+
+def test_what_no_step_for_one_variable_finds_is_not_worded() -> None:
+    source = Source.of(device(OLD), two(SAME, SAME)().lookups())
+    pair = Pair("queues", None, None, None, None, is_given=False, written=None, is_foreign=False, is_in_effect=False)
+    with pytest.raises(ValueError, match=r"^no step for one variable finds unknown-model$"):
+        wording.problem(ProblemCode.UNKNOWN_MODEL, pair, source, NEW)
