@@ -80,17 +80,18 @@ def _read_known(registry: Registry, capture: Capture, release: str, progress: Pr
     lower = [other for other in versions if numeric(other) < numeric(version)]
     earlier = _read_sets(registry, implementation, max(lower, key=numeric)) if lower else {}
     own = _read_sets(registry, implementation, version) if version in versions else {}
-    statements, profiles = {}, {}
-    models = [qualified(device) for device in capture.device_types]
+    published = {model["model"] for model in registry.items("/models", vendor=VENDOR)}
+    models = [name for device in capture.device_types if (name := qualified(device)) in published]
+    statements = {}
     for index, name in enumerate(models):
         progress("reading models", index, len(models))
-        if (model := registry.find(f"/models/{name}")) is not None:
-            statements[name] = model["variables"]
-    for index, machine in enumerate(capture.machines):
-        progress("reading profiles", index, len(capture.machines))
-        name = qualified(machine.name)
-        if (profile := registry.find(f"/profiles/{name}", resolved=True)) is not None:
-            profiles[name] = profile["values"]
+        statements[name] = registry.get(f"/models/{name}")["variables"]
+    published = {profile["name"] for profile in registry.items("/profiles", vendor=VENDOR)}
+    machines = [name for machine in capture.machines if (name := qualified(machine.name)) in published]
+    profiles = {}
+    for index, name in enumerate(machines):
+        progress("reading profiles", index, len(machines))
+        profiles[name] = registry.get(f"/profiles/{name}", resolved=True)["values"]
     return Known(statements, earlier, own, profiles)
 
 
