@@ -1,12 +1,16 @@
 """What all tests share: a fresh registry for each test, on SQLite and on a real PostgreSQL."""
 
+import gc
 import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from copy import copy
+from functools import cache
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -15,12 +19,17 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, Phase, settings
 from pydantic import SecretStr
+from starlette.datastructures import State
 
+from app.api.container import Container
 from app.main import service
 from app.settings import Settings
 from app.storage import database
 from tests import postgresql
 from tests.counts import IS_LONG
+
+# Tests start the program many times; without compiled code each start takes half a second longer.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 TOKEN = "a-token-for-tests"
 AUTHORIZATION = {"Authorization": f"Bearer {TOKEN}"}
@@ -40,13 +49,20 @@ settings.register_profile(
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "long" if IS_LONG else "default"))
 
 # A file is tested by one processor: begun last, what takes long would leave the others without work.
-_LONGEST_FILES = {"test_qemu_import.py", "test_openapi.py"}
+_LONGEST_FILES = {"test_browser.py", "test_openapi.py", "test_plans.py", "test_qemu_import.py"}
 _LONG_FOLDERS = {"running", "pages", "cli"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes long."""
     items.sort(key=lambda item: (item.path.name not in _LONGEST_FILES, item.path.parent.name not in _LONG_FOLDERS))
+
+
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector from visiting what the tests are made of, again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 @pytest.fixture(scope="session")
@@ -140,9 +156,23 @@ def engine(database_url: str) -> Iterator[sa.Engine]:
     engine.dispose()
 
 
+@cache
+def _routed() -> FastAPI:
+    return service(Settings(database_url="sqlite:////none/registry.db"))
+
+
 def make_app(database_url: str, *, max_body_bytes: int = 32 * 1024 * 1024) -> FastAPI:
-    """Return the service on a database."""
-    return service(Settings(database_url=database_url, admin_token=SecretStr(TOKEN), max_body_bytes=max_body_bytes))
+    """Return the service on a database.
+
+    All share their routes: FastAPI compiles them with the first requests, which takes longer than most tests.
+    """
+    app = copy(_routed())
+    app.state = State()
+    app.state.container = Container.of(
+        Settings(database_url=database_url, admin_token=SecretStr(TOKEN), max_body_bytes=max_body_bytes)
+    )
+    app.middleware_stack = None
+    return app
 
 
 @pytest.fixture
@@ -150,3 +180,21 @@ def registry(database_url: str) -> Iterator[TestClient]:
     """Yield a client of the real service, with the admin's token; an error of the server is an error of the test."""
     with TestClient(make_app(database_url), headers=AUTHORIZATION) as client:
         yield client
+
+
+def shared_registry(fill: Callable[[TestClient], object]) -> Any:
+    """Return a fixture: a registry, filled once, for all tests of a file that change nothing in it."""
+
+    @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+    def shared(request: pytest.FixtureRequest) -> Iterator[TestClient]:
+        """Yield a client of a registry with content, with the admin's token."""
+        with (
+            fresh_database(request.param, request) as url,
+            TestClient(make_app(url), headers=AUTHORIZATION) as registry,
+        ):
+            fill(registry)
+            before = registry.get("/audit", params={"limit": 1000}).json()
+            yield registry
+            assert registry.get("/audit", params={"limit": 1000}).json() == before, "a test has changed what it shares"
+
+    return shared

@@ -70,29 +70,18 @@ _TAGS = {
 
 def create_app(settings: Settings) -> FastAPI:
     """Return the service; migrate its database before it serves requests."""
-    container = Container.of(settings)
-
-    @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        async with create_task_group() as tasks:
-            tasks.start_soon(background.keep_noting_uses, container.tokens)
-            tasks.start_soon(background.keep_freezing, container.catalog)
-            yield
-            tasks.cancel_scope.cancel()
-        container.databases.dispose()
-
     app = FastAPIOffline(
         title="Device-profile registry",
         version=VERSION,
         description=_DESCRIPTION,
-        lifespan=lifespan,
+        lifespan=_lifespan,
         strict_content_type=False,
         redoc_url=None,
         openapi_tags=[{"name": name, "description": text} for name, text in _TAGS.items()],
         separate_input_output_schemas=False,
         generate_unique_id_function=_operation_id,
     )
-    app.state.container = container
+    app.state.container = Container.of(settings)
     errors.add_error_handlers(app)
     asking = (compatibility, baseline, diff, support_matrix)
     publishing = (
@@ -115,6 +104,17 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(Observed)
     documentation.document(app)
     return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    container: Container = app.state.container
+    async with create_task_group() as tasks:
+        tasks.start_soon(background.keep_noting_uses, container.tokens)
+        tasks.start_soon(background.keep_freezing, container.catalog)
+        yield
+        tasks.cancel_scope.cancel()
+    container.databases.dispose()
 
 
 def _operation_id(route: APIRoute) -> str:

@@ -13,7 +13,7 @@ from app.domain.publishing.change import linked
 from app.wire.change import Audit, ChangeDocument, Feed
 from tests.api.serving import served
 from tests.api.stories import FEATURE, FIRMWARE, NIC, QUEUES, problem, publish, vendor
-from tests.conftest import AUTHORIZATION, make_app
+from tests.conftest import AUTHORIZATION, make_app, shared_registry
 
 ONE, TWO = f"{FIRMWARE}@1", f"{FIRMWARE}@2"
 P = "vendor-a.com/p"
@@ -31,9 +31,8 @@ def summaries(items: list[Any]) -> list[tuple[int, str, str]]:
     return [(change["seq"], change["kind"], change["name"]) for change in items]
 
 
-@pytest.fixture
-def published(registry: TestClient) -> TestClient:
-    """Return a registry with one change of every kind, and a draft."""
+def fill(registry: TestClient) -> None:
+    """Make one change of every kind, and a draft."""
     vendor(registry)
     profiles = [{"name": P, "values": {NIC: {"num-queues": 8}}}]
     publish(registry, ONE, {"num-queues": QUEUES}, profiles=profiles)
@@ -49,11 +48,20 @@ def published(registry: TestClient) -> TestClient:
     registry.put("/hosts/host-1", json={"releases": [TWO]})
     registry.delete("/hosts/host-1")
     publish(registry, f"{FIRMWARE}@3", {"num-queues": QUEUES}, state="draft")
+
+
+unchanged = shared_registry(fill)
+
+
+@pytest.fixture
+def published(registry: TestClient) -> TestClient:
+    """Return a registry with one change of every kind, and a draft."""
+    fill(registry)
     return registry
 
 
-def test_the_feed_has_every_change_in_order(published: TestClient) -> None:
-    items = feed(published)
+def test_the_feed_has_every_change_in_order(unchanged: TestClient) -> None:
+    items = feed(unchanged)
     assert summaries(items) == [
         (1, "vendor-registered", "vendor-a.com"),
         (2, "release-published", ONE),
@@ -68,24 +76,24 @@ def test_the_feed_has_every_change_in_order(published: TestClient) -> None:
     ]
     assert [change["part_of"] for change in items] == [1, 2, 2, 4, 4, 6, 7, 8, 9, 10]
     assert {change["by"] for change in items} == {"admin"}
-    assert items[1]["digest"] == published.get(f"/releases/{ONE}").json()["digest"]
-    assert items[2]["digest"] == published.get(f"/profiles/{P}").json()["digest"]
+    assert items[1]["digest"] == unchanged.get(f"/releases/{ONE}").json()["digest"]
+    assert items[2]["digest"] == unchanged.get(f"/profiles/{P}").json()["digest"]
     assert items[4]["detail"] == {"reason": "a smaller chip", "broken_count": 1}
     assert items[5]["detail"] == {"before": "published", "state": "deprecated"}
     assert all(change["at"].endswith("Z") for change in items)
 
 
-def test_the_audit_has_the_feed_and_the_changes_of_drafts(published: TestClient) -> None:
-    response = published.get("/audit", params={"limit": 1000})
+def test_the_audit_has_the_feed_and_the_changes_of_drafts(unchanged: TestClient) -> None:
+    response = unchanged.get("/audit", params={"limit": 1000})
     Audit.model_validate_json(response.content, extra="forbid")
     audited = response.json()["items"]
     shared = [{name: value for name, value in change.items() if name != "id"} for change in audited if change["seq"]]
-    assert shared == feed(published)
+    assert shared == feed(unchanged)
     assert [(change["kind"], change["name"]) for change in audited if change["seq"] is None] == [
         ("draft-kept", f"{FIRMWARE}@3")
     ]
-    first = published.get("/audit", params={"limit": 3}).json()
-    rest = published.get("/audit", params={"after": first["next"], "limit": 1000}).json()
+    first = unchanged.get("/audit", params={"limit": 3}).json()
+    rest = unchanged.get("/audit", params={"after": first["next"], "limit": 1000}).json()
     assert first["items"] + rest["items"] == audited
 
 
@@ -113,8 +121,8 @@ def test_the_feed_is_filtered_by_vendor_and_model(published: TestClient) -> None
     assert feed(published, model=NIC, after=12)[0]["kind"] == "release-extended"
 
 
-def test_each_change_is_linked_to_the_one_before(published: TestClient) -> None:
-    page = published.get("/changes", params={"limit": 1000}).json()
+def test_each_change_is_linked_to_the_one_before(unchanged: TestClient) -> None:
+    page = unchanged.get("/changes", params={"limit": 1000}).json()
     link = page["registry"]
     for change in page["items"]:
         fields = {name: value for name, value in change.items() if name != "link"}
@@ -122,21 +130,21 @@ def test_each_change_is_linked_to_the_one_before(published: TestClient) -> None:
         assert change["link"] == link
 
 
-def test_the_feed_comes_page_by_page(published: TestClient) -> None:
+def test_the_feed_comes_page_by_page(unchanged: TestClient) -> None:
     after, seqs = 0, []
     while True:
-        page = published.get("/changes", params={"after": after, "limit": 3}).json()
+        page = unchanged.get("/changes", params={"after": after, "limit": 3}).json()
         assert page["head"] == 10
         seqs += [change["seq"] for change in page["items"]]
         if page["next"] is None:
             break
         after = page["next"]
     assert seqs == list(range(1, 11))
-    assert published.get("/changes", params={"after": 10}).json()["items"] == []
+    assert unchanged.get("/changes", params={"after": 10}).json()["items"] == []
 
 
-def test_a_change_has_the_documents_that_it_added(published: TestClient) -> None:
-    response = published.get("/changes/2")
+def test_a_change_has_the_documents_that_it_added(unchanged: TestClient) -> None:
+    response = unchanged.get("/changes/2")
     ChangeDocument.model_validate_json(response.content, extra="forbid")
     assert "immutable" in response.headers["Cache-Control"]
     change = response.json()
@@ -144,9 +152,9 @@ def test_a_change_has_the_documents_that_it_added(published: TestClient) -> None
     assert change["contents"][digest]["variables"]["num-queues"]["init_value"] == 4
     (profile,) = change["document"]["profiles"]
     assert change["contents"][profile["values"][NIC]] == {"num-queues": 8}
-    assert published.get("/changes/3").json()["document"] is None
+    assert unchanged.get("/changes/3").json()["document"] is None
     for seq in (0, 11, 2**40, -1):
-        problem(published.get(f"/changes/{seq}"), 404, "unknown-change")
+        problem(unchanged.get(f"/changes/{seq}"), 404, "unknown-change")
 
 
 def test_a_verdict_names_the_last_change_that_it_is_based_on(published: TestClient) -> None:
@@ -229,14 +237,14 @@ READS = [
 
 
 @pytest.mark.parametrize("path", READS)
-def test_a_read_with_the_current_etag_is_not_modified(published: TestClient, path: str) -> None:
-    first = published.get(path)
+def test_a_read_with_the_current_etag_is_not_modified(unchanged: TestClient, path: str) -> None:
+    first = unchanged.get(path)
     assert first.status_code == 200
     tag = first.headers["ETag"]
     for condition in (tag, f'"other", W/{tag}', "*"):
-        again = published.get(path, headers={"If-None-Match": condition})
+        again = unchanged.get(path, headers={"If-None-Match": condition})
         assert (again.status_code, again.content, again.headers["ETag"]) == (304, b"", tag)
-    assert published.get(path, headers={"If-None-Match": '"other"'}).content == first.content
+    assert unchanged.get(path, headers={"If-None-Match": '"other"'}).content == first.content
     assert first.headers["Cache-Control"].startswith("public, ")
 
 

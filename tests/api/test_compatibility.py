@@ -15,19 +15,28 @@ from app.service import compatibility as service
 from app.storage import database
 from app.wire.compatibility import Answer
 from tests.api.stories import FEATURE, FIRMWARE, NIC, QUEUES, problem, publish, vendor
+from tests.conftest import shared_registry
 
 _MOST_STATEMENTS = 20
 OLD, NEW = f"{FIRMWARE}@1", f"{FIRMWARE}@2"
 P = "vendor-a.com/nic-1"
 
 
-@pytest.fixture
-def asked(registry: TestClient) -> TestClient:
-    """Return a registry with two releases; the newer one has `feature`."""
+def fill(registry: TestClient) -> None:
+    """Publish two releases; the newer one has `feature`."""
     vendor(registry)
     profiles = [{"name": P, "values": {NIC: {"num-queues": 8}}}]
     publish(registry, OLD, {"num-queues": QUEUES}, profiles=profiles)
     publish(registry, NEW, {"num-queues": QUEUES, "feature": FEATURE}, profiles=[P])
+
+
+unchanged = shared_registry(fill)
+
+
+@pytest.fixture
+def asked(registry: TestClient) -> TestClient:
+    """Return a registry with two releases; the newer one has `feature`."""
+    fill(registry)
     return registry
 
 
@@ -49,9 +58,9 @@ def host(name: str, *releases: str, **more: Any) -> dict[str, Any]:
     return {"id": name, "releases": list(releases), **more}
 
 
-def test_the_answer_is_complete(asked: TestClient) -> None:
+def test_the_answer_is_complete(unchanged: TestClient) -> None:
     device = nic(id="net0", release=OLD, profile=P)
-    assert ask(asked, devices=[device], destinations=[host("host-17", NEW)], policy="strict", detail="full") == [
+    assert ask(unchanged, devices=[device], destinations=[host("host-17", NEW)], policy="strict", detail="full") == [
         {
             "destination": "host-17",
             "compatible": True,
@@ -72,9 +81,9 @@ def test_the_answer_is_complete(asked: TestClient) -> None:
     ]
 
 
-def test_a_refusal_names_the_variable_its_value_and_why(asked: TestClient) -> None:
+def test_a_refusal_names_the_variable_its_value_and_why(unchanged: TestClient) -> None:
     (result,) = ask(
-        asked,
+        unchanged,
         devices=[nic(release=NEW, profile=P, values={"feature": "on"})],
         destinations=[host("old", OLD)],
         detail="full",
@@ -87,20 +96,20 @@ def test_a_refusal_names_the_variable_its_value_and_why(asked: TestClient) -> No
         f"feature=on at the source, but {OLD} does not know feature. Only devices with feature=off can move there."
     )
     (narrow,) = ask(
-        asked,
+        unchanged,
         devices=[nic(release=OLD)],
         destinations=[host("h", OLD, restrict={NIC: {"num-queues": ["1-2", {"min": 6, "max": 8, "step": 2}]}})],
     )
     assert narrow["devices"][0]["problems"][0]["allowed"] == [1, 2, 6, 8]
 
 
-def test_the_detail_decides_what_an_answer_has(asked: TestClient) -> None:
+def test_the_detail_decides_what_an_answer_has(unchanged: TestClient) -> None:
     question = {"devices": [nic(release=OLD)], "destinations": [host("a", OLD), host("b", "vendor-a.com/none@1")]}
-    assert ask(asked, **question, detail="verdict") == [
+    assert ask(unchanged, **question, detail="verdict") == [
         {"destination": "a", "compatible": True},
         {"destination": "b", "compatible": False},
     ]
-    problems = ask(asked, **question)
+    problems = ask(unchanged, **question)
     assert [result["devices"][0]["compatible"] for result in problems] == [True, False]
     assert "configuration" not in problems[0]["devices"][0]
 
@@ -110,10 +119,10 @@ def test_without_destinations_every_release_with_the_model_is_a_destination(aske
     assert [result["destination"] for result in ask(asked, devices=[nic(profile=P)])] == [OLD, NEW]
 
 
-def test_results_come_in_the_order_asked(asked: TestClient) -> None:
+def test_results_come_in_the_order_asked(unchanged: TestClient) -> None:
     hosts = [host(str(number), *([NEW, OLD] if number % 2 else [OLD])) for number in range(20, 0, -1)]
     devices = [nic(id=name, release=OLD) for name in "zya"]
-    results = ask(asked, devices=devices, destinations=hosts)
+    results = ask(unchanged, devices=devices, destinations=hosts)
     assert [result["destination"] for result in results] == [destination["id"] for destination in hosts]
     assert all([device["id"] for device in result["devices"]] == ["z", "y", "a"] for result in results)
     assert [result["devices"][0]["release"] for result in results] == [
@@ -121,12 +130,12 @@ def test_results_come_in_the_order_asked(asked: TestClient) -> None:
     ]
 
 
-def test_several_vms_and_their_defaults(asked: TestClient) -> None:
+def test_several_vms_and_their_defaults(unchanged: TestClient) -> None:
     vms = [
         {"id": "db", "release": NEW, "profile": P, "devices": [nic(), nic(release=OLD, values={"num-queues": 2})]},
         {"devices": [nic(release=NEW, values={"feature": True})]},
     ]
-    results = ask(asked, vms=vms, destinations=[host("a", OLD), host("b", NEW)], detail="full")
+    results = ask(unchanged, vms=vms, destinations=[host("a", OLD), host("b", NEW)], detail="full")
     assert [(result["vm"], result["destination"], result["compatible"]) for result in results] == [
         ("db", "a", True),
         ("db", "b", True),
@@ -145,19 +154,19 @@ def test_strict_requires_the_profile_on_the_list(asked: TestClient) -> None:
     assert permissive["compatible"]
 
 
-def test_the_short_question(asked: TestClient) -> None:
+def test_the_short_question(unchanged: TestClient) -> None:
     parameters = {"model": NIC, "profile": P, "source": OLD, "destination": [NEW, OLD], "value": ["num-queues=0x2"]}
-    short = asked.get("/compatibility", params={**parameters, "detail": "full"}).json()
+    short = unchanged.get("/compatibility", params={**parameters, "detail": "full"}).json()
     long = ask(
-        asked,
+        unchanged,
         devices=[nic(profile=P, release=OLD, values={"num-queues": "0x2"})],
         destinations=[host(NEW, NEW), host(OLD, OLD)],
         detail="full",
     )
     assert short["results"] == long
-    assert problem(asked.get("/compatibility"), 422, "invalid") == [("model", "missing-field")]
+    assert problem(unchanged.get("/compatibility"), 422, "invalid") == [("model", "missing-field")]
     odd = {"model": NIC, "value": ["a", "b=1", "b=2"]}
-    assert problem(asked.get("/compatibility", params=odd), 422, "invalid") == [("value.0", "invalid-value")]
+    assert problem(unchanged.get("/compatibility", params=odd), 422, "invalid") == [("value.0", "invalid-value")]
 
 
 def test_what_was_published_is_known_at_once(asked: TestClient) -> None:
@@ -205,27 +214,27 @@ def test_what_was_published_is_known_at_once(asked: TestClient) -> None:
         ),
     ],
 )
-def test_bad_questions(asked: TestClient, question: dict[str, Any], faults: list[tuple[str, str]]) -> None:
-    assert problem(asked.post("/compatibility", json=question), 422, "invalid") == faults
+def test_bad_questions(unchanged: TestClient, question: dict[str, Any], faults: list[tuple[str, str]]) -> None:
+    assert problem(unchanged.post("/compatibility", json=question), 422, "invalid") == faults
 
 
-def test_names_that_no_registry_can_have_are_unknown(asked: TestClient) -> None:
+def test_names_that_no_registry_can_have_are_unknown(unchanged: TestClient) -> None:
     devices = [{"model": name, "release": name, "profile": name} for name in ("x\0", "", "a@b", "ä" * 300) if name]
-    for result in ask(asked, devices=devices, destinations=[host("a", "x\0", "y")]):
+    for result in ask(unchanged, devices=devices, destinations=[host("a", "x\0", "y")]):
         for device in result["devices"]:
             codes = {problem["code"] for problem in device["problems"]}
             assert codes == {"unknown-model", "unknown-release", "unknown-profile"}
-    assert ask(asked, devices=devices) == []
+    assert ask(unchanged, devices=devices) == []
 
 
-def test_the_largest_question_is_answered(asked: TestClient) -> None:
+def test_the_largest_question_is_answered(unchanged: TestClient) -> None:
     question = {
         "devices": [nic(release=OLD, values={"num-queues": number % 9}) for number in range(100)],
         "destinations": [host(str(n), NEW) for n in range(10_000)],
         "detail": "verdict",
     }
     assert len(json.dumps(question)) > 100_000
-    assert [result["compatible"] for result in ask(asked, **question)] == [False] * 10_000
+    assert [result["compatible"] for result in ask(unchanged, **question)] == [False] * 10_000
 
 
 def test_a_question_from_memory_runs_no_statement(asked: TestClient) -> None:

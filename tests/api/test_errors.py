@@ -6,7 +6,7 @@ from fastapi.testclient import TestClient
 
 from app.api.examples import MIRRORED
 from tests.api.stories import problem, vendor
-from tests.conftest import AUTHORIZATION, make_app
+from tests.conftest import AUTHORIZATION, make_app, shared_registry
 
 _MALFORMED = {
     "no JSON": b"{",
@@ -22,6 +22,9 @@ _MALFORMED = {
 }
 
 
+unchanged = shared_registry(vendor)
+
+
 @pytest.mark.parametrize("body", _MALFORMED.values(), ids=_MALFORMED.keys())
 @pytest.mark.parametrize(
     ("method", "path"),
@@ -33,11 +36,10 @@ _MALFORMED = {
         ("PUT", "/vendors/vendor-b.com"),
     ],
 )
-def test_malformed_bodies(registry: TestClient, method: str, path: str, body: bytes) -> None:
-    vendor(registry)
-    response = registry.request(method, path, content=body, headers={"Content-Type": "application/json"})
+def test_malformed_bodies(unchanged: TestClient, method: str, path: str, body: bytes) -> None:
+    response = unchanged.request(method, path, content=body, headers={"Content-Type": "application/json"})
     problem(response, 400, "malformed-json")
-    assert registry.get("/releases").json()["items"] == []
+    assert unchanged.get("/releases").json()["items"] == []
 
 
 @pytest.mark.parametrize("body", ["[]", "null", "1", '"x"', "true", "1e999", "{}"])
@@ -50,29 +52,26 @@ def test_malformed_bodies(registry: TestClient, method: str, path: str, body: by
         ("POST", "/compatibility"),
     ],
 )
-def test_json_that_is_not_a_document(registry: TestClient, method: str, path: str, body: str) -> None:
-    vendor(registry)
-    response = registry.request(method, path, content=body, headers={"Content-Type": "application/json"})
+def test_json_that_is_not_a_document(unchanged: TestClient, method: str, path: str, body: str) -> None:
+    response = unchanged.request(method, path, content=body, headers={"Content-Type": "application/json"})
     assert problem(response, 422, "invalid")
 
 
-def test_numbers_beyond_64_bits(registry: TestClient) -> None:
-    vendor(registry)
+def test_numbers_beyond_64_bits(unchanged: TestClient) -> None:
     variables = {
         "a": {"type": "int", "init_value": 2**64},
         "b": {"type": "int", "init_value": 0, "allowed_values": [0, -(2**63) - 1, 1e308]},
     }
     document = {"models": {"vendor-a.com/nic": {"variables": variables}}}
-    assert problem(registry.put("/releases/vendor-a.com/fw@1", json=document), 422, "invalid") == [
+    assert problem(unchanged.put("/releases/vendor-a.com/fw@1", json=document), 422, "invalid") == [
         ("/models/vendor-a.com~1nic/variables/a/init_value", "invalid-value"),
         ("/models/vendor-a.com~1nic/variables/b/allowed_values/1", "invalid-value"),
         ("/models/vendor-a.com~1nic/variables/b/allowed_values/2", "invalid-value"),
     ]
 
 
-def test_control_characters_and_nul(registry: TestClient) -> None:
-    vendor(registry)
-    assert problem(registry.put("/vendors/b.org", json={"name": "a\0b", "url": "\x1b"}), 422, "invalid") == [
+def test_control_characters_and_nul(unchanged: TestClient) -> None:
+    assert problem(unchanged.put("/vendors/b.org", json={"name": "a\0b", "url": "\x1b"}), 422, "invalid") == [
         ("/name", "invalid-value"),
         ("/url", "invalid-value"),
     ]
@@ -80,13 +79,13 @@ def test_control_characters_and_nul(registry: TestClient) -> None:
         "models": {"vendor-a.com/x\0": {"variables": {"a\0": {"type": "str", "init_value": "\0"}}}},
         "description": "\0",
     }
-    assert len(problem(registry.put("/releases/vendor-a.com/fw@1", json=document), 422, "invalid")) == 4
+    assert len(problem(unchanged.put("/releases/vendor-a.com/fw@1", json=document), 422, "invalid")) == 4
     profile = {"name": "vendor-a.com/p", "extends": "vendor-a.com/\0", "values": {"x/m\0": {}}}
-    assert len(problem(registry.post("/profiles", json=profile), 422, "invalid")) >= 2
+    assert len(problem(unchanged.post("/profiles", json=profile), 422, "invalid")) >= 2
     for path in ("vendors", "models", "profiles", "releases", "variable-sets"):
-        assert registry.get(f"/{path}/vendor-a.com%2Fx%00").status_code == 404
+        assert unchanged.get(f"/{path}/vendor-a.com%2Fx%00").status_code == 404
     for parameter in ("q", "vendor"):
-        assert problem(registry.get("/models", params={parameter: "\0"}), 422, "invalid")
+        assert problem(unchanged.get("/models", params={parameter: "\0"}), 422, "invalid")
 
 
 def test_a_body_larger_than_the_limit(database_url: str) -> None:
@@ -99,18 +98,20 @@ def test_a_body_larger_than_the_limit(database_url: str) -> None:
         problem(registry.put("/releases/vendor-a.com/fw@1", content=chunks, headers=headers), 413, "too-large")
 
 
-def test_other_errors_have_the_same_shape(registry: TestClient) -> None:
-    problem(registry.get("/nothing/here"), 404, "not-found")
-    problem(registry.delete("/vendors"), 405, "method-not-allowed")
+def test_other_errors_have_the_same_shape(unchanged: TestClient) -> None:
+    problem(unchanged.get("/nothing/here"), 404, "not-found")
+    problem(unchanged.delete("/vendors"), 405, "method-not-allowed")
     problem(
-        registry.post("/profiles", content=b"<x/>", headers={"Content-Type": "text/xml"}), 415, "unsupported-media-type"
+        unchanged.post("/profiles", content=b"<x/>", headers={"Content-Type": "text/xml"}),
+        415,
+        "unsupported-media-type",
     )
-    problem(registry.get("/models/vendor-a.com/none"), 404, "unknown-model")
-    problem(registry.get("/profiles/vendor-a.com/none"), 404, "unknown-profile")
-    problem(registry.get("/releases/vendor-a.com/none@1"), 404, "unknown-release")
-    problem(registry.get("/releases/none"), 404, "unknown-release")
-    problem(registry.get("/vendors/none.com"), 404, "unknown-vendor")
-    problem(registry.get("/variable-sets/sha256:0"), 404, "unknown-variable-set")
+    problem(unchanged.get("/models/vendor-a.com/none"), 404, "unknown-model")
+    problem(unchanged.get("/profiles/vendor-a.com/none"), 404, "unknown-profile")
+    problem(unchanged.get("/releases/vendor-a.com/none@1"), 404, "unknown-release")
+    problem(unchanged.get("/releases/none"), 404, "unknown-release")
+    problem(unchanged.get("/vendors/none.com"), 404, "unknown-vendor")
+    problem(unchanged.get("/variable-sets/sha256:0"), 404, "unknown-variable-set")
 
 
 @pytest.mark.parametrize(
@@ -122,18 +123,16 @@ def test_other_errors_have_the_same_shape(registry: TestClient) -> None:
         ("/profiles/vendor-a.com", "name"),
     ],
 )
-def test_names_that_cannot_be_published(registry: TestClient, path: str, place: str) -> None:
-    vendor(registry)
-    response = registry.put(
+def test_names_that_cannot_be_published(unchanged: TestClient, path: str, place: str) -> None:
+    response = unchanged.put(
         path, json={"models": {}} if "releases" in path else {"values": {}} if "profiles" in path else {}
     )
     assert problem(response, 422, "invalid") == [(place, "invalid-value")]
 
 
-def test_names_in_a_set_that_cannot_be_published(registry: TestClient) -> None:
-    vendor(registry)
+def test_names_in_a_set_that_cannot_be_published(unchanged: TestClient) -> None:
     document = {"model": 1, "implementation": "noslash", "version": "a b", "variables": {"q": {}}}
-    assert sorted(problem(registry.post("/variable-sets", json=document), 422, "invalid")) == [
+    assert sorted(problem(unchanged.post("/variable-sets", json=document), 422, "invalid")) == [
         ("/implementation", "invalid-name"),
         ("/model", "wrong-type"),
         ("/variables/q", "missing-field"),
@@ -189,32 +188,31 @@ def test_a_database_that_is_not_migrated_is_not_ready(tmp_path: object) -> None:
     ],
 )
 def test_parameters_that_a_route_does_not_have(
-    registry: TestClient, method: str, path: str, fault: tuple[str, str]
+    unchanged: TestClient, method: str, path: str, fault: tuple[str, str]
 ) -> None:
-    vendor(registry)
-    asked = registry.put(path, json={}) if method == "PUT" else registry.request(method, path)
+    asked = unchanged.put(path, json={}) if method == "PUT" else unchanged.request(method, path)
     assert problem(asked, 422, "invalid") == [fault]
-    assert [item["vendor"] for item in registry.get("/vendors").json()["items"]] == ["vendor-a.com"]
+    assert [item["vendor"] for item in unchanged.get("/vendors").json()["items"]] == ["vendor-a.com"]
 
 
-def test_the_limits_of_the_short_question(registry: TestClient) -> None:
+def test_the_limits_of_the_short_question(unchanged: TestClient) -> None:
     for value, fault in (
         (f"q={'x' * 4097}", "value.0"),
         (f"{'q' * 200}={'x' * 4090}", "value.0"),
         ("q", "value.0"),
     ):
-        asked = registry.get("/compatibility", params={"model": "vendor-a.com/nic", "value": value})
+        asked = unchanged.get("/compatibility", params={"model": "vendor-a.com/nic", "value": value})
         assert [place for place, _ in problem(asked, 422, "invalid")] == [fault]
     longest = {"model": "vendor-a.com/nic", "value": f"{'q' * 128}={'x' * 4096}"}
-    assert registry.get("/compatibility", params=longest).status_code == 200
+    assert unchanged.get("/compatibility", params=longest).status_code == 200
     many = {"model": "vendor-a.com/nic", "value": [f"q{number}=1" for number in range(1001)]}
-    assert problem(registry.get("/compatibility", params=many), 422, "invalid") == [("value", "limit-exceeded")]
+    assert problem(unchanged.get("/compatibility", params=many), 422, "invalid") == [("value", "limit-exceeded")]
 
 
-def test_characters_that_cannot_be_stored(registry: TestClient) -> None:
-    assert problem(registry.delete("/tokens/%00"), 422, "invalid") == [("token_id", "invalid-value")]
+def test_characters_that_cannot_be_stored(unchanged: TestClient) -> None:
+    assert problem(unchanged.delete("/tokens/%00"), 422, "invalid") == [("token_id", "invalid-value")]
     document = {**MIRRORED, "url": "https://a\0b.example"}
-    assert problem(registry.post("/mirrors/other/changes", json=document), 422, "invalid") == [
+    assert problem(unchanged.post("/mirrors/other/changes", json=document), 422, "invalid") == [
         ("/url", "invalid-value")
     ]
 
@@ -234,9 +232,9 @@ def test_media_types(registry: TestClient, content_type: str, status: int) -> No
     assert asked.status_code == status
 
 
-def test_faults_are_worded_for_people(registry: TestClient) -> None:
+def test_faults_are_worded_for_people(unchanged: TestClient) -> None:
     def messages(method: str, path: str, document: object) -> dict[str, str]:
-        faults = registry.request(method, path, json=document).json()["faults"]
+        faults = unchanged.request(method, path, json=document).json()["faults"]
         return {fault.get("pointer", fault.get("parameter")): fault["message"] for fault in faults}
 
     assert messages("POST", "/compatibility", []) == {"": "must be an object"}
@@ -254,8 +252,7 @@ def test_faults_are_worded_for_people(registry: TestClient) -> None:
     }
 
 
-def test_shared_caches_never_keep_what_only_admins_see(registry: TestClient) -> None:
-    vendor(registry)
+def test_shared_caches_never_keep_what_only_admins_see(unchanged: TestClient) -> None:
     for path in ("/audit", "/tokens"):
-        assert registry.get(path).headers["cache-control"].startswith("private, ")
-    assert registry.get("/vendors").headers["cache-control"].startswith("public, ")
+        assert unchanged.get(path).headers["cache-control"].startswith("private, ")
+    assert unchanged.get("/vendors").headers["cache-control"].startswith("public, ")

@@ -12,6 +12,7 @@ from app.wire.compatibility import Answer
 from app.wire.diff import Diff
 from app.wire.support_matrix import SupportMatrix
 from tests.api.stories import FEATURE, FIRMWARE, NIC, QUEUES, problem, publish, vendor
+from tests.conftest import shared_registry
 
 ONE, TWO, THREE = (f"{FIRMWARE}@{version}" for version in (1, 2, 3))
 P, Q = "vendor-a.com/p", "vendor-a.com/q"
@@ -19,9 +20,8 @@ GFX = "vendor-a.com/gfx"
 LIVE = {**FEATURE, "init_value": True, "runtime": True}
 
 
-@pytest.fixture
-def fleet(registry: TestClient) -> TestClient:
-    """Return a registry with three releases, the newest with fewer queues, and three products of one GPU."""
+def fill(registry: TestClient) -> None:
+    """Publish three releases, the newest with fewer queues, and three products of one GPU."""
     vendor(registry)
     listed = [
         {"name": P, "values": {NIC: {"num-queues": 2}}},
@@ -36,6 +36,15 @@ def fleet(registry: TestClient) -> TestClient:
     for size, stated in memory.items():
         release = f"{GFX}/gfx-{size}@1"
         publish(registry, release, {"memory-gb": {"type": "int", **stated}}, model=GFX)
+
+
+unchanged = shared_registry(fill)
+
+
+@pytest.fixture
+def fleet(registry: TestClient) -> TestClient:
+    """Return a registry with three releases, the newest with fewer queues, and three products of one GPU."""
+    fill(registry)
     return registry
 
 
@@ -46,15 +55,15 @@ def baseline(registry: TestClient, **question: Any) -> Any:
     return response.json()["models"]
 
 
-def test_a_baseline_over_releases_with_the_worked_case(fleet: TestClient) -> None:
+def test_a_baseline_over_releases_with_the_worked_case(unchanged: TestClient) -> None:
     releases = [f"{GFX}/gfx-{size}@1" for size in ("varGB", "4GB", "8GB")]
-    assert baseline(fleet, models=[GFX], releases=releases[:2])[GFX] == {
+    assert baseline(unchanged, models=[GFX], releases=releases[:2])[GFX] == {
         "values": {"memory-gb": 4},
         "domains": {"memory-gb": [4]},
         "profiles": [],
         "problems": [],
     }
-    models = baseline(fleet, models=[GFX, NIC], releases=releases)
+    models = baseline(unchanged, models=[GFX, NIC], releases=releases)
     (collision,) = models[GFX]["problems"]
     assert (collision["code"], collision["variable"]) == ("no-common-value", "memory-gb")
     assert collision["releases"] == releases[1:]
@@ -80,11 +89,11 @@ def test_a_baseline_over_hosts_and_its_profiles(fleet: TestClient) -> None:
 
 
 @pytest.mark.parametrize("detail", ["verdict", "problems", "full", "summary"])
-def test_a_label_that_no_host_has_is_an_incompatible_destination(fleet: TestClient, detail: str) -> None:
+def test_a_label_that_no_host_has_is_an_incompatible_destination(unchanged: TestClient, detail: str) -> None:
     device = {"model": NIC, "release": ONE}
     for others in ([], [{"releases": [ONE]}]):
         question = {"devices": [device], "destinations": [*others, {"label": "rack=9"}], "detail": detail}
-        *_, unmatched = fleet.post("/compatibility", json=question).raise_for_status().json()["results"]
+        *_, unmatched = unchanged.post("/compatibility", json=question).raise_for_status().json()["results"]
         if detail == "summary":
             assert unmatched["impossible"] == 1
             assert [reason["code"] for reason in unmatched["reasons"]] == ["unknown-host"]
@@ -95,11 +104,11 @@ def test_a_label_that_no_host_has_is_an_incompatible_destination(fleet: TestClie
             assert "No host has the label rack=9." in [problem["message"] for problem in device_result["problems"]]
 
 
-def test_every_member_accepts_the_baseline(fleet: TestClient) -> None:
-    (model_baseline,) = baseline(fleet, models=[NIC], releases=[TWO, ONE, THREE]).values()
+def test_every_member_accepts_the_baseline(unchanged: TestClient) -> None:
+    (model_baseline,) = baseline(unchanged, models=[NIC], releases=[TWO, ONE, THREE]).values()
     device = {"model": NIC, "values": model_baseline["values"], "complete": True}
     question = {"devices": [device], "destinations": [{"releases": [release]} for release in (ONE, TWO, THREE)]}
-    results = fleet.post("/compatibility", json={**question, "policy": "permissive"}).json()["results"]
+    results = unchanged.post("/compatibility", json={**question, "policy": "permissive"}).json()["results"]
     assert all(result["compatible"] for result in results)
 
 
@@ -110,8 +119,8 @@ def diff(registry: TestClient, before: str, after: str, **more: Any) -> Any:
     return response.json()
 
 
-def test_the_difference_of_releases_and_difference(fleet: TestClient) -> None:
-    answer = diff(fleet, ONE, THREE)
+def test_the_difference_of_releases_and_difference(unchanged: TestClient) -> None:
+    answer = diff(unchanged, ONE, THREE)
     assert (answer["from"], answer["to"]) == (ONE, THREE)
     feature, queues = answer["models"][NIC]
     assert (feature["variable"], feature["change"], feature["closes"]) == ("feature", "added", {"backward": "in-part"})
@@ -125,12 +134,14 @@ def test_the_difference_of_releases_and_difference(fleet: TestClient) -> None:
         "message": "num-queues allows 1-4, not 1-8.",
         "closes": {"forward": "in-part"},
     }
-    assert diff(fleet, ONE, ONE)["models"] == {}
-    assert diff(fleet, ONE, THREE, model=GFX)["models"] == {}
-    problem(fleet.get("/diff", params={"from": ONE, "to": THREE, "model": "vendor-a.com/none"}), 404, "unknown-model")
-    ((difference,),) = diff(fleet, P, Q)["models"].values()
+    assert diff(unchanged, ONE, ONE)["models"] == {}
+    assert diff(unchanged, ONE, THREE, model=GFX)["models"] == {}
+    problem(
+        unchanged.get("/diff", params={"from": ONE, "to": THREE, "model": "vendor-a.com/none"}), 404, "unknown-model"
+    )
+    ((difference,),) = diff(unchanged, P, Q)["models"].values()
     assert (difference["variable"], difference["from"], difference["to"]) == ("feature", False, True)
-    gone = diff(fleet, ONE, f"{GFX}/gfx-4GB@1")["models"]
+    gone = diff(unchanged, ONE, f"{GFX}/gfx-4GB@1")["models"]
     assert [(difference["variable"], difference["change"]) for difference in gone[NIC]] == [(None, "removed")]
 
 
@@ -143,12 +154,12 @@ def test_the_difference_of_releases_and_difference(fleet: TestClient) -> None:
         ("nonsense", P, 404, "unknown-profile"),
     ],
 )
-def test_what_cannot_be_compared(fleet: TestClient, before: str, after: str, status: int, code: str) -> None:
-    problem(fleet.get("/diff", params={"from": before, "to": after}), status, code)
+def test_what_cannot_be_compared(unchanged: TestClient, before: str, after: str, status: int, code: str) -> None:
+    problem(unchanged.get("/diff", params={"from": before, "to": after}), status, code)
 
 
-def test_the_support_matrix_in_json_and_csv(fleet: TestClient) -> None:
-    response = fleet.get("/support-matrix", params={"implementation": FIRMWARE})
+def test_the_support_matrix_in_json_and_csv(unchanged: TestClient) -> None:
+    response = unchanged.get("/support-matrix", params={"implementation": FIRMWARE})
     SupportMatrix.model_validate_json(response.content, extra="forbid")
     matrix = response.json()
     assert matrix["releases"] == [TWO, ONE, THREE]
@@ -165,9 +176,9 @@ def test_the_support_matrix_in_json_and_csv(fleet: TestClient) -> None:
         "profile-not-listed",
         "variable-not-supported",
     ]
-    only = fleet.get("/support-matrix", params={"profile": P, "model": [NIC]}).json()
+    only = unchanged.get("/support-matrix", params={"profile": P, "model": [NIC]}).json()
     assert [row["profile"] for row in only["rows"]] == [P]
-    text = fleet.get("/support-matrix", params={"implementation": FIRMWARE}, headers={"Accept": "text/csv"})
+    text = unchanged.get("/support-matrix", params={"implementation": FIRMWARE}, headers={"Accept": "text/csv"})
     assert text.headers["content-type"].startswith("text/csv")
     header, first, second = csv.reader(io.StringIO(text.text))
     assert header == ["profile", TWO, ONE, THREE]
@@ -181,7 +192,7 @@ def test_the_support_matrix_in_json_and_csv(fleet: TestClient) -> None:
         ("image/png", "application/json"),
         ("", "application/json"),
     ):
-        answer = fleet.get("/support-matrix", headers={"Accept": accept})
+        answer = unchanged.get("/support-matrix", headers={"Accept": accept})
         assert answer.headers["content-type"].startswith(kind), accept
 
 
@@ -194,26 +205,26 @@ def ask(registry: TestClient, **more: Any) -> Any:
     return device
 
 
-def test_a_remedy_is_offered_and_works(fleet: TestClient) -> None:
-    stuck = ask(fleet, source=TWO, destination=ONE, policy="permissive")
+def test_a_remedy_is_offered_and_works(unchanged: TestClient) -> None:
+    stuck = ask(unchanged, source=TWO, destination=ONE, policy="permissive")
     assert stuck["remedies"] == [{"variable": "feature", "from": True, "to": False}]
-    assert ask(fleet, source=TWO, destination=ONE, policy="permissive", value="feature=off")["compatible"]
-    assert ask(fleet, source=TWO, destination=THREE, value="num-queues=8")["remedies"] == []
+    assert ask(unchanged, source=TWO, destination=ONE, policy="permissive", value="feature=off")["compatible"]
+    assert ask(unchanged, source=TWO, destination=THREE, value="num-queues=8")["remedies"] == []
 
 
-def test_what_the_orchestrator_applies(fleet: TestClient) -> None:
-    card = ask(fleet, source=TWO, profile=P, destination=TWO, value="num-queues=3", render="qemu")
+def test_what_the_orchestrator_applies(unchanged: TestClient) -> None:
+    card = ask(unchanged, source=TWO, profile=P, destination=TWO, value="num-queues=3", render="qemu")
     assert card["configuration"] == {"num-queues": 3, "feature": False}
     assert card["arguments"] == ["-device", "my-nic,num-queues=3"]
     # The destination does not list the machine type, so every value has to be given.
-    there = ask(fleet, source=TWO, profile=P, destination=THREE, value="num-queues=3", render="qemu")
+    there = ask(unchanged, source=TWO, profile=P, destination=THREE, value="num-queues=3", render="qemu")
     assert there["arguments"] == ["-device", "my-nic,feature=off,num-queues=3"]
-    rfc = ask(fleet, source=TWO, profile=P, destination=TWO, render="vfio-user")
+    rfc = ask(unchanged, source=TWO, profile=P, destination=TWO, render="vfio-user")
     assert rfc["arguments"] == ["--m-feature=off", "--m-num-queues=2"]
-    refused = ask(fleet, source=TWO, destination=ONE, render="qemu")
+    refused = ask(unchanged, source=TWO, destination=ONE, render="qemu")
     assert refused["arguments"] is None
-    assert "arguments" not in ask(fleet, source=TWO, destination=TWO)
-    problem(fleet.get("/compatibility", params={"model": NIC, "render": "libvirt"}), 422, "invalid")
+    assert "arguments" not in ask(unchanged, source=TWO, destination=TWO)
+    problem(unchanged.get("/compatibility", params={"model": NIC, "render": "libvirt"}), 422, "invalid")
 
 
 def test_a_value_that_arguments_cannot_express_is_a_warning(fleet: TestClient) -> None:
@@ -227,9 +238,9 @@ def test_a_value_that_arguments_cannot_express_is_a_warning(fleet: TestClient) -
     assert "not-renderable" in {warning["code"] for warning in device["warnings"]}
 
 
-def test_a_matrix_refuses_unknown_names(fleet: TestClient) -> None:
+def test_a_matrix_refuses_unknown_names(unchanged: TestClient) -> None:
     for field in ("profile", "model", "implementation"):
-        problem(fleet.get("/support-matrix", params={field: "vendor-a.com/none"}), 404, f"unknown-{field}")
+        problem(unchanged.get("/support-matrix", params={field: "vendor-a.com/none"}), 404, f"unknown-{field}")
 
 
 def test_a_backend_variable_closes_no_direction_between_profiles(registry: TestClient) -> None:
@@ -287,15 +298,15 @@ def test_own_values_are_checked_all_at_once(fleet: TestClient) -> None:
 
 
 def test_a_large_answer_is_streamed_and_has_the_same_content(
-    fleet: TestClient, monkeypatch: pytest.MonkeyPatch
+    unchanged: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     card = {"model": NIC, "release": TWO, "values": {"feature": True}}
     destinations = [{"id": f'"{place}', "releases": [ONE if place % 3 else TWO]} for place in range(50)]
     question = {"vms": [{"devices": [card]}, {"devices": [card, card]}], "destinations": destinations}
-    whole = fleet.post("/compatibility", json=question)
+    whole = unchanged.post("/compatibility", json=question)
     assert "content-length" in whole.headers
     for size in (1, 5_000, 40_000):
         monkeypatch.setattr("app.api.compatibility._PIECE_BYTES", size)
-        piecewise = fleet.post("/compatibility", json=question)
+        piecewise = unchanged.post("/compatibility", json=question)
         assert "content-length" not in piecewise.headers
         assert piecewise.json() == whole.json()

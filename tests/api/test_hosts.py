@@ -15,6 +15,7 @@ from app.domain.verdict.steps import Policy
 from app.storage.reader import Reader
 from app.wire.compatibility import Answer
 from tests.api.stories import FEATURE, FIRMWARE, NIC, QUEUES, problem, publish, vendor
+from tests.conftest import shared_registry
 from tests.counts import full
 
 OLD, NEW = f"{FIRMWARE}@1", f"{FIRMWARE}@2"
@@ -22,9 +23,8 @@ OLD, NEW = f"{FIRMWARE}@1", f"{FIRMWARE}@2"
 _DRAINED_VMS, _DRAINED_HOSTS = full(40, short=24), full(1000, short=60)
 
 
-@pytest.fixture
-def operated(registry: TestClient) -> TestClient:
-    """Return a registry with two releases and four hosts; the newer release has `feature`."""
+def fill(registry: TestClient) -> None:
+    """Publish two releases and register four hosts; the newer release has `feature`."""
     vendor(registry)
     publish(registry, OLD, {"num-queues": QUEUES})
     publish(registry, NEW, {"num-queues": QUEUES, "feature": FEATURE})
@@ -38,6 +38,15 @@ def operated(registry: TestClient) -> TestClient:
         response = registry.put(f"/hosts/{name}", json=document)
         assert response.status_code == 201, response.text
         assert not any(response.json()[field] for field in ("unknown_releases", "unknown_models", "unknown_variables"))
+
+
+unchanged = shared_registry(fill)
+
+
+@pytest.fixture
+def operated(registry: TestClient) -> TestClient:
+    """Return a registry with two releases and four hosts; the newer release has `feature`."""
+    fill(registry)
     return registry
 
 
@@ -67,32 +76,32 @@ def test_a_host_is_registered_replaced_and_forgotten(operated: TestClient) -> No
     problem(operated.delete("/hosts/host-1"), 404, "unknown-host")
 
 
-def test_hosts_are_listed_by_name_and_label(operated: TestClient) -> None:
+def test_hosts_are_listed_by_name_and_label(unchanged: TestClient) -> None:
     def names(**parameters: Any) -> list[str]:
-        return [host["host"] for host in operated.get("/hosts", params=parameters).json()["items"]]
+        return [host["host"] for host in unchanged.get("/hosts", params=parameters).json()["items"]]
 
     assert names() == ["host-1", "host-2", "host-3", "host-4"]
     assert names(label="rack=r1") == ["host-1", "host-2"]
     assert names(label="rack") == ["host-1", "host-2", "host-3"]
     assert names(label="rack=") == []
-    page = operated.get("/hosts", params={"limit": 3}).json()
+    page = unchanged.get("/hosts", params={"limit": 3}).json()
     assert names(cursor=page["next"]) == ["host-4"]
 
 
-def test_destinations_are_named_by_host_by_label_or_all_at_once(operated: TestClient) -> None:
-    assert compatible(ask(operated, {"host": "host-3"}, {"host": "host-1"})) == {"host-3": False, "host-1": True}
-    assert compatible(ask(operated, {"label": "rack=r1"})) == {"host-1": True, "host-2": False}
-    every = compatible(ask(operated, {"all_hosts": True}))
+def test_destinations_are_named_by_host_by_label_or_all_at_once(unchanged: TestClient) -> None:
+    assert compatible(ask(unchanged, {"host": "host-3"}, {"host": "host-1"})) == {"host-3": False, "host-1": True}
+    assert compatible(ask(unchanged, {"label": "rack=r1"})) == {"host-1": True, "host-2": False}
+    every = compatible(ask(unchanged, {"all_hosts": True}))
     assert every == {"host-1": True, "host-2": False, "host-3": False, "host-4": True}
-    mixed = ask(operated, {"id": "mine", "releases": [NEW]}, {"label": "rack"}, {"host": "host-9"})
+    mixed = ask(unchanged, {"id": "mine", "releases": [NEW]}, {"label": "rack"}, {"host": "host-9"})
     assert list(compatible(mixed)) == ["mine", "host-1", "host-2", "host-3", "host-9"]
     assert mixed[-1]["devices"][0]["problems"] == [{"code": "unknown-host", "message": "No host host-9 is registered."}]
-    short = operated.get("/compatibility", params={"model": NIC, "source": NEW, "host": "host-2", "label": "rack=r2"})
+    short = unchanged.get("/compatibility", params={"model": NIC, "source": NEW, "host": "host-2", "label": "rack=r2"})
     assert compatible(short.json()["results"]) == {"host-2": True, "host-3": True}
 
 
-def test_a_problem_names_the_restriction_of_the_host(operated: TestClient) -> None:
-    ((refusal,),) = [result["devices"][0]["problems"] for result in ask(operated, {"host": "host-3"})]
+def test_a_problem_names_the_restriction_of_the_host(unchanged: TestClient) -> None:
+    ((refusal,),) = [result["devices"][0]["problems"] for result in ask(unchanged, {"host": "host-3"})]
     assert refusal["message"] == f"feature=on at the source, but {NEW} on this host allows off."
 
 
@@ -107,25 +116,27 @@ def test_a_problem_names_the_restriction_of_the_host(operated: TestClient) -> No
         ({"label": "rack\0"}, "/label"),
     ],
 )
-def test_a_destination_has_exactly_one_kind(operated: TestClient, destination: dict[str, Any], place: str) -> None:
+def test_a_destination_has_exactly_one_kind(unchanged: TestClient, destination: dict[str, Any], place: str) -> None:
     question = {"devices": [{"model": NIC, "release": NEW}], "destinations": [destination]}
-    ((where, _),) = problem(operated.post("/compatibility", json=question), 422, "invalid")
+    ((where, _),) = problem(unchanged.post("/compatibility", json=question), 422, "invalid")
     assert where == f"/destinations/0{place}"
 
 
 @pytest.mark.parametrize("is_reversed", [False, True])
-def test_an_id_names_one_destination(operated: TestClient, is_reversed: bool) -> None:
+def test_an_id_names_one_destination(unchanged: TestClient, is_reversed: bool) -> None:
     mine = [{"id": "host-1", "releases": [OLD]}, {"label": "rack=r1"}]
     destinations = list(reversed(mine)) if is_reversed else mine
     question = {"devices": [{"model": NIC, "release": NEW}], "destinations": destinations}
-    assert problem(operated.post("/compatibility", json=question), 422, "invalid") == [("/destinations/1", "duplicate")]
+    assert problem(unchanged.post("/compatibility", json=question), 422, "invalid") == [
+        ("/destinations/1", "duplicate")
+    ]
     same: list[dict[str, Any]] = [
         {"host": "host-1"},
         {"label": "rack=r1"},
         {"id": "2", "releases": [OLD]},
         {"releases": [NEW]},
     ]
-    assert len(ask(operated, *same)) == 4
+    assert len(ask(unchanged, *same)) == 4
 
 
 @pytest.mark.parametrize(
@@ -138,9 +149,9 @@ def test_an_id_names_one_destination(operated: TestClient, is_reversed: bool) ->
         ({"releases": [NEW], "more": 1}, "/more"),
     ],
 )
-def test_a_host_that_cannot_be_registered(operated: TestClient, document: dict[str, Any], place: str) -> None:
-    assert [where for where, _ in problem(operated.put("/hosts/host-9", json=document), 422, "invalid")] == [place]
-    problem(operated.get("/hosts/host-9"), 404, "unknown-host")
+def test_a_host_that_cannot_be_registered(unchanged: TestClient, document: dict[str, Any], place: str) -> None:
+    assert [where for where, _ in problem(unchanged.put("/hosts/host-9", json=document), 422, "invalid")] == [place]
+    problem(unchanged.get("/hosts/host-9"), 404, "unknown-host")
 
 
 def test_only_operators_register_hosts(operated: TestClient) -> None:

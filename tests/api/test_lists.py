@@ -6,6 +6,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from tests.api.stories import FEATURE, FIRMWARE, NIC, QUEUES, problem, publish, vendor
+from tests.conftest import shared_registry
 
 NAMES = ["vendor-a.com/Zebra", "vendor-a.com/a-b", "vendor-a.com/a/b", "vendor-a.com/aB", "vendor-a.com/ä"]
 
@@ -24,9 +25,8 @@ def walk(registry: TestClient, path: str, **parameters: Any) -> list[Any]:
         cursor = {"cursor": page["next"]}
 
 
-@pytest.fixture
-def filled(registry: TestClient) -> TestClient:
-    """Return a registry with entries in every list."""
+def fill(registry: TestClient) -> None:
+    """Publish entries for every list."""
     vendor(registry)
     vendor(registry, "b.org")
     for number, name in enumerate(NAMES):
@@ -36,7 +36,9 @@ def filled(registry: TestClient) -> TestClient:
     for name in NAMES:
         registry.post("/profiles", json={"name": name, "values": {NAMES[0]: {}}})
     registry.post("/profiles", json={"name": "b.org/child", "extends": NAMES[1], "values": {}})
-    return registry
+
+
+filled = shared_registry(fill)
 
 
 def test_pages(filled: TestClient) -> None:

@@ -21,7 +21,7 @@ from app.domain.values.canonical import canonical_json, digest
 from app.storage import database, schema
 from tests.api.stories import FEATURE, FIRMWARE, NIC, QUEUES, publish, vendor
 from tests.cli.conftest import Run, client_of
-from tests.conftest import AUTHORIZATION, make_app
+from tests.conftest import AUTHORIZATION, copied_database, make_app, shared_registry
 
 ONE, TWO = f"{FIRMWARE}@1", f"{FIRMWARE}@2"
 P, Q = "vendor-a.com/p", "vendor-a.com/q"
@@ -79,14 +79,23 @@ def source(registry: TestClient) -> TestClient:
     return registry
 
 
-@pytest.fixture
-def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    """Yield an empty registry; a copy of the migrated database would have the same registry id."""
-    url = f"sqlite:///{tmp_path_factory.mktemp('target') / 'registry.db'}"
+unchanged = shared_registry(fill)
+
+
+@pytest.fixture(scope="module")
+def another(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return the URL of a migrated database; copies of the usual one have the registry id of the source."""
+    url = f"sqlite:///{tmp_path_factory.mktemp('another') / 'registry.db'}"
     engine = database.create_engine(url)
     database.migrate(engine)
     engine.dispose()
-    with TestClient(make_app(url), headers=AUTHORIZATION) as client:
+    return url
+
+
+@pytest.fixture
+def target(another: str, request: pytest.FixtureRequest) -> Iterator[TestClient]:
+    """Yield an empty registry."""
+    with copied_database(another, request) as url, TestClient(make_app(url), headers=AUTHORIZATION) as client:
         yield client
 
 
@@ -344,10 +353,10 @@ def _remove_change(path: str, document: Any) -> None:
     ],
 )
 def test_altered_content_is_refused_and_named(
-    source: TestClient, target: TestClient, alter: Callable[[str, Any], None], code: str, message: str
+    unchanged: TestClient, target: TestClient, alter: Callable[[str, Any], None], code: str, message: str
 ) -> None:
-    altered = client_of(source)
-    altered._http = httpx.Client(base_url="http://testserver", transport=_AlteringTransport(source, alter))
+    altered = client_of(unchanged)
+    altered._http = httpx.Client(base_url="http://testserver", transport=_AlteringTransport(unchanged, alter))
     with altered as origin, client_of(target) as mirror:
         with pytest.raises(RegistryError) as refused:
             copy_feed(RemoteFeed(origin), mirror, "http://source", lambda *_: None)
@@ -356,15 +365,15 @@ def test_altered_content_is_refused_and_named(
         assert message in str(refused.value)
         assert not refused.value.is_transient
     assert target.get("/releases").json()["items"] == []
-    copy(source, target)
-    assert content_of(target) == content_of(source)
+    copy(unchanged, target)
+    assert content_of(target) == content_of(unchanged)
 
 
-def test_a_conflicting_publication_is_not_overwritten(source: TestClient, target: TestClient) -> None:
+def test_a_conflicting_publication_is_not_overwritten(unchanged: TestClient, target: TestClient) -> None:
     vendor(target)
     publish(target, ONE, {"num-queues": {**QUEUES, "init_value": 1}})
     with pytest.raises(RegistryError, match=f"change 4 .release-published {ONE}. cannot be applied here") as refused:
-        copy(source, target)
+        copy(unchanged, target)
     assert refused.value.problem is not None
     assert refused.value.problem["code"] == "mirror-conflict"
     assert refused.value.problem["faults"]
@@ -439,9 +448,9 @@ def test_a_malformed_change_is_refused(target: TestClient, kind: str, name: str,
     assert f"change 1 ({kind} {name})" in response.json()["detail"] or "is missing" in response.json()["detail"]
 
 
-def test_a_mirror_keeps_its_own_name_of_a_vendor(source: TestClient, target: TestClient) -> None:
+def test_a_mirror_keeps_its_own_name_of_a_vendor(unchanged: TestClient, target: TestClient) -> None:
     target.put("/vendors/vendor-a.com", json={"name": "Another A"})
-    copy(source, target)
+    copy(unchanged, target)
     assert target.get("/vendors/vendor-a.com").json()["name"] == "Another A"
 
 
@@ -468,7 +477,7 @@ def test_a_registry_cannot_mirror_itself(source: TestClient, run: Run) -> None:
     assert content_of(source) == before
 
 
-def test_an_error_of_the_feed_ends_an_export(source: TestClient, tmp_path: Path) -> None:
+def test_an_error_of_the_feed_ends_an_export(unchanged: TestClient, tmp_path: Path) -> None:
     class BrokenFeed:
         registry, head = "x", 1
 
@@ -480,7 +489,7 @@ def test_an_error_of_the_feed_ends_an_export(source: TestClient, tmp_path: Path)
 
     with (tmp_path / "x").open("wb") as file, pytest.raises(RegistryError):
         write_archive(BrokenFeed(), file, lambda *_: None)
-    assert source.get("/changes").status_code == 200
+    assert unchanged.get("/changes").status_code == 200
 
 
 def test_tokens_are_created_listed_and_revoked(run: Run, api: Registry) -> None:

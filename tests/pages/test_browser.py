@@ -12,6 +12,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expec
 
 from tests.api.serving import served
 from tests.conftest import AUTHORIZATION, fresh_database, make_app
+from tests.counts import IS_LONG, full
 from tests.pages import large
 from tests.pages.conftest import CHROMIUM, asked_by_pages, started
 from tests.pages.world import FIRMWARE, GPU, NIC, fill
@@ -206,6 +207,8 @@ def test_a_cell_of_the_heat_map_leads_to_its_reasons(page: Page) -> None:
     expect(page.locator("#verdict h2")).to_have_text("No")
 
 
+# Not to measure, but to share the large registry: it takes long to fill.
+@pytest.mark.alone
 def test_long_lists_are_narrowed_while_one_types(browser: Browser, large_address: str) -> None:
     context = browser.new_context(base_url=large_address)
     page = context.new_page()
@@ -234,11 +237,17 @@ def test_what_forms_send_does_without_script(browser: Browser, address: str) -> 
     context.close()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 360])
-def test_axe_finds_nothing_and_no_page_is_wider_than_the_screen(
-    browser: Browser, address: str, scheme: str, width: int
-) -> None:
+_VIEWS = [(1280, "light"), (360, "dark"), (360, "light"), (1280, "dark")]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("view", range(len(_VIEWS)))
+def test_axe_finds_nothing_and_no_page_is_wider_than_the_screen(browser: Browser, address: str, view: int) -> None:
+    width, scheme = _VIEWS[view]
+    pages = [*PAGES, "/ui/none"]
+    if not IS_LONG:
+        # Each page in one of the views.
+        pages = pages[view :: len(_VIEWS)]
     context = browser.new_context(
         base_url=address,
         color_scheme="dark" if scheme == "dark" else "light",
@@ -247,7 +256,7 @@ def test_axe_finds_nothing_and_no_page_is_wider_than_the_screen(
     )
     page = context.new_page()
     found = {}
-    for path in [*PAGES, "/ui/none"]:
+    for path in pages:
         page.goto(path)
         page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
         violations = Axe().run(page).response["violations"]
@@ -262,11 +271,13 @@ def test_axe_finds_nothing_and_no_page_is_wider_than_the_screen(
 def test_nothing_is_asked_of_another_host(playwright: Playwright, address: str, tmp_path: Path) -> None:
     net_log = tmp_path / "net.json"
     browser = started(playwright, f"--log-net-log={net_log}")
-    page = browser.new_page(base_url=address)
+    context = browser.new_context(base_url=address)
     asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
+    context.on("request", lambda request: asked.append(request.url))
     for path in [*PAGES, "/docs"]:
-        page.goto(path, wait_until="networkidle")
+        context.new_page().goto(path)
+    for page in context.pages:
+        page.wait_for_load_state("networkidle")
     browser.close()
     assert len(asked) > len(PAGES)
     assert all(url.startswith((f"{address}/", "data:")) for url in asked), asked
@@ -293,11 +304,12 @@ new Promise(done => {
   look();
 })
 """
-_ROUNDS = 5
+_ROUNDS = full(5, short=2)
 _MOST_SERIES = 10
 
 
 @pytest.mark.alone
+@pytest.mark.long
 def test_large_pages_are_seen_as_soon_as_an_empty_one(browser: Browser, large_address: str) -> None:
     context = browser.new_context(base_url=large_address)
     slow: dict[str, list[float]] = {name: [] for name in large.PAGES}

@@ -18,7 +18,7 @@ from app.main import service
 from app.settings import Settings
 from app.storage.replica import Databases
 from tests import postgresql
-from tests.conftest import AUTHORIZATION, TOKEN, copied_database, fresh_database, make_app
+from tests.conftest import AUTHORIZATION, TOKEN, copied_database, fresh_database, make_app, shared_registry
 from tests.pages.world import FIRMWARE, GPU, NIC, SCRIPT, STRANGE, fill
 
 _MOST_VISITED = 400
@@ -85,6 +85,9 @@ def filled(filled_url: str) -> Iterator[TestClient]:
         yield registry
 
 
+unchanged = shared_registry(fill)
+
+
 def look(registry: TestClient, path: str, **query: object) -> Page:
     """Look at a page."""
     parameters: Any = {name.rstrip("_"): value for name, value in query.items()}
@@ -99,13 +102,13 @@ def row(page: Page, name: str) -> str:
     return page.text[page.text.index(name) :][:200]
 
 
-def test_every_link_of_every_page_leads_somewhere(filled: TestClient) -> None:
+def test_every_link_of_every_page_leads_somewhere(unchanged: TestClient) -> None:
     ahead, seen = ["/"], {"/"}
     fragments: dict[str, set[str]] = {}
     ids: dict[str, set[str]] = {}
     while ahead and len(seen) < _MOST_VISITED:
         path = ahead.pop()
-        response = filled.get(path)
+        response = unchanged.get(path)
         assert response.status_code == 200, path
         if not response.headers["content-type"].startswith("text/html") or path == "/docs":
             continue
@@ -129,25 +132,25 @@ def test_every_link_of_every_page_leads_somewhere(filled: TestClient) -> None:
     assert any(path.startswith("/ui/support-matrix/reasons") for path in seen)
 
 
-def test_what_vendors_write_is_text_and_nothing_else(filled: TestClient) -> None:
+def test_what_vendors_write_is_text_and_nothing_else(unchanged: TestClient) -> None:
     for path in ("/", "/?q=vendor", "/ui/vendors/vendor-a.com", f"/ui/models/{NIC}", f"/ui/releases/{FIRMWARE}@1"):
-        page = look(filled, path)
+        page = look(unchanged, path)
         scripts = [told for tag, told in page.tags if tag == "script"]
         assert [bool(each.get("src")) for each in scripts] == [True], path
         assert not any(link.startswith("javascript:") for link in page.links)
-    assert SCRIPT in look(filled, f"/ui/releases/{FIRMWARE}@1").text
-    assert STRANGE in look(filled, f"/ui/models/{GPU}").text
+    assert SCRIPT in look(unchanged, f"/ui/releases/{FIRMWARE}@1").text
+    assert STRANGE in look(unchanged, f"/ui/models/{GPU}").text
 
 
-def test_the_search_finds_by_a_part_of_a_name(filled: TestClient) -> None:
-    page = look(filled, "/", q="NUM-Q")
+def test_the_search_finds_by_a_part_of_a_name(unchanged: TestClient) -> None:
+    page = look(unchanged, "/", q="NUM-Q")
     assert "num-queues of vendor-a.com/my-nic" in page.text
     assert f"/ui/models/{NIC}#v-num-queues" in page.links
-    page = look(filled, "/", q="vendor-a")
+    page = look(unchanged, "/", q="vendor-a")
     for heading in ("Device models", "Profiles", "Implementations", "Vendors"):
         assert heading in page.text
-    assert "vendor-b.com/draft" not in look(filled, "/", q="draft").text
-    assert "release has 100%" in look(filled, "/", q="100%").text
+    assert "vendor-b.com/draft" not in look(unchanged, "/", q="draft").text
+    assert "release has 100%" in look(unchanged, "/", q="100%").text
 
 
 def test_what_is_called_so_is_found_first(filled: TestClient) -> None:
@@ -162,8 +165,8 @@ def test_what_is_called_so_is_found_first(filled: TestClient) -> None:
     assert names == ["/ui/models/vendor-a.com/my-nic", "/ui/models/vendor-b.com/a-my-nic"]
 
 
-def test_a_model_shows_its_releases_side_by_side_with_what_changed(filled: TestClient) -> None:
-    page = look(filled, f"/ui/models/{NIC}")
+def test_a_model_shows_its_releases_side_by_side_with_what_changed(unchanged: TestClient) -> None:
+    page = look(unchanged, f"/ui/models/{NIC}")
     assert "vendor-a.com/fw 1" in page.text
     assert "vendor-a.com/fw 2" in page.text
     assert "vendor-b.com/dpu 1" in page.text
@@ -201,12 +204,12 @@ def test_releases_that_say_the_same_share_a_column_and_earlier_ones_are_a_page_b
     assert "vendor-b.com/dpu 21" in look(filled, later).text
 
 
-def test_a_profile_says_which_value_comes_from_where(filled: TestClient) -> None:
-    page = look(filled, "/ui/profiles/vendor-a.com/more")
+def test_a_profile_says_which_value_comes_from_where(unchanged: TestClient) -> None:
+    page = look(unchanged, "/ui/profiles/vendor-a.com/more")
     assert "num-queues 8 this profile 4" in page.text
     assert "legacy off (taken out) this profile on" in page.text
     assert f"{STRANGE} fast vendor-a.com/base" in page.text
-    only = look(filled, "/ui/profiles/vendor-a.com/more", model=NIC)
+    only = look(unchanged, "/ui/profiles/vendor-a.com/more", model=NIC)
     assert f"{STRANGE} fast" not in only.text
 
 
@@ -241,41 +244,41 @@ def test_a_profile_that_gains_a_model_says_nothing_of_what_inherited_from_it_bef
     assert "w 1" not in page.text
 
 
-def test_a_release_says_what_it_was_published_in_spite_of(filled: TestClient) -> None:
-    page = look(filled, f"/ui/releases/{FIRMWARE}@2")
+def test_a_release_says_what_it_was_published_in_spite_of(unchanged: TestClient) -> None:
+    page = look(unchanged, f"/ui/releases/{FIRMWARE}@2")
     assert "the firmware lost queues" in page.text
     assert "vendor-a.com/more for vendor-a.com/my-nic" in page.text
     assert "Diff from 1" in page.text
-    assert "Diff to 2" in look(filled, f"/ui/releases/{FIRMWARE}@1").text
+    assert "Diff to 2" in look(unchanged, f"/ui/releases/{FIRMWARE}@1").text
 
 
-def test_the_diff_shows_what_closes_a_direction(filled: TestClient) -> None:
-    page = look(filled, "/ui/diff", from_=f"{FIRMWARE}@1", to=f"{FIRMWARE}@2")
-    told = filled.get("/diff", params={"from": f"{FIRMWARE}@1", "to": f"{FIRMWARE}@2"}).json()["models"]
+def test_the_diff_shows_what_closes_a_direction(unchanged: TestClient) -> None:
+    page = look(unchanged, "/ui/diff", from_=f"{FIRMWARE}@1", to=f"{FIRMWARE}@2")
+    told = unchanged.get("/diff", params={"from": f"{FIRMWARE}@1", "to": f"{FIRMWARE}@2"}).json()["models"]
     for differences in told.values():
         for each in differences:
             assert each["message"] in page.text
     assert "→ forward closed in part" in page.text
-    only = look(filled, "/ui/diff", from_=f"{FIRMWARE}@1", to=f"{FIRMWARE}@2", model=GPU)
+    only = look(unchanged, "/ui/diff", from_=f"{FIRMWARE}@1", to=f"{FIRMWARE}@2", model=GPU)
     assert "num-queues" not in only.text
-    same = look(filled, "/ui/diff", from_=f"{FIRMWARE}@1", to=f"{FIRMWARE}@1")
+    same = look(unchanged, "/ui/diff", from_=f"{FIRMWARE}@1", to=f"{FIRMWARE}@1")
     assert "There is no difference" in same.text
-    assert "8 in the second" in look(filled, "/ui/diff", from_="vendor-a.com/base", to="vendor-a.com/more").text
+    assert "8 in the second" in look(unchanged, "/ui/diff", from_="vendor-a.com/base", to="vendor-a.com/more").text
 
 
-def test_the_support_matrix_is_that_of_the_api_and_its_cells_lead_to_reasons(filled: TestClient) -> None:
-    page = look(filled, "/ui/support-matrix")
-    matrix = filled.get("/support-matrix").json()
+def test_the_support_matrix_is_that_of_the_api_and_its_cells_lead_to_reasons(unchanged: TestClient) -> None:
+    page = look(unchanged, "/ui/support-matrix")
+    matrix = unchanged.get("/support-matrix").json()
     for line in matrix["rows"]:
         for cell in line["cells"]:
             said = f"{'yes' if cell['compatible'] else 'no'}, {line['profile']} on {cell['release']}:"
             assert said in page.text
     (reasons,) = [link for link in page.links if "profile=vendor-a.com%2Fmore" in link and "%402" in link]
-    told = look(filled, reasons).text
+    told = look(unchanged, reasons).text
     for each in next(line for line in matrix["rows"] if line["profile"] == "vendor-a.com/more")["cells"][1]["problems"]:
         assert each["message"].removeprefix(f"{NIC}: ") in told
     assert "✗ Not supported" in told
-    one = look(filled, "/ui/support-matrix", model=NIC, implementation=FIRMWARE)
+    one = look(unchanged, "/ui/support-matrix", model=NIC, implementation=FIRMWARE)
     assert "releases 1 to 2 of 2" in one.text
     assert "vendor-b.com/dpu@1" not in one.text
 
@@ -335,7 +338,7 @@ def test_reasons_are_never_without_one(filled: TestClient) -> None:
                 assert (message if is_of_model and message else problem["message"]) in told
 
 
-def test_ask_answers_as_the_api_does(filled: TestClient) -> None:
+def test_ask_answers_as_the_api_does(unchanged: TestClient) -> None:
     asked = {
         "model": NIC,
         "source": f"{FIRMWARE}@1",
@@ -343,8 +346,8 @@ def test_ask_answers_as_the_api_does(filled: TestClient) -> None:
         "value": ["num-queues=6", "legacy=off"],
         "host": "host-2",
     }
-    page = look(filled, "/ui/ask", **asked)
-    (result,) = filled.get("/compatibility", params={**asked, "detail": "full"}).json()["results"]
+    page = look(unchanged, "/ui/ask", **asked)
+    (result,) = unchanged.get("/compatibility", params={**asked, "detail": "full"}).json()["results"]
     assert "✗ No host-2" in page.text
     (device,) = result["devices"]
     for each in device["problems"]:
@@ -353,7 +356,7 @@ def test_ask_answers_as_the_api_does(filled: TestClient) -> None:
     assert "Remedy: on the running device change num-queues from 6 to" in page.text
     assert f"✗ broken {_rule('value-not-allowed')}" in page.text
     assert "not applicable" not in page.text
-    yes = look(filled, "/ui/ask", model=NIC, source=f"{FIRMWARE}@1", value="mac=52:54:00:12:34:56")
+    yes = look(unchanged, "/ui/ask", model=NIC, source=f"{FIRMWARE}@1", value="mac=52:54:00:12:34:56")
     assert "Yes, to" in yes.text
     assert "mac 52:54:00:12:34:56" in yes.text
 
@@ -362,7 +365,7 @@ def _rule(code: str) -> str:
     return RULES[ProblemCode(code)].sentence
 
 
-def test_the_same_question_as_curl_is_the_same_question(filled: TestClient) -> None:
+def test_the_same_question_as_curl_is_the_same_question(unchanged: TestClient) -> None:
     asked: list[tuple[str, Any]] = [
         ("model", GPU),
         ("source", f"{FIRMWARE}@1"),
@@ -370,7 +373,7 @@ def test_the_same_question_as_curl_is_the_same_question(filled: TestClient) -> N
         ("destination", f"{FIRMWARE}@1"),
         ("policy", "permissive"),
     ]
-    response = filled.get("/ui/ask", params=asked)
+    response = unchanged.get("/ui/ask", params=asked)
     page = Page(response)
     command = page.text[page.text.index("curl --get") : page.text.index("detail=full")]
     words = shlex.split(command.replace("\\ --", "--"), posix=True)
@@ -399,21 +402,21 @@ def test_the_same_question_as_curl_is_the_same_question(filled: TestClient) -> N
     ],
 )
 def test_what_forms_send_becomes_an_address_to_share(
-    filled: TestClient, typed: list[tuple[str, Any]], address: list[tuple[str, str]]
+    unchanged: TestClient, typed: list[tuple[str, Any]], address: list[tuple[str, str]]
 ) -> None:
-    response = filled.get("/ui/ask", params=typed, follow_redirects=False)
+    response = unchanged.get("/ui/ask", params=typed, follow_redirects=False)
     assert response.status_code == 303
     where = urlsplit(response.headers["location"])
     assert where.path == "/ui/ask"
     assert parse_qsl(where.query) == address
-    assert filled.get(response.headers["location"], follow_redirects=False).status_code == 200
+    assert unchanged.get(response.headers["location"], follow_redirects=False).status_code == 200
 
 
-def test_what_is_not_known_is_never_a_yes(filled: TestClient) -> None:
-    page = look(filled, "/ui/ask", model=NIC)
+def test_what_is_not_known_is_never_a_yes(unchanged: TestClient) -> None:
+    page = look(unchanged, "/ui/ask", model=NIC)
     assert "unknown never means compatible" in page.text
     assert "✓ Yes" not in page.text
-    unknown = look(filled, "/ui/ask", model=NIC, source="vendor-a.com/none@1", destination=f"{FIRMWARE}@1")
+    unknown = look(unchanged, "/ui/ask", model=NIC, source="vendor-a.com/none@1", destination=f"{FIRMWARE}@1")
     assert "✗ No" in unknown.text
     assert "unknown-release" in unknown.text
     assert "not applicable" in unknown.text
@@ -460,20 +463,20 @@ def test_what_is_not_known_is_never_a_yes(filled: TestClient) -> None:
         ("/?q=%01", 422, "control characters"),
     ],
 )
-def test_errors_are_pages_that_say_what_is_wrong(filled: TestClient, path: str, status: int, said: str) -> None:
-    response = filled.get(path)
+def test_errors_are_pages_that_say_what_is_wrong(unchanged: TestClient, path: str, status: int, said: str) -> None:
+    response = unchanged.get(path)
     assert response.status_code == status, response.text
     assert response.headers["content-type"].startswith("text/html")
     assert said in Page(response).text
     assert "<h1>" in response.text
 
 
-def test_pages_are_asked_again_only_when_they_changed(filled: TestClient) -> None:
-    first = filled.get(f"/ui/models/{NIC}")
-    again = filled.get(f"/ui/models/{NIC}", headers={"If-None-Match": first.headers["etag"]})
+def test_pages_are_asked_again_only_when_they_changed(unchanged: TestClient) -> None:
+    first = unchanged.get(f"/ui/models/{NIC}")
+    again = unchanged.get(f"/ui/models/{NIC}", headers={"If-None-Match": first.headers["etag"]})
     assert again.status_code == 304
     (style,) = [each for each in Page(first).loads if each.endswith("style.css")]
-    assert "immutable" in filled.get(style).headers["cache-control"]
+    assert "immutable" in unchanged.get(style).headers["cache-control"]
 
 
 def test_closed_pages_take_a_token_as_a_password(filled: TestClient, filled_url: str) -> None:
@@ -566,7 +569,7 @@ def test_what_a_variable_is_made_with_is_what_the_api_says(filled: TestClient) -
     assert "✕ default" not in mac.text
 
 
-def test_rules_that_the_question_has_nothing_for_are_not_met(filled: TestClient) -> None:
+def test_rules_that_the_question_has_nothing_for_are_not_met(unchanged: TestClient) -> None:
     asked: dict[str, Any] = {"model": NIC, "destination": f"{FIRMWARE}@1"}
     for more, not_asked in (
         (
@@ -580,12 +583,12 @@ def test_rules_that_the_question_has_nothing_for_are_not_met(filled: TestClient)
         ),
         ({"source": f"{FIRMWARE}@1", "profile": "vendor-a.com/base", "host": "host-1", "destination": ()}, set()),
     ):
-        page = look(filled, "/ui/ask", **{**asked, **more})
+        page = look(unchanged, "/ui/ask", **{**asked, **more})
         told = re.findall(r"not applicable [^✓✗]*? ([a-z]+(?:-[a-z]+)+)(?= |$)", page.text)
         assert set(told) == not_asked, more
-    stranger = look(filled, "/ui/ask", **asked, source="vendor-b.com/none@1", value="num-queues=99").text
+    stranger = look(unchanged, "/ui/ask", **asked, source="vendor-b.com/none@1", value="num-queues=99").text
     assert re.search(r"not applicable [^✓✗]*source-value-invalid", stranger)
-    gpu = look(filled, "/ui/ask", model=GPU, source=f"{FIRMWARE}@1", destination="vendor-b.com/dpu@1").text
+    gpu = look(unchanged, "/ui/ask", model=GPU, source=f"{FIRMWARE}@1", destination="vendor-b.com/dpu@1").text
     assert re.search(r"not applicable [^✓✗]*variable-not-supported", gpu)
 
 
@@ -605,20 +608,20 @@ def test_implementations_that_are_not_shown_are_counted(filled: TestClient) -> N
     assert "own-0 int" in look(filled, f"/ui/models/{NIC}", implementation="vendor-b.com/i00").text
 
 
-def test_the_next_page_is_of_the_same_list(filled: TestClient) -> None:
-    page = look(filled, "/ui/releases", state="published", limit=1, implementation=FIRMWARE)
+def test_the_next_page_is_of_the_same_list(unchanged: TestClient) -> None:
+    page = look(unchanged, "/ui/releases", state="published", limit=1, implementation=FIRMWARE)
     (following,) = [link for link in page.links if "cursor=" in link]
     assert {"limit": "1", "state": "published", "implementation": FIRMWARE}.items() <= dict(
         parse_qsl(urlsplit(following).query)
     ).items()
-    assert f"{FIRMWARE}@2" in look(filled, following).text
-    assert "vendor-b.com/draft" not in look(filled, "/ui/profiles").text
+    assert f"{FIRMWARE}@2" in look(unchanged, following).text
+    assert "vendor-b.com/draft" not in look(unchanged, "/ui/profiles").text
 
 
-def test_every_page_can_be_asked_for_its_head_alone(filled: TestClient) -> None:
+def test_every_page_can_be_asked_for_its_head_alone(unchanged: TestClient) -> None:
     for path in ("/", f"/ui/models/{NIC}", "/ui/support-matrix"):
-        assert filled.head(path).status_code == 200
-    assert filled.get("/ui", follow_redirects=False).headers["location"] == "/"
+        assert unchanged.head(path).status_code == 200
+    assert unchanged.get("/ui", follow_redirects=False).headers["location"] == "/"
 
 
 def test_an_off_value_that_is_repeated_is_no_difference(filled: TestClient) -> None:
@@ -633,17 +636,17 @@ def test_an_off_value_that_is_repeated_is_no_difference(filled: TestClient) -> N
     assert page.text.index("n int 0") > page.text.index("The same in all releases shown")
 
 
-def test_a_refusal_says_what_helps(filled: TestClient) -> None:
-    page = look(filled, "/ui/ask", model=NIC, source="vendor-a.com/fw@1", destination="vendor-a.com/none@1")
+def test_a_refusal_says_what_helps(unchanged: TestClient) -> None:
+    page = look(unchanged, "/ui/ask", model=NIC, source="vendor-a.com/fw@1", destination="vendor-a.com/none@1")
     assert (
         "What helps unknown-release Publish the release, or correct the releases that the host is registered with."
         in page.text
     )
 
 
-def test_a_release_is_found_by_its_version(filled: TestClient) -> None:
+def test_a_release_is_found_by_its_version(unchanged: TestClient) -> None:
     def releases(q: str) -> list[str]:
-        return [link for link in look(filled, "/", q=q).links if link.startswith("/ui/releases/")]
+        return [link for link in look(unchanged, "/", q=q).links if link.startswith("/ui/releases/")]
 
     assert releases("fw@2") == ["/ui/releases/vendor-a.com/fw@2"]
     assert releases("VENDOR-A.com/fw@1") == ["/ui/releases/vendor-a.com/fw@1"]

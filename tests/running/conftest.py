@@ -15,7 +15,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.conftest import AUTHORIZATION, TOKEN
+from tests.conftest import AUTHORIZATION, TOKEN, fresh_database
 from tests.counts import full
 
 ROOT = Path(__file__).parents[2]
@@ -100,10 +100,10 @@ def running(database_url: str, workers: int = 1) -> Iterator[Server]:
         server.kill()
 
 
-@pytest.fixture
-def servers(database_url: str) -> Iterator[list[Server]]:
-    """Yield servers on one database."""
-    with ExitStack() as stack:
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def servers(request: pytest.FixtureRequest) -> Iterator[list[Server]]:
+    """Yield servers on one database, for all tests of a file."""
+    with fresh_database(request.param, request) as database_url, ExitStack() as stack:
         yield [stack.enter_context(running(database_url)) for _ in range(_SERVERS)]
 
 

@@ -10,7 +10,7 @@ import pytest
 from tests.counts import full
 from tests.running.conftest import changes, client, every, running
 
-KILLS = full(15, short=5)
+KILLS = full(15, short=2)
 NIC, GPU = "vendor-a.com/nic", "vendor-a.com/gpu"
 
 

@@ -33,7 +33,8 @@ class Standby:
         self._log = folder / "log"
         folder.chmod(0o777)
         address = sa.make_url(server.get_uri()).query["host"]
-        self._run("pg_basebackup", "-h", str(address), "-U", "postgres", "-D", str(self._data), "-R", "-X", "stream")
+        backup = ("-U", "postgres", "-D", str(self._data), "-R", "-X", "stream", "--checkpoint=fast", "--no-sync")
+        self._run("pg_basebackup", "-h", str(address), *backup)
         self.url = sa.make_url(server.get_uri()).set(query={"host": str(folder)}).render_as_string(hide_password=False)
         self._options = f'-h "" -k {folder} -c unix_socket_permissions=0777'
 
@@ -60,7 +61,7 @@ class Standby:
         engine.dispose()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def standby() -> Iterator[tuple[str, Standby]]:
     """Yield the URL of a PostgreSQL server and a running standby of it."""
     folder = Path(tempfile.mkdtemp(prefix="registry-"))

@@ -1,12 +1,22 @@
 """A service with more than one worker."""
 
+from collections.abc import Iterator
+
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.conftest import fresh_database
 from tests.running.conftest import TLS, Server, running, wait_until_ready
 
 _REQUESTS = 40
+
+
+@pytest.fixture
+def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Yield the URL of a database: which one makes no difference to what workers count."""
+    with fresh_database("postgresql", request) as url:
+        yield url
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -14,8 +14,8 @@ from tests.counts import full
 from tests.running.conftest import TLS, Server, changes, client, every
 
 WRITERS = 16
-PUBLICATIONS = full(2_000, short=400)
-RELEASES = full(250, short=50)
+PUBLICATIONS = full(2_000, short=200)
+RELEASES = full(250, short=25)
 ROUNDS_OF_READERS = full(4, short=2)
 NIC = "vendor-a.com/nic"
 

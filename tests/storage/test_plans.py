@@ -67,7 +67,7 @@ def _rows() -> Iterator[tuple[sa.Table, list[dict[str, Any]]]]:
         ],
     )
     yield schema.release_digest, [{"release_id": release, "digest": "sha256:0"} for release in releases]
-    sets = [_stored_set(release, model) for release in releases for model in models]
+    sets = [(release, row) for model in models for release, row in zip(releases, _stored_sets(model), strict=True)]
     yield schema.variable_set, [row for _, row in sets]
     links = [{"release_id": release, "model_id": row["model_id"], "digest": row["digest"]} for release, row in sets]
     yield schema.release_model, links
@@ -116,11 +116,13 @@ def _rows() -> Iterator[tuple[sa.Table, list[dict[str, Any]]]]:
     yield schema.change_model, [{"model_id": models[seq % _MODELS], "seq": seq} for seq in range(1, 20_001)]
 
 
-def _stored_set(release: int, model: int) -> tuple[int, dict[str, Any]]:
-    description = f"of release {release}"
-    variables = {name: {**variable, "description": description} for name, variable in _VARIABLES.items()}
-    read = VariableSet.read(f"{_VENDOR}/model-{model - 1000}", {"variables": variables}, Place())
-    return release, {"digest": read.digest, "model_id": model, "document": read.canonical}
+def _stored_sets(model: int) -> Iterator[dict[str, Any]]:
+    """Iterate over the sets of a model, one for each release; they differ in a description."""
+    variables = {name: {**variable, "description": "{release}"} for name, variable in _VARIABLES.items()}
+    canonical = VariableSet.read(f"{_VENDOR}/model-{model - 1000}", {"variables": variables}, Place()).canonical
+    for release in range(_RELEASES):
+        document = canonical.replace("{release}", f"of release {release}")
+        yield {"digest": digest(document), "model_id": model, "document": document}
 
 
 def _digested(values: Mapping[str, Any]) -> tuple[str, str]:
