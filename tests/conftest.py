@@ -194,6 +194,7 @@ def shared_registry(fill: Callable[[TestClient], object]) -> Any:
         ):
             fill(registry)
             before = registry.get("/audit", params={"limit": 1000}).json()
+            assert len(before["items"]) < 1000, "a change by a test would not be seen"
             yield registry
             assert registry.get("/audit", params={"limit": 1000}).json() == before, "a test has changed what it shares"
 

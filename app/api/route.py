@@ -48,7 +48,7 @@ class Route(APIRoute):
                 await check_before_body(request, self.dependant)
                 check_content_type(request.headers.get("content-type"))
                 request.scope["body_factor"] = self.body_factor
-            # It keeps the query that it has parsed, so nothing parses it again.
+            # One request for both: it keeps the query that it has parsed, so nothing parses it again.
             json_request = JsonRequest(request.scope, request.receive)
             if self.is_strict:
                 _check_parameters(json_request, parameters)

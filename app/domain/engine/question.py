@@ -241,7 +241,7 @@ class Question:
         """Return the answers for destinations, in their order."""
         answers = []
         for destination in destinations:
-            # Unpacked: this is done for each of many thousand hosts.
+            # Unpacked: this is done for each of many thousands of hosts.
             identifier, releases, restrict, problem = destination
             if problem is not None:
                 verdicts = [unanswerable(source, problem) for source in self._sources]
