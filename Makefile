@@ -28,11 +28,11 @@ run: install
 
 test: install
 	$(BIN)/pytest --numprocesses auto --dist loadfile --no-loadscope-reorder -m "not alone"
-	$(BIN)/pytest -m alone tests/pages
+	$(BIN)/pytest -m alone
 
 test-long: install
 	LONG=1 $(BIN)/pytest --numprocesses auto --dist loadfile --no-loadscope-reorder -m "(long or hypothesis) and not alone"
-	LONG=1 $(BIN)/pytest -m "long and alone" tests/pages
+	LONG=1 $(BIN)/pytest -m "long and alone"
 
 mutate: install
 	$(BIN)/python -m tests.mutate

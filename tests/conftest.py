@@ -1,4 +1,4 @@
-"""What all tests share: a fresh registry for each test, on SQLite and on a real PostgreSQL."""
+"""What all tests share: registries, fresh or shared by a file, on SQLite and on a real PostgreSQL."""
 
 import gc
 import os
