@@ -14,12 +14,16 @@ _YOUNG_OBJECTS = 50_000
 
 def create() -> FastAPI:
     """Return the service with settings from the environment: `uvicorn --factory app.main:create`."""
-    # A large answer allocates a hundred thousand objects without any cycles, so collect less often.
-    gc.set_threshold(_YOUNG_OBJECTS, 20, 20)
+    collect_less_often()
     settings = Settings()
     if settings.log_requests:
         log_requests(as_json=settings.log_format == "json")
     return service(settings)
+
+
+def collect_less_often() -> None:
+    """Run the garbage collector less often: a large answer allocates a hundred thousand objects without any cycles."""
+    gc.set_threshold(_YOUNG_OBJECTS, 20, 20)
 
 
 def service(settings: Settings) -> FastAPI:

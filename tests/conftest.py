@@ -22,7 +22,7 @@ from pydantic import SecretStr
 from starlette.datastructures import State
 
 from app.api.container import Container
-from app.main import service
+from app.main import collect_less_often, service
 from app.settings import Settings
 from app.storage import database
 from tests import postgresql
@@ -62,7 +62,7 @@ def pytest_collection_finish() -> None:
     """Keep the garbage collector from visiting what the tests are made of, again and again."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
+    collect_less_often()
 
 
 @pytest.fixture(scope="session")
@@ -165,7 +165,9 @@ def _routed() -> FastAPI:
 def make_app(database_url: str, *, max_body_bytes: int = 32 * 1024 * 1024) -> FastAPI:
     """Return the service on a database.
 
-    All share their routes: FastAPI compiles them with the first requests, which takes longer than most tests.
+    All share their routes: FastAPI compiles them with the first requests, which takes longer than most tests. They
+    share middleware, handlers, overrides and the OpenAPI document, too: a test that changes one of these calls
+    `service` instead.
     """
     app = copy(_routed())
     app.state = State()

@@ -133,9 +133,9 @@ class Reader:
             for name, entry in known_releases.items()
             if entry.own_values
         }
-        sets = self._sets.load(_all(sets_of.values()), can_wait=self.can_wait)
+        sets = self._sets.load(_digests_in(sets_of.values()), can_wait=self.can_wait)
         own_digests = (digests for own in own_of.values() for digests in own.values())
-        values = self._values.load(_all([*values_of.values(), *own_digests]), can_wait=self.can_wait)
+        values = self._values.load(_digests_in([*values_of.values(), *own_digests]), can_wait=self.can_wait)
         if of_models is None:
             models = chain(models, *sets_of.values(), *values_of.values())
         loaded_releases: dict[str, Release | None] = dict.fromkeys(release_entries)
@@ -145,8 +145,8 @@ class Reader:
             loaded_releases[name] = Release(release.name, content, release.profiles, release.state, own_values)
         loaded_profiles: dict[str, Profile | None] = dict.fromkeys(profile_entries)
         for name, profile in known_profiles.items():
-            own = Loaded(_content(values_of[name], values), loaded)
-            loaded_profiles[name] = Profile(name, own, profile.state)
+            of_profile = Loaded(_content(values_of[name], values), loaded)
+            loaded_profiles[name] = Profile(name, of_profile, profile.state)
         return Snapshot(self._models(models), loaded_releases, loaded_profiles)
 
     def _models(self, names: Iterable[str]) -> dict[str, Model | None]:
@@ -289,7 +289,8 @@ def _known(entries: Mapping[str, Entry | None]) -> dict[str, Entry]:
     return {name: entry for name, entry in entries.items() if entry is not None}
 
 
-def _all(named: Iterable[Mapping[str, str]]) -> Iterable[str]:
+def _digests_in(named: Iterable[Mapping[str, str]]) -> Iterable[str]:
+    """Return the digests in several mappings by model."""
     return chain.from_iterable([digests.values() for digests in named])
 
 

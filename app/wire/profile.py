@@ -41,17 +41,10 @@ class ProfileDocument(Shape):
     state: NewState = State.PUBLISHED
 
 
-class NamedProfileDocument(Shape):
+class NamedProfileDocument(ProfileDocument):
     """A profile without its name, which is in the address."""
 
     name: Name = Field(default_factory=str, description="the name in the address; can be left out")
-    # Document no default: a missing name differs from an empty one.
-    extends: Name = Field(
-        default_factory=str, description="the parent profile, whose values these overlay; absent: none"
-    )
-    description: Description = ""
-    values: Values = Field(description=OWN_VALUES)
-    state: NewState = State.PUBLISHED
 
 
 class StoredProfile(OpenShape):

@@ -67,6 +67,7 @@ def documented(request: pytest.FixtureRequest) -> Iterator[Any]:
     What an operation has changed stays for the others: any request gets a documented answer in any state.
     """
     with fresh_database(request.param, request) as database_url:
+        # An app of its own, for its document is replaced below.
         app = service(Settings(database_url=database_url, admin_token=SecretStr(TOKEN)))
         with TestClient(app, headers=AUTHORIZATION) as registry:
             vendor(registry)

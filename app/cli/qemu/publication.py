@@ -80,14 +80,14 @@ def _read_known(registry: Registry, capture: Capture, release: str, progress: Pr
     lower = [other for other in versions if numeric(other) < numeric(version)]
     earlier = _read_sets(registry, implementation, max(lower, key=numeric)) if lower else {}
     own = _read_sets(registry, implementation, version) if version in versions else {}
-    published = {model["model"] for model in registry.items("/models", vendor=VENDOR)}
-    models = [name for device in capture.device_types if (name := qualified(device)) in published]
+    published_models = {model["model"] for model in registry.items("/models", vendor=VENDOR)}
+    models = [name for device in capture.device_types if (name := qualified(device)) in published_models]
     statements = {}
     for index, name in enumerate(models):
         progress("reading models", index, len(models))
         statements[name] = registry.get(f"/models/{name}")["variables"]
-    published = {profile["name"] for profile in registry.items("/profiles", vendor=VENDOR)}
-    machines = [name for machine in capture.machines if (name := qualified(machine.name)) in published]
+    published_profiles = {profile["name"] for profile in registry.items("/profiles", vendor=VENDOR)}
+    machines = [name for machine in capture.machines if (name := qualified(machine.name)) in published_profiles]
     profiles = {}
     for index, name in enumerate(machines):
         progress("reading profiles", index, len(machines))

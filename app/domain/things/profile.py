@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from app.domain.things.model import Model
 from app.domain.values.document import FaultCode, Place, must_be
-from app.domain.values.name import InvalidNameError, name, variable_name
+from app.domain.values.name import read_name, variable_name
 from app.domain.values.state import State, read_state
 from app.domain.values.value import INT_MAX, INT_MIN, InvalidValueError, Type, Value, same
 
@@ -66,24 +66,9 @@ class ProfileDocument:
         )
 
 
-def read_name(document: object, place: Place) -> str:
-    """Read a `<vendor>/<path>` name; return an empty text and report the fault if it is not one."""
-    if not isinstance(document, str):
-        place.fault(FaultCode.WRONG_TYPE, must_be("a string", document))
-        return ""
-    try:
-        return name(document)
-    except InvalidNameError as error:
-        place.fault(FaultCode.INVALID_NAME, str(error))
-        return ""
-
-
 def read_written(variable: str, document: object, place: Place) -> Written | None:
     """Read a variable's value as it is written, and check its name; report faults. Return None also for null."""
-    try:
-        variable_name(variable)
-    except InvalidNameError as error:
-        place.fault(FaultCode.INVALID_NAME, str(error))
+    read_name(variable, place, variable_name)
     if document is None or isinstance(document, bool | str):
         return document
     if not isinstance(document, int):

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from app.domain.things import variable_set
-from app.domain.things.profile import ProfileDocument, Values, Written, read_name, read_written
+from app.domain.things.profile import ProfileDocument, Values, Written, read_written
 from app.domain.things.variable import wrong_scope
 from app.domain.things.variable_set import VariableSet
-from app.domain.values.document import FaultCode, Place, must_be
-from app.domain.values.name import InvalidNameError, ReleaseName, version
+from app.domain.values.document import FaultCode, Place
+from app.domain.values.name import ReleaseName, read_name, version
 from app.domain.values.state import State, read_state
 from app.domain.values.value import InvalidValueError
 
@@ -136,21 +136,10 @@ def read_variable_set(document: object, place: Place) -> tuple[ReleaseName, Rele
     fields = place.fields(document, required=_VARIABLE_SET_FIELDS, optional=variable_set.FIELDS)
     model = read_name(fields["model"], place / "model") if "model" in fields else ""
     implementation = read_name(fields["implementation"], place / "implementation") if "implementation" in fields else ""
-    release_version = _read_version(fields["version"], place / "version") if "version" in fields else ""
+    release_version = read_name(fields["version"], place / "version", version) if "version" in fields else ""
     set_fields = {field: value for field, value in fields.items() if field not in _VARIABLE_SET_FIELDS}
     model_set = VariableSet.read(model, set_fields, place)
     if not (model and implementation and release_version):
         place.raise_faults()
     set_place = SetPlace.of(set_fields, place, has_faults=bool(place.faults))
     return ReleaseName(implementation, release_version), ReleaseDocument({model: model_set}, {model: set_place})
-
-
-def _read_version(document: object, place: Place) -> str:
-    if not isinstance(document, str):
-        place.fault(FaultCode.WRONG_TYPE, must_be("a string", document))
-        return ""
-    try:
-        return version(document)
-    except InvalidNameError as error:
-        place.fault(FaultCode.INVALID_NAME, str(error))
-        return ""

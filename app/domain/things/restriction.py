@@ -5,11 +5,10 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from app.domain.things.model import Model
-from app.domain.things.profile import read_name
 from app.domain.things.variable_set import VariableSet
 from app.domain.values.allowed import AllowedValues
-from app.domain.values.document import FaultCode, Place
-from app.domain.values.name import InvalidNameError, variable_name
+from app.domain.values.document import Place
+from app.domain.values.name import read_name, variable_name
 
 Restrictions: TypeAlias = Mapping[str, Mapping[str, Sequence[object]]]
 
@@ -36,10 +35,7 @@ def checked(restrict: Restrictions, models: Mapping[str, Model], existing: Restr
             unknown.models.append(name)
         for variable, values in variables.items():
             variable_place = model_place / variable
-            try:
-                variable_name(variable)
-            except InvalidNameError as error:
-                variable_place.fault(FaultCode.INVALID_NAME, str(error))
+            read_name(variable, variable_place, variable_name)
             if model is not None and not _is_known(model, variable, values, variable_place):
                 unknown.variables.setdefault(name, []).append(variable)
     return unknown

@@ -8,7 +8,7 @@ from app.domain.values.allowed import AllowedValues
 from app.domain.values.canonical import canonical_json, digest
 from app.domain.values.document import FaultCode, Place
 from app.domain.values.lazy import lazy
-from app.domain.values.name import InvalidNameError, variable_name
+from app.domain.values.name import read_name, variable_name
 from app.domain.values.value import Value, shown
 
 FIELDS = frozenset({"variables", "params", "constraints", "migratable", "blocks_migration"})
@@ -83,10 +83,7 @@ class VariableSet:
         all_names = set()
         for name, variable_document, variable_place in (place / key).entries(fields.get(key, {})):
             all_names.add(name)
-            try:
-                variable_name(name)
-            except InvalidNameError as error:
-                variable_place.fault(FaultCode.INVALID_NAME, str(error))
+            read_name(name, variable_place, variable_name)
             if (variable := Variable.read(variable_document, variable_place)) is not None:
                 variables[name] = variable
         reader = _ConditionReader(variables, frozenset(all_names))

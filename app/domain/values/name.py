@@ -2,11 +2,12 @@
 
 import re
 import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Self
 
-from app.domain.values.document import MAX_QUOTED
+from app.domain.values.document import MAX_QUOTED, FaultCode, Place, must_be
 
 MAX_NAME = 255
 MAX_VENDOR = 253
@@ -146,3 +147,18 @@ def is_release_name(text: str) -> bool:
     except InvalidNameError:
         return False
     return True
+
+
+def read_name(document: object, place: Place, syntax: Callable[[str], str] = name) -> str:
+    """Read a `<vendor>/<path>` name; return an empty text and report the fault if it is not one.
+
+    syntax: `version` or `variable_name`, to read one of these instead.
+    """
+    if not isinstance(document, str):
+        place.fault(FaultCode.WRONG_TYPE, must_be("a string", document))
+        return ""
+    try:
+        return syntax(document)
+    except InvalidNameError as error:
+        place.fault(FaultCode.INVALID_NAME, str(error))
+        return ""
