@@ -144,32 +144,22 @@ CASES = [
         ],
     ),
     # The source
-    Case(
-        device(OLD, flag=True),
-        two(SAME, {**SAME, "flag": FLAG}),
-        [
-            (
-                "unknown-variable",
-                "flag=on is given, but the source release vendor-a.com/fw@1 has no variable flag.",
-                "flag",
-                True,
-                None,
-            )
-        ],
-    ),
     # A value is read in a type that the model has the variable in.
-    Case(
-        device(OLD, flag="on"),
-        two(SAME, {**SAME, "flag": FLAG}),
-        [
-            (
-                "unknown-variable",
-                "flag=on is given, but the source release vendor-a.com/fw@1 has no variable flag.",
-                "flag",
-                True,
-                None,
-            )
-        ],
+    *(
+        Case(
+            asked,
+            two(SAME, {**SAME, "flag": FLAG}),
+            [
+                (
+                    "unknown-variable",
+                    "flag=on is given, but the source release vendor-a.com/fw@1 has no variable flag.",
+                    "flag",
+                    True,
+                    None,
+                )
+            ],
+        )
+        for asked in (device(OLD, flag=True), device(OLD, flag="on"))
     ),
     # A variable that the source release lacks is not in effect, whatever is given.
     Case(
