@@ -2,7 +2,8 @@
 
 import json
 import time
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import orjson
@@ -74,12 +75,12 @@ async def list_changes(  # noqa: PLR0913, PLR0917 (the parameters of the query)
     head = container(request).head
     while True:
         await session.check()
-        feed = await to_thread.run_sync(_page, session.engine, after, limit, filters)
-        seen = feed["head"]
-        if feed["items"] or time.monotonic() >= deadline:
-            return json_response(feed)
+        read_at = time.monotonic()
+        page = await to_thread.run_sync(_page, session.engine, after, limit, filters)
+        if page.items or time.monotonic() >= deadline:
+            return json_response(page.document())
         # Poll: other processes write, too, so there is no event to wait for.
-        while await head.seq() <= seen and time.monotonic() < deadline:  # noqa: ASYNC110
+        while not await head.is_other_than(page.position, read_at) and time.monotonic() < deadline:  # noqa: ASYNC110
             await sleep(LOOK_SECONDS)
 
 
@@ -92,17 +93,42 @@ def _seq(event_id: str) -> int:
     return 0
 
 
-def _page(engine: sa.Engine, after: int, limit: int, filters: dict[str, str | None]) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """A page of the feed, and the end of the feed when it was read; is_last: nothing comes after it.
+
+    is_continued: the feed still has the position that it is read on from.
+    """
+
+    items: list[dict[str, Any]]
+    position: change.Position
+    is_last: bool
+    is_continued: bool
+
+    def document(self) -> dict[str, Any]:
+        """Return the page as JSON."""
+        return {
+            "registry": self.position.registry,
+            "head": self.position.seq,
+            "link": self.position.link,
+            "items": self.items,
+            "next": None if self.is_last else self.items[-1]["seq"],
+        }
+
+
+def _page(
+    engine: sa.Engine,
+    after: int,
+    limit: int,
+    filters: Mapping[str, str | None],
+    before: change.Position | None = None,
+) -> _Page:
     with database.reading(engine) as connection:
         rows = change.feed(connection, after, limit + 1, **filters)
-        head, registry = change.head(connection), change.registry_id(connection)
-    items = [_item(row) for row in rows[:limit]]
-    return {
-        "registry": registry,
-        "head": head,
-        "items": items,
-        "next": items[-1]["seq"] if len(rows) > limit else None,
-    }
+        is_continued = before is None or change.has(connection, before)
+        return _Page(
+            [_item(row) for row in rows[:limit]], change.position(connection), len(rows) <= limit, is_continued
+        )
 
 
 def _item(row: change.Row, fields: Collection[str] = Change.model_fields) -> dict[str, Any]:
@@ -112,18 +138,25 @@ def _item(row: change.Row, fields: Collection[str] = Change.model_fields) -> dic
 async def _events(
     request: Request, session: FollowSession, after: int, filters: dict[str, str | None]
 ) -> AsyncIterator[bytes]:
-    """Iterate over the events while the client is connected and its token is valid."""
+    """Iterate over the events while the client is connected and its token is valid.
+
+    The stream ends if the registry was set back: the client then reads the feed again, and compares links.
+    """
     head, sent = container(request).head, time.monotonic()
     yield b": the feed of changes\n\n"
-    seen = -1
+    page: _Page | None = None
+    read_at = float("-inf")
     while await session.is_valid():
-        if await head.seq() > seen or seen < 0:
-            feed = await to_thread.run_sync(_page, session.engine, after, _PAGE, filters)
-            for item in feed["items"]:
+        if page is None or not page.is_last or await head.is_other_than(page.position, read_at):
+            read_at = time.monotonic()
+            before = page.position if page else None
+            page = await to_thread.run_sync(_page, session.engine, after, _PAGE, filters, before)
+            if not page.is_continued:
+                return
+            for item in page.items:
                 yield f"id: {item['seq']}\nevent: {item['kind']}\ndata: ".encode() + orjson.dumps(item) + b"\n\n"
-            after = feed["items"][-1]["seq"] if feed["items"] else after
-            seen = after if feed["next"] is not None else feed["head"]
-            sent = time.monotonic() if feed["items"] else sent
+            after = page.items[-1]["seq"] if page.items else after
+            sent = time.monotonic() if page.items else sent
         else:
             await sleep(LOOK_SECONDS)
         if time.monotonic() - sent > _HEARTBEAT_SECONDS:
@@ -146,9 +179,8 @@ def get_change(
         "document": None if document is None else orjson.Fragment(document),
         "contents": {digest: orjson.Fragment(text) for digest, text in contents.items()},
     }
-    response = json_response(content)
-    response.headers["Cache-Control"] = "max-age=31536000, immutable"
-    return response
+    # Not immutable: a registry that was set back has another change under this number.
+    return json_response(content)
 
 
 @router.get("/audit", response_model=Audit, responses={**INVALID, **ADMINISTRATION})

@@ -1,6 +1,7 @@
 """Compatibility: the routes of the question, and its answer as a response."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from operator import itemgetter
 from typing import Annotated, Any, NoReturn
@@ -14,6 +15,7 @@ from app.api import examples
 from app.api.answer import json_response
 from app.api.body import shaped
 from app.api.metrics import count_verdicts
+from app.api.parameters import Labels
 from app.api.responses import BODY_ERRORS, INVALID
 from app.api.route import Route
 from app.api.session import Registry, ask
@@ -76,10 +78,7 @@ async def get_compatibility(  # noqa: PLR0913, PLR0917 (the question's own param
     host: Annotated[
         list[wire.Id] | None, Query(description="a registered host as destination; can be repeated")
     ] = None,
-    label: Annotated[
-        wire.Label | None,
-        Query(description="all registered hosts that have the label: `name=value`, or `name` for any value"),
-    ] = None,
+    label: Labels = None,
     value: Annotated[
         list[Annotated[str, Query(max_length=_MAX_WRITTEN)]] | None,
         Query(
@@ -103,7 +102,7 @@ def short_question(  # noqa: PLR0913, PLR0917 (the question's own parameters)
     source: str | None,
     destination: Sequence[str] | None,
     host: Sequence[str] | None,
-    label: str | None,
+    label: Sequence[str] | None,
     value: Sequence[str] | None,
     policy: wire.Policy,
     detail: wire.Detail,
@@ -119,8 +118,8 @@ def short_question(  # noqa: PLR0913, PLR0917 (the question's own parameters)
         wire.Destination.model_construct(id=release, releases=[release], restrict={}) for release in destination or []
     ]
     destinations += [wire.Destination.model_construct(host=name, restrict={}) for name in host or []]
-    if label is not None:
-        destinations.append(wire.Destination.model_construct(label=label, restrict={}))
+    if label:
+        destinations.append(wire.Destination.model_construct(labels=list(label), restrict={}))
     return wire.Question.model_construct(
         devices=[device], vms=None, destinations=destinations or None, policy=policy, detail=detail
     )
@@ -164,17 +163,20 @@ def _answer(question: wire.Question, render: Form | None, reader: Reader) -> Res
         else:
             results += writer.results(of_vm, vm.destinations, vm.answers)
     count_verdicts(compatible, incompatible)
-    return _response(results, reader.seq)
+    return _response(results, asdict(reader.position))
 
 
-def _response(results: Sequence[Result], seq: int) -> Response:
-    """Return the answer, based on the changes up to seq; a large one in pieces, never in memory as a whole."""
+def _response(results: Sequence[Result], position: Mapping[str, Any]) -> Response:
+    """Return the answer, with the position in the feed that it is based on.
+
+    A large one is sent in pieces, never in memory as a whole.
+    """
     if sum(map(itemgetter(1), results)) <= _PIECE_BYTES:
-        return json_response({"results": [document for document, _ in results], "seq": seq})
-    return StreamingResponse(_pieces(results, seq), media_type="application/json")
+        return json_response({"results": [document for document, _ in results], **position})
+    return StreamingResponse(_pieces(results, position), media_type="application/json")
 
 
-def _pieces(results: Sequence[Result], seq: int) -> Iterator[bytes]:
+def _pieces(results: Sequence[Result], position: Mapping[str, Any]) -> Iterator[bytes]:
     before = b'{"results":['
     piece: list[Mapping[str, Any]] = []
     piece_size = 0
@@ -184,4 +186,4 @@ def _pieces(results: Sequence[Result], seq: int) -> Iterator[bytes]:
         if piece_size >= _PIECE_BYTES:
             yield before + orjson.dumps(piece)[1:-1]
             before, piece, piece_size = b",", [], 0
-    yield (before + orjson.dumps(piece)[1:-1] if piece else b"") + b'],"seq":%d}' % seq
+    yield (before + orjson.dumps(piece)[1:-1] if piece else b"") + b"]," + orjson.dumps(position)[1:]

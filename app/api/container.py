@@ -11,6 +11,7 @@ from fastapi import Request
 from app.settings import Settings
 from app.storage import change, database
 from app.storage.catalog import Catalog
+from app.storage.change import Position
 from app.storage.database import create_engine
 from app.storage.replica import Databases
 from app.storage.token import Tokens
@@ -69,20 +70,25 @@ class Head:
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
         self._lock = Lock()
-        self._seq = 0
+        self._position: Position | None = None
         self._looked = float("-inf")
 
-    async def seq(self) -> int:
-        """Return the seq of the last change, as it was at most LOOK_SECONDS ago."""
+    async def is_other_than(self, position: Position, read_at: float) -> bool:
+        """Return whether the feed has gone on since a position, or was set back; at most LOOK_SECONDS late.
+
+        read_at: when the position was read, by the monotonic clock.
+        """
         async with self._lock:
             if time.monotonic() - self._looked >= LOOK_SECONDS:
-                self._seq = await to_thread.run_sync(self._look)
-                self._looked = time.monotonic()
-        return self._seq
+                looked = time.monotonic()
+                self._position = await to_thread.run_sync(self._look)
+                self._looked = looked
+        # What was seen before the position was read says nothing about it.
+        return self._looked > read_at and self._position != position
 
-    def _look(self) -> int:
+    def _look(self) -> Position:
         with database.reading(self._engine) as connection:
-            return change.head(connection)
+            return change.position(connection)
 
 
 def container(request: Request) -> Container:

@@ -11,7 +11,10 @@ _DEVICE_MODEL = "qemu.org/virtio-net-pci"
 _EMULATOR = "qemu.org/qemu-system-x86_64"
 _OLDER, _NEWER = f"{_EMULATOR}@7.2.22", f"{_EMULATOR}@10.0.13"
 _MACHINE = "qemu.org/pc-q35-7.2"
-_NEWER_SET = "sha256:b476f187ee6059f3e0199589c91fef57eb64294fdd0ca446ab0ff9c1a9a1759e"
+_NEWER_SET = "sha256:74716bb6a3a859a30106ebd7d1b550dc31af0a3e80c9737bceea8d9d8b7ce11f"
+
+# The id of ERRATUM.
+_ERRATUM = "d7e96fa1147312d9"
 
 TOKEN = {"name": "vendor-a's pipeline", "role": "publisher", "vendor": "vendor-a.com", "expires_in": 31536000}
 VENDOR = {"name": "Vendor A", "url": "https://vendor-a.com"}
@@ -91,6 +94,16 @@ MIRRORED = {
         }
     ],
 }
+ERRATUM = {
+    "release": f"{FIRMWARE}@2024.1",
+    "model": NIC,
+    "when": {"new-feature": [True]},
+    "with": [f"{FIRMWARE}@<2024.1"],
+    "direction": "to",
+    "description": "older firmware loses packets that are in flight",
+    "url": "https://vendor-a.com/errata/17",
+}
+WITHDRAWN = {"state": "withdrawn"}
 BASELINE = {"models": [_DEVICE_MODEL], "releases": [_OLDER, _NEWER]}
 STATE = {"state": "deprecated"}
 
@@ -139,6 +152,9 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "get_profile": {"name": _MACHINE, "resolved": True},
     "patch_profile": {"name": "vendor-a.com/my-nic-2025", "dry_run": True},
     "delete_profile": {"name": "vendor-a.com/my-nic-2026"},
+    "list_errata": {"release": f"{FIRMWARE}@2024.1", "model": NIC, "state": "published"},
+    "get_erratum": {"erratum": _ERRATUM},
+    "patch_erratum": {"erratum": _ERRATUM, "dry_run": True},
     "get_impact": {"name": _OLDER, "state": "retired"},
     "put_registered_host": {"host": "host-17"},
     "get_host": {"host": "host-17"},

@@ -4,11 +4,11 @@ import json
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Query, Response
+from fastapi import APIRouter, Body, Response
 
 from app.api import examples, paging
 from app.api.answer import json_response
-from app.api.parameters import HostName
+from app.api.parameters import HostName, Labels
 from app.api.responses import BODY_ERRORS, INVALID, UNAUTHORIZED, not_found
 from app.api.route import Route
 from app.api.session import Administering, Reading
@@ -77,12 +77,10 @@ def _parts(release: str) -> tuple[str, str]:
 def list_hosts(
     reading: Reading,
     at: paging.ByName,
-    label: Annotated[
-        wire.Label | None, Query(description="only hosts with this label: `name=value`, or `name` for any value")
-    ] = None,
+    label: Labels = None,
 ) -> dict[str, Any]:
     """List the registered hosts by name."""
-    page = listing.hosts(reading, None if label is None else Label.parse(label), at.after, at.limit)
+    page = listing.hosts(reading, [Label.parse(text) for text in label or ()], at.after, at.limit)
     labels = labels_of(reading, [row.name for row in page.rows])
     items = [_stored(row.name, row.document, labels.get(row.name, {})) for row in page.rows]
     return paging.answer(page, items)

@@ -15,6 +15,7 @@ from app.domain.publishing.gate import Evolution
 from app.domain.values.name import is_name, vendor_of
 from app.service.implementation import implementation_document
 from app.service.known import UnknownNameError
+from app.storage.evolution import evolution_named
 from app.storage.publication import set_evolution
 from app.wire.implementation import ImplementationDocument, StoredImplementation
 
@@ -39,9 +40,14 @@ def put_implementation(
     ],
     session: Publishing,
 ) -> Response:
-    """Set the evolution mode of an implementation, for its next releases. Published releases stay."""
+    """Set the evolution mode of an implementation, for its next releases. Published releases stay.
+
+    A publisher can tighten the gate; loosening it (`backward` from `full`, `none`, `transitive` off) needs an admin.
+    """
     evolution = Evolution(document.evolution, document.transitive)
     writing = session.of(vendor_of(implementation))
+    if evolution.is_looser_than(evolution_named(writing.connection, implementation)):
+        session.check_admin("Loosening the evolution gate needs an admin token; tightening it is the publisher's.")
     status = HTTPStatus.CREATED if set_evolution(writing, implementation, evolution) else HTTPStatus.OK
     content = implementation_document(writing.connection, implementation)
     return json_response(content, status)

@@ -64,6 +64,7 @@ def _stated(statements: Mapping[str, Statement]) -> dict[str, dict[str, Any]]:
         name: {
             "type": statement.type.value,
             **({} if statement.off_value is None else {"off_value": statement.off_value}),
+            **({} if statement.stands_for is None else {"stands_for": statement.stands_for.document()}),
         }
         for name, statement in sorted(statements.items())
     }

@@ -10,6 +10,7 @@ from app.domain.values import name as names
 from app.domain.values.name import ReleaseName
 from app.domain.values.state import State
 from app.wire.base import printable
+from app.wire.compatibility import MAX_LABELS, Label
 
 
 def _as(check: Callable[[str], object]) -> AfterValidator:
@@ -39,6 +40,14 @@ HostName = Annotated[
 ]
 
 
+Labels = Annotated[
+    list[Label] | None,
+    Query(
+        max_length=MAX_LABELS,
+        description="registered hosts with this label: `name=value`, `name!=value`, `name` or `!name`; can be "
+        f"repeated, at most {MAX_LABELS} times: all of them must hold",
+    ),
+]
 MAX_FILTER = 400
 
 

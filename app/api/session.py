@@ -116,6 +116,22 @@ class PublishSession:
             forbid(f"This token can publish only names of {self._identity.vendor}.")
         return self._writing
 
+    def of_any(self, *vendors: str) -> Writing:
+        """Return the transaction for what any of these vendors can write; raises 403 for a token of another vendor."""
+        if not self._identity.is_admin and not any(map(self._identity.may_write, vendors)):
+            forbid(f"This token can publish only what concerns names of {self._identity.vendor}.")
+        return self._writing
+
+    @property
+    def reading(self) -> sa.Connection:
+        """The connection of the transaction, to read what decides who may write."""
+        return self._writing.connection
+
+    def check_admin(self, message: str) -> None:
+        """Raise 403 with the message if the token is not an admin's."""
+        if not self._identity.is_admin:
+            forbid(message)
+
     def check_override(self, override: str | None) -> None:
         """Raise 403 if a publisher gives a reason to pass the evolution gate."""
         if override is not None and not self._identity.is_admin:

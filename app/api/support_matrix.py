@@ -4,6 +4,7 @@ import csv
 import io
 import re
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import partial
 from typing import Annotated
 
@@ -50,7 +51,8 @@ def get_support_matrix(
     matrix = registry.ask(partial(service.find, profile, model, implementation))
     if accept is not None and _prefers_csv(accept):
         return Response(_csv(matrix.releases, matrix.rows), media_type="text/csv")
-    return json_response({"releases": matrix.releases, "rows": [_row(row) for row in matrix.rows]})
+    rows = [_row(row) for row in matrix.rows]
+    return json_response({"releases": matrix.releases, "rows": rows, **asdict(matrix.position)})
 
 
 def _prefers_csv(accept: str) -> bool:

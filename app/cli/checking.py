@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -13,12 +14,13 @@ from rich.text import Text
 from app.cli.client import Registry
 from app.cli.libvirt import Domain, DomainError, DomainOptions
 from app.cli.output import AsJson, fail, print_json, print_line, print_table, reasons, refuse, verdict, warn
+from app.cli.virtual_machine import CPU
 from app.client import RegistryError
-from app.domain.fleet.rendering import Form
+from app.domain.fleet.rendering import CPU_MODEL, Form
 from app.domain.verdict.problem import RULES, ProblemCode
 from app.domain.verdict.steps import Policy
 from app.settings import ClientSettings
-from app.wire.compatibility import Detail
+from app.wire.compatibility import MAX_DEVICES, Detail
 
 _INCOMPATIBLE = 1
 _NOT_ASKED = 2
@@ -60,7 +62,11 @@ def check(  # noqa: PLR0913, PLR0917 (each is an option of the command)
     ] = None,
     host: Annotated[list[str] | None, typer.Option(help="A registered host to move to. Repeatable.")] = None,
     label: Annotated[
-        list[str] | None, typer.Option(help="All registered hosts with this label, name or name=value. Repeatable.")
+        list[str] | None,
+        typer.Option(
+            help="All registered hosts with this label: name=value, name!=value, name or !name. Repeatable: all must "
+            "hold."
+        ),
     ] = None,
     policy: Annotated[
         Policy,
@@ -68,10 +74,10 @@ def check(  # noqa: PLR0913, PLR0917 (each is an option of the command)
     ] = Policy.STRICT,
     render: Annotated[Form | None, typer.Option(help="Also print the arguments for the destination's program.")] = None,
     domain: Annotated[
-        Path | None,
+        list[Path] | None,
         typer.Option(
-            help="A libvirt domain (virsh dumpxml). Checks all its devices; the machine type is the profile of QEMU's "
-            "devices. Does not check the CPU, memory and machine settings."
+            help="A libvirt domain (virsh dumpxml); - for standard input. Repeatable: each VM is answered. Checks the "
+            "CPU and all devices; the machine type is the profile of QEMU's devices. Names what it does not check."
         ),
     ] = None,
     device: Annotated[
@@ -106,16 +112,19 @@ def check(  # noqa: PLR0913, PLR0917 (each is an option of the command)
 
         profile-registry check drain.json
 
-        profile-registry check --domain vm.xml --label rack=r1 \
+        profile-registry check --domain vm1.xml --domain vm2.xml \
+          --label rack=r1 --label '!draining' \
           --source qemu.org/qemu-system-x86_64@7.2.22 \
           --detail summary
+
+        virsh dumpxml vm | profile-registry check --domain - --host host-17
 
         profile-registry check --domain vm.xml --label rack=r1 \
           --source qemu.org/qemu-system-x86_64@7.2.22 \
           --device hostdev0=vendor-a.com/gfx \
           --source hostdev0=vendor-a.com/gfx/gfx-4GB@1
     """
-    if sum(subject is not None for subject in (question, model, domain)) != 1:
+    if sum(subject is not None for subject in (question, model, domain or None)) != 1:
         fail(
             "check takes exactly one of --model (a device), --domain (a VM) and a question file; "
             "see profile-registry check --help"
@@ -129,32 +138,98 @@ def check(  # noqa: PLR0913, PLR0917 (each is an option of the command)
     unasked: Mapping[str, str] = {}
     if question is not None:
         document = _read(question)
-    elif domain is not None:
-        document, unasked = _domain_question(
-            domain, device or [], source or [], profile or [], value or [], without or []
-        )
+    elif domain:
+        options = _domain_options(device or [], source or [], profile or [], value or [], without or [])
+        document, unasked = _domain_question(domain, *options)
     else:
         document = _device_question(model, source or [], profile or [], value or [])
     if question is None:
         document["policy"] = policy
         # Only programs need the configurations: the table does not show them, and for many hosts they are large.
         document["detail"] = detail or (Detail.FULL if as_json or render is not None else Detail.PROBLEMS)
-    destinations: list[dict[str, Any]] = [{"id": release, "releases": [release]} for release in destination or []]
-    destinations += [{"host": name} for name in host or []] + [{"label": selector} for selector in label or []]
-    if destinations:
+    if destinations := _destinations(destination or [], host or [], label or []):
         document["destinations"] = destinations
     try:
         with Registry(ClientSettings()) as registry:
-            answer = registry.post("/compatibility", document, **({} if render is None else {"render": render}))
+            if domain:
+                unasked = {**unasked, **_without_cpus(document, registry)}
+            answer = _ask(registry, document, render)
     except RegistryError as error:
         refuse(error)
-    if as_json:
-        print_json({**answer, "unasked": unasked} if domain is not None else answer)
-    else:
-        if answer["results"]:
-            _print(answer)
-        _warn_unasked(unasked)
+    _show(answer, unasked if domain else None, as_json=as_json)
     _end(answer, unasked)
+
+
+def _show(answer: Any, unasked: Mapping[str, str] | None, *, as_json: bool) -> None:
+    """Print the answer; unasked: None where the question is not about libvirt domains."""
+    if as_json:
+        print_json(answer if unasked is None else {**answer, "unasked": unasked})
+        return
+    if answer["results"]:
+        _print(answer)
+    _warn_unasked(unasked or {})
+
+
+def _destinations(releases: list[str], hosts: list[str], labels: list[str]) -> list[dict[str, Any]]:
+    """Return the destinations of a question; all labels together select hosts."""
+    destinations: list[dict[str, Any]] = [{"id": release, "releases": [release]} for release in releases]
+    return [*destinations, *({"host": name} for name in hosts), *([{"labels": labels}] if labels else [])]
+
+
+def _ask(registry: Registry, document: Any, render: Form | None) -> Any:
+    """Return the answer to a question; VMs with too many devices for one are asked about in several."""
+    parameters = {} if render is None else {"render": render}
+    vms = document.get("vms") if isinstance(document, dict) else None
+    if not isinstance(vms, list):
+        return registry.post("/compatibility", document, **parameters)
+    answers = [registry.post("/compatibility", {**document, "vms": batch}, **parameters) for batch in _batches(vms)]
+    results = [result for answer in answers for result in answer["results"]]
+    # The first one is the oldest: all are at least as recent.
+    return {**answers[0], "results": results}
+
+
+def _has_cpu_models(release: str | None, registry: Registry) -> bool:
+    """Return whether the registry has the CPU models of a release; None: of any."""
+    if release is None:
+        return registry.find(f"/models/{CPU_MODEL}") is not None
+    published = registry.find(f"/releases/{release}")
+    return published is not None and any(entry["model"] == CPU_MODEL for entry in published["models"])
+
+
+def _batches(vms: Sequence[Any]) -> Iterator[list[Any]]:
+    batch: list[Any] = []
+    count = 0
+    for vm in vms:
+        devices = len(vm.get("devices") or ()) if isinstance(vm, dict) else 0
+        if batch and count + devices > MAX_DEVICES:
+            yield batch
+            batch, count = [], 0
+        batch.append(vm)
+        count += devices
+    yield batch
+
+
+def _without_cpus(document: Any, registry: Registry) -> Mapping[str, str]:
+    """Take CPUs out of a question whose release has no CPU models in the registry; return them with the reason."""
+    unasked: dict[str, str] = {}
+    known: dict[str | None, bool] = {}
+    for vm in document["vms"]:
+        for device in [device for device in vm["devices"] if device["id"] == CPU and device["model"] == CPU_MODEL]:
+            release = device.get("release")
+            if release not in known:
+                known[release] = _has_cpu_models(release, registry)
+            if not known[release]:
+                vm["devices"].remove(device)
+                name = CPU if len(document["vms"]) == 1 else f"{vm['id']}: {CPU}"
+                unasked[name] = (
+                    f"the registry has no CPU models of {release or 'any release'}; add them with profile-registry "
+                    f"import cpu-models, or leave the CPU out with --without {CPU}"
+                )
+    document["vms"] = [vm for vm in document["vms"] if vm["devices"]]
+    if not document["vms"]:
+        _warn_unasked(unasked)
+        fail("nothing is left to check")
+    return unasked
 
 
 def _check_options(subject: str, given: Mapping[str, object]) -> None:
@@ -203,10 +278,10 @@ def _pairs(arguments: list[str], form: str, *, may_be_empty: bool = False) -> It
         yield name, value
 
 
-def _domain_question(
-    path: Path, models: list[str], releases: list[str], profiles: list[str], values: list[str], without: list[str]
-) -> tuple[dict[str, Any], Mapping[str, str]]:
-    """Return the question about all devices of a libvirt domain, and the parts that it leaves out, with reasons."""
+def _domain_options(
+    models: list[str], releases: list[str], profiles: list[str], values: list[str], without: list[str]
+) -> tuple[DomainOptions, str | None, str | None]:
+    """Return what the user states of devices, and the release and the profile of the VMs."""
     vm_release, device_releases = _vm_and_devices("--source", releases)
     vm_profile, device_profiles = _vm_and_devices("--profile", profiles)
     device_values: dict[str, dict[str, str]] = {}
@@ -222,14 +297,36 @@ def _domain_question(
         values=device_values,
         without=without,
     )
+    return options, vm_release, vm_profile
+
+
+def _domain_question(
+    paths: Sequence[Path], options: DomainOptions, release: str | None, profile: str | None
+) -> tuple[dict[str, Any], Mapping[str, str]]:
+    """Return the question about all devices of libvirt domains, and the parts that it leaves out, with reasons."""
     try:
-        domain = Domain.read(path, options, vm_release, vm_profile)
+        domains = [Domain.read(path, options, release, profile) for path in paths]
     except DomainError as error:
         fail(str(error))
-    if not domain.devices:
-        _warn_unasked(domain.unasked)
-        fail(f"{path} has no device that can be checked")
-    return {"vms": [{"id": domain.name, "devices": domain.devices}]}, domain.unasked
+    unknown = set.intersection(*(domain.unknown for domain in domains))
+    if unknown:
+        names = ", ".join(sorted(set.union(*(domain.names for domain in domains))))
+        none_has = f"{paths[0]} has no device" if len(paths) == 1 else "None of the domains has a device"
+        fail(f"{none_has} {', '.join(sorted(unknown))}; there are {names}")
+    counts = Counter(domain.name for domain in domains)
+    vms = []
+    unasked: dict[str, str] = {}
+    for path, domain in zip(paths, domains, strict=True):
+        vm = domain.name if counts[domain.name] == 1 else f"{domain.name} ({path})"
+        unasked |= {name if len(domains) == 1 else f"{vm}: {name}": why for name, why in domain.unasked.items()}
+        if domain.devices:
+            vms.append({"id": vm, "devices": domain.devices})
+        else:
+            unasked[vm] = "the VM has no device that can be checked"
+    if not vms:
+        _warn_unasked(unasked)
+        fail(f"{', '.join(map(str, paths))}: there is no device that can be checked")
+    return {"vms": vms}, unasked
 
 
 def _warn_unasked(unasked: Mapping[str, str]) -> None:
@@ -318,10 +415,11 @@ def _print_summary(answer: Any) -> None:
 def _end(answer: Any, unasked: Mapping[str, str]) -> NoReturn:
     results = answer["results"]
     if not results:
-        fail(
+        warn(
             "there is no destination to check: no host is registered or, if none was named, no release in use "
             "implements the model (GET /models lists the models)"
         )
+        raise typer.Exit(_NOT_ASKED)
     if not all(result["compatible"] for result in results):
         raise typer.Exit(_INCOMPATIBLE)
     if unasked:
@@ -333,7 +431,8 @@ def _end(answer: Any, unasked: Mapping[str, str]) -> NoReturn:
 def _count_unasked(unasked: Mapping[str, str]) -> str:
     """Return how many devices and settings are unasked, with the verb: `1 device and 2 settings were`."""
     # What applies to the VM as a whole, such as qemu:commandline, is a setting, too.
-    settings = sum("/" in name or ":" in name or name == "launchSecurity" for name in unasked)
+    names = [name.rpartition(": ")[2] for name in unasked]
+    settings = sum("/" in name or ":" in name or name == "launchSecurity" for name in names)
     counts = ((len(unasked) - settings, "device"), (settings, "setting"))
     parts = [f"{count} {noun}{'' if count == 1 else 's'}" for count, noun in counts if count]
     return f"{' and '.join(parts)} {'was' if len(unasked) == 1 else 'were'}"

@@ -23,6 +23,7 @@ _COMMANDS = {
     "demo": "demonstration:demo",
     "import": "importing:commands",
     "host": "hosts:commands",
+    "erratum": "errata:commands",
     "token": "tokens:commands",
 }
 

@@ -10,7 +10,7 @@ import typer
 from rich.text import Text
 
 from app.cli.client import Registry
-from app.cli.output import AsJson, print_json, print_line, print_table, refuse
+from app.cli.output import AsJson, print_json, print_line, print_made_otherwise, print_table, refuse
 from app.client import RegistryError
 from app.settings import ClientSettings
 
@@ -61,11 +61,23 @@ def diff(
         refuse(error)
     if as_json:
         print_json(answer)
-    elif not answer["models"]:
+    elif not _differs(answer):
         print_line(f"{before} and {after} do not differ" + (f" in {model}" if model is not None else ""))
     else:
         _print(answer["models"], before, after, everything=everything)
-    raise typer.Exit(1 if answer["models"] else 0)
+        _print_profiles(answer, after)
+    raise typer.Exit(1 if _differs(answer) else 0)
+
+
+def _differs(answer: Mapping[str, Any]) -> bool:
+    return bool(answer["models"] or answer["no_longer_listed"] or answer["makes_otherwise"])
+
+
+def _print_profiles(answer: Mapping[str, Any], after: str) -> None:
+    """Print what the second release no longer lists, and makes otherwise."""
+    if answer["no_longer_listed"]:
+        print_line(f"No longer listed by {after}: {', '.join(answer['no_longer_listed'])}")
+    print_made_otherwise(answer["makes_otherwise"], f"{after} makes something else of profiles by itself")
 
 
 def _print(models: Mapping[str, Sequence[Mapping[str, Any]]], before: str, after: str, *, everything: bool) -> None:

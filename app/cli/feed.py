@@ -4,16 +4,19 @@ import gzip
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, takewhile
 from pathlib import Path
 from typing import IO, Any, Protocol
+from urllib.parse import quote
 
 import orjson
 
 from app.cli.client import Registry
+from app.domain.publishing.change import ChangeKind
 
 Progress = Callable[[str, int, int], None]
 
+_HOST_KINDS = {ChangeKind.HOST_REGISTERED.value, ChangeKind.HOST_CHANGED.value}
 FORMAT = "device-profile-registry feed"
 _VERSION = 1
 _PAGE = 1000
@@ -199,6 +202,8 @@ def copy_feed(feed: Feed, target: Registry, url: str, progress: Progress, *, wit
         )
         raise ArchiveError(message)
     changes = added = 0
+    if with_hosts and seq:
+        added += _restore_operators_own(feed, target, seq)
     for batch in _batches(_read_changes(feed, seq, progress)):
         document = {
             "url": url,
@@ -210,6 +215,32 @@ def copy_feed(feed: Feed, target: Registry, url: str, progress: Progress, *, wit
         changes, added, seq = changes + len(batch), added + answer["added"], answer["seq"]
         progress("applying changes", seq, feed.head)
     return CopyResult(changes, added, seq)
+
+
+def _restore_operators_own(feed: Feed, target: Registry, until: int) -> int:
+    """Add the hosts and local errata of changes that were applied before without them; return how many are new.
+
+    Hosts that are registered already stay as they are: they can be more recent.
+    """
+    hosts: dict[str, Mapping[str, Any]] = {}
+    errata: dict[str, Mapping[str, Any]] = {}
+    for change in takewhile(lambda change: change.seq <= until, feed.changes(0)):
+        kind, name, document = change.entry["kind"], change.entry["name"], change.document or {}
+        if kind in _HOST_KINDS:
+            hosts[name] = document
+        elif kind == ChangeKind.HOST_FORGOTTEN.value:
+            hosts.pop(name, None)
+        elif kind == ChangeKind.ERRATUM_PUBLISHED.value and document.get("local"):
+            errata[change.entry["detail"]["erratum"]] = document
+        elif kind == ChangeKind.ERRATUM_WITHDRAWN.value:
+            errata.pop(document.get("erratum", ""), None)
+    missing = [name for name in hosts if target.find(f"/hosts/{quote(name, safe='')}") is None]
+    for name in missing:
+        target.put(f"/hosts/{quote(name, safe='')}", hosts[name])
+    unknown = [erratum for key, erratum in errata.items() if target.find(f"/errata/{key}") is None]
+    for erratum in unknown:
+        target.post("/errata", {field: value for field, value in erratum.items() if value is not None})
+    return len(missing) + len(unknown)
 
 
 def _read_changes(feed: Feed, seq: int, progress: Progress) -> Iterator[Change]:

@@ -15,7 +15,7 @@ import typer
 from app.cli.client import Registry
 from app.cli.output import AsJson, fail, print_json, print_line, print_table, progress_bar, refuse, warn
 from app.cli.qemu.capture import CaptureError
-from app.cli.qemu.cpu import restriction, take_cpu_models
+from app.cli.qemu.cpu import features_of, restriction, take_cpu_models
 from app.cli.qemu.live import Progress
 from app.client import RegistryError
 from app.domain.fleet.rendering import CPU_MODEL
@@ -183,12 +183,17 @@ def _restrict(registry: Registry, binaries: Sequence[Path], progress: Progress, 
             "(if VMs run without KVM, add --emulated)"
         )
         return {}
-    return {CPU_MODEL: restriction(cpus, list(model["variables"]))}
+    return {CPU_MODEL: restriction(cpus, features_of(model))}
 
 
 @commands.command("list")
 def list_hosts(
-    label: Annotated[str | None, typer.Option(help="Only hosts with this label, name or name=value.")] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Only hosts with this label: name=value, name!=value, name or !name. Repeatable: all must hold."
+        ),
+    ] = None,
     *,
     as_json: AsJson = False,
 ) -> None:
@@ -200,7 +205,7 @@ def list_hosts(
     """
     try:
         with Registry(ClientSettings()) as registry:
-            hosts = list(registry.items("/hosts", **({"label": label} if label is not None else {})))
+            hosts = list(registry.items("/hosts", **({"label": label} if label else {})))
     except RegistryError as error:
         refuse(error)
     if as_json:

@@ -1,6 +1,5 @@
 """profile-registry import: publishes releases from documents, QEMU binaries, captures and archives."""
 
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -12,11 +11,20 @@ import typer
 
 from app.cli.client import Registry
 from app.cli.feed import Archive, ArchiveError, copy_feed
-from app.cli.output import AsJson, fail, print_json, print_line, print_table, progress_bar, refuse
+from app.cli.output import (
+    AsJson,
+    fail,
+    print_json,
+    print_line,
+    print_made_otherwise,
+    print_table,
+    progress_bar,
+    refuse,
+)
 from app.cli.qemu import publication
 from app.cli.qemu.capture import Capture, CaptureError
-from app.cli.qemu.cpu import CpuModels, publish_cpu_models, take_cpu_models
-from app.cli.qemu.live import Progress, take_capture
+from app.cli.qemu.cpu import CpuModels, not_migratable, publish_cpu_models, take_cpu_models
+from app.cli.qemu.live import Progress, executable, take_capture
 from app.client import RegistryError
 from app.domain.fleet.rendering import CPU_MODEL
 from app.domain.values.name import InvalidNameError, ReleaseName
@@ -49,6 +57,7 @@ _ADDED = {
     "profile_lists": "profile lists",
     "listed_profiles": "listed profiles",
     "own_values": "device models with the release's own values",
+    "aliases": "aliases",
 }
 
 
@@ -62,6 +71,8 @@ def import_migration_info(
     as_json: AsJson = False,
 ) -> None:
     """Publish a release from a JSON document: the RFC's migration information, or the body of PUT /releases.
+
+    Exit status 0 published, 1 refused, 2 could not ask.
 
     Example:
 
@@ -77,19 +88,19 @@ def import_migration_info(
         with Registry(ClientSettings()) as registry:
             answer = registry.put(f"/releases/{release}", document, dry_run=dry_run, override=override)
     except RegistryError as error:
-        refuse(error)
+        refuse(error, is_publication=True)
     if as_json:
         print_json(answer)
         return
-    _print_added(release, answer["added"], dry_run=dry_run)
-    _print_not_accepted(answer["not_accepted"])
-    _print_overridden(answer["overridden"])
+    _print_answer(release, answer)
 
 
 @commands.command("qemu")
 def import_qemu(  # noqa: PLR0913 (each is an option of the command)
     capture: Annotated[Path | None, typer.Option(help="A capture file of a QEMU binary.")] = None,
-    binary: Annotated[Path | None, typer.Option(help="A QEMU binary to start and query.")] = None,
+    binary: Annotated[
+        str | None, typer.Option(help="A QEMU binary to start and query: a path, or a name that the shell finds.")
+    ] = None,
     release: Annotated[
         str | None, typer.Option(help="The release to publish. Default: qemu.org/qemu-system-<target>@<version>.")
     ] = None,
@@ -108,7 +119,9 @@ def import_qemu(  # noqa: PLR0913 (each is an option of the command)
 
     A property keeps the off value of the oldest release. A property that a newer release lacks keeps its last value.
     If earlier releases have CPU models (import cpu-models), those of a binary are published, too. Querying a binary
-    takes some minutes; the binary only has to start.
+    takes some minutes; the binary only has to start. What is left out is named.
+
+    Exit status 0 published, 1 refused, 2 could not ask.
 
     Example:
 
@@ -117,26 +130,26 @@ def import_qemu(  # noqa: PLR0913 (each is an option of the command)
     if (capture is None) == (binary is None):
         fail("import qemu takes either --capture FILE or --binary PATH")
     try:
+        started = None if binary is None else executable(binary)
         with progress_bar() as progress, Registry(ClientSettings()) as registry:
-            selected = (
-                Capture.load(capture).selected(machine or [], device or [])
-                if capture is not None
-                else take_capture(binary or Path(), machine or [], device or [], progress)
-            )
+            if started is not None:
+                selected = take_capture(started, machine or [], device or [], progress)
+            else:
+                selected = Capture.load(capture or Path()).selected(machine or [], device or [])
             name = release or publication.default_name(selected)
             _check_release(name)
-            cpus = _cpu_models(registry, name, binary, progress)
+            cpus = _cpu_models(registry, name, started, progress)
             published = publication.publish(
                 registry, selected, name, progress, dry_run=dry_run, override=override, cpus=cpus
             )
     except RegistryError as error:
-        refuse(error)
+        refuse(error, is_publication=True)
     except CaptureError as error:
         fail(str(error))
     if as_json:
         print_json(_document(published))
     else:
-        _print_published(published, dry_run=dry_run)
+        _print_published(published)
 
 
 def _cpu_models(registry: Registry, release: str, binary: Path | None, progress: Progress) -> CpuModels | None:
@@ -151,7 +164,7 @@ def _cpu_models(registry: Registry, release: str, binary: Path | None, progress:
 
 @commands.command("cpu-models")
 def import_cpu_models(
-    binary: Annotated[Path, typer.Option(help="A QEMU binary to start and query.")],
+    binary: Annotated[str, typer.Option(help="A QEMU binary to start and query: a path or a name.")],
     release: Annotated[
         str | None,
         typer.Option(help="The release to add them to. Default: qemu.org/qemu-system-<target>@<version>."),
@@ -170,24 +183,25 @@ def import_cpu_models(
 
         profile-registry import cpu-models --binary qemu-system-x86_64
     """
-    executable = shutil.which(binary)
     try:
+        started = executable(binary)
         with progress_bar() as progress, Registry(ClientSettings()) as registry:
-            cpus = take_cpu_models(Path(executable) if executable else binary, progress)
+            cpus = take_cpu_models(started, progress)
             name = release or f"qemu.org/qemu-system-{cpus.target}@{cpus.version}"
             _check_release(name)
             answer, differences = publish_cpu_models(registry, cpus, name, dry_run=dry_run, override=override)
     except RegistryError as error:
-        refuse(error)
+        refuse(error, is_publication=True)
     except CaptureError as error:
         fail(str(error))
+    left_out = not_migratable(cpus)
     if as_json:
-        print_json({**answer, "finds": [asdict(difference) for difference in differences]})
+        finds = [asdict(difference) for difference in differences]
+        print_json({**answer, "finds": finds, "left_out": left_out})
         return
-    print_line(f"{name}: {len(cpus.features)} features, {len(cpus.models)} CPU models")
-    _print_added(name, answer["added"], dry_run=dry_run)
-    _print_not_accepted(answer["not_accepted"])
-    _print_overridden(answer["overridden"])
+    print_line(f"{name}: {len(cpus.features)} features, {len(cpus.models) - len(left_out)} CPU models")
+    _print_answer(name, answer)
+    _print_left_out(left_out)
     if differences:
         rows = [(item.profile, item.feature, "has it" if item.published else "lacks it") for item in differences]
         print_table(("CPU model", "feature", "published"), rows, "Differs from what is published; nothing changed")
@@ -197,13 +211,16 @@ def import_cpu_models(
 def import_archive(
     file: Annotated[Path, typer.Argument(help="An archive that export wrote.")],
     *,
-    with_hosts: Annotated[bool, typer.Option("--hosts", help="Also import the hosts, to restore a backup.")] = False,
+    with_hosts: Annotated[
+        bool,
+        typer.Option("--hosts", help="Also import the operator's own: hosts and local errata, to restore a backup."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Publish the content of another registry's archive; what exists already is skipped.
 
     Every digest is verified. An interrupted import can be repeated. A later archive or mirror continues where this
-    one ends.
+    one ends. Exit status 0 imported, 1 refused, 2 could not ask.
 
     Example:
 
@@ -212,7 +229,9 @@ def import_archive(
     try:
         with progress_bar() as progress, Registry(ClientSettings()) as registry:
             result = copy_feed(Archive(file), registry, str(file), progress, with_hosts=with_hosts)
-    except (ArchiveError, RegistryError) as error:
+    except RegistryError as error:
+        refuse(error, is_publication=True)
+    except ArchiveError as error:
         fail(str(error))
     if as_json:
         print_json(asdict(result))
@@ -236,6 +255,10 @@ def _document(published: publication.Published) -> dict[str, Any]:
         "added": published.added,
         "not_accepted": published.not_accepted,
         "overridden": published.overridden,
+        "previous": published.answer["previous"],
+        "no_longer_listed": published.answer["no_longer_listed"],
+        "makes_otherwise": published.answer["makes_otherwise"],
+        "left_out": published.left_out,
         "finds": [
             {
                 "device": difference.device,
@@ -249,18 +272,38 @@ def _document(published: publication.Published) -> dict[str, Any]:
     }
 
 
-def _print_published(published: publication.Published, *, dry_run: bool) -> None:
+def _print_published(published: publication.Published) -> None:
     print_line(
         f"{published.release}: {published.models} device models, {published.variables} variables, "
         f"{published.profiles} profiles"
     )
-    _print_added(published.release, published.added, dry_run=dry_run)
-    _print_not_accepted(published.not_accepted)
-    _print_overridden(published.overridden)
+    _print_answer(published.release, published.answer)
+    _print_left_out(published.left_out)
     if published.differences:
         columns = ("variable", "published", "in this QEMU", "device types", "occurrences")
         rows = [(*map(str, group),) for group in publication.grouped(published.differences)]
         print_table(columns, rows, "Differs from what is published; nothing changed")
+
+
+def _print_answer(release: str, answer: Mapping[str, Any]) -> None:
+    """Print what a publication added, and what it changes for devices that exist."""
+    _print_added(release, answer["added"], dry_run=answer["dry_run"])
+    _print_not_accepted(answer["not_accepted"])
+    _print_overridden(answer["overridden"])
+    if answer["no_longer_listed"]:
+        print_line(f"No longer listed, though {answer['previous']} lists it: {', '.join(answer['no_longer_listed'])}")
+    title = f"Makes something else of profiles than {answer['previous']}"
+    print_made_otherwise(answer["makes_otherwise"], title)
+
+
+def _print_left_out(left_out: Mapping[str, str]) -> None:
+    """Print what was not published, by the reason."""
+    names: dict[str, list[str]] = {}
+    for name, reason in left_out.items():
+        names.setdefault(reason, []).append(name)
+    rows = [(", ".join(sorted(of_reason)), reason) for reason, of_reason in names.items()]
+    if rows:
+        print_table(("not published", "why"), rows, "Left out")
 
 
 def _print_added(release: str, added: Mapping[str, int], *, dry_run: bool) -> None:

@@ -4,6 +4,7 @@ libvirt's names are those of its domain XML (https://libvirt.org/formatdomain.ht
 Unknown never means compatible: a device or setting that this module does not know is reported as unasked.
 """
 
+import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,8 @@ from xml.etree.ElementTree import Element, ParseError  # only the types; defused
 
 import defusedxml
 import defusedxml.ElementTree
+
+from app.cli.virtual_machine import backends_of, parts_of
 
 VENDOR = "qemu.org"
 
@@ -403,7 +406,8 @@ class Domain:
     """A VM as libvirt describes it.
 
     machine: the machine type. devices: the devices of the question. unasked: the reason why a device (id) or a setting
-    (id/setting) is not part of the question. left_out: the settings that the user leaves out.
+    (id/setting) is not part of the question. left_out: the settings that the user leaves out. names: the ids of all
+    devices and settings. unknown: ids that the user gives, and that this VM does not have.
     """
 
     name: str
@@ -411,17 +415,20 @@ class Domain:
     devices: list[dict[str, Any]] = field(default_factory=list)
     unasked: dict[str, str] = field(default_factory=dict)
     left_out: set[str] = field(default_factory=set)
+    names: set[str] = field(default_factory=set)
+    unknown: set[str] = field(default_factory=set)
 
     @classmethod
     def read(
         cls, path: Path, options: DomainOptions, release: str | None = None, profile: str | None = None
     ) -> "Domain":
-        """Read the output of `virsh dumpxml`; release: the QEMU release; profile: replaces the machine type.
+        """Read the output of `virsh dumpxml`; path: - for standard input.
 
-        Raises DomainError.
+        release: the QEMU release. profile: replaces the machine type. Raises DomainError.
         """
         try:
-            root = defusedxml.ElementTree.fromstring(path.read_bytes())
+            text = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+            root = defusedxml.ElementTree.fromstring(text)
         except (OSError, LookupError, ValueError, ParseError, defusedxml.DefusedXmlException) as error:
             message = f"{path} cannot be read as a libvirt domain: {error}"
             raise DomainError(message) from error
@@ -438,11 +445,24 @@ class Domain:
             counts[element.tag] = counts.get(element.tag, 0) + 1
             # All parts of an EHCI controller have the same alias.
             ids[device_id] = ids.get(device_id, 0) + 1
-            domain._add(element, device_id if ids[device_id] == 1 else f"{device_id}-{ids[device_id]}", options)
+            unique_id = device_id if ids[device_id] == 1 else f"{device_id}-{ids[device_id]}"
+            domain._add(element, unique_id, options)
+            domain.unasked.update(backends_of(element, unique_id))
         domain._add_passed_through(root)
+        parts = parts_of(root)
+        domain.devices.extend(parts.devices)
+        domain.unasked.update(parts.unasked)
+        domain._add_named(options)
         domain._complete(options, release, profile or f"{VENDOR}/{domain.machine}")
-        domain._leave_out(path, options)
+        domain._leave_out(options)
         return domain
+
+    def _add_named(self, options: DomainOptions) -> None:
+        """Add what is no element of <devices>, such as the firmware, under the model that the user states."""
+        ids = {device["id"] for device in self.devices}
+        for name in [name for name in self.unasked if name in options.models and name not in ids]:
+            self._add_device(name, options.models[name])
+            del self.unasked[name]
 
     def _add(self, element: Element, device_id: str, options: DomainOptions) -> None:
         kind, libvirt_name = element.tag, _libvirt_name(element)
@@ -518,7 +538,7 @@ class Domain:
                     f"its requirements on a host cannot be checked; leave it out with --without {element.tag}"
                 )
             namespace, _, tag = element.tag.rpartition("}")
-            if namespace.endswith("/domain/qemu/1.0") and tag in {"commandline", "override"}:
+            if namespace.endswith("/domain/qemu/1.0") and tag in {"commandline", "override", "capabilities"}:
                 self.unasked[f"qemu:{tag}"] = (
                     f"cannot be checked; if it does not change any device, leave it out with --without qemu:{tag}"
                 )
@@ -528,20 +548,18 @@ class Domain:
         for device in self.devices:
             device_id, is_qemus = device["id"], device["model"].startswith(f"{VENDOR}/")
             defaults = {"release": release, "profile": profile} if is_qemus else {"release": None, "profile": None}
+            # The CPU model is the profile of the CPU.
+            defaults["profile"] = device.pop("profile", defaults["profile"])
             for field_name, given in (("release", options.releases), ("profile", options.profiles)):
                 if name := given.get(device_id, defaults[field_name]):
                     device[field_name] = name
             device["values"].update(options.values.get(device_id, {}))
 
-    def _leave_out(self, path: Path, options: DomainOptions) -> None:
+    def _leave_out(self, options: DomainOptions) -> None:
         ids = {device["id"] for device in self.devices}
         given = {*options.models, *options.releases, *options.profiles, *options.values}
-        unknown = sorted((given - ids) | {*options.without} - ids - self.unasked.keys() - self.left_out)
-        if unknown:
-            message = (
-                f"{path} has no device {', '.join(unknown)}; it has {', '.join(sorted(ids | self.unasked.keys()))}"
-            )
-            raise DomainError(message)
+        self.names.update(ids, self.unasked)
+        self.unknown.update((given - ids) | {*options.without} - ids - self.unasked.keys() - self.left_out)
         self.devices[:] = [device for device in self.devices if device["id"] not in options.without]
         for name in [name for name in self.unasked if not {name, name.partition("/")[0]}.isdisjoint(options.without)]:
             del self.unasked[name]

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import orjson
@@ -13,10 +14,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from app.domain.values.value import shown
+
 if TYPE_CHECKING:
     from app.client import RegistryError  # serve prints through this module and needs no client
 
+REFUSED = 1
 COULD_NOT_ASK = 2
+# What the registry answers a publication that it refuses: unknown names, changed entries and the gate, faults.
+_REFUSALS = {HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY}
 _MATRIX_CELL = 3
 _PADDING = 3
 
@@ -63,6 +69,18 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]], ti
     _console.print(table)
 
 
+def print_made_otherwise(entries: Sequence[Mapping[str, Any]], title: str) -> None:
+    """Print what a release makes otherwise of profiles, by variable."""
+    profiles: dict[tuple[str, str, str], set[str]] = {}
+    for entry in entries:
+        for variable, values in entry["values"].items():
+            before, after = ("—" if value is None else shown(value) for value in (values["from"], values["to"]))
+            profiles.setdefault((variable, before, after), set()).add(entry["profile"])
+    rows = [(*key, f"{len(names):,}") for key, names in sorted(profiles.items())]
+    if rows:
+        print_table(("variable", "before", "now", "profiles"), rows, title)
+
+
 def print_matrix(column: str, names: Sequence[str], rows: Sequence[tuple[str, Sequence[Text]]]) -> None:
     """Print a table with many columns; on a terminal, split it into tables that fit its width."""
     cell_width = max([_MATRIX_CELL, *(cell.cell_len for _, row in rows for cell in row), *map(len, names)]) + _PADDING
@@ -73,17 +91,21 @@ def print_matrix(column: str, names: Sequence[str], rows: Sequence[tuple[str, Se
         print_table((column, *names[columns]), [(name, *row[columns]) for name, row in rows])
 
 
-def refuse(error: "RegistryError") -> NoReturn:
-    """Print the registry's error (with --json also its problem document), and exit with status 2."""
-    fail(str(error), error.problem)
+def refuse(error: "RegistryError", *, is_publication: bool = False) -> NoReturn:
+    """Print the registry's error (with --json also its problem document), and exit.
+
+    The status is 2, could not ask; of a publication that the registry refused for what it says, 1.
+    """
+    is_refused = is_publication and error.status in _REFUSALS
+    fail(str(error), error.problem, REFUSED if is_refused else COULD_NOT_ASK)
 
 
-def fail(message: str, problem: object = None) -> NoReturn:
-    """Print an error (with --json also as JSON: the problem, or code and detail), and exit with status 2."""
+def fail(message: str, problem: object = None, status: int = COULD_NOT_ASK) -> NoReturn:
+    """Print an error (with --json also as JSON: the problem, or code and detail), and exit with a status."""
     if _is_json_requested.get():
         print_json(problem or {"code": "cannot-ask", "detail": message})
     _errors.print(Text(message, style="red"), soft_wrap=True)
-    raise typer.Exit(COULD_NOT_ASK)
+    raise typer.Exit(status)
 
 
 def warn(message: str) -> None:

@@ -26,7 +26,10 @@ def baseline(
     model: Annotated[list[str], typer.Option(help="A device model of the new VM. Repeatable.")],
     release: Annotated[list[str] | None, typer.Option(help="A release that it must run on. Repeatable.")] = None,
     host: Annotated[list[str] | None, typer.Option(help="A registered host. Repeatable.")] = None,
-    label: Annotated[str | None, typer.Option(help="All registered hosts with this label, name or name=value.")] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(help="All registered hosts with this label: name=value, name!=value, name or !name. Repeatable."),
+    ] = None,
     *,
     as_json: AsJson = False,
 ) -> None:
@@ -41,8 +44,8 @@ def baseline(
           --release qemu.org/qemu-system-x86_64@10.0.13
     """
     question: dict[str, Any] = {"models": model, "releases": release or [], "hosts": host or []}
-    if label is not None:
-        question["label"] = label
+    if label:
+        question["labels"] = label
     try:
         with Registry(ClientSettings()) as registry:
             models = registry.post("/baseline", question)["models"]
@@ -63,7 +66,9 @@ def _print_baseline(model: str, result: Mapping[str, Any]) -> None:
         _print_values(model, result["values"], result["domains"])
     if result["profiles"]:
         more = f" and {len(result['profiles']) - _MAX_NAMES} more" if len(result["profiles"]) > _MAX_NAMES else ""
-        print_line(f"profiles that all accept, newest first: {', '.join(result['profiles'][:_MAX_NAMES])}{more}")
+        print_line(
+            f"profiles that all accept, the most useful first: {', '.join(result['profiles'][:_MAX_NAMES])}{more}"
+        )
 
 
 def _print_values(model: str, values: Mapping[str, Any], domains: Mapping[str, Any]) -> None:

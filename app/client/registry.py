@@ -92,6 +92,10 @@ class Registry:
         """Ask a question, or create something."""
         return core.read(self._send(Call("POST", path, parameters, document)))
 
+    def patch(self, path: str, document: Mapping[str, Any], **parameters: Parameter) -> Any:
+        """Change the state of a resource."""
+        return core.read(self._send(Call("PATCH", path, parameters, document)))
+
     def delete(self, path: str) -> None:
         """Delete the resource at a path."""
         self._send(Call("DELETE", path))
@@ -185,6 +189,10 @@ class AsyncRegistry:
     async def post(self, path: str, document: Mapping[str, Any], **parameters: Parameter) -> Any:
         """Ask a question, or create something."""
         return core.read(await self._send(Call("POST", path, parameters, document)))
+
+    async def patch(self, path: str, document: Mapping[str, Any], **parameters: Parameter) -> Any:
+        """Change the state of a resource."""
+        return core.read(await self._send(Call("PATCH", path, parameters, document)))
 
     async def delete(self, path: str) -> None:
         """Delete the resource at a path."""

@@ -30,7 +30,7 @@ from app.service.known import known_model
 from app.storage import listing, lookup, search
 from app.storage.reader import Reader
 from app.wire.base import printable
-from app.wire.compatibility import MAX_DESTINATIONS, MAX_LABEL, Detail, Policy
+from app.wire.compatibility import MAX_DESTINATIONS, MAX_LABEL, MAX_LABELS, Detail, Policy
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
@@ -59,7 +59,7 @@ class Asked:
     values: tuple[tuple[str, str], ...] = ()
     destination: tuple[str, ...] = ()
     host: tuple[str, ...] = ()
-    label: str | None = None
+    label: tuple[str, ...] = ()
     policy: Policy = Policy.STRICT
 
     @property
@@ -81,7 +81,7 @@ class Asked:
             *(("value", text) for text in self.value),
             *(("destination", release) for release in self.destination),
             *(("host", host) for host in self.host),
-            ("label", self.label),
+            *(("label", label) for label in self.label),
             ("policy", None if self.policy is Policy.STRICT else self.policy.value),
         ]
         return [(name, text) for name, text in parameters if text]
@@ -112,7 +112,9 @@ def get_ask_page(  # noqa: PLR0913, PLR0917 (the question's own parameters)
     value: Annotated[list[str] | None, Query()] = None,
     destination: _Names = None,
     host: _Names = None,
-    label: Annotated[str | None, Query(max_length=MAX_LABEL), printable] = None,
+    label: Annotated[
+        list[Annotated[str, Query(max_length=MAX_LABEL), printable]] | None, Query(max_length=MAX_LABELS)
+    ] = None,
     policy: _Policy = None,
     add: Filter = None,
     remove: Filter = None,
@@ -131,7 +133,7 @@ def get_ask_page(  # noqa: PLR0913, PLR0917 (the question's own parameters)
         tuple((name, text) for name, text in values.items() if name != remove),
         tuple(dict.fromkeys(filter(None, map(pasted, destination or ())))),
         tuple(dict.fromkeys(filter(None, map(pasted, host or ())))),
-        pasted(label),
+        tuple(dict.fromkeys(filter(None, map(pasted, label or ())))),
         policy or Policy.STRICT,
     )
     if add and add not in values:
@@ -232,7 +234,7 @@ def _form(reader: Reader, asked: Asked) -> Mapping[str, object]:
     choices = Choices.of(reader, asked)
     with reader.connection() as connection:
         profiles = lookup.profiles_naming(connection, [asked.model])
-        hosts = listing.hosts(connection, None, None, _MAX_HOSTS)
+        hosts = listing.hosts(connection, (), None, _MAX_HOSTS)
         labels = listing.labels(connection, _MAX_OPTIONS)
     states = {release.name: release.state for release in choices.releases}
     given = dict(asked.values)
@@ -311,10 +313,8 @@ def _answers(reader: Reader, asked: Asked) -> Mapping[str, object]:
         ids.setdefault(id(answer), []).append(destination.id)
     answers = {id(answer): answer for answer in of_vm.answers}
     ordered = sorted(ids, key=lambda key: not answers[key].compatible)
-    source = loaded.snapshot.release(asked.source) if asked.source else None
-    has_source = source is not None and asked.model in source.sets
     shown_answers = [
-        Shown(ids[key], device, _rules(device, asked, ids[key], has_source=has_source))
+        Shown(ids[key], device, _rules(device, asked, ids[key]))
         for key in ordered[:_MAX_SHOWN]
         for device in answers[key].devices
     ]
@@ -333,8 +333,10 @@ _OF_PROFILE = {code for code, rule in RULES.items() if rule.subject is Subject.P
 _OF_SOURCE = {code for code, rule in RULES.items() if rule.subject is Subject.SOURCE}
 
 
-def _rules(answer: DeviceAnswer, asked: Asked, destinations: Sequence[str], *, has_source: bool) -> list[Rule]:
-    """Return the outcome of each rule; has_source: the source release is published and implements the model."""
+def _rules(answer: DeviceAnswer, asked: Asked, destinations: Sequence[str]) -> list[Rule]:
+    """Return the outcome of each rule."""
+    # Whether the source release is published and implements the model.
+    has_source = answer.source.set is not None
     broken = {problem.code for problem in answer.verdict.problems}
     not_asked: set[ProblemCode] = set()
     if broken.intersection(_NOT_KNOWN):
@@ -347,7 +349,7 @@ def _rules(answer: DeviceAnswer, asked: Asked, destinations: Sequence[str], *, h
         not_asked.update(_OF_SOURCE)
     if asked.source is not None and not has_source:
         not_asked.add(ProblemCode.NOT_MIGRATABLE)
-    if asked.label is None and not set(asked.host).intersection(destinations):
+    if not asked.label and not set(asked.host).intersection(destinations):
         not_asked.add(ProblemCode.UNKNOWN_HOST)
     is_listing_unasked = any(warning.code is WarningCode.ONLY_VARIABLES_COMPARED for warning in answer.verdict.warnings)
     if asked.policy is not Policy.STRICT or is_listing_unasked:

@@ -9,7 +9,9 @@ from fastapi import APIRouter, Query, Request, Response
 
 from app.api.parameters import Filter
 from app.api.session import Registry
+from app.domain.publishing.outcome import MadeOtherwise
 from app.domain.values.name import ReleaseName
+from app.domain.values.value import Value
 from app.pages.page import PageRoute, long_page, page, pasted
 from app.service import diff
 from app.storage import lookup
@@ -40,6 +42,7 @@ def get_diff_page(  # noqa: PLR0913 (the parameters of the page)
         return page(request, "diff_form.html", before=before, after=after, model=model, choices=choices)
     names = registry.ask(partial(diff.differing, before, after, model))
     shown = [name for name in names if name == model] if model else names[row : row + _MODELS]
+    no_longer_listed, made_otherwise = registry.ask(partial(diff.of_listed_profiles, before, after))
     remaining = iter(shown)
 
     def parts() -> Iterator[Mapping[str, object]]:
@@ -62,7 +65,18 @@ def get_diff_page(  # noqa: PLR0913 (the parameters of the page)
         row=row,
         shown=len(shown),
         step=_MODELS,
+        no_longer_listed=no_longer_listed,
+        made_otherwise=_by_variable(made_otherwise),
     )
+
+
+def _by_variable(made_otherwise: Sequence[MadeOtherwise]) -> Mapping[tuple[str, Value | None, Value | None], int]:
+    """Return of how many profiles the second release makes something else, by variable and the values of both."""
+    profiles: dict[tuple[str, Value | None, Value | None], set[str]] = {}
+    for entry in made_otherwise:
+        for name, (before, after) in entry.values.items():
+            profiles.setdefault((name, before, after), set()).add(entry.profile)
+    return {key: len(names) for key, names in sorted(profiles.items(), key=lambda item: item[0][0])}
 
 
 def _choices(reader: Reader) -> Sequence[str]:

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from operator import itemgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Request, Response
@@ -12,13 +13,13 @@ from fastapi import APIRouter, Request, Response
 from app.api.parameters import Filter, states
 from app.api.session import Registry
 from app.domain.fleet.difference import Difference, between_releases
-from app.domain.publishing.gate import numeric
 from app.domain.things.model import Model
 from app.domain.things.variable import Variable
-from app.domain.things.variable_set import VariableSet
-from app.domain.values.name import vendor_of
+from app.domain.things.variable_set import Migratable, VariableSet
+from app.domain.values.name import numeric, vendor_of
 from app.domain.values.value import shown
 from app.pages.page import PageRoute, page
+from app.service.erratum import errata_documents
 from app.service.known import UnknownNameError, known_model
 from app.storage import listing, lookup, schema
 from app.storage.reader import Reader
@@ -60,7 +61,7 @@ class Column:
     @property
     def has_notes(self) -> bool:
         """Return whether the header of the column has a note about the device as a whole."""
-        return bool(self.of_whole) or not self.set.migratable
+        return bool(self.of_whole) or self.set.migratable is not Migratable.YES
 
 
 class Line(NamedTuple):
@@ -119,7 +120,14 @@ def get_model_page(
     implementation: only its releases. until: its last version to show. release: where the link is.
     """
     shown = registry.ask(lambda reader: _shown(reader, model, implementation or None, until or None))
-    return page(request, "model.html", shown=shown, release=release or None)
+    return page(
+        request, "model.html", shown=shown, release=release or None, known_broken=registry.ask(partial(_errata, model))
+    )
+
+
+def _errata(model: str, reader: Reader) -> list[dict[str, Any]]:
+    with reader.connection() as connection:
+        return errata_documents(connection, model=model)
 
 
 def _shown(reader: Reader, name: str, implementation: str | None, until: str | None) -> ModelPage:

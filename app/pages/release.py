@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request, Response
 from app.api.session import Reading
 from app.domain.values.name import ReleaseName, is_release_name
 from app.pages.page import PageRoute, page
+from app.service.erratum import errata_documents
 from app.service.implementation import implementation_document
 from app.service.known import UnknownNameError
 from app.service.release import release_document
@@ -23,7 +24,15 @@ def get_release_page(release: str, request: Request, reading: Reading) -> Respon
     if document is None or implementation is None:
         raise UnknownNameError(release, "release")
     before, after = _neighbours(release, implementation)
-    return page(request, "release.html", release=document, implementation=implementation, before=before, after=after)
+    return page(
+        request,
+        "release.html",
+        release=document,
+        implementation=implementation,
+        before=before,
+        after=after,
+        known_broken=errata_documents(reading, release=name),
+    )
 
 
 def _neighbours(release: str, implementation: dict[str, Any]) -> tuple[str | None, str | None]:

@@ -1,12 +1,12 @@
 """Baselines: load the members of a fleet, and find the settings that all of them accept."""
 
+from dataclasses import asdict
 from typing import Any
 
 from app.domain.fleet import baseline as domain
 from app.domain.fleet.member import BaselineProblem
 from app.domain.values.document import FaultCode, Place
-from app.domain.verdict.host import Destination
-from app.storage.host import Label
+from app.domain.verdict.destination import Destination
 from app.storage.reader import Reader
 from app.wire.baseline import FleetQuestion
 
@@ -15,13 +15,14 @@ def find(question: FleetQuestion, reader: Reader) -> dict[str, Any]:
     """Return the best settings of each model, as JSON; raises InvalidDocumentError."""
     releases = dict.fromkeys(question.releases)
     hosts = list(reader.hosts(list(dict.fromkeys(question.hosts))).values())
-    if question.label is not None:
+    labels = [*question.labels, *([] if question.label is None else [question.label])]
+    if labels:
         named = {host.id for host in hosts}
-        hosts += [host for host in reader.all_hosts(Label.parse(question.label)) if host.id not in named]
+        hosts += [host for host in reader.all_hosts(labels) if host.id not in named]
     members = [Destination(release, (release,)) for release in releases] + hosts
     place = Place()
     if not members:
-        place.fault(FaultCode.MISSING_FIELD, "must name a release or a host: in releases, hosts or label")
+        place.fault(FaultCode.MISSING_FIELD, "must name a release or a host: in releases, hosts or labels")
     place.raise_faults()
     models = dict.fromkeys(question.models)
     profiles = {model: reader.naming([model]) for model in models}
@@ -35,7 +36,7 @@ def find(question: FleetQuestion, reader: Reader) -> dict[str, Any]:
     for model in models:
         known = [profile for name in profiles[model] if (profile := snapshot.profile(name)) is not None]
         answers[model] = _document(domain.baseline(model, members, snapshot, known), frozenset(releases))
-    return {"models": answers}
+    return {"models": answers, **asdict(reader.position)}
 
 
 def _document(baseline: domain.Baseline, releases: frozenset[str]) -> dict[str, Any]:

@@ -10,10 +10,9 @@ from app.domain.fleet.remedy import RemedySearch
 from app.domain.things.snapshot import Snapshot
 from app.domain.values.document import FaultCode, Place
 from app.domain.values.state import State
-from app.domain.verdict.host import Destination
+from app.domain.verdict.destination import Destination
 from app.domain.verdict.source import Device
 from app.domain.verdict.steps import Policy
-from app.storage.host import Label
 from app.storage.reader import Reader
 from app.wire import compatibility as wire
 
@@ -40,6 +39,7 @@ class _Devices(NamedTuple):
     id: str | None = None
     release: str | None = None
     profile: str | None = None
+    host: str | None = None
 
 
 _Vm: TypeAlias = wire.Vm | _Devices
@@ -65,7 +65,8 @@ def ask(question: wire.Question, detail: wire.Detail, reader: Reader) -> Loaded:
     place = Place()
     _check(question, vms, device_count, place)
     place.raise_faults()
-    devices_of = [[_device(device, vm, index) for index, device in enumerate(vm.devices)] for vm in vms]
+    sources = _source_hosts(vms, reader)
+    devices_of = [[_device(device, vm, index, sources) for index, device in enumerate(vm.devices)] for vm in vms]
     devices = [device for devices in devices_of for device in devices]
     destinations = _destinations(question.destinations, reader, place) if question.destinations else None
     if destinations is not None:
@@ -142,6 +143,8 @@ def _named(devices: Sequence[Device]) -> tuple[dict[str, None], dict[str, None],
             releases[device.release] = None
         if device.profile is not None:
             profiles[device.profile] = None
+        if device.host is not None:
+            releases.update(dict.fromkeys(device.host.releases))
     return models, releases, profiles
 
 
@@ -157,7 +160,7 @@ def _check(question: wire.Question, vms: Sequence[_Vm], device_count: int, place
     single = {
         index: destination.id or destination.host
         for index, destination in enumerate(question.destinations or ())
-        if destination.label is None and not destination.all_hosts
+        if not destination.is_selection
     }
     _check_ids(single, place / "destinations")
     if question.vms is None:
@@ -170,21 +173,22 @@ def _check(question: wire.Question, vms: Sequence[_Vm], device_count: int, place
 
 def _is_plain(destination: wire.Destination) -> bool:
     """Return whether a destination states its releases, and nothing else."""
-    return (
-        destination.releases is not None
-        and destination.host is None
-        and destination.label is None
-        and not destination.all_hosts
-    )
+    return destination.releases is not None and destination.host is None and not destination.is_selection
 
 
 def _check_destination(destination: wire.Destination, place: Place) -> None:
-    stated = [destination.releases, destination.host, destination.label, destination.all_hosts or None]
+    stated = [
+        destination.releases,
+        destination.host,
+        destination.labels,
+        destination.label,
+        destination.all_hosts or None,
+    ]
     if sum(field is not None for field in stated) != 1:
-        place.fault(FaultCode.MISSING_FIELD, "must have exactly one of releases, host, label and all_hosts")
+        place.fault(FaultCode.MISSING_FIELD, "must have exactly one of releases, host, labels (or label) and all_hosts")
     if destination.restrict and destination.releases is None:
         (place / "restrict").fault(FaultCode.UNKNOWN_FIELD, "must not be given here: it is registered with the host")
-    if destination.id is not None and (destination.label is not None or destination.all_hosts):
+    if destination.id is not None and destination.is_selection:
         (place / "id").fault(FaultCode.UNKNOWN_FIELD, "must not be given here: the id of each host is its name")
 
 
@@ -208,7 +212,14 @@ def _check_pairs(detail: wire.Detail, pairs: int, place: Place) -> None:
         place.fault(FaultCode.LIMIT_EXCEEDED, message)
 
 
-def _device(device: wire.Device, vm: _Vm, index: int) -> Device:
+def _source_hosts(vms: Sequence[_Vm], reader: Reader) -> Mapping[str, Destination]:
+    """Return the registered hosts that devices run on, by name."""
+    names = {host for vm in vms for device in vm.devices if (host := device.host or vm.host) is not None}
+    return reader.hosts(sorted(names))
+
+
+def _device(device: wire.Device, vm: _Vm, index: int, sources: Mapping[str, Destination]) -> Device:
+    host = device.host or vm.host
     return Device(
         id=str(index) if device.id is None else device.id,
         model=device.model,
@@ -216,6 +227,7 @@ def _device(device: wire.Device, vm: _Vm, index: int) -> Device:
         profile=vm.profile if device.profile is None else device.profile,
         values=device.values,
         complete=device.complete,
+        host=None if host is None else sources[host],
     )
 
 
@@ -223,16 +235,16 @@ def _destinations(asked: Sequence[wire.Destination], reader: Reader, place: Plac
     """Return the destinations that are asked about, labels and all_hosts expanded; each host once."""
     hosts = reader.hosts([destination.host for destination in asked if destination.host is not None])
     destinations: dict[str, Destination] = {}
-    expanded_already: set[str | None] = set()
+    expanded_already: set[tuple[str, ...]] = set()
     for index, wanted in enumerate(asked):
         if wanted.releases is not None and wanted.id is not None and wanted.id not in destinations:
             restrict = wire.restrictions(wanted.restrict) if wanted.restrict else {}
             destinations[wanted.id] = Destination(wanted.id, tuple(wanted.releases), restrict)
             continue
-        if wanted.label is not None or wanted.all_hosts:
-            if wanted.label in expanded_already:
+        if wanted.is_selection:
+            if wanted.selection in expanded_already:
                 continue
-            expanded_already.add(wanted.label)
+            expanded_already.add(wanted.selection)
         expanded = _expanded(wanted, index, hosts, reader)
         if not destinations:
             destinations = {destination.id: destination for destination in expanded}
@@ -258,4 +270,4 @@ def _expanded(
     if asked.releases is not None:
         identifier = str(index) if asked.id is None else asked.id
         return [Destination(identifier, tuple(asked.releases), wire.restrictions(asked.restrict))]
-    return reader.all_hosts(Label.parse(asked.label) if asked.label is not None else None)
+    return reader.all_hosts(asked.selection)

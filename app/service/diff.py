@@ -1,13 +1,18 @@
 """Differences: load two releases or two profiles, and compare what they state of device models."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from app.domain.fleet import difference
 from app.domain.fleet.difference import Difference
+from app.domain.publishing.outcome import MadeOtherwise
 from app.domain.things.snapshot import Snapshot
-from app.domain.values.name import vendor_of
+from app.domain.values.name import ReleaseName, vendor_of
+from app.service.document import made_otherwise_document
 from app.service.known import UnknownNameError, known_model
+from app.storage import lookup
+from app.storage.evolution import compare_releases
 from app.storage.reader import Reader
 
 
@@ -26,7 +31,30 @@ def compare(before: str, after: str, model: str | None, reader: Reader) -> dict[
     names = differing(before, after, model, reader)
     differences_of = differences(names if model is None else [model], before, after, reader)
     models = {name: [_document(entry) for entry in entries] for name, entries in differences_of.items()}
-    return {"from": before, "to": after, "models": models}
+    no_longer_listed, made_otherwise = of_listed_profiles(before, after, reader)
+    return {
+        "from": before,
+        "to": after,
+        "models": models,
+        "no_longer_listed": no_longer_listed,
+        "makes_otherwise": [
+            made_otherwise_document(entry) for entry in made_otherwise if model is None or entry.model == model
+        ],
+        **asdict(reader.position),
+    }
+
+
+def of_listed_profiles(before: str, after: str, reader: Reader) -> tuple[Sequence[str], Sequence[MadeOtherwise]]:
+    """Return what the second release no longer lists of the first one's profiles, and what it makes otherwise."""
+    if not is_release(before):
+        return (), ()
+    names = [ReleaseName.parse(name) for name in (before, after)]
+    with reader.connection() as connection:
+        ids = [lookup.release_id(connection, name.implementation, name.version) for name in names]
+        old, new = ids
+        if old is None or new is None:
+            return (), ()
+        return compare_releases(connection, old, new, (names[0].vendor, names[1].vendor))
 
 
 def differing(before: str, after: str, model: str | None, reader: Reader) -> list[str]:

@@ -1,6 +1,7 @@
 """Problems, warnings and what breaks the gate as JSON documents."""
 
 from app.domain.publishing.gate import Broken
+from app.domain.publishing.outcome import MadeOtherwise
 from app.domain.verdict.problem import Caution, Problem
 
 
@@ -18,7 +19,8 @@ def problem_document(problem: Problem) -> dict[str, object]:
 
 def warning_document(caution: Caution) -> dict[str, object]:
     """Return a warning as JSON."""
-    return {"code": caution.code.value, "message": caution.message}
+    document: dict[str, object] = {"code": caution.code.value, "message": caution.message}
+    return document if caution.values is None else {**document, "values": caution.values}
 
 
 def broken_document(broken: Broken) -> dict[str, object]:
@@ -29,4 +31,13 @@ def broken_document(broken: Broken) -> dict[str, object]:
         "accepted_by": broken.accepted_by,
         "refused_by": broken.refused_by,
         "problems": [problem_document(problem) for problem in broken.problems],
+    }
+
+
+def made_otherwise_document(entry: MadeOtherwise) -> dict[str, object]:
+    """Return as JSON what a release makes otherwise of a profile."""
+    return {
+        "profile": entry.profile,
+        "model": entry.model,
+        "values": {name: {"from": before, "to": after} for name, (before, after) in entry.values.items()},
     }

@@ -4,8 +4,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from app.domain.publishing.gate import numeric
-from app.domain.values.name import vendor_of
+from app.domain.values.name import numeric, vendor_of
 from app.storage import lookup, schema
 from app.storage.evolution import evolution_of
 

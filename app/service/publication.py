@@ -3,7 +3,7 @@
 from typing import Any
 
 from app.domain.publishing.outcome import Outcome
-from app.service.document import broken_document, problem_document
+from app.service.document import broken_document, made_otherwise_document, problem_document
 from app.wire.problem import MAX_BROKEN
 
 
@@ -23,4 +23,9 @@ def publication_document(name: str, outcome: Outcome, *, dry_run: bool) -> dict[
         ],
         "overridden": [broken_document(entry) for entry in outcome.overridden[:MAX_BROKEN]],
         "overridden_count": len(outcome.overridden),
+        "breaks": [broken_document(entry) for entry in outcome.breaks[:MAX_BROKEN]],
+        "breaks_count": len(outcome.breaks),
+        "previous": outcome.previous,
+        "no_longer_listed": outcome.no_longer_listed,
+        "makes_otherwise": [made_otherwise_document(entry) for entry in outcome.made_otherwise],
     }

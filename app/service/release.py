@@ -31,6 +31,7 @@ def release_document(reading: sa.Connection, name: ReleaseName) -> dict[str, Any
         "digest": stored.digest,
         "models": [{"model": model, "digest": digest} for model, digest in sorted(sets.items())],
         "profiles": None if listed is None else sorted(listed),
+        "aliases": dict(sorted(lookup.aliases_of(reading, [stored.id]).get(stored.id, {}).items())),
         "overrides": [
             {
                 "reason": override.reason,
@@ -59,6 +60,7 @@ def draft_document(reading: sa.Connection, name: ReleaseName) -> dict[str, Any] 
         "digest": draft.digest,
         "models": [{"model": model, "digest": own.digest} for model, own in sorted(document.sets.items())],
         "profiles": None if document.profiles is None else sorted(names),
+        "aliases": dict(sorted(document.aliases.items())),
         "overrides": [],
     }
 

@@ -9,7 +9,7 @@ from app.domain.engine.question import Answer, DeviceAnswer
 from app.domain.fleet.rendering import Form, UnrenderableError, rendered
 from app.domain.fleet.summary import Summary
 from app.domain.things.snapshot import Snapshot
-from app.domain.verdict.host import Destination
+from app.domain.verdict.destination import Destination
 from app.domain.verdict.problem import Caution, WarningCode
 from app.service.document import problem_document, warning_document
 from app.wire.compatibility import Detail
@@ -103,7 +103,7 @@ class Writer:
 
     def _arguments(self, answer: DeviceAnswer) -> tuple[list[str] | None, list[Caution]]:
         """Return the arguments of the destination's program, or a warning that says why there are none."""
-        configuration, device = answer.verdict.configuration, answer.device
+        configuration, device = answer.verdict.configuration, answer.source.device
         if self._render is None or configuration is None:
             return None, []
         release, model = self._snapshot.release(answer.release), self._snapshot.model(device.model)

@@ -7,6 +7,7 @@ from app.domain.engine.acceptance import Acceptance
 from app.domain.fleet.support_matrix import Row, support_matrix
 from app.domain.values.document import FaultCode, Place
 from app.service.known import UnknownNameError, known_model, known_profile
+from app.storage.change import Position
 from app.storage.reader import Reader
 
 MAX_CELLS = 100_000
@@ -18,6 +19,7 @@ class Matrix:
 
     releases: Sequence[str]
     rows: Sequence[Row]
+    position: Position
 
 
 def find(
@@ -40,7 +42,7 @@ def find(
         place.raise_faults()
     snapshot = reader.snapshot(models=models or (), releases=releases, profiles=naming, of_models=models)
     rows = support_matrix(snapshot.known_profiles(), snapshot.known_releases(), snapshot, Acceptance(), models or ())
-    return Matrix(list(releases), list(rows))
+    return Matrix(list(releases), list(rows), reader.position)
 
 
 def _check_names(

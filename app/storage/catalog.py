@@ -15,6 +15,7 @@ from app.domain.publishing.change import ChangeKind
 from app.domain.things.profile import Values
 from app.domain.things.variable_set import VariableSet
 from app.storage import change, database, lookup, schema
+from app.storage.change import Position
 from app.storage.content import ColdError, Contents
 from app.storage.host import Fleet
 from app.storage.memory import Memory
@@ -31,7 +32,15 @@ _MEMO_BYTES = 250
 _MAX_HOSTS_KEPT = 20_000
 # Beyond this many changes, rebuild instead of following them one by one.
 _MAX_FOLLOWED = 500
-_OF_RELEASES = frozenset({ChangeKind.RELEASE_PUBLISHED, ChangeKind.RELEASE_EXTENDED, ChangeKind.RELEASE_STATE_CHANGED})
+_OF_RELEASES = frozenset(
+    {
+        ChangeKind.RELEASE_PUBLISHED,
+        ChangeKind.RELEASE_EXTENDED,
+        ChangeKind.RELEASE_STATE_CHANGED,
+        ChangeKind.ERRATUM_PUBLISHED,
+        ChangeKind.ERRATUM_WITHDRAWN,
+    }
+)
 _OF_PROFILES = frozenset({ChangeKind.PROFILE_PUBLISHED, ChangeKind.PROFILE_EXTENDED, ChangeKind.PROFILE_STATE_CHANGED})
 
 Answer = TypeVar("Answer")
@@ -71,7 +80,7 @@ class Catalog:
             if self._view is None or not self._is_fresh:
                 now, outdated = time.monotonic(), self._outdated
                 with database.reading(self._databases.primary) as connection:
-                    self._view = self._renewed(connection, self._view)
+                    self._view = self._renewed(connection, self._view, now)
                 # If this process has added something in the meantime, the next question checks again.
                 self._checked = now if outdated == self._outdated else float("-inf")
             return self._view
@@ -80,27 +89,30 @@ class Catalog:
     def _is_fresh(self) -> bool:
         return time.monotonic() - self._checked <= database.FRESH_SECONDS
 
-    def _renewed(self, connection: sa.Connection, view: "View | None") -> "View":
-        """Return the current view: the given one without what has changed since."""
-        revision, seq = database.revision(connection), change.head(connection)
-        self._databases.note(seq)
-        if view is None or seq - view.seq > _MAX_FOLLOWED:
-            return self._empty(revision, seq)
-        if (view.revision, view.seq) == (revision, seq):
+    def _renewed(self, connection: sa.Connection, view: "View | None", began: float) -> "View":
+        """Return the current view: the given one without what has changed since; began: when the look began."""
+        revision, position = database.revision(connection), change.position(connection)
+        self._databases.note(position, began)
+        if view is None or position.seq - view.position.seq > _MAX_FOLLOWED:
+            return self._empty(revision, position)
+        if (view.revision, view.position) == (revision, position):
             return view
-        news = News.since(connection, view.seq)
+        if not change.has(connection, view.position):
+            # The registry was set back: to a backup, or to a standby that lagged behind (DESIGN 8).
+            return self._empty(revision, position)
+        news = News.since(connection, view.position.seq)
         if not news.explains_revision and revision != view.revision:
-            return self._empty(revision, seq)
-        return view.after(news, revision, seq, connection)
+            return self._empty(revision, position)
+        return view.after(news, revision, position, connection)
 
-    def _empty(self, revision: int, seq: int) -> "View":
+    def _empty(self, revision: int, position: Position) -> "View":
         """Return a view in which no name has been looked up."""
-        return View(revision, seq, Memory(self._named_capacity))
+        return View(revision, position, Memory(self._named_capacity))
 
     def reader(self, view: "View", *, can_wait: bool = True, held: sa.Connection | None = None) -> Reader:
         """Return what loads for one question. can_wait: False: from memory alone. held: reads over this connection."""
         return Reader(
-            view.seq,
+            view.position,
             view.named,
             self._sets,
             self._values,
@@ -120,7 +132,7 @@ class Catalog:
                 yield held
                 return
             with self._databases.reading() as opened:
-                if database.revision(opened) != view.revision:
+                if database.revision(opened) != view.revision or not change.has(opened, view.position):
                     raise OutdatedError
                 yield opened
 
@@ -130,7 +142,7 @@ class Catalog:
         """Return the registered hosts; of very many, each question reads them."""
         if view.fleet is None:
             with reader.connection() as connection:
-                if change.head(connection) != view.seq:
+                if change.position(connection) != view.position:
                     raise OutdatedError
                 fleet = Fleet.read(connection)
             if len(fleet) > _MAX_HOSTS_KEPT:
@@ -154,7 +166,7 @@ class Catalog:
         # Under a flood of publications asking again would never end, so the revision is held by a connection. One
         # question at a time: it keeps that connection until it ends, and takes another one for content.
         with self._holding, database.reading(self._databases.primary) as connection:
-            view = self._empty(database.revision(connection), change.head(connection))
+            view = self._empty(database.revision(connection), change.position(connection))
             return question(self.reader(view, held=connection))
 
     def outdate(self) -> None:
@@ -168,22 +180,22 @@ class Catalog:
 class View:
     """The registry at one revision: what was looked up of it by name, and the registered hosts once they were read.
 
-    seq: the last change that is in it.
+    position: the last change that is in it.
     """
 
     revision: int
-    seq: int
+    position: Position
     named: Memory[Key, Any]
     fleet: Fleet | None = None
 
-    def after(self, news: "News", revision: int, seq: int, connection: sa.Connection) -> "View":
+    def after(self, news: "News", revision: int, position: Position, connection: sa.Connection) -> "View":
         """Return the view of a later revision, which keeps what has not changed since."""
         fleet = self.fleet
         if fleet is not None and news.hosts:
             fleet = fleet.renewed(connection, news.hosts)
             fleet = fleet if len(fleet) <= _MAX_HOSTS_KEPT else None
         named = self.named.without(news.outdates) if news.releases or news.has_profiles else self.named
-        return View(revision, seq, named, fleet)
+        return View(revision, position, named, fleet)
 
 
 @dataclass(frozen=True, slots=True)

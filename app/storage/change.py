@@ -40,7 +40,8 @@ class Change:
 def record(writing: Writing, *changes: Change) -> None:
     """Record changes in this order."""
     connection = writing.connection
-    seq, link = _last(connection)
+    before = position(connection)
+    seq, link = before.seq, before.link
     rows: list[dict[str, Any]] = []
     documents: list[dict[str, Any]] = []
     change_models: list[dict[str, Any]] = []
@@ -83,18 +84,37 @@ def record(writing: Writing, *changes: Change) -> None:
             insert(connection, table, new_rows)
 
 
-def head(connection: sa.Connection) -> int:
-    """Return the seq of the last change, 0 if there is none."""
-    last: int | None = connection.execute(sa.select(sa.func.max(schema.change.c.seq))).scalar_one()
-    return last or 0
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A position in the feed of a registry: its last change, with the link that vouches for all changes before.
+
+    seq: 0 if there is none; link: then the id of the registry.
+    """
+
+    registry: str
+    seq: int
+    link: str
 
 
-def _last(connection: sa.Connection) -> tuple[int, str]:
-    """Return the seq and the link of the last change; if there is none, 0 and the id of the registry."""
+def position(connection: sa.Connection) -> Position:
+    """Return the position of the registry."""
     table = schema.change
-    query = sa.select(table.c.seq, table.c.link).where(table.c.seq.is_not(None)).order_by(table.c.seq.desc()).limit(1)
-    row = connection.execute(query).first()
-    return (0, registry_id(connection)) if row is None else (row.seq, row.link)
+    last = sa.select(table.c.seq, table.c.link).where(table.c.seq.is_not(None)).order_by(table.c.seq.desc()).limit(1)
+    newest = last.subquery("newest")
+    query = sa.select(schema.identity.c.registry, newest.c.seq, newest.c.link).join_from(
+        schema.identity, newest, sa.true(), isouter=True
+    )
+    row = connection.execute(query).one()
+    return Position(row.registry, row.seq or 0, row.link or row.registry)
+
+
+def has(connection: sa.Connection, earlier: Position) -> bool:
+    """Return whether the registry has an earlier position in its history: otherwise it was set back, or is another."""
+    if earlier.seq == 0:
+        return registry_id(connection) == earlier.registry
+    table = schema.change
+    link = connection.execute(sa.select(table.c.link).where(table.c.seq == earlier.seq)).scalar_one_or_none()
+    return link == earlier.link
 
 
 def feed(

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from sqlite3 import Connection as SqliteConnection
 from threading import Lock
@@ -51,6 +52,7 @@ def create_engine(url: str, *, pool_size: int = POOL_SIZE, prepares: bool = True
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
         engine = sa.create_engine(parsed, connect_args={"timeout": _SQLITE_BUSY_SECONDS}, pool_size=pool_size)
         sa.event.listen(engine, "connect", _configure_sqlite)
+        sa.event.listen(engine, "checkout", partial(_check_file, Path(parsed.database)))
         sa.event.listen(engine, "begin", _begin_sqlite)
         return engine
     if parsed.drivername == "postgresql":
@@ -69,6 +71,15 @@ def _configure_sqlite(connection: SqliteConnection, _record: object) -> None:
     connection.isolation_level = None  # the driver starts no transactions; _begin_sqlite does
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "recursive_triggers=ON"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _check_file(path: Path, _connection: SqliteConnection, record: sa.pool.ConnectionPoolEntry, _proxy: object) -> None:
+    """Refuse a connection to a file that is no longer there: a backup was put in its place."""
+    status = path.stat() if path.exists() else None
+    file = None if status is None else (status.st_dev, status.st_ino)
+    if record.info.setdefault("file", file) != file:
+        message = f"{path} was replaced"
+        raise sa.exc.DisconnectionError(message)
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:

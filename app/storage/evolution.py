@@ -1,7 +1,7 @@
 """The evolution mode of implementations, what a new release breaks, and overrides of the gate."""
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from app.domain.engine.acceptance import Acceptance
 from app.domain.publishing import gate
 from app.domain.publishing.change import ChangeKind
 from app.domain.publishing.gate import Broken, Evolution, Mode
+from app.domain.publishing.outcome import MadeOtherwise, Outcome
 from app.domain.things.variable_set import VariableSet
 from app.domain.values.name import ReleaseName
 from app.domain.values.state import State
@@ -26,6 +27,12 @@ def evolution_of(connection: sa.Connection, implementation_id: int) -> Evolution
     query = sa.select(table.c.mode, table.c.transitive).where(table.c.implementation_id == implementation_id)
     row = connection.execute(query).first()
     return Evolution(Mode(row.mode), row.transitive) if row else Evolution()
+
+
+def evolution_named(connection: sa.Connection, implementation: str) -> Evolution:
+    """Return the evolution mode of an implementation by its name, the default if it is not known yet."""
+    implementation_id = lookup.ids(connection, schema.implementation, [implementation]).get(implementation)
+    return Evolution() if implementation_id is None else evolution_of(connection, implementation_id)
 
 
 def set_evolution(connection: sa.Connection, implementation_id: int, evolution: Evolution) -> bool:
@@ -74,6 +81,63 @@ def broken_by(
         return acceptance.refusals(values[digest], known_models[model], str(release), variable_set)
 
     return list(gate.broken(name, before, entries, evolution, refusals))
+
+
+def compare_with_previous(connection: sa.Connection, name: ReleaseName, outcome: Outcome) -> None:
+    """Note in the outcome what a release, stored in this transaction, lists and makes otherwise than the previous one.
+
+    Nothing of this is refused (DESIGN 5, "Evolution gate").
+    """
+    implementation_id = lookup.ids(connection, schema.implementation, [name.implementation])[name.implementation]
+    versions = lookup.versions(connection, implementation_id)
+    before = gate.previous(name.version, versions)
+    if before is None:
+        return
+    outcome.previous = str(ReleaseName(name.implementation, before))
+    comparison = compare_releases(connection, versions[before], versions[name.version], (name.vendor, name.vendor))
+    outcome.no_longer_listed, outcome.made_otherwise = comparison
+
+
+def compare_releases(
+    connection: sa.Connection, old: int, new: int, vendors: tuple[str, str]
+) -> tuple[Sequence[str], Sequence[MadeOtherwise]]:
+    """Return what the first release lists and the second does not, and what the second makes otherwise of profiles.
+
+    old, new: the ids of the releases. vendors: of the two.
+    """
+    listed = lookup.listed_profiles(connection, old) or frozenset()
+    still_listed = listed & (lookup.listed_profiles(connection, new) or frozenset())
+    return sorted(listed - still_listed), list(_made_otherwise(connection, vendors, old, new, still_listed))
+
+
+def _made_otherwise(
+    connection: sa.Connection, vendors: tuple[str, str], old: int, new: int, profiles: Collection[str]
+) -> Iterator[MadeOtherwise]:
+    own = lookup.own_values_of(connection, [old, new])
+    digests = [own.get(release_id, {}) for release_id in (old, new)]
+    differing = sorted(
+        (profile, model)
+        for profile in profiles
+        for model in {model for of_release in digests for model in of_release.get(profile, {})}
+        if len({of_release.get(profile, {}).get(model) for of_release in digests}) > 1
+    )
+    if not differing:
+        return
+    models = lookup.models(connection, {model for _, model in differing})
+    profile_ids = lookup.ids(connection, schema.profile, {profile for profile, _ in differing})
+    resolved = lookup.resolved_entries(connection, profile_ids.values(), models)
+    own_digests = {digest for of_release in digests for entry in of_release.values() for digest in entry.values()}
+    values = lookup.profile_values(
+        connection, own_digests | {digest for entry in resolved.values() for digest in entry.values()}
+    )
+    for profile, model in differing:
+        stated = resolved[profile_ids[profile]].get(model)
+        if stated is None:
+            continue
+        before, after = (values.get(of_release.get(profile, {}).get(model, ""), {}) for of_release in digests)
+        changed = gate.made_otherwise(values[stated], models[model].off_values(*vendors), before, after)
+        if changed:
+            yield MadeOtherwise(profile, model, changed)
 
 
 def _published_entries(connection: sa.Connection, models: Collection[str]) -> dict[str, dict[str, str]]:

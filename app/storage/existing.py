@@ -42,7 +42,15 @@ def existing_for_release(connection: sa.Connection, name: ReleaseName, document:
         release,
         lookup.variable_sets(connection, needed),
         state.release_draft(connection, name) is not None,
+        _published(connection, document.aliases.values()),
     )
+
+
+def _published(connection: sa.Connection, names: Collection[str]) -> frozenset[str]:
+    """Return those of the names that are profiles or device models."""
+    if not names:
+        return frozenset()
+    return frozenset({**lookup.ids(connection, schema.profile, names), **lookup.ids(connection, schema.model, names)})
 
 
 def _release(connection: sa.Connection, name: ReleaseName) -> ExistingRelease | None:
@@ -58,6 +66,7 @@ def _release(connection: sa.Connection, name: ReleaseName) -> ExistingRelease | 
         lookup.release_models(connection, release_id),
         lookup.listed_profiles(connection, release_id),
         lookup.own_values_of(connection, [release_id]).get(release_id, {}),
+        lookup.aliases_of(connection, [release_id]).get(release_id, {}),
     )
 
 

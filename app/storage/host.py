@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from app.domain.publishing.change import ChangeKind
 from app.domain.values.canonical import canonical_json, digest
 from app.domain.values.lazy import lazy
-from app.domain.verdict.host import Destination
+from app.domain.verdict.destination import Destination
 from app.domain.verdict.problem import Problem, ProblemCode
 from app.storage import lookup, schema
 from app.storage.change import Change, record
@@ -19,16 +19,29 @@ from app.storage.database import Writing
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A label that selects hosts. value: None for any value."""
+    """A condition on a label of hosts (DESIGN 6). value: None for any value. is_negative: hosts that do not have it."""
 
     name: str
     value: str | None = None
+    is_negative: bool = False
 
     @classmethod
     def parse(cls, text: str) -> "Label":
-        """Read `name=value`, or `name` for any value."""
+        """Read `name=value`, `name!=value`, `name` (any value) or `!name`."""
         name, equals, value = text.partition("=")
-        return cls(name, value if equals else None)
+        if equals:
+            return cls(name.removesuffix("!"), value, name.endswith("!"))
+        return cls(name.removeprefix("!"), None, name.startswith("!"))
+
+    def __str__(self) -> str:
+        if self.value is None:
+            return f"{'!' if self.is_negative else ''}{self.name}"
+        return f"{self.name}{'!=' if self.is_negative else '='}{self.value}"
+
+    def is_met_by(self, labels: Mapping[str, str]) -> bool:
+        """Return whether a host with these labels meets the condition; one without the label has no value of it."""
+        has = self.name in labels and self.value in {None, labels[self.name]}
+        return has is not self.is_negative
 
 
 def put_host(
@@ -81,13 +94,14 @@ def labels_of(connection: sa.Connection, names: Iterable[str]) -> dict[str, dict
     return labels
 
 
-def has_label(label: Label) -> sa.ColumnElement[bool]:
-    """Return the condition that a host has a label."""
+def meets(label: Label) -> sa.ColumnElement[bool]:
+    """Return the condition that a host meets one on its labels."""
     table = schema.host_label
     host_ids = sa.select(table.c.host_id).where(table.c.name == label.name)
     if label.value is not None:
         host_ids = host_ids.where(table.c.value == label.value)
-    return schema.host.c.id.in_(host_ids)
+    is_met = schema.host.c.id.in_(host_ids)
+    return sa.not_(is_met) if label.is_negative else is_met
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,18 +169,24 @@ class Fleet:
             for name in names
         }
 
-    def all(self, label: Label | None = None) -> Sequence[Destination]:
-        """Return all hosts, or those that have a label, ordered by name.
+    def all(self, labels: Sequence[Label] = ()) -> Sequence[Destination]:
+        """Return all hosts, or those that meet every condition on their labels, ordered by name.
 
-        For a label that no host has, return one destination with a problem. Without it, nothing would be refused and
-        the answer would look positive. Its id has a space, so it cannot be the name of a host.
+        If no host does, return one destination with a problem. Without it, nothing would be refused and the answer
+        would look positive. Its id has a space, so it cannot be the name of a host.
         """
-        if label is None:
+        if not labels:
             return self._in_order
-        key = (label.name,) if label.value is None else (label.name, label.value)
-        return self._labelled.get(key) or [
-            _unknown(f"label {'='.join(key)}", f"No host has the label {'='.join(key)}.")
+        indexed = [
+            self._labelled.get((label.name,) if label.value is None else (label.name, label.value), ())
+            for label in labels
+            if not label.is_negative
         ]
+        hosts = min(indexed, key=len, default=self._in_order)
+        if len(labels) > 1 or not indexed:
+            hosts = [host for host in hosts if all(label.is_met_by(self._hosts[host.id].labels) for label in labels)]
+        selection = " and ".join(map(str, labels))
+        return hosts or [_unknown(f"label {selection}", f"No registered host has the labels {selection}.")]
 
 
 def _unknown(name: str, why: str) -> Destination:

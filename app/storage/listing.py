@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from app.domain.values.name import ReleaseName
 from app.domain.values.state import State
 from app.storage import lookup, schema
-from app.storage.host import Label, has_label
+from app.storage.host import Label, meets
 
 Key: TypeAlias = tuple[str | int, ...]
 Row: TypeAlias = sa.Row[*tuple[Any, ...]]
@@ -27,7 +27,7 @@ class Page:
     after: Key | None
 
 
-def _page(
+def page(
     connection: sa.Connection,
     query: Query,
     keys: Sequence[sa.ColumnElement[Any]],
@@ -46,7 +46,7 @@ def vendors(connection: sa.Connection, after: Key | None, limit: int) -> Page:
     """Return vendors ordered by name: name, title, url."""
     table = schema.vendor
     query = sa.select(table.c.name, table.c.title, table.c.url)
-    return _page(connection, query, [table.c.name], after, limit)
+    return page(connection, query, [table.c.name], after, limit)
 
 
 def vendor(connection: sa.Connection, name: str) -> Row | None:
@@ -134,7 +134,7 @@ def releases(
     row = listed.subquery("listed").c
     query = sa.select(row.implementation, row.id, row.version, row.state, row.digest, row.models, row.profiles)
     query = query.where(row.state.in_(states))
-    return _page(connection, query, [row.implementation, row.id], after, limit)
+    return page(connection, query, [row.implementation, row.id], after, limit)
 
 
 def _by_states(states: Collection[State], published: Query, drafts: Query) -> list[Query]:
@@ -215,7 +215,7 @@ def models(connection: sa.Connection, filters: Mapping[str, str | None], after: 
         )
     if (part := filters.get("q")) is not None:
         query = query.where(model.c.name.icontains(part, autoescape=True))
-    return _page(connection, query, [model.c.name], after, limit)
+    return page(connection, query, [model.c.name], after, limit)
 
 
 def profiles(
@@ -233,7 +233,7 @@ def profiles(
     listed = sa.union_all(*_by_states(states, _published_profiles(filters), _profile_drafts(connection, filters)))
     row = listed.subquery("listed").c
     query = sa.select(row.name, row.extends, row.state, row.digest, row.models).where(row.state.in_(states))
-    return _page(connection, query, [row.name], after, limit)
+    return page(connection, query, [row.name], after, limit)
 
 
 def _published_profiles(filters: Mapping[str, str | None]) -> Query:
@@ -269,12 +269,12 @@ def _profile_drafts(connection: sa.Connection, filters: Mapping[str, str | None]
     return query
 
 
-def hosts(connection: sa.Connection, label: Label | None, after: Key | None, limit: int) -> Page:
-    """Return hosts ordered by name: name, document. label: only hosts that have it."""
+def hosts(connection: sa.Connection, labels: Sequence[Label], after: Key | None, limit: int) -> Page:
+    """Return hosts ordered by name: name, document. labels: only hosts that meet all of them."""
     query = sa.select(schema.host.c.name, schema.host.c.document)
-    if label is not None:
-        query = query.where(has_label(label))
-    return _page(connection, query, [schema.host.c.name], after, limit)
+    for label in labels:
+        query = query.where(meets(label))
+    return page(connection, query, [schema.host.c.name], after, limit)
 
 
 def labels(connection: sa.Connection, limit: int) -> Sequence[str]:
@@ -313,7 +313,7 @@ def variable_sets(connection: sa.Connection, filters: Mapping[str, str | None], 
         query = query.where(table.c.model_id.in_(model_ids)).where(
             _has_key(connection, table.c.document, "variables", variable)
         )
-    return _page(connection, query, [table.c.digest], after, limit)
+    return page(connection, query, [table.c.digest], after, limit)
 
 
 def _has_key(connection: sa.Connection, document: sa.Column[str], field: str, key: str) -> sa.ColumnElement[bool]:
@@ -347,7 +347,7 @@ def tokens(connection: sa.Connection, after: Key | None, limit: int) -> Page:
     table = schema.token
     keys = [table.c.created_at, table.c.id]
     query = sa.select(*keys, *(column for column in table.c if column.name not in {"created_at", "id", "secret_hash"}))
-    return _page(connection, query, keys, after, limit)
+    return page(connection, query, keys, after, limit)
 
 
 def mirrors(connection: sa.Connection) -> Sequence[Row]:

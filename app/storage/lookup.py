@@ -1,7 +1,7 @@
 """Lookups by name, id or digest, many at a time."""
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from app.domain.things.model import Model, Statement
 from app.domain.things.profile import Values
+from app.domain.things.variable import StandsFor
 from app.domain.things.variable_set import VariableSet
 from app.domain.values.document import Place
 from app.domain.values.name import ReleaseName
@@ -43,6 +44,7 @@ def models(connection: sa.Connection, names: Iterable[str]) -> dict[str, Model]:
     """Return the device models with these names; unknown names are left out."""
     statements: dict[str, dict[str, dict[str, Statement]]] = {}
     statement, off_value, model, vendor = schema.statement, schema.off_value, schema.model, schema.vendor
+    stand_in = schema.stand_in
     for batch in batches(names):
         statements.update(
             (row.name, {}) for row in connection.execute(sa.select(model.c.name).where(model.c.name.in_(batch)))
@@ -54,14 +56,27 @@ def models(connection: sa.Connection, names: Iterable[str]) -> dict[str, Model]:
                 statement.c.variable,
                 statement.c.type,
                 off_value.c.value,
+                stand_in.c.stands_for,
+                stand_in.c.inverted,
             )
-            .select_from(statement.join(model).join(vendor, vendor.c.id == statement.c.vendor_id).outerjoin(off_value))
+            .select_from(
+                statement.join(model)
+                .join(vendor, vendor.c.id == statement.c.vendor_id)
+                .outerjoin(off_value)
+                .outerjoin(stand_in, _same_statement(stand_in))
+            )
             .where(model.c.name.in_(batch))
         )
-        for name, vendor_name, variable, type_name, off_json in rows:
+        for name, vendor_name, variable, type_name, off_json, other, inverted in rows:
             off: Value | None = None if off_json is None else json.loads(off_json)
-            statements[name].setdefault(vendor_name, {})[variable] = Statement(Type(type_name), off)
+            stands_for = None if other is None else StandsFor(other, inverted)
+            statements[name].setdefault(vendor_name, {})[variable] = Statement(Type(type_name), off, stands_for)
     return {name: Model(name, by_vendor) for name, by_vendor in statements.items()}
+
+
+def _same_statement(table: sa.Table) -> sa.ColumnElement[bool]:
+    columns = ("model_id", "vendor_id", "variable")
+    return sa.and_(*(table.c[column] == schema.statement.c[column] for column in columns))
 
 
 def stored_set(document: str) -> VariableSet:
@@ -308,13 +323,19 @@ def profiles_naming(connection: sa.Connection, models: Collection[str] | None = 
 
 @dataclass(frozen=True, slots=True)
 class StoredRelease:
-    """A release as it is stored. profiles: its list, None if it has none. own_values: digests by profile and model."""
+    """A release as it is stored.
+
+    profiles: its list, None if it has none. own_values: digests by profile and model. errata: documents by model, of
+    those that are not withdrawn.
+    """
 
     id: int
     name: ReleaseName
     state: State
     profiles: frozenset[str] | None
     own_values: Mapping[str, Mapping[str, str]]
+    aliases: Mapping[str, str]
+    errata: Mapping[str, Sequence[Mapping[str, Any]]]
 
 
 def releases(connection: sa.Connection, names: Iterable[ReleaseName]) -> Iterator[StoredRelease]:
@@ -336,6 +357,8 @@ def releases(connection: sa.Connection, names: Iterable[ReleaseName]) -> Iterato
             stored = {row.id: row for row in rows}
             listed = _listed_by(connection, stored)
             own = own_values_of(connection, stored)
+            aliases = aliases_of(connection, stored)
+            errata = errata_of(connection, stored)
             for release_id, (_, product, version, state_name, list_id) in stored.items():
                 yield StoredRelease(
                     release_id,
@@ -343,6 +366,8 @@ def releases(connection: sa.Connection, names: Iterable[ReleaseName]) -> Iterato
                     State(state_name or State.PUBLISHED),
                     None if list_id is None else frozenset(listed.get(release_id, ())),
                     own.get(release_id, {}),
+                    aliases.get(release_id, {}),
+                    errata.get(release_id, {}),
                 )
 
 
@@ -384,6 +409,31 @@ def own_values_of(connection: sa.Connection, release_ids: Collection[int]) -> di
     for release_id, profile, model, digest in rows:
         own.setdefault(release_id, {}).setdefault(profile, {})[model] = digest
     return own
+
+
+def aliases_of(connection: sa.Connection, release_ids: Collection[int]) -> dict[int, dict[str, str]]:
+    """Return the aliases of releases by release id."""
+    table = schema.release_alias
+    aliases: dict[int, dict[str, str]] = {}
+    query = sa.select(table.c.release_id, table.c.alias, table.c.target).where(table.c.release_id.in_(release_ids))
+    for release_id, alias, target in connection.execute(query):
+        aliases.setdefault(release_id, {})[alias] = target
+    return aliases
+
+
+def errata_of(connection: sa.Connection, release_ids: Collection[int]) -> dict[int, dict[str, list[Mapping[str, Any]]]]:
+    """Return the documents of releases' errata that are not withdrawn, by release id and model, the oldest first."""
+    table, withdrawal = schema.erratum, schema.erratum_withdrawal
+    query = (
+        sa.select(table.c.release_id, schema.model.c.name, table.c.document)
+        .select_from(table.join(schema.model).outerjoin(withdrawal))
+        .where(table.c.release_id.in_(release_ids), withdrawal.c.at.is_(None))
+        .order_by(table.c.at, table.c.id)
+    )
+    errata: dict[int, dict[str, list[Mapping[str, Any]]]] = {}
+    for release_id, model, document in connection.execute(query):
+        errata.setdefault(release_id, {}).setdefault(model, []).append(json.loads(document))
+    return errata
 
 
 def put(connection: sa.Connection, key: sa.Column[Any], value: int, row: Mapping[str, Any]) -> None:

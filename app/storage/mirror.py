@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from app.domain.publishing.change import LINKED, ChangeKind, linked
 from app.domain.publishing.gate import Evolution, Mode
 from app.domain.publishing.outcome import ConflictError, UnknownVendorError
+from app.domain.things.erratum import read_erratum
 from app.domain.things.profile import ProfileDocument
 from app.domain.things.release import ReleaseDocument
 from app.domain.values.canonical import canonical_json, digest
@@ -18,6 +19,8 @@ from app.domain.values.name import ReleaseName, host_name, name, vendor_name
 from app.domain.values.state import State
 from app.storage import evolution, listing, lookup, schema, state
 from app.storage.database import Writing
+from app.storage.erratum import find as find_erratum
+from app.storage.erratum import publish_erratum, withdraw_erratum
 from app.storage.evolution import Override
 from app.storage.host import delete_host, put_host
 from app.storage.publication import Gate, publish_profile, publish_release, publish_vendor, set_evolution
@@ -128,6 +131,8 @@ class _Application:
             ChangeKind.PROFILE_EXTENDED: self._profile,
             ChangeKind.RELEASE_STATE_CHANGED: self._release_state,
             ChangeKind.PROFILE_STATE_CHANGED: self._profile_state,
+            ChangeKind.ERRATUM_PUBLISHED: self._erratum,
+            ChangeKind.ERRATUM_WITHDRAWN: self._withdraw_erratum,
             ChangeKind.EVOLUTION_SET: self._evolution,
             ChangeKind.GATE_OVERRIDDEN: self._override,
             ChangeKind.HOST_REGISTERED: self._host,
@@ -257,6 +262,18 @@ class _Application:
         evolution.store_override(self.writing, release, release_id, override)
         return True
 
+    def _erratum(self, _name: str, document: Mapping[str, Any]) -> bool:
+        place = Place()
+        read = read_erratum({field: value for field, value in document.items() if value is not None}, place)
+        if read["local"] and not self.with_hosts:
+            return False
+        return publish_erratum(self.writing, read, place)[1]
+
+    def _withdraw_erratum(self, _name: str, document: Mapping[str, Any]) -> bool:
+        # An erratum of that registry's own was not mirrored.
+        is_known = find_erratum(self.writing.connection, document["erratum"]) is not None
+        return is_known and withdraw_erratum(self.writing, document["erratum"])
+
     def _host(self, name: str, document: Mapping[str, Any]) -> bool:
         if not self.with_hosts:
             return False
@@ -272,6 +289,7 @@ _SHAPES: Mapping[ChangeKind, Mapping[str, Any]] = {
     ChangeKind.VENDOR_COMPLETED: {"name": _TEXT, "url": _TEXT},
     ChangeKind.RELEASE_STATE_CHANGED: {"state": str},
     ChangeKind.PROFILE_STATE_CHANGED: {"state": str},
+    ChangeKind.ERRATUM_WITHDRAWN: {"erratum": str},
     ChangeKind.EVOLUTION_SET: {"evolution": str, "transitive": bool},
     ChangeKind.GATE_OVERRIDDEN: {"reason": str, "at": str, "broken": list},
     ChangeKind.HOST_REGISTERED: {"releases": list, "restrict": dict, "labels": dict},
@@ -281,6 +299,7 @@ _NAMES: Mapping[str, Callable[[str], object]] = {
     "vendor": vendor_name,
     "release": ReleaseName.parse,
     "gate": ReleaseName.parse,
+    "erratum": ReleaseName.parse,
     "profile": name,
     "evolution": name,
     "host": host_name,

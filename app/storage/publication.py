@@ -78,15 +78,16 @@ def draft_release(
 ) -> Outcome:
     """Keep a release as a draft; it must be possible to publish it. written: its document.
 
-    The evolution gate is closed only when the draft is published. Raises what publishing it would raise.
+    The evolution gate is closed only when the draft is published; the outcome already says what it would refuse, and
+    the digest is the one that the release would have. Raises what publishing it would raise.
     """
     if lookup.release_id(writing.connection, name.implementation, name.version) is not None:
         _report_published(place)
     with writing.connection.begin_nested() as trial:
-        outcome = publish_release(replace(writing), name, document, place, Gate(is_open=True))
+        outcome, digest = _publish(replace(writing), name, document, place, Gate(is_trial=True))
         trial.rollback()
-    added = Added(drafts=int(state.put_release_draft(writing, name, document, written)))
-    return Outcome(added, outcome.not_accepted)
+    outcome.added = Added(drafts=int(state.put_release_draft(writing, name, document, written, digest)))
+    return outcome
 
 
 def _report_published(place: Place) -> None:
@@ -99,12 +100,13 @@ class Gate:
     """How a release passes the evolution gate.
 
     override: why it passes although it breaks the gate. is_whole: the release has no other models than those that it
-    states. is_open: nothing is checked.
+    states. is_open: nothing is checked. is_trial: what it breaks is told, not refused.
     """
 
     override: str | None = None
     is_whole: bool = True
     is_open: bool = False
+    is_trial: bool = False
 
 
 def publish_release(
@@ -115,6 +117,13 @@ def publish_release(
     Its draft is deleted. Raises UnknownVendorError, ConflictError, InvalidDocumentError with all faults at once, and
     EvolutionError where it breaks what earlier releases accept.
     """
+    return _publish(writing, name, document, place, gate)[0]
+
+
+def _publish(
+    writing: Writing, name: ReleaseName, document: ReleaseDocument, place: Place, gate: Gate
+) -> tuple[Outcome, str]:
+    """Publish a release; return also its digest."""
     connection, outcome = writing.connection, Outcome()
     vendor_id = _vendor_id(connection, name.vendor)
     existing = existing_for_release(connection, name, document)
@@ -124,17 +133,20 @@ def publish_release(
     refuse_faults(place)
     outcome.not_accepted = plan.not_accepted
     release_id = _apply(connection, vendor_id, plan, outcome.added)
+    digest = plan.digest()
     if outcome.added:
-        digest = plan.digest()
         lookup.put(connection, schema.release_digest.c.release_id, release_id, {"digest": digest})
         _record_release(writing, plan, outcome.added, digest)
         _record_profiles(writing, plan.profiles, with_release=True)
     if plan.state is not None:
         state.set_release_state(writing, name, plan.state)
     state.delete_release_draft(connection, name)
-    if (plan.new_sets or plan.is_new) and not gate.is_open:
-        outcome.overridden = _pass_gate(writing, plan, release_id, gate)
-    return _finish(connection, outcome)
+    if not gate.is_open:
+        if plan.new_sets or plan.is_new:
+            broken = _pass_gate(writing, plan, release_id, gate)
+            outcome.breaks, outcome.overridden = (broken, ()) if gate.is_trial else ((), broken)
+        evolution.compare_with_previous(connection, name, outcome)
+    return _finish(connection, outcome), digest
 
 
 def _settle(connection: sa.Connection, planner: ProfilePlanner) -> None:
@@ -173,6 +185,7 @@ def _apply(connection: sa.Connection, vendor_id: int, plan: ReleasePlan, added: 
     _store_profiles(connection, plan.profiles, added)
     _store_list(connection, release_id, plan, added)
     _store_own_values(connection, release_id, plan, added)
+    _store_aliases(connection, release_id, plan, added)
     return release_id
 
 
@@ -205,6 +218,8 @@ def _pass_gate(writing: Writing, plan: ReleasePlan, release_id: int, gate: Gate)
     spared = set(present) - plan.new_sets.keys()
     sets = {variable_set.digest: variable_set for variable_set in plan.new_sets.values()}
     broken = not_overridden(evolution.broken_by(connection, plan.name, models, sets, spared), plan.new_sets, overridden)
+    if gate.is_trial:
+        return broken
     if broken and gate.override is None:
         raise EvolutionError(str(plan.name), broken)
     if broken and gate.override is not None:
@@ -271,7 +286,7 @@ def _store_models(connection: sa.Connection, vendor_id: int, names: Collection[s
 def _store_statements(
     connection: sa.Connection, vendor_id: int, model_ids: Mapping[str, int], plan: ReleasePlan, added: Added
 ) -> None:
-    variables, off_values = [], []
+    variables, off_values, stand_ins = [], [], []
     vendor, models = plan.name.vendor, plan.existing.models
     for model, statements in plan.statements.items():
         known = models[model].statements.get(vendor, {}) if model in models else {}
@@ -279,12 +294,16 @@ def _store_statements(
             key = {"model_id": model_ids[model], "vendor_id": vendor_id, "variable": variable}
             if variable not in known:
                 variables.append({**key, "type": statement.type.value})
+                if (standing := statement.stands_for) is not None:
+                    stand_ins.append({**key, "stands_for": standing.variable, "inverted": standing.inverted})
             if statement.off_value is not None:
                 off_values.append({**key, "value": json.dumps(statement.off_value)})
     if variables:
         insert(connection, schema.statement, variables)
     if off_values:
         insert(connection, schema.off_value, off_values)
+    if stand_ins:
+        insert(connection, schema.stand_in, stand_ins)
     added.variables, added.off_values = len(variables), len(off_values)
 
 
@@ -342,6 +361,16 @@ def _store_own_values(connection: sa.Connection, release_id: int, plan: ReleaseP
     if links:
         insert(connection, schema.release_own_values, links)
     added.own_values = len(links)
+
+
+def _store_aliases(connection: sa.Connection, release_id: int, plan: ReleasePlan, added: Added) -> None:
+    rows = [
+        {"release_id": release_id, "alias": alias, "target": target}
+        for alias, target in sorted(plan.new_aliases.items())
+    ]
+    if rows:
+        insert(connection, schema.release_alias, rows)
+    added.aliases = len(rows)
 
 
 def _store_profiles(connection: sa.Connection, planner: ProfilePlanner, added: Added) -> None:

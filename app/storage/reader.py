@@ -12,15 +12,18 @@ import orjson
 import sqlalchemy as sa
 
 from app.domain.engine.memo import Memo
+from app.domain.things.erratum import Erratum, understood
 from app.domain.things.model import Model
 from app.domain.things.profile import Profile, Values
 from app.domain.things.release import Release
 from app.domain.things.snapshot import Loaded, Snapshot
 from app.domain.things.variable_set import VariableSet
+from app.domain.values.document import Place
 from app.domain.values.name import ReleaseName, is_name, is_release_name
 from app.domain.values.state import State
-from app.domain.verdict.host import Destination
+from app.domain.verdict.destination import Destination
 from app.storage import lookup
+from app.storage.change import Position
 from app.storage.content import ColdError, Contents
 from app.storage.host import Fleet, Label
 from app.storage.memory import Memory
@@ -39,6 +42,7 @@ _Read: TypeAlias = Callable[[sa.Connection, Sequence[str]], Mapping[str, tuple[A
 class ReleaseEntry:
     """A release as memory holds it: names and digests, no content.
 
+    errata: by model, as documents; they are not withdrawn.
     sets: the digest of its set of each model that was asked for, None if it does not implement the model.
     is_whole: sets has all its models.
     """
@@ -48,13 +52,16 @@ class ReleaseEntry:
     profiles: frozenset[str] | None
     state: State
     own_values: Mapping[str, Mapping[str, str]]
+    aliases: Mapping[str, str]
+    errata: Mapping[str, Sequence[Mapping[str, Any]]]
     sets: dict[str, str | None] = field(default_factory=dict)
     is_whole: bool = False
 
     @property
     def size(self) -> int:
         """How many names and digests it has."""
-        return len(self.sets) + len(self.profiles or ()) + sum(map(len, self.own_values.values())) + 1
+        own = (*self.own_values.values(), *self.errata.values())
+        return len(self.sets) + len(self.profiles or ()) + len(self.aliases) + sum(map(len, own)) + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +76,12 @@ class ProfileEntry:
 class Reader:
     """Loads for one question, at one revision of the registry. What it returns is complete: judging needs no I/O.
 
-    seq: the last change of the registry that it sees. memo: what the engine remembers across questions.
+    position: the last change of the registry that it sees. memo: what the engine remembers across questions.
     """
 
     def __init__(  # noqa: PLR0917 (what it is made of)
         self,
-        seq: int,
+        position: Position,
         named: Memory[Key, Any],
         sets: Contents[VariableSet],
         values: Contents[Values],
@@ -83,7 +90,7 @@ class Reader:
         fleet: Callable[["Reader"], Fleet],
     ) -> None:
         """named: what was looked up by name at this revision. connect: None: from memory alone (ColdError)."""
-        self.seq = seq
+        self.position = position
         self.memo = memo
         self._named = named
         self._sets = sets
@@ -113,11 +120,17 @@ class Reader:
         """Load models, releases and profiles by name.
 
         of_models: the models of which the content of releases and profiles is loaded; None: of all that they have,
-        and these models, too. Own values are loaded for the profiles that are.
+        and these models, too. Own values are loaded for the profiles that are. What the names are aliases of in one of
+        the releases is loaded, too.
         """
         release_entries = self._entries("release", releases, is_release_name, self._read_releases)
-        profile_entries = self._entries("profile", profiles, is_name, self._read_profiles)
         known_releases: dict[str, ReleaseEntry] = _known(release_entries)
+        tables = [entry.aliases for entry in known_releases.values() if entry.aliases]
+        if tables:
+            models = _with_targets(models, tables)
+            profiles = _with_targets(profiles, tables)
+            of_models = None if of_models is None else _with_targets(of_models, tables)
+        profile_entries = self._entries("profile", profiles, is_name, self._read_profiles)
         known_profiles: dict[str, ProfileEntry] = _known(profile_entries)
         wanted = None if of_models is None else dict.fromkeys(of_models).keys()
         self._learn_sets(known_releases.values(), wanted)
@@ -141,8 +154,16 @@ class Reader:
         loaded_releases: dict[str, Release | None] = dict.fromkeys(release_entries)
         for name, release in known_releases.items():
             own_values = {profile: _content(own, values) for profile, own in own_of.get(name, {}).items()}
-            content = Loaded(_content(sets_of[name], sets), loaded)
-            loaded_releases[name] = Release(release.name, content, release.profiles, release.state, own_values)
+            own_sets = _content(sets_of[name], sets)
+            loaded_releases[name] = Release(
+                release.name,
+                Loaded(own_sets, loaded),
+                release.profiles,
+                release.state,
+                own_values,
+                release.aliases,
+                _understood(release.errata, own_sets),
+            )
         loaded_profiles: dict[str, Profile | None] = dict.fromkeys(profile_entries)
         for name, profile in known_profiles.items():
             of_profile = Loaded(_content(values_of[name], values), loaded)
@@ -175,7 +196,9 @@ class Reader:
     @staticmethod
     def _read_releases(connection: sa.Connection, names: Sequence[str]) -> Mapping[str, tuple[ReleaseEntry, int]]:
         entries = (
-            ReleaseEntry(stored.id, stored.name, stored.profiles, stored.state, stored.own_values)
+            ReleaseEntry(
+                stored.id, stored.name, stored.profiles, stored.state, stored.own_values, stored.aliases, stored.errata
+            )
             for stored in lookup.releases(connection, map(ReleaseName.parse, names))
         )
         return {str(entry.name): (entry, entry.size) for entry in entries}
@@ -271,9 +294,9 @@ class Reader:
         """Return hosts by name; one that is not registered is a destination with the problem that says so."""
         return self._fleet(self).named(names) if names else {}
 
-    def all_hosts(self, label: Label | None = None) -> Sequence[Destination]:
-        """Return all registered hosts by name, or those that have a label."""
-        return self._fleet(self).all(label)
+    def all_hosts(self, labels: Sequence[str] = ()) -> Sequence[Destination]:
+        """Return all registered hosts by name, or those that meet all conditions on labels, as they are written."""
+        return self._fleet(self).all([Label.parse(label) for label in labels])
 
 
 def _digests(named: Mapping[str, str | None], models: Collection[str] | None) -> dict[str, str]:
@@ -282,6 +305,24 @@ def _digests(named: Mapping[str, str | None], models: Collection[str] | None) ->
         # A copy, for another question can add what it learns of a release at the same time.
         return {model: digest for model, digest in dict(named).items() if digest is not None}
     return {model: digest for model in models if (digest := named.get(model)) is not None}
+
+
+def _with_targets(names: Iterable[str], tables: Sequence[Mapping[str, str]]) -> list[str]:
+    """Return names, and what they are aliases of."""
+    all_names = list(names)
+    targets = (aliases[name] for aliases in tables for name in all_names if name in aliases)
+    return list(dict.fromkeys([*all_names, *targets]))
+
+
+def _understood(
+    errata: Mapping[str, Sequence[Mapping[str, Any]]], sets: Mapping[str, VariableSet]
+) -> Mapping[str, Sequence[Erratum]]:
+    """Return errata with their conditions in the types of the sets, of the models that are loaded."""
+    return {
+        model: [understood(document, sets[model], Place()) for document in documents]
+        for model, documents in errata.items()
+        if model in sets
+    }
 
 
 def _known(entries: Mapping[str, Entry | None]) -> dict[str, Entry]:

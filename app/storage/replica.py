@@ -8,6 +8,7 @@ from threading import Lock
 import sqlalchemy as sa
 
 from app.storage import change, database
+from app.storage.change import Position
 
 # After a replica is lost, do not try it again for this time.
 _LOST_SECONDS = 5.0
@@ -25,16 +26,19 @@ class Databases:
         self._replica = replica
         self._lost_until = float("-inf")
         self._lock = Lock()
-        self._seq = 0
-        self._noted = float("-inf")
+        self._position: Position | None = None
+        self._began = self._noted = float("-inf")
         self._outdated = 0
-        self._is_same_registry = False
 
-    def note(self, seq: int) -> None:
-        """Note the last change; the replica serves reads once it has it."""
+    def note(self, position: Position, began: float) -> None:
+        """Note the last change of the primary; the replica serves reads once it has it.
+
+        began: when the look began, by the monotonic clock; one that began before the last one noted says nothing new.
+        """
         with self._lock:
-            self._seq = max(self._seq, seq)
-            self._noted = time.monotonic()
+            if began >= self._began:
+                self._position, self._began = position, began
+                self._noted = time.monotonic()
 
     def outdate(self) -> None:
         """Look for the last change before the next read; called after this process has made one."""
@@ -64,13 +68,13 @@ class Databases:
         with ExitStack() as attempt:
             try:
                 connection = attempt.enter_context(database.reading(self._replica))
-                is_behind = change.head(connection) < self._seq or not self._is_ours(connection)
+                is_same = self._has_same_history(connection)
             except sa.exc.TimeoutError:
                 return None  # busy
             except sa.exc.SQLAlchemyError:
                 self._lose_replica()
                 return None
-            if is_behind:
+            if not is_same:
                 return None
             stack.push(attempt.pop_all())
         return connection
@@ -80,18 +84,29 @@ class Databases:
         with self._lock:
             is_fresh, outdated = time.monotonic() - self._noted <= database.FRESH_SECONDS, self._outdated
         if not is_fresh:
+            began = time.monotonic()
             with database.reading(self.primary) as connection:
-                self.note(change.head(connection))
+                self.note(change.position(connection), began)
             if self._outdated != outdated:
                 # This process has made a change in the meantime, so look again before the next read.
                 self._noted = float("-inf")
 
-    def _is_ours(self, connection: sa.Connection) -> bool:
-        """Return whether the replica holds this registry; its URL can be that of another one by mistake."""
-        if not self._is_same_registry:
-            with database.reading(self.primary) as primary:
-                self._is_same_registry = change.registry_id(primary) == change.registry_id(connection)
-        return self._is_same_registry
+    def _has_same_history(self, connection: sa.Connection) -> bool:
+        """Return whether a replica has what the primary has, and nothing else.
+
+        Links are compared, not numbers: its URL can be that of another registry by mistake, and after the primary was
+        set back, the replica can still have the history that was lost.
+        """
+        of_primary, of_replica = self._position, change.position(connection)
+        if of_primary is None or of_replica == of_primary:
+            return of_primary is not None
+        if of_replica.seq <= of_primary.seq:
+            return False
+        # It has more than was noted a moment ago: changes since, or those that were lost.
+        began = time.monotonic()
+        with database.reading(self.primary) as primary:
+            self.note(change.position(primary), began)
+            return change.has(primary, of_replica) and change.has(connection, of_primary)
 
     def _lose_replica(self) -> None:
         self._lost_until = time.monotonic() + _LOST_SECONDS

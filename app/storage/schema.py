@@ -69,6 +69,21 @@ off_value = Table(
     ),
 )
 
+# Variables that are others under another name.
+stand_in = Table(
+    "stand_in",
+    metadata,
+    Column("model_id", Integer, nullable=False),
+    Column("vendor_id", Integer, nullable=False),
+    Column("variable", Name, nullable=False),
+    Column("stands_for", Name, nullable=False),
+    Column("inverted", Boolean, nullable=False),
+    PrimaryKeyConstraint("model_id", "vendor_id", "variable"),
+    ForeignKeyConstraint(
+        ["model_id", "vendor_id", "variable"], ["statement.model_id", "statement.vendor_id", "statement.variable"]
+    ),
+)
+
 implementation = Table(
     "implementation",
     metadata,
@@ -157,6 +172,33 @@ release_own_values = Table(
     Column("digest", ForeignKey("profile_values.digest"), nullable=False),
     PrimaryKeyConstraint("release_id", "profile_id", "model_id"),
     ForeignKeyConstraint(["release_id", "profile_id"], ["release_profile.release_id", "release_profile.profile_id"]),
+)
+
+# Other names that a release's devices can give for profiles and models.
+release_alias = Table(
+    "release_alias",
+    metadata,
+    Column("release_id", ForeignKey("release.id"), nullable=False),
+    Column("alias", Name, nullable=False),
+    Column("target", Name, nullable=False),
+    PrimaryKeyConstraint("release_id", "alias"),
+)
+
+# What releases turned out to do wrong; id: from the digest of the document.
+erratum = Table(
+    "erratum",
+    metadata,
+    Column("id", Name, primary_key=True),
+    Column("release_id", ForeignKey("release.id"), nullable=False, index=True),
+    Column("model_id", ForeignKey("model.id"), nullable=False, index=True),
+    Column("at", Text, nullable=False),  # ISO 8601, UTC, like the times below
+    Column("document", Text, nullable=False),  # canonical JSON
+)
+erratum_withdrawal = Table(
+    "erratum_withdrawal",
+    metadata,
+    Column("erratum_id", ForeignKey("erratum.id"), primary_key=True),
+    Column("at", Text, nullable=False),
 )
 
 # The digests of whole releases and profiles, updated with every addition.

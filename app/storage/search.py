@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from app.domain.values.state import State
 from app.storage import schema
-from app.storage.change import head
+from app.storage.change import position
 
 Row: TypeAlias = sa.Row[*tuple[Any, ...]]
 
@@ -159,7 +159,7 @@ def latest(connection: sa.Connection, limit: int) -> list[Transaction]:
         query.where(table.c.seq == table.c.part_of).order_by(table.c.seq.desc()).limit(limit)
     ).all()
     # The feed has no gaps, so a transaction ends where the next one begins.
-    ends = [head(connection) + 1, *(change.seq for change in first_changes)]
+    ends = [position(connection).seq + 1, *(change.seq for change in first_changes)]
     return [
         Transaction(change.at, change.by, change.kind, change.name, end - change.seq - 1)
         for change, end in zip(first_changes, ends, strict=False)

@@ -10,7 +10,6 @@ from app.domain.publishing.change import ChangeKind
 from app.domain.publishing.outcome import ConflictError
 from app.domain.things.profile import ProfileDocument
 from app.domain.things.release import ReleaseDocument
-from app.domain.values.canonical import canonical_json, digest
 from app.domain.values.document import FaultCode, Place
 from app.domain.values.name import ReleaseName
 from app.domain.values.state import State
@@ -64,11 +63,12 @@ def _is_change(previous: State, state: State) -> bool:
     return previous is not state
 
 
-def put_release_draft(writing: Writing, name: ReleaseName, read: ReleaseDocument, document: Mapping[str, Any]) -> bool:
-    """Store the draft of a release, or replace it; return whether it is new."""
-    sets = {model: variable_set.digest for model, variable_set in read.sets.items()}
+def put_release_draft(
+    writing: Writing, name: ReleaseName, read: ReleaseDocument, document: Mapping[str, Any], digest: str
+) -> bool:
+    """Store the draft of a release, or replace it; return whether it is new. digest: the one that it would have."""
     row = {
-        "digest": digest(canonical_json({"release": str(name), "models": sets})),
+        "digest": digest,
         "model_count": len(read.sets),
         "profile_count": None if read.profiles is None else len(read.profiles),
         "document": json.dumps(document),

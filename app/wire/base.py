@@ -61,6 +61,20 @@ ReleaseName = Annotated[
 DryRun = Annotated[bool, Field(description="true: this is what would happen, and nothing was stored")]
 
 
+class Based(OpenShape):
+    """An answer that is based on a position in the feed of changes."""
+
+    registry: str = Field(description="the id of the registry")
+    seq: int = Field(
+        description="the last change that the answer is based on; it holds until a later change concerns a model, "
+        "profile, release or host of the question (GET /changes)"
+    )
+    link: str = Field(
+        description="the link of that change: keep the answer only as long as the registry's feed has this change with "
+        "this link; a registry that was set back has another one"
+    )
+
+
 class Page(OpenShape, Generic[Item]):
     """A page of a list."""
 

@@ -3,8 +3,8 @@
 from pydantic import Field
 
 from app.domain.fleet.member import BaselineCode
-from app.wire.base import Name, OpenShape, Shape, Value
-from app.wire.compatibility import Id, Label
+from app.wire.base import Based, Name, OpenShape, Shape, Value
+from app.wire.compatibility import MAX_LABELS, Id, Label
 from app.wire.problem import Allowed
 
 MAX_MODELS = 1_000
@@ -27,7 +27,12 @@ class FleetQuestion(Shape):
         max_length=MAX_MEMBERS,
         description=f"at most {MAX_MEMBERS:,} registered hosts; they follow the releases",
     )
-    label: Label | None = Field(default=None, description="all registered hosts that have this label")
+    labels: list[Label] = Field(
+        default_factory=list,
+        max_length=MAX_LABELS,
+        description=f"all registered hosts that have all these labels, at most {MAX_LABELS}",
+    )
+    label: Label | None = Field(default=None, description="the same with one label; used together, all must hold")
 
 
 class BaselineProblem(OpenShape):
@@ -50,12 +55,13 @@ class ModelBaseline(OpenShape):
         description="by variable, the values that all members allow; null: any string"
     )
     profiles: list[str] = Field(
-        description="the published profiles that all members accept for the model, newest first"
+        description="the published profiles that a strict verdict accepts for the model at all members: first those "
+        "that all of them list, then the newest first"
     )
     problems: list[BaselineProblem] = Field(description="why there are no values; empty if there are values")
 
 
-class BaselineAnswer(OpenShape):
+class BaselineAnswer(Based):
     """The baseline of each model."""
 
     models: dict[str, ModelBaseline] = Field(description="by name, every model of the question")

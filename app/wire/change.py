@@ -43,6 +43,7 @@ class Feed(OpenShape):
 
     registry: str = Field(description="the id of this registry; it never changes")
     head: int = Field(description="the seq of the last change of the registry; 0 if there is none")
+    link: str = Field(description="the link of the last change; the id of the registry if there is none")
     items: list[Change] = Field(description="at most `limit` changes, in order")
     next: int | None = Field(description="`after` of the next request; null on the last page")
 

@@ -6,15 +6,16 @@ from typing import Annotated, Any, TypeAlias
 
 from pydantic import Field
 
-from app.wire.base import Code, Name, OpenShape, Shape, Value
+from app.wire.base import Based, Code, Name, OpenShape, Shape, Value
 from app.wire.problem import Allowed, Problem, StepRange, VerdictWarning
 
 MAX_DEVICES = 1_000
 MAX_DESTINATIONS = 10_000
 MAX_PAIRS = 1_000_000
 MAX_PAIRS_IN_FULL = 50_000
-# name=value, each of at most 255 characters.
-MAX_LABEL = 511
+# name!=value, each of at most 255 characters.
+MAX_LABEL = 512
+MAX_LABELS = 64
 # The same as in the domain, which the client has to do without; a test compares them.
 MAX_LISTED = 1_000
 MAX_TRIES = 1_000
@@ -61,14 +62,20 @@ class Device(Shape):
         default=False,
         description="with neither release nor profile: `values` are all the variables in effect",
     )
+    host: Id | None = Field(
+        default=None,
+        description="the registered host that it runs on: its release is the one there that implements the model, and "
+        "what the host restricts counts for the source",
+    )
 
 
 class Vm(Shape):
-    """A VM; its release and profile are the defaults of its devices."""
+    """A VM; its release, profile and host are the defaults of its devices."""
 
     id: Id | None = Field(default=None, description="yours; defaults to the position, from 0")
     release: Name | None = Field(default=None, description="for its devices that name none")
     profile: Name | None = Field(default=None, description="for its devices that name none")
+    host: Id | None = Field(default=None, description="the registered host that it runs on; for devices that name none")
     devices: list[Device] = Field(min_length=1, description="at least 1; at most 1,000 in the whole question")
 
 
@@ -82,7 +89,7 @@ Label = Annotated[
         min_length=1,
         max_length=MAX_LABEL,
         pattern=r"^[^\x00-\x1f]+$",
-        description="`name=value`, or `name` for any value",
+        description="`name=value`, `name!=value` (also hosts without the label), `name` (any value) or `!name`",
         examples=["rack=r1"],
     ),
 ]
@@ -106,7 +113,7 @@ def restrictions(restrict: Mapping[str, Mapping[str, Sequence[Any]]]) -> Restric
 class Destination(Shape):
     """A possible destination: a host by its releases or by its registered name, or many registered hosts.
 
-    It has one of `releases`, `host`, `label` and `all_hosts`.
+    It has one of `releases`, `host`, `labels` and `all_hosts`; `label` is the same as `labels` with one.
     """
 
     id: Id | None = Field(default=None, description="yours; defaults to the host, or the position from 0")
@@ -115,10 +122,24 @@ class Destination(Shape):
     )
     restrict: Restrict = Field(default_factory=dict)
     host: Id | None = Field(default=None, description="a registered host", examples=["host-17"])
-    label: Label | None = Field(
-        default=None, description="all registered hosts that have the label: name or name=value"
+    labels: list[Label] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=MAX_LABELS,
+        description=f"all registered hosts that have all these labels, at most {MAX_LABELS}",
     )
+    label: Label | None = Field(default=None, description="the same with one label")
     all_hosts: bool = Field(default=False, description="all registered hosts")
+
+    @property
+    def is_selection(self) -> bool:
+        """Return whether it stands for all registered hosts, or for those with some labels."""
+        return self.all_hosts or self.labels is not None or self.label is not None
+
+    @property
+    def selection(self) -> tuple[str, ...]:
+        """Return the labels that hosts must have; none: all hosts."""
+        return tuple(self.labels or ([] if self.label is None else [self.label]))
 
 
 class Question(Shape):
@@ -165,7 +186,8 @@ class DeviceAnswer(OpenShape):
     )
     carry_over: list[str] = Field(description="variables of the one device (mac, addr) that keep their values")
     unchecked: list[str] = Field(
-        description="variables whose values nothing can check: free-form strings, and values that each host resolves"
+        description="variables whose values nothing can check: free-form strings, and values that each host resolves; "
+        "`migratable`: nobody stated whether the device can be migrated"
     )
     remedies: list[Remedy] = Field(
         description="the smallest set of changes to runtime variables of the source that would make it compatible; "
@@ -213,13 +235,9 @@ class VmSummary(OpenShape):
     )
 
 
-class Answer(OpenShape):
+class Answer(Based):
     """The answers in the order asked: by VM, then by destination; with `detail=summary` one for each VM."""
 
     results: list[DestinationAnswer | VmSummary] = Field(
         description="one for each VM and destination; with `detail=summary` one for each VM"
-    )
-    seq: int = Field(
-        description="the last change that the answer is based on; it holds until a later change concerns a model, "
-        "profile, release or host of the question (GET /changes)"
     )

@@ -5,7 +5,8 @@ from typing import Any
 from pydantic import Field
 
 from app.domain.fleet.difference import DifferenceKind, Direction, Extent
-from app.wire.base import OpenShape
+from app.wire.base import Based, OpenShape
+from app.wire.release import MadeOtherwise
 
 
 class Difference(OpenShape):
@@ -27,9 +28,16 @@ class Difference(OpenShape):
     )
 
 
-class Diff(OpenShape):
+class Diff(Based):
     """The differences between two releases or two profiles; models without a difference are left out."""
 
     before: str = Field(alias="from", description="the first release or profile, as in the request")
     after: str = Field(alias="to", description="the second one, as in the request")
     models: dict[str, list[Difference]] = Field(description="the differences by device model")
+    no_longer_listed: list[str] = Field(
+        default_factory=list, description="of releases: profiles that the first one lists and the second one does not"
+    )
+    makes_otherwise: list[MadeOtherwise] = Field(
+        default_factory=list,
+        description="of releases: profiles that both list, and of which the second one makes other values by itself",
+    )

@@ -8,7 +8,8 @@ from app.wire.base import DryRun, Name, OpenShape, Shape
 from app.wire.compatibility import Restrict
 
 HostName = Annotated[str, Field(description="the name of the host: 1 to 255 characters, no / and no white space")]
-LabelPart = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f=]+$")]
+# Conditions on labels begin with ! or have != after the name.
+LabelPart = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f=!]+$")]
 LabelValue = Annotated[str, Field(max_length=255, pattern=r"^[^\x00-\x1f]*$")]
 
 
@@ -26,8 +27,8 @@ class HostDocument(Shape):
     labels: dict[LabelPart, LabelValue] = Field(
         default_factory=dict,
         max_length=64,
-        description="at most 64 labels, which select hosts: a name of 1 to 255 characters without =, and a value of at "
-        "most 255",
+        description="at most 64 labels, which select hosts: a name of 1 to 255 characters without = and !, and a value "
+        "of at most 255",
         examples=[{"rack": "r1"}],
     )
 

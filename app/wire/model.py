@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from app.wire.base import ModelName, OpenShape, Value, VendorName
+from app.wire.variable_set import StandsForDocument
 
 
 class StatedVariable(OpenShape):
@@ -12,6 +13,9 @@ class StatedVariable(OpenShape):
 
     type: Literal["bool", "int", "str"] = Field(description="the type of its values; an int has at most 64 bits")
     off_value: Value | None = Field(default=None, description="the off value; absent if none is published")
+    stands_for: StandsForDocument | None = Field(
+        default=None, description="the variable that it is under another name; absent if it is one of its own"
+    )
 
 
 class StoredModel(OpenShape):

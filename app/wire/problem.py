@@ -34,6 +34,10 @@ class VerdictWarning(OpenShape):
 
     code: Code = Field(description="what the warning is about; stable")
     message: str = Field(description="the same for people")
+    values: dict[str, Value] | None = Field(
+        default=None,
+        description="with `must-be-set`: what has to be set explicitly at the destination, by its own names",
+    )
 
 
 class FaultShape(OpenShape):

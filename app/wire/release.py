@@ -40,7 +40,13 @@ class ReleaseDocument(Shape):
     own_values: dict[Name, dict[Name, dict[str, Value]]] = Field(
         default_factory=dict,
         description="by listed profile and model, the values that the release itself gives a new device where they "
-        "differ from the profile; they matter only for `render`, which leaves out what the program sets by itself",
+        "differ from the profile: they are what a device made there has, and at a destination what has to be set "
+        "explicitly otherwise (warning `must-be-set`)",
+    )
+    aliases: dict[Name, Name] = Field(
+        default_factory=dict,
+        description="other names of profiles and device models, as devices of this release can give them",
+        examples=[{"qemu.org/q35": "qemu.org/pc-q35-10.0"}],
     )
     description: Description = ""
     state: NewState = State.PUBLISHED
@@ -61,6 +67,7 @@ class Added(OpenShape):
     profile_lists: int = Field(default=0, description="1 if the release had no list of profiles yet")
     listed_profiles: int = Field(default=0, description="profiles added to the release's list")
     own_values: int = Field(default=0, description="models that gained `own_values` under a listed profile")
+    aliases: int = Field(default=0, description="aliases added to the release")
 
 
 class NotAccepted(OpenShape):
@@ -69,6 +76,21 @@ class NotAccepted(OpenShape):
     profile: ProfileName
     model: ModelName
     problems: list[Problem] = Field(description="why not")
+
+
+class MadeValue(OpenShape):
+    """The value that releases make of a variable by themselves."""
+
+    before: Value | None = Field(alias="from", description="the previous release; null: no value is known")
+    after: Value | None = Field(alias="to", description="this release; null: no value is known")
+
+
+class MadeOtherwise(OpenShape):
+    """A profile of which a release makes something else of a model than the previous release."""
+
+    profile: ProfileName
+    model: ModelName
+    values: dict[str, MadeValue] = Field(description="the variables that differ")
 
 
 class Publication(OpenShape):
@@ -88,6 +110,22 @@ class Publication(OpenShape):
         f"at most {MAX_BROKEN:,} entries",
     )
     overridden_count: int = Field(default=0, description="the number of all these entries")
+    breaks: list[Broken] = Field(
+        default_factory=list,
+        description="of a draft: what the evolution gate would refuse when it is published; "
+        f"at most {MAX_BROKEN:,} entries",
+    )
+    breaks_count: int = Field(default=0, description="the number of all these entries")
+    previous: str | None = Field(
+        default=None, description="the release of the highest lower version, which it is compared with; null: none"
+    )
+    no_longer_listed: list[str] = Field(
+        default_factory=list, description="profiles that the previous release lists and this one does not"
+    )
+    makes_otherwise: list[MadeOtherwise] = Field(
+        default_factory=list,
+        description="profiles that both list, and of which this release makes other values by itself (`own_values`)",
+    )
 
 
 class ReleaseModel(OpenShape):
@@ -133,6 +171,9 @@ class StoredRelease(OpenShape):
         default_factory=dict,
         description="only with `own_values=true`: by listed profile and model, the values that the release itself "
         "gives a new device where they differ from the profile",
+    )
+    aliases: dict[str, str] = Field(
+        default_factory=dict, description="other names of profiles and models, as its devices can give them"
     )
     overrides: list[Override] = Field(
         description="why it was published although it breaks earlier releases; empty if it does not"

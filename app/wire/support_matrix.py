@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from app.domain.fleet.support_matrix import MAX_PROBLEMS
-from app.wire.base import OpenShape, ProfileName, ReleaseName
+from app.wire.base import Based, OpenShape, ProfileName, ReleaseName
 from app.wire.problem import Problem
 
 
@@ -31,7 +31,7 @@ class Row(OpenShape):
     cells: list[Cell] = Field(description="in the order of `releases`")
 
 
-class SupportMatrix(OpenShape):
+class SupportMatrix(Based):
     """Every profile on every release."""
 
     releases: list[str] = Field(description="the columns, in the order published")

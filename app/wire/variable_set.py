@@ -36,6 +36,13 @@ Require = Annotated[
 DIGEST = "the sha256 of the canonical JSON of this object without `digest` and `releases`"
 
 
+class StandsForDocument(Shape):
+    """The variable that one is under another name."""
+
+    variable: str = Field(default="", description="its name", examples=["x-native-hotplug"])
+    inverted: bool = Field(default=False, description="true: with the opposite value; only for a bool")
+
+
 class VariableDocument(Shape):
     """One thing that can differ between two devices of a model (the RFC's migration parameter)."""
 
@@ -63,7 +70,18 @@ class VariableDocument(Shape):
     resolved_by_host: list[Value] = Field(
         default_factory=list, description="values whose meaning each host decides, such as auto"
     )
+    stands_for: StandsForDocument = Field(
+        default_factory=StandsForDocument,
+        description="the variable of earlier releases that this one is under another name: it is compared, and named "
+        "in problems, as that one. Absent: it is a variable of its own",
+    )
     description: Description = ""
+
+
+Migratable = Annotated[
+    bool | Literal["unknown"],
+    Field(description='false: the device cannot be migrated at all; "unknown": nobody asked, so verdicts warn'),
+]
 
 
 class ConstraintDocument(Shape):
@@ -94,7 +112,7 @@ class SetDocument(Shape):
     constraints: list[ConstraintDocument] = Field(
         default_factory=list, description="in any order; the init values have to meet every constraint"
     )
-    migratable: bool = Field(default=True, description="false: the device cannot be migrated at all")
+    migratable: Migratable = True
     blocks_migration: list[MigrationBlockDocument] = Field(
         default_factory=list, description="the configurations in which it cannot be migrated"
     )
@@ -119,7 +137,7 @@ class StoredSet(OpenShape):
     model: ModelName
     variables: dict[str, VariableDocument] = Field(description="the variables by name")
     constraints: list[ConstraintDocument] = Field(description="in canonical order, without duplicates")
-    migratable: bool = Field(description="false: the device cannot be migrated at all")
+    migratable: Migratable
     blocks_migration: list[MigrationBlockDocument] = Field(
         description="the configurations in which it cannot be migrated, in canonical order"
     )

@@ -146,7 +146,8 @@ def test_the_feed_comes_page_by_page(unchanged: TestClient) -> None:
 def test_a_change_has_the_documents_that_it_added(unchanged: TestClient) -> None:
     response = unchanged.get("/changes/2")
     ChangeDocument.model_validate_json(response.content, extra="forbid")
-    assert "immutable" in response.headers["Cache-Control"]
+    # A registry that was set back has another change under this number.
+    assert "immutable" not in response.headers["Cache-Control"]
     change = response.json()
     digest = change["document"]["models"][NIC]
     assert change["contents"][digest]["variables"]["num-queues"]["init_value"] == 4

@@ -101,7 +101,9 @@ def test_a_label_that_no_host_has_is_an_incompatible_destination(unchanged: Test
         assert (unmatched["destination"], unmatched["compatible"]) == ("label rack=9", False)
         if detail != "verdict":
             (device_result,) = unmatched["devices"]
-            assert "No host has the label rack=9." in [problem["message"] for problem in device_result["problems"]]
+            assert "No registered host has the labels rack=9." in [
+                problem["message"] for problem in device_result["problems"]
+            ]
 
 
 def test_every_member_accepts_the_baseline(unchanged: TestClient) -> None:

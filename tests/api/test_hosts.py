@@ -9,7 +9,8 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from app.domain.things.snapshot import Snapshot
-from app.domain.verdict.host import Destination, judge_vm
+from app.domain.verdict.destination import Destination
+from app.domain.verdict.host import judge_vm
 from app.domain.verdict.source import Device, Source
 from app.domain.verdict.steps import Policy
 from app.storage.reader import Reader

@@ -43,6 +43,10 @@ ROUTES = {
     "put /profiles/{name}": PUBLISH,
     "patch /profiles/{name}": PUBLISH,
     "delete /profiles/{name}": PUBLISH,
+    "get /errata": READ,
+    "post /errata": PUBLISH,
+    "get /errata/{erratum}": READ,
+    "patch /errata/{erratum}": PUBLISH,
     "get /impact": READ,
     "get /hosts": READ,
     "get /hosts/{host}": READ,
@@ -63,6 +67,8 @@ ROUTES = {
     "post /tokens": ADMIN,
     "delete /tokens/{token_id}": ADMIN,
 }
+# The id of the erratum in BODIES.
+ERRATUM = "a2c102d740a8aa62"
 NAMES = {
     "vendor": "vendor-a.com",
     "implementation": "vendor-a.com/fw",
@@ -74,10 +80,13 @@ NAMES = {
     "seq": "1",
     "registry": "none",
     "token_id": "none",
+    "erratum": ERRATUM,
 }
 BODIES: dict[str, Any] = {
     "put /vendors/{vendor}": {},
-    "put /implementations/{implementation}": {"evolution": "none"},
+    "put /implementations/{implementation}": {"evolution": "full"},
+    "post /errata": {"release": "vendor-a.com/fw@1", "model": NIC, "description": "it fails"},
+    "patch /errata/{erratum}": {"state": "withdrawn"},
     "put /releases/{release}": {"models": {}},
     "patch /releases/{release}": {"state": "deprecated"},
     "post /variable-sets": {"model": NIC, "implementation": "vendor-a.com/fw", "version": "1", "variables": {}},
@@ -132,6 +141,7 @@ def visitors(registry: TestClient) -> dict[str, dict[str, str]]:
     publish(
         admin, "vendor-a.com/fw@1", {"num-queues": QUEUES}, profiles=[{"name": "vendor-a.com/p", "values": {NIC: {}}}]
     )
+    assert admin.post("/errata", json=BODIES["post /errata"]).json()["id"] == ERRATUM
     revoked = create(registry, "admin")
     assert registry.delete(f"/tokens/{revoked['id']}", headers=AUTHORIZATION).status_code == 204
     expired = create(registry, "admin", expires_in=1)

@@ -28,7 +28,9 @@ def test_an_answer_of_a_newer_registry_is_read() -> None:
         "unit": "pci/0000:3b:00.2",
     }
     result = {"destination": "host-1", "compatible": False, "devices": [device], "new": True}
-    answer = compatibility.Answer.model_validate({"results": [result], "seq": 3, "registry": "r"})
+    answer = compatibility.Answer.model_validate(
+        {"results": [result], "seq": 3, "registry": "r", "link": "l", "as_of": "t"}
+    )
     read = answer.results[0]
     assert isinstance(read, compatibility.DestinationAnswer)
     assert read.devices[0].problems[0].code == "a-new-code"

@@ -47,14 +47,14 @@ def test_migration_information_is_imported(published: Run, tmp_path: Path) -> No
 
 def test_an_invalid_import_is_refused(run: Run, tmp_path: Path) -> None:
     unknown = run("import", "migration-info", "-", "--release", RELEASE, stdin=INFORMATION)
-    assert (unknown.exit_code, "not registered" in unknown.stderr) == (2, True)
+    assert (unknown.exit_code, "not registered" in unknown.stderr) == (1, True)
     for arguments, message in (
         (("migration-info", str(tmp_path / "none"), "--release", RELEASE), "cannot be read"),
         (("migration-info", "-", "--release", "nonsense"), "a release must be"),
         (("qemu",), "either --capture FILE or --binary PATH"),
         (("qemu", "--capture", str(tmp_path / "none")), "cannot be read as a capture"),
         (("qemu", "--binary", "/bin/false"), "cannot be queried"),
-        (("qemu", "--binary", str(tmp_path / "none")), "cannot be queried"),
+        (("qemu", "--binary", str(tmp_path / "none")), "is not a program that can be started"),
     ):
         refused = run("import", *arguments, stdin="{")
         assert refused.exit_code == 2, arguments

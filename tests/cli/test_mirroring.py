@@ -264,6 +264,10 @@ def _lose_the_feed(database_url: str) -> None:
         schema.mirror,
         schema.token,
         schema.profile_digest,
+        schema.erratum_withdrawal,
+        schema.erratum,
+        schema.release_alias,
+        schema.stand_in,
     )
     with engine.begin() as connection:
         for table in tables:

@@ -71,6 +71,7 @@ class MemoryRegistry:
             self.releases.get(name),
             dict(self._sets),
             has_draft,
+            frozenset(target for target in read.aliases.values() if target in {*self.models, *self.profiles}),
         )
         plan = plan_release(ReleaseName.parse(name), read, existing, place, is_whole=is_whole)
         self._settle(plan.profiles)
@@ -106,6 +107,7 @@ class MemoryRegistry:
             {**(before.sets if before else {}), **{model: added.digest for model, added in plan.new_sets.items()}},
             listed,
             own,
+            {**(before.aliases if before else {}), **plan.new_aliases},
         )
         return plan
 

@@ -12,7 +12,7 @@ from app.domain.fleet.baseline import MAX_TRIES, Baseline, baseline
 from app.domain.things.variable_set import VariableSet
 from app.domain.values.allowed import AllowedValues
 from app.domain.values.state import State
-from app.domain.verdict.host import Destination
+from app.domain.verdict.destination import Destination
 from app.domain.verdict.problem import Problem, ProblemCode
 from app.domain.verdict.source import Device
 from tests.domain.test_laws import RELEASES, worlds

@@ -27,7 +27,8 @@ from app.domain.values.canonical import canonical_json
 from app.domain.values.document import InvalidDocumentError
 from app.domain.values.state import State
 from app.domain.verdict.case import Case, Pair, pair
-from app.domain.verdict.host import Destination, judge_vm
+from app.domain.verdict.destination import Destination
+from app.domain.verdict.host import judge_vm
 from app.domain.verdict.judge import Change, Verdict, judge, refusals
 from app.domain.verdict.problem import Problem, ProblemCode
 from app.domain.verdict.source import Device, Source
@@ -95,8 +96,11 @@ def sets(draw: st.DrawFn, vendor: str) -> dict[str, Any]:
         rule = st.fixed_dictionaries({"when": condition, "require": condition})
         document["constraints"] = draw(st.lists(rule, max_size=2))
         document["blocks_migration"] = draw(st.lists(st.fixed_dictionaries({"when": condition}), max_size=1))
-    if draw(st.integers(0, 9)) == 0:
-        document["migratable"] = False
+    document["migratable"] = draw(st.sampled_from([True] * 8 + [False, "unknown"]))
+    if vendor == "vendor-a.com" and "b" not in names and draw(st.booleans()):
+        # The model's own vendor can rename `b`, and turn it round.
+        renamed = draw(variables("bool"))
+        stated["not-b"] = renamed | {"stands_for": {"variable": "b", "inverted": True}}
     return document
 
 
@@ -112,7 +116,7 @@ class Published:
         """Return the registry as it stands."""
         names = (NIC, GPU, "vendor-a.com/none")
         releases = {name: self.world.release(name) for name in RELEASES}
-        profiles = {name: self.world.profile_named(name) for name in PROFILES}
+        profiles = {name: self.world.profile_named(name) for name in (*PROFILES, "vendor-a.com/short")}
         return Snapshot(
             {name: self.world.model(name) for name in names},
             {
@@ -146,6 +150,30 @@ def profile_values() -> st.SearchStrategy[dict[str, Any]]:
 
 
 @st.composite
+def own_values(draw: st.DrawFn, document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a release makes of a profile itself: values of some variables of its set."""
+    stated = document["variables"]
+    names = [name for name in stated if stated[name]["scope"] in {"interface", "saved-state"}]
+    return {name: draw(st.sampled_from(VALUES[stated[name]["type"]])) for name in names if draw(st.booleans())}
+
+
+@st.composite
+def errata(draw: st.DrawFn, document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an erratum about some configurations, and some or all other releases."""
+    stated = document["variables"]
+    names = [name for name in stated if stated[name]["scope"] in {"interface", "saved-state"}]
+    chosen = draw(st.lists(st.sampled_from(names), max_size=1)) if names else []
+    erratum: dict[str, Any] = {
+        "when": {name: draw(st.lists(st.sampled_from(VALUES[stated[name]["type"]]), min_size=1)) for name in chosen},
+        "direction": draw(st.sampled_from(["to", "from", "both"])),
+    }
+    others = [*RELEASES, "vendor-a.com/fw@*", "vendor-b.com/clone@<2", "vendor-a.com/fw@>=2,<=3"]
+    if draw(st.integers(0, 3)):
+        erratum["others"] = draw(st.lists(st.sampled_from(others), min_size=1, max_size=2))
+    return erratum
+
+
+@st.composite
 def snapshots(draw: st.DrawFn) -> list[Snapshot]:
     """Return the registry as it stood after some of the publications, and in the end."""
     published = Published(World(), {}, {})
@@ -157,8 +185,12 @@ def snapshots(draw: st.DrawFn) -> list[Snapshot]:
         models: dict[str, Any] = {NIC: draw(sets(vendor))} if draw(st.integers(0, 5)) else {}
         if vendor == "vendor-b.com" and draw(st.booleans()):
             models[GPU] = {"variables": {"a": variable("int", 1, 1)}}
+        aliases = draw(st.sampled_from([{}, {}, {"vendor-a.com/none": NIC, "vendor-a.com/short": PROFILES[0]}]))
+        own = {profile: {NIC: draw(own_values(models[NIC]))} for profile in listed or () if NIC in models}
         try:
-            published.world.publish(name, models, listed, state)
+            published.world.publish(name, models, listed, state, own_values=own, aliases=aliases)
+            for _ in range(draw(st.sampled_from([0, 0, 0, 1, 2])) if NIC in models else 0):
+                published.world.erratum(name, **draw(errata(models[NIC])))
         except (InvalidDocumentError, AssertionError):
             # Refused: init values that break a constraint, or a variable that is defined differently already.
             continue
@@ -174,12 +206,15 @@ def snapshots(draw: st.DrawFn) -> list[Snapshot]:
 @st.composite
 def devices(draw: st.DrawFn) -> Device:
     """Return a device, with values and names right and wrong."""
-    names = ["a", "b", "c", "d", "x", "y", "z"]
+    names = ["a", "b", "c", "d", "x", "y", "z", "not-b"]
+    host = draw(hosts()) if draw(st.integers(0, 5)) == 0 else None
+    release = draw(st.none() | st.sampled_from(RELEASES)) if host is None or draw(st.integers(0, 3)) == 0 else None
     return Device(
         id=str(draw(st.integers(0, 99))),
-        model=draw(st.sampled_from([NIC, NIC, NIC, GPU, "vendor-a.com/none"])),
-        release=draw(st.none() | st.sampled_from(RELEASES)),
-        profile=draw(st.none() | st.sampled_from(PROFILES)),
+        model=draw(st.sampled_from([NIC] * 6 + [GPU, "vendor-a.com/none"])),
+        release=release,
+        profile=draw(st.none() | st.sampled_from((*PROFILES, *PROFILES, "vendor-a.com/short"))),
+        host=host,
         values=draw(st.dictionaries(st.sampled_from(names), st.sampled_from(WRITTEN), max_size=4)),
         complete=draw(st.booleans()),
     )
@@ -198,7 +233,7 @@ def hosts(draw: st.DrawFn) -> Destination:
             max_size=2,
         )
     )
-    return Destination("there", tuple(releases), restrict or {})
+    return Destination(draw(st.uuids()).hex, tuple(releases), restrict or {})
 
 
 def plain(

@@ -5,7 +5,7 @@ from app.domain.fleet import impact
 from app.domain.fleet.summary import summarize
 from app.domain.fleet.support_matrix import MAX_PROBLEMS, support_matrix
 from app.domain.values.state import State
-from app.domain.verdict.host import Destination
+from app.domain.verdict.destination import Destination
 from app.domain.verdict.source import Device
 from app.domain.verdict.steps import Policy
 from tests.domain.world import NIC, World, device, variable

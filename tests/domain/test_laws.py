@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.values.document import InvalidDocumentError
-from app.domain.verdict.host import Destination
+from app.domain.verdict.destination import Destination
 from app.domain.verdict.source import Device
 from app.domain.verdict.steps import Policy
 from tests.domain.world import NIC, World, codes

@@ -117,7 +117,7 @@ CASES = [
     *[
         Case(
             ProblemCode.NOT_MIGRATABLE,
-            [("not-migratable", None)],
+            [("not-migratable", "queues")],
             device(source, queues=8),
             at=there,
             build=_with(THREE, variables={"queues": QUEUES}, blocks_migration=[{"when": {"queues": [8]}}]),
@@ -183,6 +183,7 @@ CASES = [
         device(OLD, "vendor-a.com/old"),
         build=lambda: world().profile("vendor-a.com/old", {NIC: {"queues": 8}}, State.RETIRED),
     ),
+    Case(ProblemCode.KNOWN_BROKEN, [("known-broken", None)], device(OLD), build=lambda: world().erratum(NEW)),
     Case(
         ProblemCode.UNKNOWN_HOST,
         [("unknown-host", None)],

@@ -330,3 +330,74 @@ def test_whatever_is_published_stands_and_can_be_published_again(documents: list
         assert not plan.new_sets
         assert registry.releases[name].sets[NIC] == digest
         assert all(types[variable].value == stated["type"] for variable, stated in document["variables"].items())
+
+
+def test_all_faults_of_a_profile_entry_are_reported_at_once() -> None:
+    registry = MemoryRegistry()
+    mac = {"type": "str", "init_value": "", "scope": "instance"}
+    variables = {"queues": {"type": "int", "init_value": 4}, "mac": mac}
+    entry = {"queues": "many", "mac": "52:54:00:12:34:56", "unknown": 1}
+    document = {
+        "models": {NIC: {"variables": variables}},
+        "profiles": [{"name": "vendor-a.com/p", "values": {NIC: entry}}],
+    }
+    _, faults = registry.plan("vendor-a.com/fw@1", document)
+    where = f"/profiles/0/values/{NIC.replace('/', '~1')}"
+    expected = {
+        (f"{where}/queues", "invalid-value"),
+        (f"{where}/mac", "wrong-scope"),
+        (f"{where}/unknown", "unknown-variable"),
+    }
+    assert {(fault.pointer, fault.code.value) for fault in faults} == expected
+    # The same where the set is published already, and the profile comes alone.
+    registry.publish("vendor-a.com/fw@1", {"models": document["models"]})
+    _, alone = registry.plan_profile({"name": "vendor-a.com/p", "values": {NIC: entry}})
+    assert {(fault.pointer.removeprefix("/values"), fault.code.value) for fault in alone} == {
+        (pointer.removeprefix("/profiles/0/values"), code) for pointer, code in expected
+    }
+
+
+def test_faults_of_a_set_and_of_its_profiles_are_reported_at_once() -> None:
+    registry = MemoryRegistry()
+    variables = {"queues": {"type": "int", "init_value": 4}, "speed": {"type": "integer", "init_value": 10}}
+    other = {"model": {"variables": {"a": {"type": "bool", "init_value": False}}}}
+    profile = {
+        "name": "vendor-a.com/p",
+        "values": {NIC: {"queues": "many", "speed": 40, "sped": 1}, "vendor-a.com/gpu": {"a": 7}},
+    }
+    document = {"models": {NIC: {"variables": variables}, "vendor-a.com/gpu": other["model"]}, "profiles": [profile]}
+    _, faults = registry.plan("vendor-a.com/fw@1", document)
+    nic = NIC.replace("/", "~1")
+    assert {(fault.pointer, fault.code.value) for fault in faults} == {
+        (f"/models/{nic}/variables/speed/type", "invalid-value"),
+        (f"/profiles/0/values/{nic}/queues", "invalid-value"),
+        (f"/profiles/0/values/{nic}/sped", "unknown-variable"),
+        ("/profiles/0/values/vendor-a.com~1gpu/a", "invalid-value"),
+    }
+
+
+def test_aliases_stand_for_what_is_published_and_never_change() -> None:
+    registry = MemoryRegistry()
+    models = {NIC: {"variables": {"queues": {"type": "int", "init_value": 4, "off_value": 1}}}}
+    profiles = [{"name": "vendor-a.com/p", "values": {NIC: {}}}]
+    aliases = {"vendor-a.com/latest": "vendor-a.com/p", "vendor-a.com/card": NIC}
+    document = {"models": models, "profiles": profiles, "aliases": aliases}
+    plan = registry.publish("vendor-a.com/fw@1", document)
+    assert plan.new_aliases == aliases
+    assert plan.record()["aliases"] == aliases
+    assert registry.plan("vendor-a.com/fw@1", document)[0].new_aliases == {}
+    without = registry.plan("vendor-a.com/fw@2", {"models": models, "profiles": profiles})[0]
+    with_aliases = registry.plan("vendor-a.com/fw@2", document)[0]
+    assert without.digest() != with_aliases.digest()
+    _, changed = registry.plan("vendor-a.com/fw@1", {**document, "aliases": {"vendor-a.com/card": "vendor-a.com/p"}})
+    assert [(fault.pointer, fault.code.value) for fault in changed] == [
+        ("/aliases/vendor-a.com~1card", "entry-changed")
+    ]
+    wrong = {"vendor-a.com/x": "vendor-a.com/none", "vendor-a.com/y": "vendor-a.com/y", "bad": "vendor-a.com/p"}
+    _, faults = registry.plan("vendor-a.com/fw@2", {**document, "aliases": wrong})
+    assert sorted((fault.pointer, fault.code.value) for fault in faults) == [
+        ("/aliases/bad", "invalid-name"),
+        ("/aliases/vendor-a.com~1x", "unknown-profile"),
+        ("/aliases/vendor-a.com~1y", "invalid-value"),
+        ("/aliases/vendor-a.com~1y", "unknown-profile"),
+    ]

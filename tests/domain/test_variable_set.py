@@ -37,7 +37,10 @@ FLAG = variable("bool", False, False)
         ({"variables": {"q": {**QUEUES, "init_value": 1.0}}}, [("/variables/q/init_value", "invalid-value")]),
         ({"variables": {"q": {**QUEUES, "init_value": True}}}, [("/variables/q/init_value", "invalid-value")]),
         ({"variables": {"q": {**QUEUES, "off_value": None}}}, [("/variables/q/off_value", "invalid-value")]),
-        ({"variables": {"q": {**QUEUES, "settable": False}}}, [("/variables/q/off_value", "off-value-not-allowed")]),
+        ({"variables": {"q": {**QUEUES, "settable": False}}}, []),
+        ({"variables": {"q": QUEUES}, "migratable": "no"}, [("/migratable", "wrong-type")]),
+        ({"variables": {"q": QUEUES}, "migratable": 1}, [("/migratable", "wrong-type")]),
+        ({"variables": {"q": QUEUES}, "migratable": "unknown"}, []),
         ({"variables": {"q": {**QUEUES, "settable": "no"}}}, [("/variables/q/settable", "wrong-type")]),
         ({"variables": {"q": {**QUEUES, "scope": "guest"}}}, [("/variables/q/scope", "invalid-value")]),
         (
@@ -76,10 +79,6 @@ def test_faults(document: dict[str, Any], faults: list[tuple[str, str]]) -> None
         ),
         ({"variables": {"q": {**QUEUES, "init_value": 9}}}, "must be an allowed value (1-8), not 9"),
         ({"variables": {"q": {**QUEUES, "off_value": "x"}}}, 'must be an integer, such as 4, 0x10 or -1, not "x"'),
-        (
-            {"variables": {"q": {**QUEUES, "settable": False}}},
-            "must be the init value 4, not 1: the variable is not settable",
-        ),
         (
             {"variables": {"queues": QUEUES}, "blocks_migration": [{"when": {"queue": [1]}}]},
             'unknown variable (did you mean "queues"?)',

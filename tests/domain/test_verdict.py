@@ -1,13 +1,15 @@
 """Verdicts apart from their problems: sources, closed worlds, scopes, completion, hosts."""
 
+from typing import Any
+
 import pytest
 
 from app.domain.things.release import Release
 from app.domain.values.allowed import AllowedValues
 from app.domain.values.value import Type
-from app.domain.verdict.host import Destination
+from app.domain.verdict.destination import Destination
 from app.domain.verdict.judge import compare
-from app.domain.verdict.problem import ProblemCode
+from app.domain.verdict.problem import ProblemCode, WarningCode
 from app.domain.verdict.source import Device, Source
 from app.domain.verdict.steps import Policy, admitted
 from tests.domain.world import NIC, World, codes, device, variable
@@ -325,3 +327,51 @@ def test_a_model_that_no_release_of_a_host_has_is_answered_for_the_first_release
         answer = mixed.answer([gpu], Destination("host", releases))
         assert answer.devices[0].release == releases[0]
         assert not answer.compatible
+
+
+def test_a_block_is_told_once_for_both_ends_and_each_reason_once() -> None:
+    def blocked(description: str) -> dict[str, Any]:
+        return {
+            "variables": {"peer": variable("bool", False, False)},
+            "blocks_migration": [{"when": {"peer": [True]}, "description": description}],
+        }
+
+    world = World().publish(OLD, {NIC: blocked("DMA cannot be stopped")}).publish(NEW, {NIC: blocked("no code")})
+    (same,) = world.ask(device(OLD, peer=True), OLD).problems
+    assert same.message == (
+        "The source release vendor-a.com/fw@1 does not migrate a device with peer=on (DMA cannot be stopped)."
+    )
+    assert (same.variable, same.value) == ("peer", True)
+    assert len(world.ask(device(OLD, peer=True), NEW).problems) == 2
+
+
+def test_explicit_values_can_block_a_device_of_which_nothing_else_is_known() -> None:
+    blocks = [{"when": {"peer": [True]}}]
+    document = {"variables": {"peer": variable("bool", False, False)}, "blocks_migration": blocks}
+    world = World().publish(OLD, {NIC: document}).profile(P1, {"vendor-a.com/gpu": {}})
+    found = codes(world.ask(device(OLD, P1, peer="on"), OLD))
+    assert found == [("profile-not-for-model", None), ("not-migratable", "peer")]
+    assert codes(world.ask(device(OLD, P1), OLD)) == [("profile-not-for-model", None)]
+
+
+def test_what_nobody_asked_is_a_warning_and_unchecked() -> None:
+    queues = {"queues": QUEUES}
+    world = World().publish(OLD, {NIC: {"variables": queues, "migratable": "unknown"}}).publish(NEW, {NIC: queues})
+
+    def told(source: str | None, destination: str) -> list[str]:
+        verdict = world.ask(device(source, complete=source is None, queues=4), destination)
+        assert verdict.compatible
+        assert ("migratable" in verdict.unchecked) == bool(verdict.warnings)
+        return [warning.message for warning in verdict.warnings if warning.code is WarningCode.MIGRATABILITY_UNKNOWN]
+
+    unknown = "Nobody has stated whether vendor-a.com/fw@1 can migrate vendor-a.com/nic at all."
+    assert told(OLD, NEW) == told(NEW, OLD) == told(OLD, OLD) == told(None, OLD) == [unknown]
+    assert told(NEW, NEW) == []
+
+
+def test_fixed_hardware_can_lack_its_off_value() -> None:
+    fixed = {"capability": variable("bool", True, False, settable=False)}
+    world = World().publish(OLD, {NIC: {}}).publish(NEW, {NIC: fixed})
+    assert codes(world.ask(device(OLD), NEW)) == [("cannot-be-off", "capability")]
+    assert codes(world.ask(device(NEW), OLD)) == [("variable-not-supported", "capability")]
+    assert world.ask(device(NEW), NEW).configuration == {"capability": True}

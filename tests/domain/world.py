@@ -6,13 +6,15 @@ from typing import Any
 
 from app.domain.engine.question import Answer, Engine, Question
 from app.domain.fleet.remedy import RemedySearch
+from app.domain.things.erratum import read_erratum, understood
 from app.domain.things.model import Model
 from app.domain.things.profile import Profile
-from app.domain.things.release import Release, ReleaseDocument
+from app.domain.things.release import Release, ReleaseDocument, typed_own_values
 from app.domain.values.document import Place
 from app.domain.values.name import ReleaseName
 from app.domain.values.state import State
-from app.domain.verdict.host import Destination, judge_vm
+from app.domain.verdict.destination import Destination
+from app.domain.verdict.host import judge_vm
 from app.domain.verdict.judge import Verdict
 from app.domain.verdict.source import Device, Registry, Source
 from app.domain.verdict.steps import Policy
@@ -46,8 +48,14 @@ class World:
         models: Mapping[str, Mapping[str, Any]],
         profiles: Sequence[str] | None = None,
         state: State = State.PUBLISHED,
+        *,
+        own_values: Mapping[str, Mapping[str, Mapping[str, Any]]] | None = None,
+        aliases: Mapping[str, str] | None = None,
     ) -> "World":
-        """Publish a release; models: for each model, the document of its set or only the variables."""
+        """Publish a release; models: for each model, the document of its set or only the variables.
+
+        own_values: per profile and model, as the release states them.
+        """
         at = Place()
         documents = {
             model: document if "variables" in document else {"variables": document}
@@ -62,7 +70,25 @@ class World:
             added = existing.additions(variable_set, name.vendor)
             self._models[model] = existing.with_statements(name.vendor, added)
         listed = None if profiles is None else frozenset(profiles)
-        self._releases[release] = Release(name, read.sets, listed, state)
+        own = {
+            profile: {model: typed_own_values(values, read.sets[model], at) for model, values in of_profile.items()}
+            for profile, of_profile in (own_values or {}).items()
+        }
+        at.raise_faults()
+        self._releases[release] = Release(name, read.sets, listed, state, own, aliases or {})
+        return self
+
+    def erratum(self, release: str, model: str = NIC, description: str = "it fails", **more: Any) -> "World":
+        """Publish an erratum of a release; others: the releases at the other end."""
+        place = Place()
+        document = {"release": release, "model": model, "description": description, **more}
+        if "others" in document:
+            document["with"] = document.pop("others")
+        before = self._releases[release]
+        erratum = understood(read_erratum(document, place), before.sets[model], place)
+        place.raise_faults()
+        errata = {**before.errata, model: [*before.errata.get(model, ()), erratum]}
+        self._releases[release] = replace(before, errata=errata)
         return self
 
     def profile(self, name: str, values: Mapping[str, Mapping[str, Any]], state: State = State.PUBLISHED) -> "World":

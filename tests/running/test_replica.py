@@ -18,6 +18,7 @@ from pydantic import SecretStr
 from app.api.application import create_app
 from app.settings import Settings
 from app.storage import database, replica
+from app.storage.change import Position
 from tests.api.stories import NIC, QUEUES, publish, vendor
 from tests.conftest import AUTHORIZATION, TOKEN
 
@@ -164,9 +165,12 @@ def test_a_replica_of_another_registry_is_not_used(standby: tuple[str, Standby],
     databases.dispose()
 
 
-def test_the_last_change_never_goes_back(tmp_path: Path) -> None:
+def test_a_look_that_began_before_the_last_one_says_nothing_new(tmp_path: Path) -> None:
     databases = replica.Databases(database.create_engine(f"sqlite:///{tmp_path}/any.db"))
-    databases.note(6)
-    databases.note(5)
-    assert databases._seq == 6
+    newer, older = Position("r", 6, "sha256:6"), Position("r", 5, "sha256:5")
+    databases.note(newer, 2.0)
+    databases.note(older, 1.0)
+    assert databases._position == newer
+    databases.note(older, 3.0)
+    assert databases._position == older
     databases.dispose()

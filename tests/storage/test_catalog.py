@@ -50,7 +50,7 @@ def test_a_question_sees_one_revision_throughout(filled: Catalog, engine: sa.Eng
     seen = []
 
     def ask(reader: Reader) -> set[str]:
-        seen.append(reader.seq)
+        seen.append(reader.position.seq)
         old = release(reader, OLD)
         if len(seen) == 1:
             with database.writing(engine, "a test") as writing:
@@ -110,7 +110,7 @@ def test_unchanged_content_stays_in_memory_after_a_change(filled: Catalog, engin
         publish(writing, "2")
         put_host(writing, "one", ["vendor-a.com/fw@2"], {}, {})
     filled.outdate()
-    filled.ask(lambda reader: reader.seq)
+    filled.ask(lambda reader: reader.position.seq)
     again = filled.ask_at_once(lambda reader: reader.snapshot(releases=[OLD], of_models=[NIC])).release(OLD)
     assert again is not None
     assert again.sets[NIC] is old.sets[NIC]

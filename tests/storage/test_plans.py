@@ -23,6 +23,8 @@ _FEW_ROWS = 1_500
 _VENDOR = "bulk.example"
 _MODEL = f"{_VENDOR}/model-7"
 _RELEASE = f"{_VENDOR}/dpu@7"
+# The id of the erratum that a request below publishes.
+_ERRATUM = "a32516116da11288"
 _PROFILE = f"{_VENDOR}/profile-7"
 _VARIABLES = {"queues": {"type": "int", "init_value": 1, "off_value": 1, "allowed_values": ["1-9"]}}
 
@@ -152,6 +154,11 @@ _REQUESTS: list[tuple[str, str, Any]] = [
     ("GET", f"/profiles/{_PROFILE}", None),
     ("GET", f"/profiles/{_PROFILE}?resolved=true", None),
     ("GET", f"/implementations/{_VENDOR}/dpu", None),
+    ("GET", "/errata", None),
+    ("GET", f"/errata?release={_RELEASE}&state=published", None),
+    ("GET", f"/errata?model={_MODEL}", None),
+    ("POST", "/errata", {"release": _RELEASE, "model": _MODEL, "description": "it fails"}),
+    ("PATCH", f"/errata/{_ERRATUM}", {"state": "withdrawn"}),
     ("GET", "/hosts", None),
     ("GET", "/hosts?label=rack=r7", None),
     ("GET", "/hosts/host-1007", None),

@@ -4,13 +4,15 @@ import gzip
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from app.domain.values.lazy import lazy
+from app.domain.values.name import numeric
 
-_VERSIONED = re.compile(r"-(\d+(?:\.\d+)+)$")
+# The version at the end of a machine type's name: pc-q35-7.2, pc-q35-rhel9.4.0, virt-10.0, pc-i440fx-2.11-hpb.
+_VERSIONED = re.compile(r"-[a-z]*(\d+(?:\.\d+)+)(?:-[a-z]+)?$")
 _PROXIED = re.compile(r"child<(.+)>")
 # The machine type without a board or bus: no device can be plugged into it.
 _WITHOUT_BOARD = "none"
@@ -31,10 +33,20 @@ class Property:
 
 @dataclass(frozen=True, slots=True)
 class MachineType:
-    """A machine type; compat_props: (QOM type, property, value) in the order applied, None if not reported."""
+    """A machine type; compat_props: (QOM type, property, value) in the order applied, None if not reported.
+
+    alias: the short name of the newest machine type of its family.
+    """
 
     name: str
     compat_props: Sequence[tuple[str, str, str]] | None = None
+    alias: str | None = None
+
+    @property
+    def family(self) -> str:
+        """The board, such as pc-q35; machine types of one family differ in their version."""
+        version = _VERSIONED.search(self.name)
+        return self.name[: version.start()] if version else self.name.rpartition("-")[0] or self.name
 
     @property
     def age(self) -> tuple[tuple[int, ...], str] | None:
@@ -49,6 +61,8 @@ class Capture:
 
     types: QOM type → parent. effective: machine type → device type → property → value read from a real device.
     unmigratable: the device types that -only-migratable refuses; None if that was not tested.
+    asked: the device types of which the binary said whether it migrates them; of others nothing is known.
+    device_aliases: other names that -device takes. skipped: device types that could not be read, and why.
     """
 
     version: str
@@ -58,6 +72,9 @@ class Capture:
     effective: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
     unmigratable: frozenset[str] | None = None
     target: str = "x86_64"
+    asked: frozenset[str] = frozenset()
+    device_aliases: Mapping[str, str] = field(default_factory=dict)
+    skipped: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def load(cls, path: Path) -> "Capture":
@@ -110,6 +127,25 @@ class Capture:
         keys = [(machine.age, machine) for machine in self.machines]
         return [machine for age, machine in sorted(((a, m) for a, m in keys if a), key=lambda pair: pair[0])]
 
+    @lazy
+    def startable_machines(self) -> Sequence[MachineType]:
+        """The machine types to start devices on, the oldest first: versioned ones, and others of their families.
+
+        A distribution can name its machine types otherwise, such as pc-q35-jammy.
+        """
+        families = {machine.family for machine in self.machines if machine.age or machine.alias}
+        others = [machine for machine in self.machines if not machine.age and machine.family in families]
+        return [*sorted(others, key=lambda machine: machine.name), *self.versioned_machines]
+
+    def is_own_version(self, machine: MachineType) -> bool:
+        """Return whether a machine type has the version of this QEMU: its devices are as they are by default."""
+        release = numeric(self.version)[:2]
+        return (
+            machine.age is not None
+            and machine.age[0][:2] == release
+            and machine.name.endswith(".".join(map(str, release)))
+        )
+
     def proxied(self, device: str) -> str | None:
         """Return the type of the device inside a `*-pci` proxy, None for a device that is not a proxy."""
         backend = self.properties[device].get("virtio-backend")
@@ -145,21 +181,16 @@ class Capture:
             if missing := sorted(set(names) - known):
                 message = f"this QEMU has no {kind} type {', '.join(missing)}"
                 raise CaptureError(message)
-        return Capture(
-            self.version,
-            [machine for machine in self.machines if not machines or machine.name in machines],
-            self.types,
-            {name: properties for name, properties in self.properties.items() if not devices or name in devices},
-            self.effective,
-            self.unmigratable,
-            self.target,
+        return replace(
+            self,
+            machines=[machine for machine in self.machines if not machines or machine.name in machines],
+            properties={
+                name: properties for name, properties in self.properties.items() if not devices or name in devices
+            },
         )
 
 
 def _machine(document: Mapping[str, Any]) -> MachineType:
     compat_props = document.get("compat-props")
-    if compat_props is None:
-        return MachineType(document["name"])
-    return MachineType(
-        document["name"], [(entry["qom-type"], entry["property"], entry["value"]) for entry in compat_props]
-    )
+    applied = compat_props and [(entry["qom-type"], entry["property"], entry["value"]) for entry in compat_props]
+    return MachineType(document["name"], applied, document.get("alias"))

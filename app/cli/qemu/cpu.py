@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,22 @@ from app.domain.fleet.rendering import CPU_MODEL
 
 # The accelerator determines the features that a host can give a guest, not those of the CPU models.
 _ACCELERATORS = ("-accel", "kvm", "-accel", "tcg")
-# An invariant TSC cannot keep its frequency on another host: QEMU calls such a CPU not migratable.
-_BLOCKS = [{"when": {"invtsc": [True]}, "description": "an invariant TSC does not go on elsewhere"}]
+# QEMU migrates an invariant TSC only if its frequency is given; below 1 kHz it counts as none (kvm_arch_init_vcpu).
+_INVARIANT, _FREQUENCY = "invtsc", "tsc-frequency"
+_UNSET_HZ = "0-999"
+_BLOCKS = [
+    {
+        "when": {_INVARIANT: [True], _FREQUENCY: [_UNSET_HZ]},
+        "description": "an invariant TSC needs the same tsc-frequency elsewhere; none is given",
+    }
+]
+_FREQUENCY_VARIABLE = {
+    "type": "int",
+    "init_value": 0,
+    "off_value": 0,
+    "allowed_values": [f"0-{2**63 - 1}"],
+    "description": "of the time-stamp counter in Hz; 0: that of the host",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +40,7 @@ class CpuModels:
 
     features: feature → whether this host can give it to a guest: with KVM (is_kvm) what the CPU has, without KVM what
     QEMU emulates. models: name → features, of the models with the same features under every machine type (their names
-    end in a version).
+    end in a version). aliases: other names of these models, as they are meant under the newest machine type.
     """
 
     version: str
@@ -33,6 +48,7 @@ class CpuModels:
     is_kvm: bool
     features: Mapping[str, bool]
     models: Mapping[str, frozenset[str]]
+    aliases: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +85,25 @@ async def _take(binary: Path, progress: Progress, *, host_only: bool) -> CpuMode
         for index, name in enumerate(names):
             progress("reading CPU models", index, len(names))
             models[name] = frozenset(feature for feature, is_on in (await _features(qmp, name)).items() if is_on)
+        machines: Any = [] if host_only else await qmp.execute("query-machines")
     number = ".".join(str(version["qemu"][part]) for part in ("major", "minor", "micro"))
-    return CpuModels(number, target["arch"], kvm["enabled"], features, models)
+    board = next((machine["name"] for machine in machines if machine.get("alias")), None)
+    aliases = {**_aliases(definitions), **(await _aliases_on(binary, board) if board else {})}
+    known = {alias: name for alias, name in aliases.items() if name in models and alias not in models}
+    return CpuModels(number, target["arch"], kvm["enabled"], features, models, known)
+
+
+def _aliases(definitions: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    return {definition["name"]: definition["alias-of"] for definition in definitions if "alias-of" in definition}
+
+
+async def _aliases_on(binary: Path, machine: str) -> dict[str, str]:
+    """Return the aliases on a board: a name without a version means another version on each."""
+    with suppress(QMPError):
+        async with start_qemu(binary, "-M", machine, *_ACCELERATORS) as qmp:
+            definitions: Any = await qmp.execute("query-cpu-definitions")
+            return _aliases(definitions)
+    return {}
 
 
 async def _features(qmp: QMPClient, model: str) -> dict[str, bool]:
@@ -102,26 +135,43 @@ def publish_cpu_models(
     Returns the registry's answer, and the differences from the published CPU models.
     """
     published = _published(registry)
-    document = _document(cpus, published)
+    document = _document(cpus, published, is_published=_has_cpus(registry, release))
     answer = registry.put(f"/releases/{release}", document, dry_run=dry_run, override=override)
     return answer, list(_differences(cpus, published))
 
 
-def cpu_document(registry: Registry, cpus: CpuModels) -> dict[str, Any]:
-    """Return the CPU part of a release's document: models, profiles and own values."""
-    return _document(cpus, _published(registry))
+def cpu_document(registry: Registry, cpus: CpuModels, release: str) -> dict[str, Any]:
+    """Return the CPU part of a release's document: models, profiles, own values and aliases."""
+    return _document(cpus, _published(registry), is_published=_has_cpus(registry, release))
 
 
-def _document(cpus: CpuModels, published: Mapping[str, frozenset[str]]) -> dict[str, Any]:
+def not_migratable(cpus: CpuModels) -> Mapping[str, str]:
+    """Return the CPU models that cannot be migrated as they are, and why: no release accepts a profile of them."""
+    reason = f"it has {_INVARIANT}: it can be migrated only with a {_FREQUENCY} of its own, so it is no profile"
+    return {name: reason for name, features in cpus.models.items() if _INVARIANT in features}
+
+
+def _has_cpus(registry: Registry, release: str) -> bool:
+    """Return whether the CPU model of a release is published: it never changes."""
+    published = registry.find(f"/releases/{release}")
+    return published is not None and any(entry["model"] == CPU_MODEL for entry in published["models"])
+
+
+def _document(cpus: CpuModels, published: Mapping[str, frozenset[str]], *, is_published: bool) -> dict[str, Any]:
     own: dict[str, dict[str, dict[str, bool]]] = {}
     for difference in _differences(cpus, published):
         if difference.feature in cpus.features:
             models = own.setdefault(difference.profile, {CPU_MODEL: {}})
             models[CPU_MODEL][difference.feature] = not difference.published
     return {
-        "models": {CPU_MODEL: _variable_set(cpus)},
+        "models": {} if is_published else {CPU_MODEL: _variable_set(cpus)},
         "profiles": list(_profiles(cpus, published)),
         "own_values": own,
+        "aliases": {
+            profile_name(alias): profile_name(name)
+            for alias, name in sorted(cpus.aliases.items())
+            if name not in not_migratable(cpus)
+        },
     }
 
 
@@ -139,9 +189,13 @@ def _variable_set(cpus: CpuModels) -> dict[str, Any]:
     The init values are those of -cpu host: without a profile, all features are on.
     """
     feature = {"type": "bool", "init_value": True, "off_value": False}
+    has_invariant = _INVARIANT in cpus.features
     return {
-        "variables": dict.fromkeys(sorted(cpus.features), feature),
-        "blocks_migration": _BLOCKS if "invtsc" in cpus.features else [],
+        "variables": {
+            **dict.fromkeys(sorted(cpus.features), feature),
+            **({_FREQUENCY: _FREQUENCY_VARIABLE} if has_invariant else {}),
+        },
+        "blocks_migration": _BLOCKS if has_invariant else [],
     }
 
 
@@ -149,6 +203,8 @@ def _profiles(cpus: CpuModels, published: Mapping[str, frozenset[str]]) -> Itera
     """Iterate over the profiles of the CPU models; each version extends the one before."""
     previous: dict[str, str] = {}
     for name in sorted(cpus.models, key=lambda model: _version(model) or (model, 0)):
+        if name in not_migratable(cpus):
+            continue
         family, _ = _version(name) or (name, 0)
         parent = previous.get(family)
         previous[family] = name
@@ -169,9 +225,16 @@ def _profile_features(name: str, cpus: CpuModels, published: Mapping[str, frozen
 
 def _differences(cpus: CpuModels, published: Mapping[str, frozenset[str]]) -> Iterator[Difference]:
     for name, features in cpus.models.items():
+        if name in not_migratable(cpus):
+            continue
         existing = published.get(profile_name(name), features)
         for feature in sorted(existing ^ features):
             yield Difference(profile_name(name), feature, feature in existing)
+
+
+def features_of(model: Mapping[str, Any]) -> list[str]:
+    """Return the CPU features among the variables of the registry's CPU model, as GET /models answers it."""
+    return [name for name, variable in model["variables"].items() if variable["type"] == "bool"]
 
 
 def restriction(cpus: CpuModels, variables: Sequence[str]) -> dict[str, list[bool]]:

@@ -2,9 +2,12 @@
 
 import asyncio
 import re
+import shutil
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -25,7 +28,29 @@ _WITHOUT_GUEST = ("-S", "-nodefaults", "-display", "none", "-serial", "none")
 # Controllers that provide buses: without its bus, a device would fail before QEMU checks whether it is migratable.
 _CONTROLLERS = ("qemu-xhci", "virtio-scsi-pci", "virtio-serial-pci", "intel-hda")
 _UNMIGRATABLE = re.compile(r"not migratable|only-migratable")
-_CREATABLE = re.compile(r'^name "([^"]+)"', re.MULTILINE)
+_CREATABLE = re.compile(r'^name "([^"]+)"(?:.*?, alias "([^"]+)")?', re.MULTILINE)
+# What a property of this name needs: the arguments that make it. {id}: unique in the process.
+_BACK_ENDS: Mapping[str, tuple[str, ...]] = {
+    "drive": ("-blockdev", "driver=null-co,read-zeroes=on,node-name={id}"),
+    "chardev": ("-chardev", "null,id={id}"),
+    "memdev": ("-object", "memory-backend-ram,size=16M,id={id}"),
+    "audiodev": ("-audiodev", "none,id={id}"),
+    "cryptodev": ("-object", "cryptodev-backend-builtin,id={id}"),
+    "canbus": ("-object", "can-bus,id={id}"),
+    "bmc": ("-device", "ipmi-bmc-sim,id={id}"),
+}
+
+
+def executable(text: str) -> Path:
+    """Return the binary that a user names: one of a folder by its path, any other as the shell finds it.
+
+    Raises CaptureError.
+    """
+    found = shutil.which(text)
+    if found is None:
+        message = f"{text} is not a program that can be started"
+        raise CaptureError(message)
+    return Path(found).absolute()
 
 
 def take_capture(binary: Path, machines: Sequence[str], devices: Sequence[str], progress: Progress) -> Capture:
@@ -35,29 +60,40 @@ def take_capture(binary: Path, machines: Sequence[str], devices: Sequence[str], 
     """
     try:
         return asyncio.run(_take(binary, machines, devices, progress))
-    except (QMPError, OSError, TimeoutError) as error:
+    except (QMPError, OSError, EOFError, TimeoutError) as error:
         message = f"{binary} cannot be queried: {error}"
         raise CaptureError(message) from error
 
 
 async def _take(binary: Path, machines: Sequence[str], devices: Sequence[str], progress: Progress) -> Capture:
     document = await _introspect(binary, devices, progress)
-    capture = Capture.from_json(document).selected(machines, devices)
-    creatable = set(_CREATABLE.findall((await _run(binary, "-device", "help"))[1]))
+    skipped = document.pop("skipped")
+    all_machines = Capture.from_json(document)
+    capture = all_machines.selected(machines, [device for device in devices if device not in skipped])
+    creatable = dict(_CREATABLE.findall((await _run(binary, "-device", "help"))[1]))
     candidates = [device for device in capture.device_types if device in creatable]
+    boards = _boards(all_machines)
     # Add what QEMU reports only for devices that exist.
-    return Capture(
-        capture.version,
-        capture.machines,
-        capture.types,
-        capture.properties,
-        await _read_effective(binary, capture, candidates, progress),
-        await _find_unmigratable(binary, candidates, progress),
-        document["target"],
+    asked, unmigratable = await _ask_migratable(binary, boards, capture, candidates, progress)
+    return replace(
+        capture,
+        effective=await _read_effective(binary, capture, candidates, progress),
+        unmigratable=unmigratable,
+        asked=asked,
+        target=document["target"],
+        device_aliases={alias: device for device, alias in creatable.items() if alias},
+        skipped=skipped,
     )
 
 
+def _boards(capture: Capture) -> Sequence[str]:
+    """Return the newest machine type of each family: a device can start on one board alone."""
+    newest = {machine.family: machine.name for machine in capture.startable_machines}
+    return list(newest.values())
+
+
 async def _introspect(binary: Path, devices: Sequence[str], progress: Progress) -> dict[str, Any]:
+    """Return what QEMU reports of its types; `skipped`: the device types that end it when they are asked for."""
     async with start_qemu(binary, "-M", "none") as qmp:
         try:
             machines = await qmp.execute("query-machines", {"compat-props": True})
@@ -66,57 +102,94 @@ async def _introspect(binary: Path, devices: Sequence[str], progress: Progress) 
         # Parents are abstract types: without them the lineage of a type would end at the type itself.
         types: Any = await qmp.execute("qom-list-types", {"abstract": True})
         concrete: Any = await qmp.execute("qom-list-types", {"implements": "device", "abstract": False})
-        names = sorted(entry["name"] for entry in concrete if not devices or entry["name"] in devices)
-        properties = {}
-        for index, name in enumerate(names):
-            progress("reading device types", index, len(names))
-            properties[name] = await qmp.execute("device-list-properties", {"typename": name})
         version: Any = await qmp.execute("query-version")
         target: Any = await qmp.execute("query-target")
-        return {
-            "version": version["qemu"],
-            "machines": machines,
-            "types": types,
-            "device-list-properties": properties,
-            "target": target["arch"],
-        }
+    names = sorted(entry["name"] for entry in concrete if not devices or entry["name"] in devices)
+    properties: dict[str, Any] = {}
+    skipped: dict[str, str] = {}
+    while len(properties) + len(skipped) < len(names):
+        # Some types of modules that are not installed end the process: start it again without them.
+        async with _restartable(binary) as qmp:
+            for name in names[len(properties) + len(skipped) :]:
+                progress("reading device types", len(properties) + len(skipped), len(names))
+                try:
+                    properties[name] = await qmp.execute("device-list-properties", {"typename": name})
+                except ExecuteError as error:
+                    skipped[name] = str(error)
+                except (QMPError, OSError, EOFError):
+                    skipped[name] = "QEMU ends when it is asked for this type; is a module of it not installed?"
+                    break
+    return {
+        "version": version["qemu"],
+        "machines": machines,
+        "types": types,
+        "device-list-properties": properties,
+        "target": target["arch"],
+        "skipped": skipped,
+    }
+
+
+@asynccontextmanager
+async def _restartable(binary: Path) -> AsyncIterator[QMPClient]:
+    """Yield a connection to a process that can end at any time."""
+    manager = start_qemu(binary, "-M", "none")
+    qmp = await manager.__aenter__()
+    try:
+        yield qmp
+    finally:
+        with suppress(QMPError, OSError, EOFError):
+            await manager.__aexit__(None, None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Startable:
+    """A device that starts; properties: those for which it needs back ends."""
+
+    device: str
+    properties: tuple[str, ...] = ()
+
+    def arguments(self, index: int) -> tuple[str, ...]:
+        """Return the arguments that start it as the device d<index>."""
+        back_ends = tuple(part.format(id=f"b{index}{name}") for name in self.properties for part in _BACK_ENDS[name])
+        settings = "".join(f",{name}=b{index}{name}" for name in self.properties)
+        return (*back_ends, "-device", f"{self.device}{settings},id=d{index}")
 
 
 async def _read_effective(
     binary: Path, capture: Capture, candidates: Sequence[str], progress: Progress
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    """Return the values of real devices under each versioned machine type, of those that start without arguments."""
+    """Return the values of real devices under each machine type, of those that start, with null back ends if needed."""
     effective = {}
-    startable: dict[str, list[str]] = {}
-    machines = [machine.name for machine in reversed(capture.versioned_machines)]
+    startable: dict[str, list[_Startable]] = {}
+    machines = list(reversed(capture.startable_machines))
     for index, machine in enumerate(machines):
         progress("reading machine types", index, len(machines))
-        family = machine.rpartition("-")[0]
-        if family not in startable:
+        if machine.family not in startable:
             # The devices that start under the newest machine type of a family start under the older ones, too.
-            startable[family] = await _startable(binary, machine, candidates)
+            startable[machine.family] = await _startable(binary, machine.name, capture, candidates)
         values: dict[str, dict[str, Any]] = {}
-        for batch in _batches(startable[family], _MAX_DEVICES):
+        for batch in _batches(startable[machine.family], _MAX_DEVICES):
             try:
-                values.update(await _read_devices(binary, capture, machine, batch))
+                values.update(await _read_devices(binary, capture, machine.name, batch))
             except QMPError:
                 for device in batch:
                     try:
-                        values.update(await _read_devices(binary, capture, machine, [device]))
+                        values.update(await _read_devices(binary, capture, machine.name, [device]))
                     except QMPError:
                         continue
         if values:
-            effective[machine] = values
+            effective[machine.name] = values
     return effective
 
 
 async def _read_devices(
-    binary: Path, capture: Capture, machine: str, devices: Sequence[str]
+    binary: Path, capture: Capture, machine: str, devices: Sequence[_Startable]
 ) -> dict[str, dict[str, Any]]:
-    options = [option for index, device in enumerate(devices) for option in ("-device", f"{device},id=d{index}")]
+    options = [option for index, startable in enumerate(devices) for option in startable.arguments(index)]
     device_values: dict[str, dict[str, Any]] = {}
     async with start_qemu(binary, "-M", machine, *options) as qmp:
-        for index, device in enumerate(devices):
+        for index, startable in enumerate(devices):
+            device = startable.device
             values = device_values[device] = {}
             for name, qemu_property in capture.properties[device].items():
                 kind = kind_of(qemu_property)
@@ -130,28 +203,75 @@ async def _read_devices(
     return device_values
 
 
-async def _startable(binary: Path, machine: str, candidates: Sequence[str]) -> list[str]:
-    results = await _run_all(candidates, lambda device: _run(binary, "-M", machine, *_probe(device)))
+async def _startable(binary: Path, machine: str, capture: Capture, candidates: Sequence[str]) -> list[_Startable]:
+    """Return the devices that start on a board, alone or with null back ends for what their properties want."""
+    alone = [_Startable(device) for device in candidates]
+    started = await _starting(binary, machine, alone)
+    names = {startable.device for startable in started}
+    with_back_ends = [
+        startable
+        for device in candidates
+        if device not in names and (startable := _with_back_ends(device, capture)).properties
+    ]
+    return [*started, *await _starting(binary, machine, with_back_ends)]
+
+
+def _with_back_ends(device: str, capture: Capture) -> _Startable:
+    return _Startable(device, tuple(name for name in _BACK_ENDS if name in capture.properties[device]))
+
+
+async def _starting(binary: Path, machine: str, devices: Sequence[_Startable]) -> list[_Startable]:
+    results = await _run_all(devices, lambda device: _run(binary, "-M", machine, *_probe(device)))
     return [device for device, (status, _) in results if status == 0]
 
 
-async def _find_unmigratable(binary: Path, candidates: Sequence[str], progress: Progress) -> frozenset[str]:
-    progress("testing which devices can be migrated", 0, 1)
-    controllers = [option for controller in _CONTROLLERS for option in ("-device", controller)]
-    results = await _run_all(candidates, lambda device: _run(binary, "-only-migratable", *controllers, *_probe(device)))
-    return frozenset(device for device, (_, output) in results if _UNMIGRATABLE.search(output))
+async def _ask_migratable(
+    binary: Path, boards: Sequence[str], capture: Capture, candidates: Sequence[str], progress: Progress
+) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the device types that said whether they can be migrated, and those that cannot.
+
+    Each is asked on every board until it starts or refuses: one that needs another board, or a device of the host,
+    fails before it can tell.
+    """
+    unmigratable: set[str] = set()
+    asked: set[str] = set()
+    for index, board in enumerate(boards):
+        progress("testing which devices can be migrated", index, len(boards))
+        controllers = await _controllers(binary, board)
+        for has_back_ends in (False, True):
+            left = [
+                _with_back_ends(device, capture) if has_back_ends else _Startable(device)
+                for device in candidates
+                if device not in asked
+            ]
+            results = await _run_all(left, partial(_ask, binary, board, controllers))
+            refused = {startable.device for startable, (_, output) in results if _UNMIGRATABLE.search(output)}
+            unmigratable |= refused
+            asked |= refused | {startable.device for startable, (status, _) in results if status == 0}
+    return frozenset(asked), frozenset(unmigratable)
 
 
-def _probe(device: str) -> tuple[str, ...]:
-    return (*_WITHOUT_GUEST, "-monitor", "stdio", "-device", device)
+async def _ask(binary: Path, board: str, controllers: Sequence[str], startable: _Startable) -> tuple[int, str]:
+    """Start a device with -only-migratable: QEMU refuses one that it cannot migrate."""
+    return await _run(binary, "-M", board, "-only-migratable", *controllers, *_probe(startable))
+
+
+async def _controllers(binary: Path, board: str) -> Sequence[str]:
+    """Return the arguments of the controllers that start on a board and can be migrated themselves."""
+    results = await _run_all(list(map(_Startable, _CONTROLLERS)), partial(_ask, binary, board, ()))
+    return [part for startable, (status, _) in results if status == 0 for part in ("-device", startable.device)]
+
+
+def _probe(startable: _Startable) -> tuple[str, ...]:
+    return (*_WITHOUT_GUEST, "-monitor", "stdio", *startable.arguments(0))
 
 
 async def _run_all(
-    devices: Iterable[str], run: Callable[[str], Awaitable[tuple[int, str]]]
-) -> list[tuple[str, tuple[int, str]]]:
+    devices: Iterable[_Startable], run: Callable[[_Startable], Awaitable[tuple[int, str]]]
+) -> list[tuple[_Startable, tuple[int, str]]]:
     slots = asyncio.Semaphore(_MAX_PROCESSES)
 
-    async def run_one(device: str) -> tuple[str, tuple[int, str]]:
+    async def run_one(device: _Startable) -> tuple[_Startable, tuple[int, str]]:
         async with slots:
             return device, await run(device)
 
@@ -214,6 +334,6 @@ async def _connect(qmp: QMPClient, socket: Path, process: "subprocess.Popen[byte
     return False
 
 
-def _batches(devices: Sequence[str], size: int) -> Iterable[Sequence[str]]:
+def _batches(devices: Sequence[_Startable], size: int) -> Iterable[Sequence[_Startable]]:
     for start in range(0, len(devices), size):
         yield devices[start : start + size]

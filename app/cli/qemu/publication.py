@@ -7,17 +7,20 @@ from typing import Any
 
 from app.cli.client import Registry
 from app.cli.qemu.capture import Capture
-from app.cli.qemu.cpu import CpuModels, cpu_document
+from app.cli.qemu.cpu import CpuModels, cpu_document, not_migratable
 from app.cli.qemu.properties import Value
 from app.cli.qemu.release import VENDOR, Difference, Known, QemuRelease, qualified
-from app.domain.publishing.gate import numeric
+from app.domain.values.name import numeric, vendor_of
 
 Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """The result of publishing a QEMU: the registry's answer, and what is published differently from this QEMU."""
+    """The result of publishing a QEMU: the registry's answer, and what is published differently from this QEMU.
+
+    left_out: device types and CPU models that were not published, and why.
+    """
 
     release: str
     models: int
@@ -27,6 +30,8 @@ class Published:
     not_accepted: Sequence[Mapping[str, Any]]
     overridden: Sequence[Mapping[str, Any]]
     differences: Sequence[Difference]
+    answer: Mapping[str, Any]
+    left_out: Mapping[str, str]
 
 
 def default_name(capture: Capture) -> str:
@@ -49,28 +54,35 @@ def publish(  # noqa: PLR0913 (each is an option of the command)
     cpus: the CPU models of the same QEMU, published with it. progress: called with (description, completed, total).
     Raises RegistryError.
     """
-    if registry.find(f"/vendors/{VENDOR}") is None and not dry_run:
+    vendor = vendor_of(release)
+    if vendor == VENDOR and registry.find(f"/vendors/{VENDOR}") is None and not dry_run:
         registry.put(f"/vendors/{VENDOR}", {"name": "QEMU", "url": "https://www.qemu.org"})
     known = _read_known(registry, capture, release, progress)
-    qemu = QemuRelease(capture, known)
+    qemu = QemuRelease(capture, known, vendor)
     document = qemu.document()
+    not_known = f"the registry has no such device model of {VENDOR}; {VENDOR} has to publish it first"
+    left_out = {**capture.skipped, **dict.fromkeys(qemu.left_out, not_known)}
     if cpus is not None:
-        cpu_part = cpu_document(registry, cpus)
+        cpu_part = cpu_document(registry, cpus, release)
         document["models"].update(cpu_part["models"])
         document["profiles"] += cpu_part["profiles"]
         document["own_values"].update(cpu_part["own_values"])
+        document["aliases"] = {**document["aliases"], **cpu_part["aliases"]}
+        left_out |= not_migratable(cpus)
     progress("publishing", 0, 1)
     answer = registry.put(f"/releases/{release}", document, dry_run=dry_run, override=override)
     progress("publishing", 1, 1)
     return Published(
         release,
-        len(capture.device_types),
+        len(qemu.devices),
         sum(map(len, qemu.variables.values())),
         len(document["profiles"]),
         answer["added"],
         answer["not_accepted"],
         answer["overridden"],
         qemu.differences,
+        answer,
+        left_out,
     )
 
 
@@ -86,8 +98,16 @@ def _read_known(registry: Registry, capture: Capture, release: str, progress: Pr
     for index, name in enumerate(models):
         progress("reading models", index, len(models))
         statements[name] = registry.get(f"/models/{name}")["variables"]
-    published_profiles = {profile["name"] for profile in registry.items("/profiles", vendor=VENDOR)}
-    machines = [name for machine in capture.machines if (name := qualified(machine.name)) in published_profiles]
+    vendors = dict.fromkeys((VENDOR, vendor_of(release)))
+    published_profiles = {
+        profile["name"] for vendor in vendors for profile in registry.items("/profiles", vendor=vendor)
+    }
+    machines = [
+        name
+        for machine in capture.machines
+        for vendor in vendors
+        if (name := qualified(machine.name, vendor)) in published_profiles
+    ]
     profiles = {}
     for index, name in enumerate(machines):
         progress("reading profiles", index, len(machines))

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.cli.qemu.capture import Capture, MachineType
+from app.cli.qemu.facts import blocks_of, is_never_migratable, rename_of, resolved_by_host
 from app.cli.qemu.properties import Kind, Value, is_unset_marker, kind_of, scope_of
 from app.domain.values.allowed import AllowedValues
 from app.domain.values.document import Place
@@ -12,11 +13,14 @@ from app.domain.values.lazy import lazy
 from app.domain.values.value import Type
 
 VENDOR = "qemu.org"
+# Devices of one name are others under another architecture: their saved states do not fit. What is not x86 says so.
+TARGET = "qemu-target"
+_FIRST_TARGET = "x86_64"
 
 
-def qualified(name: str) -> str:
+def qualified(name: str, vendor: str = VENDOR) -> str:
     """Return the registry's name for a device type or machine type."""
-    return f"{VENDOR}/{name}"
+    return f"{vendor}/{name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +41,7 @@ class Known:
 class Difference:
     """A value that is published differently from this QEMU; the import does not change it.
 
-    source: the machine type, or the part of the release, that has the value.
+    source: the profile, or the part of the release, that has the value.
     """
 
     device: str
@@ -49,16 +53,30 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class _Variable:
-    """The variable of a property; constant: it allows only its init value."""
+    """The variable of a property; constant: it allows only its init value.
+
+    stands_for: the variable that it is under another name; inverted: with the opposite value.
+    """
 
     kind: Kind
     scope: str
     init: Value
     off: Value | None
     constant: bool = False
+    stands_for: str | None = None
+    inverted: bool = False
+    resolved_by_host: Sequence[Value] = ()
+
+    def compared(self, value: Value) -> Value:
+        """Return a value as one of the variable that it stands for."""
+        return not value if self.inverted else value
 
     def document(self) -> dict[str, Any]:
         document: dict[str, Any] = {"type": self.kind.type, "init_value": self.init, "scope": self.scope}
+        if self.stands_for is not None:
+            document["stands_for"] = {"variable": self.stands_for, "inverted": self.inverted}
+        if self.resolved_by_host:
+            document["resolved_by_host"] = list(self.resolved_by_host)
         if self.off is not None:
             document["off_value"] = self.off
         if self.constant:
@@ -69,19 +87,32 @@ class _Variable:
 
 
 class QemuRelease:
-    """A QEMU as a release: one device model per device type, one profile per machine type."""
+    """A QEMU as a release: one device model per device type, one profile per machine type.
 
-    def __init__(self, capture: Capture, known: Known) -> None:
+    vendor: who publishes it. A distribution lists upstream's profiles, and has machine types of its own; device models
+    are upstream's, so those that upstream has not published are left out.
+    """
+
+    def __init__(self, capture: Capture, known: Known, vendor: str = VENDOR) -> None:
         self._capture = capture
         self._known = known
+        self._vendor = vendor
+        types = capture.device_types
+        self.devices = [device for device in types if vendor == VENDOR or qualified(device) in known.statements]
+        self.left_out = [device for device in types if device not in set(self.devices)]
         self.kinds = {
             device: {
                 name: kind
                 for name, qemu_property in capture.properties[device].items()
                 if (kind := self._kind(device, kind_of(qemu_property), name)) is not None
             }
-            for device in capture.device_types
+            for device in self.devices
         }
+
+    def profile_name(self, machine: MachineType) -> str:
+        """Return the name of a machine type's profile: upstream's if upstream has it, else the publisher's."""
+        upstream = qualified(machine.name)
+        return upstream if upstream in self._known.profiles else qualified(machine.name, self._vendor)
 
     def _kind(self, device: str, kind: Kind | None, name: str) -> Kind | None:
         """Return a property's kind, converted to the variable's published type: a type never changes."""
@@ -105,44 +136,93 @@ class QemuRelease:
         return {
             "models": {
                 qualified(device): self._set_document(device)
-                for device in self._capture.device_types
+                for device in self.devices
                 if qualified(device) not in self._known.own
             },
             "profiles": [self._profile_entry(machine) for machine in self._machines],
             "own_values": self._own_values_of_release(),
+            "aliases": self._aliases(),
         }
+
+    def _aliases(self) -> Mapping[str, str]:
+        """Return the other names of machine types and device types that people use."""
+        aliases = {}
+        for machine in self._machines:
+            profile = self.profile_name(machine)
+            for name in filter(None, (machine.alias, machine.name)):
+                if qualified(name) != profile:
+                    aliases[qualified(name)] = profile
+        for alias, device in self._capture.device_aliases.items():
+            if device in self.kinds and alias not in self.kinds:
+                aliases[qualified(alias)] = qualified(device)
+        return aliases
 
     @lazy
     def variables(self) -> Mapping[str, Mapping[str, _Variable]]:
         """The variables of each device type, including those that only the earlier release has."""
-        return {device: dict(self._variables(device)) for device in self._capture.device_types}
+        return {device: dict(self._variables(device)) for device in self.devices}
+
+    def _statement(self, device: str, name: str) -> Mapping[str, Any]:
+        """Return what is published of a variable, empty if nothing is."""
+        return self._known.statements.get(qualified(device), {}).get(name, {})
+
+    def _stands_for(self, device: str, name: str) -> tuple[str | None, bool]:
+        """Return the variable that a property is under another name, and whether its value is the opposite.
+
+        A variable keeps its meaning: one that was published as a variable of its own stays one.
+        """
+        statement, rename = self._statement(device, name), rename_of(device, name)
+        if rename is None or (statement and "stands_for" not in statement):
+            return None, False
+        return rename.earlier, rename.inverted
 
     def _variables(self, device: str) -> Iterator[tuple[str, _Variable]]:
-        statements = self._known.statements.get(qualified(device), {})
         machines = self._capture.versioned_machines
         for name, kind in self.kinds[device].items():
             scope = scope_of(name, kind)
-            values = [] if scope != "interface" else [self.value(machine, device, name) for machine in machines]
+            stands_for, inverted = self._stands_for(device, name)
+            # Values that are assumed for the newest machine type alone say nothing of what was before.
+            values = [
+                self.value(machine, device, name)
+                for machine in machines
+                if scope == "interface" and self._has_values(machine, device)
+            ]
             known = [value for value in values if value is not None and kind.allows(value)]
-            off = statements.get(name, {}).get("off_value", known[0] if known else None)
+            off = self._statement(device, name).get("off_value", known[0] if known else None)
+            if stands_for is not None and "off_value" in (statement := self._statement(device, stands_for)):
+                off = not statement["off_value"] if inverted else statement["off_value"]
             # The init value is the one under the newest machine type, which sorts last.
-            live_values = (self._capture.live(machine.name, device, name) for machine in reversed(machines))
+            live_values = (self._live(machine, device, name) for machine in reversed(machines))
             live = next((kind.value(value) for value in live_values if value is not None), None)
             init = self._default(device, name)
             if live is not None and kind.allows(live) and scope == "interface":
                 init = live
-            yield name, _Variable(kind, scope, init, off if off is not None and kind.allows(off) else None)
+            yield (
+                name,
+                _Variable(
+                    kind,
+                    scope,
+                    init,
+                    off if off is not None and kind.allows(off) else None,
+                    stands_for=stands_for,
+                    inverted=inverted,
+                    resolved_by_host=[value for value in resolved_by_host(name) if kind.allows(value)],
+                ),
+            )
         yield from self._fixed_variables(device)
+        earlier = self._known.earlier.get(qualified(device), {}).get("variables")
+        if self._capture.target != _FIRST_TARGET and (earlier is None or TARGET in earlier):
+            yield TARGET, _Variable(Kind("str"), "interface", self._capture.target, _FIRST_TARGET, constant=True)
 
     def _fixed_variables(self, device: str) -> Iterator[tuple[str, _Variable]]:
         """Iterate over the variables that this QEMU no longer has: they stay constant at their last default."""
-        statements = self._known.statements.get(qualified(device), {})
         earlier = self._known.earlier.get(qualified(device), {}).get("variables", {})
+        renamed = {self._stands_for(device, name)[0] for name in self.kinds[device]}
         for name, variable in earlier.items():
-            if name in self.kinds[device]:
+            if name in self.kinds[device] or name in renamed or name == TARGET:
                 continue
             init = variable["init_value"]
-            off = statements.get(name, {}).get("off_value")
+            off = self._statement(device, name).get("off_value")
             is_off = off == init and type(off) is type(init)
             yield (
                 name,
@@ -160,17 +240,20 @@ class QemuRelease:
     def value(self, machine: MachineType, device: str, name: str) -> Value | None:
         """Return the value under a machine type: read live, otherwise from the compat properties, None if unknown."""
         kind = self.kinds[device][name]
-        live = self._capture.live(machine.name, device, name)
-        if live is not None:
-            return kind.value(live)
-        if machine.compat_props is not None or device in self._capture.effective.get(machine.name, {}):
-            compat_value = self._compat_values(machine, device).get(name)
-            value = self._default(device, name) if compat_value is None else kind.value(compat_value)
-            return None if value is None else self._usable(device, name, value)
-        return None
+        live = self._live(machine, device, name)
+        if live is None and not self._is_known(machine, device):
+            return None
+        compat_value = self._compat_values(machine, device).get(name) if live is None else live
+        value = self._default(device, name) if compat_value is None else kind.value(compat_value)
+        return None if value is None else self._usable(device, name, value)
+
+    def _live(self, machine: MachineType, device: str, name: str) -> Any:
+        """Return the value read from a real device; None if it was not, or if its host decided it."""
+        is_of_host = name in self.kinds[device] and self._default(device, name) in resolved_by_host(name)
+        return None if is_of_host else self._capture.live(machine.name, device, name)
 
     def _usable(self, device: str, name: str, value: Value) -> Value:
-        """Return a value that was not read live, or the earlier release's default if the value is an unset marker.
+        """Return a value, or the earlier release's default if the value is an unset marker that was not allowed there.
 
         Some defaults became an unset marker that the earlier release does not allow (rombar: 1, later -1). The device
         is unchanged, so the earlier default is the value that the marker stands for.
@@ -192,13 +275,44 @@ class QemuRelease:
     def _compat_cache(self) -> dict[tuple[str, str], Mapping[str, str]]:
         return {}
 
-    def _is_known(self, machine: MachineType, device: str) -> bool:
-        """Return whether a device type can be migrated and its values under a machine type are known."""
-        has_values = machine.compat_props is not None or device in self._capture.effective.get(machine.name, {})
-        return has_values and not self._is_unmigratable(device)
+    def _has_values(self, machine: MachineType, device: str) -> bool:
+        """Return whether the binary reports the values of a device type under a machine type."""
+        return machine.compat_props is not None or device in self._capture.effective.get(machine.name, {})
 
-    def _is_unmigratable(self, device: str) -> bool:
-        return self._capture.unmigratable is not None and device in self._capture.unmigratable
+    def _is_known(self, machine: MachineType, device: str) -> bool:
+        """Return whether the values of a device type under a machine type are known.
+
+        Under the machine type of this QEMU's own version, no compatibility properties apply: they are the defaults.
+        """
+        return self._has_values(machine, device) or self._capture.is_own_version(machine)
+
+    def _is_in_profile(self, machine: MachineType, device: str) -> bool:
+        """Return whether a machine type's profile has values for a device type: they are known, and can be migrated."""
+        return (
+            self._is_known(machine, device)
+            and self._migratable(device) is not False
+            and not any(self._is_blocked(machine, device, block["when"]) for block in self._blocks(device))
+        )
+
+    def _is_blocked(self, machine: MachineType, device: str, when: Mapping[str, Sequence[Value]]) -> bool:
+        return all(self.value(machine, device, name) in values for name, values in when.items())
+
+    def _migratable(self, device: str) -> bool | str:
+        """Return whether a device type can be migrated: as the binary says, or as is known of its release."""
+        capture = self._capture
+        if device in (capture.unmigratable or ()) or is_never_migratable(device, capture.version):
+            return False
+        return True if device in capture.asked else "unknown"
+
+    def _blocks(self, device: str) -> Sequence[Mapping[str, Any]]:
+        """Return the configurations in which a device type cannot be migrated, of properties that it has."""
+        kinds = self.kinds[device]
+        blocks = []
+        for block in blocks_of(device):
+            if block.when.keys() <= kinds.keys():
+                when = {name: [kinds[name].value(value) for value in values] for name, values in block.when.items()}
+                blocks.append({"when": when, "description": block.description})
+        return blocks
 
     @lazy
     def _machines(self) -> Sequence[MachineType]:
@@ -206,27 +320,31 @@ class QemuRelease:
         return [
             machine
             for machine in sorted(self._capture.machines, key=lambda machine: machine.age or ((), machine.name))
-            if any(self._is_known(machine, device) for device in self._capture.device_types)
+            if any(self._is_in_profile(machine, device) for device in self.devices)
         ]
 
     def _set_document(self, device: str) -> dict[str, Any]:
-        variables = {name: variable.document() for name, variable in self.variables[device].items()}
-        return {"variables": variables, **({"migratable": False} if self._is_unmigratable(device) else {})}
+        return {
+            "variables": {name: variable.document() for name, variable in self.variables[device].items()},
+            "migratable": self._migratable(device),
+            "blocks_migration": self._blocks(device),
+        }
 
     def _profile_entry(self, machine: MachineType) -> str | dict[str, Any]:
         """Return the machine type's profile with the models to add, or only its name if there are none."""
-        name = qualified(machine.name)
+        name = self.profile_name(machine)
         published = self._known.profiles.get(name)
+        if not name.startswith(f"{self._vendor}/"):
+            return name
         values = {
             qualified(device): self._own_values(machine, device)
-            for device in self._capture.device_types
-            if self._is_known(machine, device) and (published is None or qualified(device) not in published)
+            for device in self.devices
+            if self._is_in_profile(machine, device) and (published is None or qualified(device) not in published)
         }
         return {"name": name, "values": values} if values else name
 
     def _own_values(self, machine: MachineType, device: str) -> dict[str, Value]:
-        """Return a device type's values under a machine type that differ from the off value."""
-        statements = self._known.statements.get(qualified(device), {})
+        """Return a device type's values under a machine type that differ from the off value, by the name compared."""
         values = {}
         for name, variable in self.variables[device].items():
             if variable.scope != "interface":
@@ -234,9 +352,9 @@ class QemuRelease:
             value = variable.init if variable.constant else self.value(machine, device, name)
             if value is None or not (variable.constant or variable.kind.allows(value)):
                 continue
-            off = statements.get(name, {}).get("off_value", variable.off)
+            off = self._statement(device, name).get("off_value", variable.off)
             if off is None or value != off or type(value) is not type(off):
-                values[name] = value
+                values[variable.stands_for or name] = variable.compared(value)
         return values
 
     def _own_values_of_release(self) -> Mapping[str, Mapping[str, Mapping[str, Value]]]:
@@ -244,7 +362,7 @@ class QemuRelease:
         own: dict[str, dict[str, dict[str, Value]]] = {}
         for difference in self._differences_in_profiles:
             if difference.captured is not None:
-                models = own.setdefault(qualified(difference.source), {})
+                models = own.setdefault(difference.source, {})
                 models.setdefault(qualified(difference.device), {})[difference.variable] = difference.captured
         return own
 
@@ -259,30 +377,31 @@ class QemuRelease:
 
     def _published(self, machine: MachineType) -> Iterator[tuple[str, Mapping[str, Value]]]:
         """Iterate over the published entries of a machine type's profile, of device types with known values."""
-        published = self._known.profiles.get(qualified(machine.name), {})
-        for device in self._capture.device_types:
+        published = self._known.profiles.get(self.profile_name(machine), {})
+        for device in self.devices:
             entry = published.get(qualified(device))
-            if entry is not None and self._is_known(machine, device):
+            if entry is not None and self._has_values(machine, device) and self._is_in_profile(machine, device):
                 yield device, entry
 
     def _differences_in_entry(
         self, machine: MachineType, device: str, entry: Mapping[str, Value]
     ) -> Iterator[Difference]:
         own = self._own_values(machine, device)
+        variables = {variable.stands_for or name: (name, variable) for name, variable in self.variables[device].items()}
         for name in sorted(entry.keys() | own.keys()):
-            statement = self._known.statements.get(qualified(device), {}).get(name, {})
-            variable = self.variables[device].get(name)
-            if variable is None:
+            if name not in variables:
                 continue
-            off = statement.get("off_value", variable.off)
+            own_name, variable = variables[name]
+            own_off = None if variable.off is None else variable.compared(variable.off)
+            off = self._statement(device, name).get("off_value", own_off)
             captured, published = own.get(name, off), entry.get(name, off)
-            is_live = self._capture.live(machine.name, device, name) is not None
+            is_live = self._live(machine, device, own_name) is not None
             if captured == published or (not is_live and captured is not None and is_unset_marker(name, captured)):
                 continue
-            yield Difference(device, name, published, captured, machine.name)
+            yield Difference(device, name, published, captured, self.profile_name(machine))
 
     def _differences_in_own_sets(self) -> Iterator[Difference]:
-        for device in self._capture.device_types:
+        for device in self.devices:
             own = self._known.own.get(qualified(device))
             if own is None:
                 continue

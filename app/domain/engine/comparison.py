@@ -10,27 +10,34 @@ from dataclasses import dataclass, field
 
 from app.domain.things.model import Model
 from app.domain.things.profile import Values, Written
+from app.domain.things.release import NOTHING
 from app.domain.things.variable import Variable
-from app.domain.things.variable_set import VariableSet, matches
+from app.domain.things.variable_set import Migratable, MigrationBlock, VariableSet
 from app.domain.values.lazy import lazy
 from app.domain.values.value import Value
 from app.domain.verdict import steps
 from app.domain.verdict.case import Case, Pair, pair
 from app.domain.verdict.problem import Problem, ProblemCode
-from app.domain.verdict.source import Source, given_value, made_value, unknown_names
+from app.domain.verdict.source import Source, given_value, made_value, stated_values, unknown_names
 
 
 @dataclass(frozen=True)
 class Origin:
     """What devices are made from: a release's variable set of their model, or none, and a profile's values, or none.
 
-    vendors: the vendor of the release, if there is one.
+    vendors: the vendor of the release, if there is one. own_values: what the release itself makes of the profile.
     """
 
     model: Model
     set: VariableSet | None
     profile: Values | None
     vendors: tuple[str, ...]
+    own_values: Values = field(default_factory=lambda: NOTHING)
+
+    @lazy
+    def stated(self) -> Values | None:
+        """What the release makes of the profile, or else what the profile says."""
+        return stated_values(self.profile, self.own_values)
 
     @lazy
     def variables(self) -> Mapping[str, Variable]:
@@ -46,7 +53,7 @@ class Origin:
     def made(self) -> Mapping[str, Value]:
         """The configuration of a device of which no explicit value is given."""
         values = (
-            (name, made_value(name, variable, self.profile, self.off.get(name)))
+            (name, made_value(name, variable, self.stated, self.off.get(name)))
             for name, variable in self.variables.items()
         )
         return {name: value for name, value in values if value is not None}
@@ -109,16 +116,20 @@ class Compiled:
         own = self.source.set
         if own is None:
             return True
-        if self.origin is None:
-            return own.migratable
+        if own.migratable is Migratable.NO or self.origin is None:
+            return own.migratable is not Migratable.NO
         return (
-            own.migratable
-            and len(self.accepted) == len(self.given)
+            len(self.accepted) == len(self.given)
             and all(name in self.given for name in self.origin.refused)
             and all(written is not None or name in self.origin.off for name, written in self._explicit)
             and not any(True for constraint in own.constraints for _ in constraint.broken_by(self.configuration))
-            and not any(matches(block.when, self.configuration) for block in own.blocks_migration)
+            and not self.blocks
         )
+
+    @lazy
+    def blocks(self) -> Sequence[MigrationBlock]:
+        """The migration blocks of the source release that the device matches."""
+        return steps.blocks_of(self.source.set, self.configuration)
 
     @property
     def _explicit(self) -> AbstractSet[tuple[str, object]]:
@@ -172,7 +183,7 @@ class Comparison:
     @lazy
     def made(self) -> Outcome:
         """What becomes of a device of which no explicit value is given."""
-        names = {**self.origin.variables, **(self.origin.profile or {})}
+        names = {**self.origin.variables, **(self.origin.stated or {})}
         if self.base is None:
             names |= self.there
             outcome = Outcome()
@@ -180,6 +191,30 @@ class Comparison:
             outcome = self.base.made.without(names.keys())
         self._look_at(names, {}, outcome)
         return outcome
+
+    @lazy
+    def _otherwise(self) -> dict[int, tuple[Values, Mapping[str, Value]]]:
+        return {}
+
+    def otherwise(self, own_values: Values) -> Mapping[str, Value]:
+        """Return what a release with these own values makes otherwise of the profile, where no value is given."""
+        # The own values are held too, so that their id is not reused.
+        known = self._otherwise.get(id(own_values))
+        if known is None:
+            known = self._otherwise[id(own_values)] = own_values, self._made_otherwise(own_values)
+        return known[1]
+
+    def _made_otherwise(self, own_values: Values) -> Mapping[str, Value]:
+        profile, completed = self.origin.profile, self.made.completed
+        if profile is None:
+            return {}
+        stated = stated_values(profile, own_values)
+        off = self.origin.model.off_values(self.vendor)
+        return {
+            name: completed[name]
+            for name, variable in self.there.items()
+            if name in completed and steps.makes_otherwise(name, variable, stated, off, completed)
+        }
 
     @lazy
     def _alike(self) -> frozenset[str]:
@@ -214,7 +249,7 @@ class Comparison:
     def _look_at(self, names: Iterable[str], given: Mapping[str, Written | None], outcome: Outcome) -> None:
         """Take steps 2 to 5 for these variables; given: the explicit values of the device."""
         origin, there, off, source_off = self.origin, self.there, self.off, self.origin.off
-        case = Case(origin.model, origin.set, origin.vendors, origin.profile, given, self.set, self.vendor)
+        case = Case(origin.model, origin.set, origin.vendors, origin.stated, given, self.set, self.vendor)
         here = origin.variables
         for name in names:
             own_off = source_off.get(name)

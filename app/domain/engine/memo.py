@@ -8,6 +8,7 @@ from typing import Any
 from app.domain.engine.comparison import Comparison, Origin
 from app.domain.things.model import Model
 from app.domain.things.profile import Values
+from app.domain.things.release import NOTHING
 from app.domain.things.variable_set import VariableSet
 
 
@@ -25,10 +26,19 @@ class Memo:
         # Keys are ids, so the objects that they stand for are held too: no id is reused while its entry lives.
         self._entries: OrderedDict[tuple[object, ...], tuple[Any, int, tuple[object, ...]]] = OrderedDict()
 
-    def origin(self, model: Model, own: VariableSet | None, profile: Values | None, vendors: tuple[str, ...]) -> Origin:
+    def origin(
+        self,
+        model: Model,
+        own: VariableSet | None,
+        profile: Values | None,
+        vendors: tuple[str, ...],
+        own_values: Values = NOTHING,
+    ) -> Origin:
         """Return what devices are made from: a variable set, a profile, both or neither."""
         size = len(own.variables) if own else 1
-        origin: Origin = self._get((model, own, profile), vendors, size, lambda: Origin(model, own, profile, vendors))
+        origin: Origin = self._get(
+            (model, own, profile, own_values), vendors, size, lambda: Origin(model, own, profile, vendors, own_values)
+        )
         return origin
 
     def known(self, origin: Origin, variable_set: VariableSet | None, vendor: str) -> Comparison | None:

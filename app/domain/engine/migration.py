@@ -5,12 +5,13 @@ from collections.abc import Set as AbstractSet
 
 from app.domain.engine.comparison import Comparison, Compiled, Outcome
 from app.domain.things.release import Release
-from app.domain.things.variable_set import VariableSet, matches
+from app.domain.things.variable_set import Migratable, VariableSet, matches
 from app.domain.values.value import Value
 from app.domain.verdict import steps, wording
 from app.domain.verdict.case import Case
-from app.domain.verdict.judge import Verdict, destination_name, ordered
+from app.domain.verdict.judge import Verdict, destination_name, must_be_set, ordered
 from app.domain.verdict.problem import Caution, Problem
+from app.domain.verdict.source import explicit_values
 from app.domain.verdict.steps import Policy
 
 
@@ -34,7 +35,7 @@ class Migration:
         self.is_clear = (
             comparison is not None
             and variable_set is not None
-            and variable_set.migratable
+            and variable_set.migratable is not Migratable.NO
             and not self._given.refused
             and self._made.refused.keys() <= compiled.source.device.values.keys()
             and compiled.is_accepted
@@ -55,12 +56,15 @@ class Migration:
     def verdict(self, problems: Iterable[Problem], warnings: Iterable[Caution]) -> Verdict:
         """Return the verdict with these problems and warnings."""
         in_order = ordered(problems)
+        unchecked = self._names(self._made.unchecked, self._given.unchecked)
+        if steps.is_migratability_unknown(self.compiled.source, self.set):
+            unchecked = (*unchecked, steps.MIGRATABLE)
         return Verdict(
             in_order,
             tuple(warnings),
-            None if in_order else self.completed,
+            None if in_order or self.set is None else self.set.under_own_names(self.completed),
             self._names(self._made.carry_over, self._given.carry_over),
-            self._names(self._made.unchecked, self._given.unchecked),
+            unchecked,
         )
 
     def _names(self, made: AbstractSet[str], given: AbstractSet[str]) -> tuple[str, ...]:
@@ -83,7 +87,7 @@ class Migration:
             return
         yield from steps.step_1(source.model.name, self.set, destination)
         if self.comparison is None:
-            yield from steps.step_1_at_source(source, None)
+            yield from steps.step_1_at_source(source, explicit_values(source))
             return
         if not compiled.is_accepted:
             case = Case.of(source, source.model, self.set, self.comparison.vendor)
@@ -95,18 +99,40 @@ class Migration:
         for findings in self._given.refused.values():
             yield from (wording.problem(code, pair, source, destination) for code, pair in findings)
         if self.set is not None:
-            yield from steps.step_6(self.set, self.completed, destination)
+            yield from steps.step_6(self.set, self.completed, destination, compiled.blocks)
 
     def judge(self, release: Release, policy: Policy) -> Verdict:
         """Return the verdict at a release that has the destination's set (all steps)."""
         source = self.compiled.source
         profile, state = source.device.profile, source.profile.state if source.profile else None
-        problems = [*steps.step_7(release, profile, state), *steps.step_8(release, profile, policy)]
-        warnings = list(steps.warnings(source, release, policy))
-        if self.is_clear and not problems and not warnings:
-            return self.clear
+        problems = [
+            *steps.step_7(release, profile, state),
+            *steps.step_8(release, profile, policy),
+            *self._errata(release),
+        ]
+        warnings = list(steps.warnings(source, release, self.set, policy))
+        if self.is_clear and not problems:
+            warnings += self._must_be_set(release)
+            if not warnings:
+                return self.clear
         destination = destination_name(release, self.set)
         return self.verdict([*self.problems(destination), *problems], warnings)
+
+    def _errata(self, release: Release) -> Iterator[Problem]:
+        source = self.compiled.source
+        if release.errata or (source.release and source.release.errata):
+            is_known = self.comparison is not None
+            completed = self.completed if is_known and self.set is not None else {}
+            yield from steps.step_13(source, self.compiled.configuration if is_known else None, release, completed)
+
+    def _must_be_set(self, release: Release) -> Iterator[Caution]:
+        """Warn of what the release by itself makes otherwise of the profile; is_clear holds."""
+        device = self.compiled.source.device
+        if self.comparison is None or self.set is None or device.profile is None:
+            return
+        otherwise = self.comparison.otherwise(release.made_of(device.profile, device.model))
+        if to_set := {name: value for name, value in otherwise.items() if name not in device.values}:
+            yield must_be_set(release, device.profile, self.set.under_own_names(to_set))
 
 
 def _meets_rules(variable_set: VariableSet, configuration: Mapping[str, Value]) -> bool:

@@ -4,14 +4,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
-from app.domain.engine.comparison import Comparison, Compiled
+from app.domain.engine.comparison import Comparison, Compiled, Origin
 from app.domain.engine.memo import Memo
 from app.domain.engine.migration import Migration
 from app.domain.things.release import Release
 from app.domain.things.restriction import Restrictions
 from app.domain.things.variable_set import VariableSet
 from app.domain.values.canonical import canonical_json
-from app.domain.verdict.host import Destination, Group, Host, narrowed, unanswerable
+from app.domain.verdict.destination import Destination
+from app.domain.verdict.host import Group, Host, narrowed, unanswerable
 from app.domain.verdict.judge import Change, Verdict
 from app.domain.verdict.problem import Caution
 from app.domain.verdict.source import Device, Registry, Source
@@ -19,11 +20,15 @@ from app.domain.verdict.steps import Policy
 
 
 class DeviceAnswer(NamedTuple):
-    """The verdict on a device, and the release that serves it, or whose problems they are."""
+    """The verdict on a device, and the release that serves it, or whose problems they are.
+
+    source: the device with its aliases resolved.
+    """
 
     device: Device
     release: str
     verdict: Verdict
+    source: Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +104,8 @@ class Engine:
     def source(self, device: Device) -> Source:
         """Return what the registry has of a device's source; one object for devices that differ in the id alone."""
         # Compared as text, for 1 is not true. Values in another order cost one more source.
-        key = (device.model, device.release, device.profile, device.complete, repr(device.values))
+        host = device.host.id if device.host else None
+        key = (device.model, device.release, device.profile, device.complete, host, repr(device.values))
         compiled = self._compiled.get(key)
         if compiled is None:
             compiled = self._compiled[key] = self._compile(Source.of(device, self.registry))
@@ -110,7 +116,10 @@ class Engine:
         without_origin = Compiled(source, None)
         if source.model is None or without_origin.unknown_names:
             return without_origin
-        return Compiled(source, self._memo.origin(source.model, source.set, source.profile_values, source.vendors))
+        made_from = (source.model, source.set, source.profile_values, source.vendors, source.own_values)
+        # What one host restricts is not worth remembering for other questions.
+        is_narrowed = source.set is not None and source.set.is_narrowed
+        return Compiled(source, Origin(*made_from) if is_narrowed else self._memo.origin(*made_from))
 
     def verdict(self, source: Source, release: Release, restrict: Restrictions) -> Verdict:
         """Return the verdict on a device at a release on a host with these restrictions."""
@@ -135,12 +144,12 @@ class Engine:
         origin = compiled.origin
         if origin is None:
             return None
-        if variable_set is None or not variable_set.is_narrowed:
+        is_narrowed = any(own is not None and own.is_narrowed for own in (origin.set, variable_set))
+        if not is_narrowed:
             known = self._memo.known(origin, variable_set, vendor)
             self._check_remembered(is_remembered=known is not None)
             return known or self._memo.comparison(origin, variable_set, vendor)
         self._check_remembered(is_remembered=False)
-        # What one host restricts is not worth remembering for other questions.
         key = (id(origin), id(variable_set), vendor)
         if key not in self._of_restricted:
             self._of_restricted[key] = Comparison(origin, variable_set, vendor)
@@ -265,7 +274,7 @@ class Question:
 
     def _answer(self, verdicts: Sequence[tuple[str, Verdict]]) -> Answer:
         devices = tuple(
-            DeviceAnswer(device, release, verdict)
-            for device, (release, verdict) in zip(self._devices, verdicts, strict=True)
+            DeviceAnswer(device, release, verdict, source)
+            for device, (release, verdict), source in zip(self._devices, verdicts, self._sources, strict=True)
         )
         return Answer(devices, all(device.verdict.compatible for device in devices))

@@ -15,9 +15,9 @@ from app.domain.things.variable import Scope
 from app.domain.things.variable_set import VariableSet
 from app.domain.values.allowed import AllowedValues
 from app.domain.values.value import Type, Value, same, shown
-from app.domain.verdict.host import Destination
+from app.domain.verdict.destination import Destination
 from app.domain.verdict.source import Registry
-from app.domain.verdict.steps import admitted, step_7
+from app.domain.verdict.steps import admitted, step_7, step_8
 
 # The search for a model's baseline ends undecided after this many assignments.
 MAX_TRIES = 20_000
@@ -34,7 +34,8 @@ Collide = Callable[[Sequence[Member]], bool]
 class Baseline:
     """The best settings for a model that every member of a fleet accepts; values is None where there are none.
 
-    domains: what all members allow. profiles: the published ones that all accept, the newest first.
+    domains: what all members allow. profiles: the published ones that a strict verdict accepts at all members: first
+    those that all list, then the newest first.
     """
 
     values: Values | None
@@ -63,6 +64,8 @@ def baseline(
     choice = _best_choice(model, fleet.members)
     acceptance = Acceptance()
     accepted = [profile.name for profile in profiles if _all_accept(profile, model, fleet.members, acceptance)]
+    # A profile that all list is more certain than one that a release without a list lets pass.
+    accepted.sort(key=lambda name: not _all_list(name, fleet.members))
     return Baseline(choice.values, choice.domains, tuple(accepted), choice.problems)
 
 
@@ -226,12 +229,17 @@ def _least(members: Sequence[Member], collide: Collide) -> Sequence[Member]:
     return kept
 
 
+def _all_list(profile: str, members: Sequence[Member]) -> bool:
+    """Return whether some release of every member has the profile on its list."""
+    return all(any(profile in (side.release.profiles or ()) for side in member.sides) for member in members)
+
+
 def _all_accept(profile: Profile, model: Model, members: Sequence[Member], acceptance: Acceptance) -> bool:
-    """Return whether every member accepts what the profile says of the model."""
+    """Return whether a strict verdict accepts, at every member, what the profile says of the model."""
     values = profile.values[model.name]
 
     def accepts(side: Side) -> bool:
-        is_retired = any(step_7(side.release, profile.name, profile.state))
-        return not is_retired and acceptance.accepts(values, model, str(side.release.name), side.set)
+        refusals = (*step_7(side.release, profile.name, profile.state), *step_8(side.release, profile.name))
+        return not refusals and acceptance.accepts(values, model, str(side.release.name), side.set)
 
     return all(any(map(accepts, member.sides)) for member in members)

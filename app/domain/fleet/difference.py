@@ -7,7 +7,7 @@ from enum import StrEnum
 from app.domain.things.model import Model
 from app.domain.things.profile import Values
 from app.domain.things.variable import Variable
-from app.domain.things.variable_set import VariableSet
+from app.domain.things.variable_set import Migratable, VariableSet
 from app.domain.values.allowed import AllowedValues
 from app.domain.values.value import Value, same, shown
 
@@ -110,9 +110,20 @@ def _model_only_in(name: str, after: VariableSet | None) -> Difference:
 
 
 def _set_differences(before: VariableSet, after: VariableSet) -> Iterator[Difference]:
-    if before.migratable != after.migratable:
-        message = f"Devices {'can no longer' if before.migratable else 'can now'} be migrated."
-        yield Difference(None, DifferenceKind.CHANGED, message, before.migratable, after.migratable, _BOTH)
+    if before.migratable is not after.migratable:
+        message = {
+            Migratable.YES: "Devices can now be migrated.",
+            Migratable.NO: "Devices can no longer be migrated.",
+            Migratable.UNKNOWN: "Whether devices can be migrated is no longer stated.",
+        }[after.migratable]
+        closes = _BOTH if Migratable.NO in {before.migratable, after.migratable} else {}
+        yield Difference(None, DifferenceKind.CHANGED, message, before.migratable.value, after.migratable.value, closes)
+    for name in sorted(before.variables.keys() & after.variables.keys()):
+        one_name, other_name = before.own_name(name), after.own_name(name)
+        if one_name != other_name:
+            is_opposite = before.is_inverted(name) is not after.is_inverted(name)
+            message = f"{one_name} is now called {other_name}{', with the opposite value' if is_opposite else ''}."
+            yield Difference(name, DifferenceKind.CHANGED, message, one_name, other_name, {})
     one, other = before.document(), after.document()
     if one["blocks_migration"] != other["blocks_migration"]:
         message = "The configurations that block migration differ."

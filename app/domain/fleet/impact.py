@@ -9,9 +9,10 @@ from app.domain.fleet.support_matrix import refusals_at
 from app.domain.things.profile import Profile
 from app.domain.things.release import Release
 from app.domain.things.restriction import Restrictions, restricted
-from app.domain.things.variable_set import VariableSet
+from app.domain.things.variable_set import Migratable, VariableSet
 from app.domain.values.state import State
-from app.domain.verdict.host import Destination, serving_implementation
+from app.domain.verdict.destination import Destination
+from app.domain.verdict.host import serving_implementation
 from app.domain.verdict.source import Registry
 from app.domain.verdict.steps import lists, step_7, step_8
 
@@ -112,7 +113,11 @@ class _AtHosts:
         if str(release.name) not in host.releases:
             return False
         known = self._releases(host)
-        serving = [model for model, own in release.sets.items() if own.migratable and _serves(release, model, known)]
+        serving = [
+            model
+            for model, own in release.sets.items()
+            if own.migratable is not Migratable.NO and _serves(release, model, known)
+        ]
         others = [
             other
             for other in known

@@ -4,11 +4,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from app.domain.things.erratum import ENTERING, forbidding, with_errata
 from app.domain.things.model import Model
 from app.domain.things.release import Release
 from app.domain.things.restriction import restricted
 from app.domain.things.variable_set import VariableSet
-from app.domain.verdict.host import Destination, serving_implementation
+from app.domain.verdict.destination import Destination
+from app.domain.verdict.host import serving_implementation
 from app.domain.verdict.problem import ProblemCode
 from app.domain.verdict.source import Registry
 from app.domain.verdict.steps import step_1, step_7
@@ -111,9 +113,15 @@ def _sides(model: Model, destination: Destination, registry: Registry) -> list[S
     if not usable:
         retired = ", ".join(str(release.name) for release in serving)
         return BaselineCode.RELEASE_RETIRED, f"{retired} is retired."
-    sides = [Side(release, restricted(release.sets[model.name], destination.restrict)[0]) for release in usable]
+    sides = [Side(release, _set_of(release, model.name, destination)) for release in usable]
     migratable = [side for side in sides if not any(step_1(model.name, side.set, str(side.release.name)))]
     return migratable or (BaselineCode.NOT_MIGRATABLE, f"No release there migrates {model.name}.")
+
+
+def _set_of(release: Release, model: str, destination: Destination) -> VariableSet:
+    """Return a release's set with what the host restricts, and what errata forbid whatever the source is."""
+    errata = forbidding(release.errata.get(model, ()), ENTERING, None, None)
+    return with_errata(restricted(release.sets[model], destination.restrict)[0], errata)
 
 
 def named(names: Sequence[str]) -> str:

@@ -7,6 +7,7 @@ from app.domain.engine.comparison import Comparison, Compiled
 from app.domain.engine.migration import Migration
 from app.domain.engine.question import Remedy
 from app.domain.fleet.search import Requirement, Tries, UndecidedError, best, candidates, conditions_on
+from app.domain.things.erratum import ENTERING, LEAVING, Erratum, Way, forbidding, with_errata
 from app.domain.things.release import Release
 from app.domain.things.variable_set import VariableSet
 from app.domain.values.allowed import AllowedValues
@@ -48,7 +49,13 @@ class RemedySearch:
         changeable = [name for name in comparison.origin.runtime if name in compiled.configuration]
         off = comparison.off
         values = {**_off_values(variable_set, off), **compiled.configuration}
-        requirements = [Requirement({}, own), Requirement(_admitted(comparison, compiled, values), variable_set)]
+        requirements = [
+            Requirement({}, with_errata(own, _forbidding(source.release, own, LEAVING, release))),
+            Requirement(
+                _admitted(comparison, compiled, values),
+                with_errata(variable_set, _forbidding(release, variable_set, ENTERING, source.release)),
+            ),
+        ]
         conditions = conditions_on(requirements)
         choices: dict[str, Sequence[Value]] = {name: [value] for name, value in values.items()}
         try:
@@ -66,8 +73,17 @@ class RemedySearch:
         after = Migration(Compiled(changed, compiled.origin), comparison, variable_set)
         if not after.judge(release, policy).compatible:
             return None
-        in_order = tuple(Change(name, values[name], value) for name, value in sorted(changes.items()))
+        before, after_changes = own.under_own_names(values), own.under_own_names(changes)
+        in_order = tuple(Change(name, before[name], value) for name, value in sorted(after_changes.items()))
         return Remedy(in_order, assignment.rank)
+
+
+def _forbidding(
+    release: Release | None, variable_set: VariableSet, ways: frozenset[Way], other: Release | None
+) -> Sequence[Erratum]:
+    """Return the errata of a release that can forbid the migration from or to another one, whatever the values."""
+    errata = () if release is None else release.errata.get(variable_set.model, ())
+    return forbidding(errata, ways, None, other.name if other else None)
 
 
 def _off_values(variable_set: VariableSet, off: Mapping[str, Value]) -> Mapping[str, Value]:
@@ -83,7 +99,7 @@ def _admitted(comparison: Comparison, compiled: Compiled, values: Mapping[str, V
         origin.model,
         origin.set,
         origin.vendors,
-        origin.profile,
+        origin.stated,
         compiled.source.device.values,
         comparison.set,
         comparison.vendor,

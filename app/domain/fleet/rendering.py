@@ -36,7 +36,7 @@ def rendered(
     profile: the device's. It decides what else is on the destination's command line: QEMU is started with the machine
     type that the profile is named after, a CPU with the CPU model. Raises UnrenderableError.
     """
-    variables = release.sets[model.name].variables
+    variables = release.sets[model.name].stated
     settable = {name: value for name, value in configuration.items() if variables[name].settable}
     if form is Form.VFIO_USER:
         compared = {name: value for name, value in settable.items() if not variables[name].is_backend}
@@ -58,16 +58,16 @@ def _own_values(release: Release, model: Model, profile: Profile | None) -> Mapp
     """
     variables = release.sets[model.name].variables
     if profile is None:
-        return {name: variable.init_value for name, variable in variables.items()}
+        return {name: variable.init_value for name, variable in release.sets[model.name].stated.items()}
     off = model.off_values(release.name.vendor)
-    stated = {**profile.values[model.name], **release.own_values.get(profile.name, {}).get(model.name, {})}
+    stated = {**profile.values[model.name], **release.made_of(profile.name, model.name)}
     values = {}
     for name, variable in variables.items():
         by_default = variable.init_value if variable.is_instance or variable.is_backend else off.get(name)
         value = stated.get(name, by_default)
         if value is not None:
             values[name] = value
-    return values
+    return release.sets[model.name].under_own_names(values)
 
 
 def _cpu(profile: Profile | None) -> str:

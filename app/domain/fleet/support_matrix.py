@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from app.domain.engine.acceptance import Acceptance
 from app.domain.things.profile import Profile
 from app.domain.things.release import Release
+from app.domain.verdict.judge import compare, profile_as_source
 from app.domain.verdict.problem import Problem, ProblemCode
 from app.domain.verdict.source import Registry
-from app.domain.verdict.steps import step_7, step_8
+from app.domain.verdict.steps import step_7, step_8, step_13
 
 # Further problems of one cell are counted, not listed.
 MAX_PROBLEMS = 20
@@ -90,7 +91,12 @@ def refusals_at(
     profile: Profile, name: str, release: Release, registry: Registry, acceptance: Acceptance
 ) -> Sequence[Problem]:
     """Return why a release does not accept a profile for a model that the profile names."""
-    model = registry.model(name)
+    model, variable_set = registry.model(name), release.sets.get(name)
     if model is None:
         return ()
-    return acceptance.refusals(profile.values[name], model, str(release.name), release.sets.get(name))
+    refusals = acceptance.refusals(profile.values[name], model, str(release.name), variable_set)
+    if not release.errata.get(name):
+        return refusals
+    source = profile_as_source(profile.values[name], model)
+    completed = compare(source, release.name.vendor, variable_set, str(release.name)).completed
+    return [*refusals, *step_13(source, None, release, completed)]

@@ -17,6 +17,8 @@ class ChangeKind(StrEnum):
     PROFILE_EXTENDED = "profile-extended"
     RELEASE_STATE_CHANGED = "release-state-changed"
     PROFILE_STATE_CHANGED = "profile-state-changed"
+    ERRATUM_PUBLISHED = "erratum-published"
+    ERRATUM_WITHDRAWN = "erratum-withdrawn"
     EVOLUTION_SET = "evolution-set"
     GATE_OVERRIDDEN = "gate-overridden"
     HOST_REGISTERED = "host-registered"

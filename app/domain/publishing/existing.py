@@ -32,7 +32,7 @@ class ExistingRelease:
     """A published release.
 
     sets: the digest of its variable set per model. listed: the profiles on its list, None without a list.
-    own_values: per profile and model, the digest of its own values.
+    own_values: per profile and model, the digest of its own values. aliases: other names of profiles and models.
     """
 
     description: str | None
@@ -40,6 +40,7 @@ class ExistingRelease:
     sets: Mapping[str, str]
     listed: frozenset[str] | None
     own_values: Mapping[str, Mapping[str, str]]
+    aliases: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class Existing:
     resolved: per profile that is published again, extended or listed, the digests of its resolved values by model.
     values: by digest, as far as resolved values are inherited or listed, or own values could be changed.
     release: the release that is published again. sets: by digest, those of its sets that the plan needs.
-    has_draft: there is a draft of the release.
+    has_draft: there is a draft of the release. targets: those of the document's aliases that are published.
     """
 
     models: Mapping[str, Model] = field(default_factory=dict)
@@ -61,3 +62,4 @@ class Existing:
     release: ExistingRelease | None = None
     sets: Mapping[str, VariableSet] = field(default_factory=dict)
     has_draft: bool = False
+    targets: frozenset[str] = frozenset()

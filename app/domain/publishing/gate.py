@@ -1,14 +1,13 @@
 """The evolution gate (DESIGN 5): a release must accept the profiles that an earlier release accepts."""
 
-import re
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from app.domain.values.name import ReleaseName
+from app.domain.things.profile import Values
+from app.domain.values.name import ReleaseName, numeric
+from app.domain.values.value import Value, same
 from app.domain.verdict.problem import Problem
-
-_NUMBER = re.compile(r"[0-9]+")
 
 
 class Mode(StrEnum):
@@ -29,6 +28,14 @@ class Evolution:
 
     mode: Mode = Mode.BACKWARD
     transitive: bool = False
+
+    def is_looser_than(self, other: "Evolution") -> bool:
+        """Return whether it lets pass what the other refuses: that needs an admin (DESIGN 5, "Evolution gate")."""
+        strictness = list(Mode)
+        if self.mode is Mode.NONE or other.mode is Mode.NONE:
+            return self.mode is Mode.NONE and other.mode is not Mode.NONE
+        is_looser_mode = strictness.index(self.mode) < strictness.index(other.mode)
+        return is_looser_mode or (other.transitive and not self.transitive)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +64,32 @@ class EvolutionError(ValueError):
         self.broken = tuple(broken)
 
 
-def numeric(version: str) -> tuple[int, ...]:
-    """Return the numeric components of a version, by which versions are compared (DESIGN 5)."""
-    return tuple(int(number) for number in _NUMBER.findall(version))
-
-
 def earlier(version: str, others: Iterable[str], evolution: Evolution) -> list[str]:
     """Return the versions to compare a version with, highest first: all lower ones if transitive, else the highest."""
     if evolution.mode is Mode.NONE:
         return []
     lower = sorted((other for other in others if numeric(other) < numeric(version)), key=numeric, reverse=True)
     return lower if evolution.transitive else lower[:1]
+
+
+def previous(version: str, others: Iterable[str]) -> str | None:
+    """Return the version before one: the highest lower one, whatever the mode; None if none is lower."""
+    return next(iter(earlier(version, others, Evolution())), None)
+
+
+def made_otherwise(
+    values: Values, off: Mapping[str, Value], before: Values, after: Values
+) -> Mapping[str, tuple[Value | None, Value | None]]:
+    """Return the variables of which a release makes something else of a profile than the previous one.
+
+    values: of the profile, for one model. before, after: what the two releases say that they make of it.
+    """
+    differing = {}
+    for name in sorted(before.keys() | after.keys()):
+        one, other = ({**off, **values, **own}.get(name) for own in (before, after))
+        if not same(one, other):
+            differing[name] = (one, other)
+    return differing
 
 
 def differing(new: Mapping[str, str], before: Iterable[Mapping[str, str]]) -> set[str]:

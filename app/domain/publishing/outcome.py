@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 
 from app.domain.publishing.gate import Broken
 from app.domain.values.document import Fault, FaultCode, InvalidDocumentError, Place
+from app.domain.values.value import Value
 from app.domain.verdict.problem import Problem
 
 _CONFLICTS = frozenset({FaultCode.ENTRY_CHANGED, FaultCode.VARIABLE_REDEFINED})
@@ -59,6 +60,7 @@ class Added:
     profile_lists: int = 0
     listed_profiles: int = 0
     own_values: int = 0
+    aliases: int = 0
 
     def counts(self) -> Mapping[str, int]:
         """Return the numbers by kind."""
@@ -68,13 +70,33 @@ class Added:
         return any(self.counts().values())
 
 
+@dataclass(frozen=True, slots=True)
+class MadeOtherwise:
+    """A profile of which a release makes other values of a model by itself than the previous release does.
+
+    values: by variable, before and after; None: no value is known.
+    """
+
+    profile: str
+    model: str
+    values: Mapping[str, tuple[Value | None, Value | None]]
+
+
 @dataclass(slots=True)
 class Outcome:
     """What a publication added, and what of its listed profiles the release does not accept.
 
     overridden: what it breaks of earlier releases, published all the same for a reason that an admin gave.
+    breaks: of a draft, what the evolution gate would refuse when it is published.
+    previous: the release that it is compared with; None if there is none.
+    no_longer_listed: profiles that the previous release lists and this one does not. made_otherwise: profiles that both
+    list, and of which this one makes something else by itself.
     """
 
     added: Added = field(default_factory=Added)
     not_accepted: Sequence[NotAccepted] = ()
     overridden: Sequence[Broken] = ()
+    breaks: Sequence[Broken] = ()
+    previous: str | None = None
+    no_longer_listed: Sequence[str] = ()
+    made_otherwise: Sequence[MadeOtherwise] = ()

@@ -4,8 +4,9 @@ Planning takes three steps, so that only what is needed has to be loaded: `plan`
 releases while entries are `unsettled`; `check_listed` against the release that lists them.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from app.domain.engine.acceptance import Acceptance
@@ -124,11 +125,12 @@ class ProfilePlanner:
         existing: Existing,
         models: Mapping[str, Model],
         release: Candidate | None = None,
-        faulty_models: Collection[str] = (),
+        faulty_models: Mapping[str, frozenset[str]] = MappingProxyType({}),
     ) -> None:
         """models: as they are after this publication. release: the one that is published together with the profiles.
 
-        faulty_models: those whose sets have faults, so that nothing can be said about values for them.
+        faulty_models: those whose sets have faults, so that it cannot be said whether they accept values; with the
+        names of the variables that could not be read.
         """
         self.profiles: dict[str, PlannedProfile] = {}
         self.documents: dict[str, str] = {}
@@ -142,6 +144,8 @@ class ProfilePlanner:
         self._resolved: dict[str, Mapping[str, str]] = dict(existing.resolved)
         self._typed: dict[tuple[str, str, str | None], Entry] = {}
         self._unsettled: dict[tuple[str, Entry], _Unsettled] = {}
+        # Of entries with faults, the values without: they too must not belong to one device.
+        self._partial: list[tuple[str, _Unsettled]] = []
         self._faulty: set[str] = set()
 
     def plan(self, profiles: Sequence[tuple[ProfileDocument, Place]]) -> None:
@@ -195,10 +199,11 @@ class ProfilePlanner:
         """Return the entry that a profile gains for a model; None if it is published already, or has faults."""
         existing = self._existing.profiles.get(profile.name)
         published = existing.entries.get(model) if existing else None
-        if model in self._faulty_models or is_as_published(published, written):
+        if is_as_published(published, written):
             return None
-        entry = self._entry(model, written, inherited, place)
+        entry = None if model in self._faulty_models else self._entry(model, written, inherited, place)
         if entry is None:
+            self._check_partly(profile.name, model, written, place)
             return None
         if published:
             self._report_changes(published.own, entry.own, place)
@@ -210,6 +215,19 @@ class ProfilePlanner:
             self._expect_acceptance(profile.name, model, entry, place)
             return entry
         return None
+
+    def _check_partly(self, profile: str, model: str, written: Mapping[str, Written | None], place: Place) -> None:
+        """Check the values of an entry as far as possible where it has faults, or the set of its model has."""
+        if model not in self._models:
+            return
+        unread = self._faulty_models.get(model, frozenset())
+        readable = {name: value for name, value in written.items() if name not in unread}
+        # The faults of an entry are reported already.
+        values = overlaid({}, typed(readable, self._models[model], place if model in self._faulty_models else Place()))
+        partial = _Unsettled(model, values, set(values), {profile: place}, is_accepted=True)
+        self._partial.append((profile, partial))
+        if self._release is not None and model in self._release.sets:
+            partial.consider(self._release.release, self._release.sets[model], ())
 
     def _entry(
         self, model: str, written: Mapping[str, Written | None], inherited: str | None, place: Place
@@ -272,13 +290,20 @@ class ProfilePlanner:
 
     def unsettled(self) -> Collection[str]:
         """Return the models of which further releases have to be considered."""
-        return {entry.model for entry in self._unsettled.values() if not entry.is_settled}
+        return {entry.model for entry in self._all_unsettled() if not entry.is_settled}
+
+    def _all_unsettled(self) -> Iterator[_Unsettled]:
+        yield from self._unsettled.values()
+        yield from (partial for _, partial in self._partial)
 
     def consider(self, candidate: Candidate) -> None:
         """Consider a published release for the unsettled entries of its models."""
         for unsettled in self._unsettled.values():
             if not unsettled.is_settled and unsettled.model in candidate.sets:
                 self._consider(unsettled, candidate)
+        for _, partial in self._partial:
+            if not partial.is_settled and partial.model in candidate.sets:
+                partial.consider(candidate.release, candidate.sets[partial.model], ())
 
     def settle(self) -> None:
         """Report the entries that no release accepts, or that set what belongs to one device; all were considered.
@@ -293,6 +318,9 @@ class ProfilePlanner:
                 if is_inherited or (not unsettled.is_settled and unsettled.report(name)):
                     refused.add((name, model))
                     self._faulty.add(name)
+        for name, partial in self._partial:
+            self._faulty.add(name)
+            partial.report(name)
 
     def check_listed(self, listed: Iterable[tuple[str, Place]], existing_list: frozenset[str]) -> Sequence[NotAccepted]:
         """Return what the release does not accept of the profiles that it lists; one it accepts nothing of is a fault.

@@ -34,7 +34,7 @@ class ReleasePlan:
 
     statements: per model, the types and off values that are stated for the first time. new_sets: the variable sets
     that the release gains. names: its listed profiles, as the document lists them; newly_listed: None if the list does
-    not change.
+    not change. new_aliases: the aliases that it gains.
     """
 
     name: ReleaseName
@@ -48,6 +48,7 @@ class ReleasePlan:
     names: Sequence[str] = ()
     newly_listed: Sequence[str] | None = None
     own_values: list[OwnValues] = field(default_factory=list)
+    new_aliases: Mapping[str, str] = field(default_factory=dict)
     not_accepted: Sequence[NotAccepted] = ()
 
     @property
@@ -83,6 +84,7 @@ class ReleasePlan:
             zip(self.names, places, strict=True), existing_list or frozenset()
         )
         self._plan_own_values({*self.names, *(existing_list or ())})
+        self._plan_aliases()
         new = [name for name in self.names if name not in (existing_list or ())]
         self.newly_listed = new if self.document.profiles is not None and (new or existing_list is None) else None
 
@@ -109,6 +111,24 @@ class ReleasePlan:
                 elif existing != planned.digest:
                     here.fault(FaultCode.ENTRY_CHANGED, "must stay the values published")
 
+    def _plan_aliases(self) -> None:
+        """Check that aliases stand for what is published, and that none of them changes."""
+        place = self.place / "aliases"
+        published = self.existing.release.aliases if self.existing.release else {}
+        known = {*self.existing.targets, *self.sets, *self.profiles.profiles}
+        new = {}
+        for alias, target in self.document.aliases.items():
+            if alias in published:
+                if published[alias] != target:
+                    message = f"must stay as published: {alias} is {published[alias]}"
+                    (place / alias).fault(FaultCode.ENTRY_CHANGED, message)
+            elif target not in known:
+                message = f"the registry has neither a profile nor a device model {target}"
+                (place / alias).fault(FaultCode.UNKNOWN_PROFILE, message)
+            else:
+                new[alias] = target
+        self.new_aliases = new
+
     def digest(self) -> str:
         """Return the digest of the release as it is after this publication."""
         existing = self.existing.release
@@ -126,8 +146,12 @@ class ReleasePlan:
             "models": {**(existing.sets if existing else {}), **new},
             "profiles": None if listed is None else sorted(listed),
             **({"own_values": own} if own else {}),
+            **({"aliases": aliases} if (aliases := self._aliases()) else {}),
         }
         return digest(canonical_json(whole))
+
+    def _aliases(self) -> Mapping[str, str]:
+        return {**(self.existing.release.aliases if self.existing.release else {}), **self.new_aliases}
 
     def record(self) -> dict[str, Any]:
         """Return what is added as the feed records it, content by its digest."""
@@ -141,13 +165,16 @@ class ReleasePlan:
             own.setdefault(planned.profile, {})[planned.model] = planned.digest
         if own:
             record["own_values"] = own
+        if self.new_aliases:
+            record["aliases"] = dict(self.new_aliases)
         if self.is_new and self.document.description is not None:
             record["description"] = self.document.description
         return record
 
     def concerned(self) -> set[str]:
-        """Return the models whose verdicts can change; a list that grows or comes into being concerns all."""
-        listing = self.existing.release.sets if self.existing.release and self.newly_listed is not None else {}
+        """Return the models whose verdicts can change; a list or aliases that grow or come into being concern all."""
+        is_wider = self.newly_listed is not None or bool(self.new_aliases)
+        listing = self.existing.release.sets if self.existing.release and is_wider else {}
         return {*self.new_sets, *listing, *(planned.model for planned in self.own_values)}
 
 
@@ -166,13 +193,11 @@ def plan_release(
             (place / "description").fault(FaultCode.ENTRY_CHANGED, "must stay the description published")
         check_state(document.state, published.state, place)
     present = published.sets if published else {}
-    statements = _plan_statements(name, document, existing)
+    statements, faulty_models = _plan_statements(name, document, existing)
     models = dict(existing.models)
     for model, added in statements.items():
         models[model] = models.get(model, Model(model, {})).with_statements(name.vendor, added)
     sets = {**{model: existing.sets[key] for model, key in present.items() if key in existing.sets}, **document.sets}
-    # Faults of the sets would be reported again, as profiles that they do not accept.
-    faulty_models = document.sets.keys() if place.faults else frozenset[str]()
     planner = ProfilePlanner(existing, models, Candidate(str(name), sets), faulty_models)
     listed = enumerate(document.profiles or ())
     planner.plan([(entry, place / "profiles" / index) for index, entry in listed if isinstance(entry, ProfileDocument)])
@@ -182,25 +207,31 @@ def plan_release(
 
 def _plan_statements(
     name: ReleaseName, document: ReleaseDocument, existing: Existing
-) -> dict[str, Mapping[str, Statement]]:
-    """Return what the sets state for the first time, by model, and report what they would change."""
+) -> tuple[dict[str, Mapping[str, Statement]], dict[str, frozenset[str]]]:
+    """Return what the sets state for the first time, by model, and report what they would change.
+
+    Return also the models of which the sets have faults, with the names of variables about which nothing is known.
+    """
     statements = {}
+    faulty: dict[str, frozenset[str]] = {}
     present = existing.release.sets if existing.release else {}
     for model_name, variable_set in document.sets.items():
         place = document.places[model_name]
+        count = len(place.at.faults)
         model = existing.models.get(model_name, Model(model_name, {}))
         if model_name not in existing.models and model.vendor != name.vendor:
             message = f"unknown device model: only {model.vendor} can publish its first variable set"
             place.at.fault(FaultCode.UNKNOWN_MODEL, message)
         statements[model_name] = model.additions(variable_set, name.vendor)
-        if place.has_faults or present.get(model_name) == variable_set.digest:
-            continue
-        for contradiction in model.contradictions(variable_set, name.vendor):
-            where = place.variables / contradiction.variable / contradiction.field
-            where.fault(FaultCode.VARIABLE_REDEFINED, contradiction.message)
-        if model_name in present:
-            _report_changes(model, name.vendor, existing.sets[present[model_name]], variable_set, place)
-    return statements
+        if not place.has_faults and present.get(model_name) != variable_set.digest:
+            for contradiction in model.contradictions(variable_set, name.vendor):
+                where = place.variables / contradiction.variable / contradiction.field
+                where.fault(FaultCode.VARIABLE_REDEFINED, contradiction.message)
+            if model_name in present:
+                _report_changes(model, name.vendor, existing.sets[present[model_name]], variable_set, place)
+        if place.has_faults or len(place.at.faults) > count:
+            faulty[model_name] = place.names - variable_set.stated.keys()
+    return statements, faulty
 
 
 def _report_changes(model: Model, vendor: str, before: VariableSet, after: VariableSet, place: SetPlace) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from app.domain.things.variable import StandsFor, Variable
 from app.domain.things.variable_set import VariableSet
 from app.domain.values.lazy import lazy
 from app.domain.values.name import vendor_of
@@ -11,15 +12,19 @@ from app.domain.values.value import Type, Value, same, shown
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A vendor's statement about a variable of a model: its type, and its off value once the vendor gave one."""
+    """A vendor's statement about a variable of a model: its type, and its off value once the vendor gave one.
+
+    stands_for: the variable that it is under another name.
+    """
 
     type: Type
     off_value: Value | None = None
+    stands_for: StandsFor | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Contradiction:
-    """A type or off value of a variable that contradicts the published statement.
+    """A type, off value or stands_for of a variable that contradicts the published statement.
 
     message: a fragment that follows the pointer to the field.
     """
@@ -50,6 +55,17 @@ class Model:
         """Return the statement that counts for a vendor's sets: that of the model's own vendor, else its own."""
         own = self.statements.get(self.vendor, {}).get(variable)
         return own or self.statements.get(vendor, {}).get(variable)
+
+    @lazy
+    def renames(self) -> Mapping[str, StandsFor]:
+        """By name, the variables that stand for others; the statements of the model's own vendor count first."""
+        own_last = sorted(self.statements, key=lambda vendor: vendor == self.vendor)
+        return {
+            name: statement.stands_for
+            for vendor in own_last
+            for name, statement in self.statements[vendor].items()
+            if statement.stands_for is not None
+        }
 
     def stated_types(self, variable: str) -> tuple[Type, ...]:
         """Return the stated types of a variable; only the one of the model's own vendor if that has the variable.
@@ -88,7 +104,7 @@ class Model:
     def additions(self, variable_set: VariableSet, vendor: str) -> Mapping[str, Statement]:
         """Return the new statements of a vendor's set: new variables, and off values of variables that had none."""
         added = {}
-        for name, variable in variable_set.variables.items():
+        for name, variable in _stated(variable_set):
             existing = self.statement_for(vendor, name)
             is_gained = (
                 existing is not None
@@ -97,7 +113,7 @@ class Model:
                 and (vendor == self.vendor or name not in self.statements.get(self.vendor, {}))
             )
             if existing is None or is_gained:
-                added[name] = Statement(variable.type, variable.off_value)
+                added[name] = Statement(variable.type, variable.off_value, variable.stands_for)
         return added
 
     def with_statements(self, vendor: str, added: Mapping[str, Statement]) -> "Model":
@@ -106,16 +122,35 @@ class Model:
 
     def contradictions(self, variable_set: VariableSet, vendor: str) -> Iterator[Contradiction]:
         """Iterate over the contradictions between a vendor's set and the statements that count for it."""
-        for name, variable in variable_set.variables.items():
+        for name, variable in _stated(variable_set):
             existing = self.statement_for(vendor, name)
+            # What a renamed variable contradicts is reported at its own name.
+            place = variable_set.own_name(name)
             if existing is None:
                 continue
             published = f"as published for {name} of {self.name}"
             if existing.type is not variable.type:
                 message = f"must be {existing.type}, {published}, not {variable.type}"
-                yield Contradiction(name, "type", message)
+                yield Contradiction(place, "type", message)
+            elif existing.stands_for != variable.stands_for:
+                message = f"must {_shown_standing(existing.stands_for)}, {published}"
+                yield Contradiction(place, "stands_for", message)
             elif not (
                 variable.off_value is None or existing.off_value is None or same(existing.off_value, variable.off_value)
             ):
                 message = f"must be {shown(existing.off_value)}, {published}, not {shown(variable.off_value)}"
-                yield Contradiction(name, "off_value", message)
+                yield Contradiction(place, "off_value", message)
+
+
+def _stated(variable_set: VariableSet) -> Iterator[tuple[str, Variable]]:
+    """Iterate over what a set states: its variables by their own names, and those that they stand for."""
+    yield from variable_set.stated.items()
+    yield from (
+        (standing.variable, variable_set.variables[standing.variable]) for standing in variable_set.renames.values()
+    )
+
+
+def _shown_standing(stands_for: StandsFor | None) -> str:
+    if stands_for is None:
+        return "stand for no other variable"
+    return f"stand for {stands_for.variable}{' with the opposite value' if stands_for.inverted else ''}"

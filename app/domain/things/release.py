@@ -2,8 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
 
 from app.domain.things import variable_set
+from app.domain.things.erratum import Erratum
 from app.domain.things.profile import ProfileDocument, Values, Written, read_written
 from app.domain.things.variable import wrong_scope
 from app.domain.things.variable_set import VariableSet
@@ -12,8 +15,11 @@ from app.domain.values.name import ReleaseName, read_name, version
 from app.domain.values.state import State, read_state
 from app.domain.values.value import InvalidValueError
 
-_FIELDS = frozenset({"profiles", "own_values", "description", "state"})
+_FIELDS = frozenset({"profiles", "own_values", "aliases", "description", "state"})
 _VARIABLE_SET_FIELDS = frozenset({"model", "implementation", "version"})
+
+# One object, because the engine tells content apart by identity.
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +28,7 @@ class Release:
 
     profiles: None if the release says nothing about profiles; empty if it supports none.
     own_values: per listed profile and model, the values that the release sets instead of the profile's (DESIGN 5).
+    aliases: other names that its devices can give for profiles and models. errata: by model, those not withdrawn.
     """
 
     name: ReleaseName
@@ -29,20 +36,32 @@ class Release:
     profiles: frozenset[str] | None = None
     state: State = State.PUBLISHED
     own_values: Mapping[str, Mapping[str, Values]] = field(default_factory=dict)
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    errata: Mapping[str, Sequence[Erratum]] = field(default_factory=dict)
+
+    def made_of(self, profile: str | None, model: str) -> Values:
+        """Return what the release itself says that it makes of a profile, for a model; empty if it says nothing."""
+        return self.own_values.get(profile, NOTHING).get(model, NOTHING) if profile is not None else NOTHING
 
 
 @dataclass(frozen=True, slots=True)
 class SetPlace:
-    """The places of a variable set and of its variables in a document; has_faults: faults are already reported."""
+    """The places of a variable set and of its variables in a document.
+
+    has_faults: faults are already reported. names: of all its variables, also of those with faults.
+    """
 
     at: Place
     variables: Place
     has_faults: bool
+    names: frozenset[str]
 
     @classmethod
     def of(cls, fields: Mapping[str, object], place: Place, *, has_faults: bool) -> "SetPlace":
         """Return the places of a set, given its JSON fields."""
-        return cls(place, place / ("variables" if "variables" in fields else "params"), has_faults)
+        key = "variables" if "variables" in fields else "params"
+        stated = fields.get(key)
+        return cls(place, place / key, has_faults, frozenset(stated if isinstance(stated, dict) else ()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +74,7 @@ class ReleaseDocument:
     description: str | None = None
     state: State | None = None
     own_values: Mapping[str, Mapping[str, Mapping[str, Written]]] = field(default_factory=dict)
+    aliases: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def own_profiles(self) -> Sequence[str]:
@@ -81,6 +101,7 @@ class ReleaseDocument:
             (place / "description").text(fields["description"]) if "description" in fields else None,
             read_state(fields, place),
             _read_own_values(fields.get("own_values", {}), place / "own_values"),
+            _read_aliases(fields.get("aliases", {}), place / "aliases"),
         )
 
 
@@ -110,13 +131,26 @@ def _read_own_values(document: object, place: Place) -> Mapping[str, Mapping[str
     return own_values
 
 
+def _read_aliases(document: object, place: Place) -> Mapping[str, str]:
+    aliases = {}
+    for alias, target, alias_place in place.entries(document):
+        read_name(alias, alias_place)
+        aliases[alias] = read_name(target, alias_place)
+        if alias == aliases[alias]:
+            alias_place.fault(FaultCode.INVALID_VALUE, "must be another name than the alias")
+    return aliases
+
+
 def typed_own_values(own_values: Mapping[str, Written], variable_set: VariableSet, place: Place) -> Values:
-    """Return a release's own values for a profile and a model in the types of the variables; report their faults."""
+    """Return a release's own values for a profile and a model in the types of the variables; report their faults.
+
+    They are under the names that verdicts compare; either name of a renamed variable can be given.
+    """
     values = {}
     for name, written in own_values.items():
-        variable = variable_set.variables.get(name)
+        variable = variable_set.stated.get(name) or variable_set.variables.get(name)
         if variable is None:
-            message = f"unknown variable{place.hint(name, variable_set.variables)}"
+            message = f"unknown variable{place.hint(name, variable_set.stated)}"
             (place / name).fault(FaultCode.UNKNOWN_VARIABLE, message)
         elif variable.is_backend or variable.is_instance:
             (place / name).fault(FaultCode.WRONG_SCOPE, wrong_scope(variable))
@@ -125,7 +159,7 @@ def typed_own_values(own_values: Mapping[str, Written], variable_set: VariableSe
                 values[name] = variable.type.read(written)
             except InvalidValueError as error:
                 (place / name).fault(FaultCode.INVALID_VALUE, str(error))
-    return values
+    return variable_set.under_compared_names(values)
 
 
 def read_variable_set(document: object, place: Place) -> tuple[ReleaseName, ReleaseDocument]:

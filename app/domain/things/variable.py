@@ -3,15 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from app.domain.values.allowed import AllowedValues
 from app.domain.values.document import FaultCode, Place, must_be_one_of
+from app.domain.values.name import read_name, variable_name
 from app.domain.values.value import InvalidValueError, Type, Value, shown
 
 _REQUIRED = frozenset({"type", "init_value"})
 _OPTIONAL = frozenset(
-    {"off_value", "allowed_values", "settable", "runtime", "scope", "resolved_by_host", "description"}
+    {"off_value", "allowed_values", "settable", "runtime", "scope", "resolved_by_host", "stands_for", "description"}
 )
 
 Member = TypeVar("Member", bound=StrEnum)
@@ -26,6 +27,37 @@ class Scope(StrEnum):
     BACKEND = "backend"
 
 
+@dataclass(frozen=True, slots=True)
+class StandsFor:
+    """The variable that a release has under another name; inverted: with the opposite value (DESIGN 3)."""
+
+    variable: str
+    inverted: bool = False
+
+    @classmethod
+    def read(cls, document: object, place: Place) -> "StandsFor":
+        """Read `{"variable": name, "inverted"?: bool}`; report its faults."""
+        fields = place.fields(document, required=frozenset({"variable"}), optional=frozenset({"inverted"}))
+        name = read_name(fields["variable"], place / "variable", variable_name) if "variable" in fields else ""
+        return cls(name, (place / "inverted").flag(fields["inverted"]) if "inverted" in fields else False)
+
+    def converted(self, value: Any) -> Any:
+        """Return a value of one of the two variables as a value of the other.
+
+        None, and what is no bool where the values are opposite, stays as it is: steps refuse it later.
+        """
+        if not self.inverted or value is None:
+            return value
+        try:
+            return not Type.BOOL.read(value)
+        except InvalidValueError:
+            return value
+
+    def document(self) -> Mapping[str, object]:
+        """Return it in JSON."""
+        return {"variable": self.variable, "inverted": self.inverted}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variable:
     """A variable as one variable set states it.
@@ -34,6 +66,8 @@ class Variable:
     off_value: the value that means "as before this variable existed"; None if the set states none.
     allowed: the values that a device can have; only the init value if the variable is not settable.
     resolved_by_host: values whose meaning each host decides for itself.
+    stands_for: the variable that this one is under another name.
+    unrestricted: the values that the release allows, where a host allows fewer; None without a restriction.
     """
 
     type: Type
@@ -45,6 +79,8 @@ class Variable:
     scope: Scope = Scope.INTERFACE
     resolved_by_host: frozenset[Value] = frozenset()
     description: str = ""
+    stands_for: StandsFor | None = None
+    unrestricted: AllowedValues | None = None
 
     @classmethod
     def read(cls, document: object, place: Place) -> "Variable | None":
@@ -70,17 +106,21 @@ class Variable:
             _read_value(of_type, item, item_place)
             for item, item_place in resolved_place.items(fields.get("resolved_by_host", []))
         ]
+        stands_for = StandsFor.read(fields["stands_for"], place / "stands_for") if "stands_for" in fields else None
+        if stands_for is not None and stands_for.inverted and of_type is not Type.BOOL:
+            message = f"must be false: only a bool has an opposite value, and the type is {of_type}"
+            (place / "stands_for" / "inverted").fault(FaultCode.INVALID_VALUE, message)
         if len(place.faults) > faults_before or init is None:
             return None
         if init not in allowed:
             message = f"must be an allowed value ({allowed.shown()}), not {shown(init)}"
             (place / "init_value").fault(FaultCode.INIT_NOT_ALLOWED, message)
         if not settable:
+            # Fixed hardware may lack its off value: a capability that cannot be switched off (DESIGN 3).
             allowed = AllowedValues.only(init)
-        if off is not None and off not in allowed:
-            wanted = f"an allowed value ({allowed.shown()})" if settable else f"the init value {shown(init)}"
-            reason = "" if settable else ": the variable is not settable"
-            (place / "off_value").fault(FaultCode.OFF_NOT_ALLOWED, f"must be {wanted}, not {shown(off)}{reason}")
+        elif off is not None and off not in allowed:
+            message = f"must be an allowed value ({allowed.shown()}), not {shown(off)}"
+            (place / "off_value").fault(FaultCode.OFF_NOT_ALLOWED, message)
         if len(place.faults) > faults_before:
             return None
         return cls(
@@ -93,7 +133,22 @@ class Variable:
             scope=scope,
             resolved_by_host=frozenset(value for value in resolved if value is not None),
             description=description,
+            stands_for=stands_for,
         )
+
+    def inverted(self) -> "Variable":
+        """Return the bool variable whose values are the opposite of this one's."""
+        return replace(
+            self,
+            init_value=not self.init_value,
+            off_value=None if self.off_value is None else not self.off_value,
+            allowed=self.allowed.inverted(),
+            resolved_by_host=frozenset(not value for value in self.resolved_by_host),
+        )
+
+    def restricted(self, allowed: AllowedValues) -> "Variable":
+        """Return the variable with only those of its values that a host allows."""
+        return replace(self, allowed=self.allowed.intersection(allowed), unrestricted=self.allowed)
 
     @property
     def is_backend(self) -> bool:
@@ -124,6 +179,9 @@ class Variable:
             document["off_value"] = self.off_value
         if (listed := self.allowed.document()) is not None:
             document["allowed_values"] = listed
+        # Absent where nothing is stated, as before this field existed: digests of published sets stay.
+        if self.stands_for is not None:
+            document["stands_for"] = self.stands_for.document()
         return document
 
 

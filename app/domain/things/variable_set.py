@@ -1,9 +1,11 @@
 """A variable set (DESIGN 3): what one release states about one device model."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import Any
 
-from app.domain.things.variable import Variable, wrong_scope
+from app.domain.things.variable import StandsFor, Variable, wrong_scope
 from app.domain.values.allowed import AllowedValues
 from app.domain.values.canonical import canonical_json, digest
 from app.domain.values.document import FaultCode, Place
@@ -16,6 +18,23 @@ _CONSTRAINT = frozenset({"when", "require"})
 _DESCRIPTION = frozenset({"description"})
 
 Condition = Mapping[str, AllowedValues]
+
+
+class Migratable(Enum):
+    """Whether a device can be migrated at all; unknown: nobody asked (DESIGN 3)."""
+
+    YES = True
+    NO = False
+    UNKNOWN = "unknown"
+
+    @classmethod
+    def read(cls, document: object, place: Place) -> "Migratable":
+        """Read true, false or "unknown"; report a fault otherwise."""
+        for member in cls:
+            if document is member.value or document == member.value == "unknown":
+                return member
+        place.fault(FaultCode.WRONG_TYPE, 'must be true, false or "unknown"')
+        return cls.UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +75,18 @@ def matches(condition: Condition, configuration: Mapping[str, Value]) -> bool:
 class VariableSet:
     """What one release states about one device model; equal content has one digest.
 
+    Variables and conditions are under the names that verdicts compare: a variable that stands for another one is under
+    the name, and has the values, of that one (DESIGN 3).
+    renames: by the release's own name of such a variable, the one that it stands for.
     is_narrowed: whether the restrictions of a host are applied.
     """
 
     model: str
     variables: Mapping[str, Variable]
     constraints: tuple[Constraint, ...] = ()
-    migratable: bool = True
+    migratable: Migratable = Migratable.YES
     blocks_migration: tuple[MigrationBlock, ...] = ()
+    renames: Mapping[str, StandsFor] = field(default_factory=dict)
     is_narrowed: bool = False
 
     @classmethod
@@ -79,25 +102,68 @@ class VariableSet:
             (place / "params").fault(FaultCode.DUPLICATE, message)
         if key not in fields:
             place.fault(FaultCode.MISSING_FIELD, "required field variables is missing")
-        variables = {}
-        all_names = set()
+        stated: dict[str, Variable] = {}
+        variable_places: dict[str, Place] = {}
         for name, variable_document, variable_place in (place / key).entries(fields.get(key, {})):
-            all_names.add(name)
+            variable_places[name] = variable_place
             read_name(name, variable_place, variable_name)
             if (variable := Variable.read(variable_document, variable_place)) is not None:
-                variables[name] = variable
-        reader = _ConditionReader(variables, frozenset(all_names))
+                stated[name] = variable
+        renames = _renames(stated, variable_places)
+        reader = _ConditionReader(stated, frozenset(variable_places))
         constraints = tuple(reader.constraints(fields.get("constraints", []), place / "constraints"))
         blocks = tuple(reader.blocks(fields.get("blocks_migration", []), place / "blocks_migration"))
-        migratable = (place / "migratable").flag(fields["migratable"]) if "migratable" in fields else True
-        inits = {name: variable.init_value for name, variable in variables.items()}
+        migratable = Migratable.YES
+        if "migratable" in fields:
+            migratable = Migratable.read(fields["migratable"], place / "migratable")
+        inits = {name: variable.init_value for name, variable in stated.items()}
         for index, constraint in enumerate(constraints if len(place.faults) == faults_before else ()):
             broken = next(constraint.broken_by(inits), None)
             if broken is not None:
                 name, required = broken
                 message = f"must be met by the init values, but {name}={shown(inits[name])}, not {required.shown()}"
                 (place / "constraints" / index).fault(FaultCode.INIT_BREAKS_CONSTRAINT, message)
-        return cls(model, variables, constraints, migratable, blocks)
+        return _under_compared_names(cls(model, stated, constraints, migratable, blocks), renames)
+
+    def under_compared_names(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return values under the names that verdicts compare; where both names are given, the release's own counts."""
+        return renamed(values, self.renames)
+
+    @lazy
+    def _own(self) -> Mapping[str, StandsFor]:
+        """By the name compared, the release's own name of a renamed variable."""
+        return {standing.variable: StandsFor(name, standing.inverted) for name, standing in self.renames.items()}
+
+    def own_name(self, name: str) -> str:
+        """Return the release's own name of a variable."""
+        return self._own[name].variable if name in self._own else name
+
+    def is_inverted(self, name: str) -> bool:
+        """Return whether the release's own variable has the opposite values."""
+        return name in self._own and self._own[name].inverted
+
+    def under_own_names(self, values: Mapping[str, Value]) -> Mapping[str, Value]:
+        """Return values under the release's own names, as its program takes them."""
+        return renamed(values, self._own)
+
+    @lazy
+    def stated(self) -> Mapping[str, Variable]:
+        """The variables under the release's own names."""
+        if not self.renames:
+            return self.variables
+        stated = {}
+        for name, variable in self.variables.items():
+            if (own := self._own.get(name)) is None:
+                stated[name] = variable
+            else:
+                stated[own.variable] = replace(
+                    variable.inverted() if own.inverted else variable, stands_for=StandsFor(name, own.inverted)
+                )
+        return stated
+
+    def condition(self, document: object, place: Place) -> Condition:
+        """Read a condition on this set's variables, under its release's own names; report its faults."""
+        return _compared(_ConditionReader(self.stated, frozenset(self.stated)).condition(document, place), self.renames)
 
     @lazy
     def canonical(self) -> str:
@@ -115,8 +181,8 @@ class VariableSet:
         return [
             canonical_json(
                 {
-                    "when": _condition_document(constraint.when),
-                    "require": _condition_document(constraint.require),
+                    "when": _canonical_condition(constraint.when),
+                    "require": _canonical_condition(constraint.require),
                 }
             )
             for constraint in self.constraints
@@ -131,40 +197,118 @@ class VariableSet:
         """Return the set narrowed by a host's restrictions, and messages about restrictions without effect."""
         variables = dict(self.variables)
         without_effect = []
-        for name, values in restrict.items():
+        for given, values in restrict.items():
+            standing = self.renames.get(given)
+            name = given if standing is None else standing.variable
             variable = variables.get(name)
             if variable is None:
-                message = f"The destination restricts {name} of {self.model}, but its release has no such variable."
+                message = f"The destination restricts {given} of {self.model}, but its release has no such variable."
                 without_effect.append(message)
                 continue
             place = Place()
-            allowed = variable.allowed.intersection(AllowedValues.read(variable.type, values, place))
+            allowed = AllowedValues.read(variable.type, values, place)
             without_effect += [
-                f"The destination restricts {name} of {self.model}, but a value {fault.message}."
+                f"The destination restricts {given} of {self.model}, but a value {fault.message}."
                 for fault in place.faults
             ]
-            variables[name] = replace(variable, allowed=allowed)
+            variables[name] = variable.restricted(allowed.inverted() if standing and standing.inverted else allowed)
         return replace(self, variables=variables, is_narrowed=True), without_effect
 
     def document(self) -> Mapping[str, object]:
         """Return the set in JSON with its model's name, every default filled in."""
         return {
             "model": self.model,
-            "variables": {name: variable.document() for name, variable in self.variables.items()},
+            "variables": {name: variable.document() for name, variable in self.stated.items()},
             "constraints": _unordered(
                 {
-                    "when": _condition_document(constraint.when),
-                    "require": _condition_document(constraint.require),
+                    "when": self._condition_document(constraint.when),
+                    "require": self._condition_document(constraint.require),
                     "description": constraint.description,
                 }
                 for constraint in self.constraints
             ),
-            "migratable": self.migratable,
+            "migratable": self.migratable.value,
             "blocks_migration": _unordered(
-                {"when": _condition_document(block.when), "description": block.description}
+                {"when": self._condition_document(block.when), "description": block.description}
                 for block in self.blocks_migration
             ),
         }
+
+    def _condition_document(self, condition: Condition) -> Mapping[str, object]:
+        """Return a condition in JSON, under the release's own names."""
+        return {
+            self.own_name(name): (
+                values.inverted() if (own := self._own.get(name)) and own.inverted else values
+            ).listed()
+            for name, values in condition.items()
+        }
+
+
+def _under_compared_names(variable_set: VariableSet, renames: Mapping[str, StandsFor]) -> VariableSet:
+    """Return a set with its variables and conditions under the names that verdicts compare."""
+    if not renames:
+        return variable_set
+
+    variables = {}
+    for name, variable in variable_set.variables.items():
+        if (standing := renames.get(name)) is None:
+            variables[name] = variable
+        else:
+            variables[standing.variable] = replace(
+                variable.inverted() if standing.inverted else variable, stands_for=None
+            )
+    return replace(
+        variable_set,
+        variables=variables,
+        constraints=tuple(
+            Constraint(_compared(rule.when, renames), _compared(rule.require, renames), rule.description)
+            for rule in variable_set.constraints
+        ),
+        blocks_migration=tuple(
+            MigrationBlock(_compared(block.when, renames), block.description) for block in variable_set.blocks_migration
+        ),
+        renames=renames,
+    )
+
+
+def _compared(condition: Condition, renames: Mapping[str, StandsFor]) -> Condition:
+    """Return a condition under the names that verdicts compare."""
+    return {
+        standing.variable if (standing := renames.get(name)) else name: (
+            values.inverted() if standing and standing.inverted else values
+        )
+        for name, values in condition.items()
+    }
+
+
+def renamed(values: Mapping[str, Any], renames: Mapping[str, StandsFor]) -> Mapping[str, Any]:
+    """Return values by variable with some variables under other names; renames: by the present name."""
+    if renames.keys().isdisjoint(values):
+        return values
+    result = {name: value for name, value in values.items() if name not in renames}
+    for name in values.keys() & renames.keys():
+        result[renames[name].variable] = renames[name].converted(values[name])
+    return result
+
+
+def _renames(stated: Mapping[str, Variable], places: Mapping[str, Place]) -> Mapping[str, StandsFor]:
+    """Return what variables stand for, by their own name; report what clashes."""
+    renames: dict[str, StandsFor] = {}
+    standing: dict[str, str] = {}
+    for name, variable in stated.items():
+        if variable.stands_for is None:
+            continue
+        target = variable.stands_for.variable
+        if target in places or target in standing:
+            message = (
+                f"{standing[target]} stands for {target} already" if target in standing else f"it has {target} itself"
+            )
+            (places[name] / "stands_for" / "variable").fault(
+                FaultCode.DUPLICATE, f"must be a variable that this set does not have; {message}"
+            )
+        else:
+            renames[name], standing[target] = variable.stands_for, name
+    return renames
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,8 +325,8 @@ class _ConditionReader:
         for item, item_place in place.items(document):
             fields = item_place.fields(item, required=_CONSTRAINT, optional=_DESCRIPTION)
             yield Constraint(
-                self._condition(fields.get("when", {}), item_place / "when"),
-                self._condition(fields.get("require", {}), item_place / "require"),
+                self.condition(fields.get("when", {}), item_place / "when"),
+                self.condition(fields.get("require", {}), item_place / "require"),
                 (item_place / "description").text(fields.get("description", "")),
             )
 
@@ -190,11 +334,12 @@ class _ConditionReader:
         for item, item_place in place.items(document):
             fields = item_place.fields(item, required=frozenset({"when"}), optional=_DESCRIPTION)
             yield MigrationBlock(
-                self._condition(fields.get("when", {}), item_place / "when"),
+                self.condition(fields.get("when", {}), item_place / "when"),
                 (item_place / "description").text(fields.get("description", "")),
             )
 
-    def _condition(self, document: object, place: Place) -> Condition:
+    def condition(self, document: object, place: Place) -> Condition:
+        """Read a condition; report its faults."""
         condition = {}
         for name, values, values_place in place.entries(document):
             variable = self.variables.get(name)
@@ -215,5 +360,5 @@ def _unordered(documents: Iterable[Mapping[str, object]]) -> list[Mapping[str, o
     return [by_canonical[canonical] for canonical in sorted(by_canonical)]
 
 
-def _condition_document(condition: Condition) -> Mapping[str, object]:
+def _canonical_condition(condition: Condition) -> Mapping[str, object]:
     return {name: values.listed() for name, values in condition.items()}

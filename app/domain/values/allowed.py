@@ -180,6 +180,12 @@ class AllowedValues:
         steps = {common for left, right in pairs if (common := left.intersection(right)) is not None}
         return AllowedValues(Type.INT, ranges=ranges, steps=tuple(sorted(steps)))
 
+    def inverted(self) -> "AllowedValues":
+        """Return the bools whose opposite is in the set."""
+        if self.values is None:
+            return self
+        return AllowedValues(Type.BOOL, frozenset(not value for value in self.values))
+
     def union(self, other: "AllowedValues") -> "AllowedValues":
         """Return the values in either set, which must be of one type."""
         if self.type is Type.INT:
@@ -195,6 +201,14 @@ class AllowedValues:
         if self.type is Type.INT:
             return all(part.is_within(other) for part in self.all_steps())
         return other.values is None or (self.values is not None and self.values <= other.values)
+
+    @property
+    def single(self) -> Value | None:
+        """Return the only value, None if there is none or more than one."""
+        if self.type is Type.INT:
+            steps = self.all_steps()
+            return steps[0].min if len(steps) == 1 and steps[0].count == 1 else None
+        return next(iter(self.values)) if self.values is not None and len(self.values) == 1 else None
 
     @property
     def is_empty(self) -> bool:

@@ -33,6 +33,7 @@ class FaultCode(StrEnum):
     INIT_BREAKS_CONSTRAINT = "init-values-break-constraint"
     UNKNOWN_MODEL = "unknown-model"
     UNKNOWN_PROFILE = "unknown-profile"
+    UNKNOWN_RELEASE = "unknown-release"
     PROFILE_NOT_ACCEPTED = "profile-not-accepted"
     VARIABLE_REDEFINED = "variable-redefined"
     ENTRY_CHANGED = "entry-changed"

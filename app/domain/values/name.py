@@ -101,6 +101,14 @@ def variable_name(text: str) -> str:
     return text
 
 
+_NUMBER = re.compile(r"[0-9]+")
+
+
+def numeric(text: str) -> tuple[int, ...]:
+    """Return the numeric components of a version, by which versions are compared (DESIGN 5)."""
+    return tuple(int(number) for number in _NUMBER.findall(text))
+
+
 def host_name(text: str) -> str:
     """Return text if it is a host's name: 1 to 255 characters, no `/`, white space or control characters."""
     if not 1 <= len(text) <= MAX_NAME or "/" in text or text in {".", ".."}:

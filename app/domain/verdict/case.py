@@ -9,7 +9,7 @@ from app.domain.things.profile import Values, Written
 from app.domain.things.variable import Variable
 from app.domain.things.variable_set import VariableSet
 from app.domain.values.value import Value, same
-from app.domain.verdict.source import Source, given_value, made_value, value_without_set
+from app.domain.verdict.source import Source, given_value, made_value, stated_values, value_without_set
 
 
 class Pair(NamedTuple):
@@ -52,7 +52,8 @@ class Case:
     """One device at one destination release.
 
     own, vendors: the variable set and the vendor of the source release; None and () without one.
-    profile: the values of the device's profile for the model, None without one. given: the explicit values.
+    profile: what the source release makes of the device's profile, or else what the profile says; None without one.
+    given: the explicit values.
     set, vendor: the variable set of the destination, narrowed by what the host restricts, and the vendor of its
     release; set is None if that does not implement the model.
     """
@@ -68,7 +69,8 @@ class Case:
     @classmethod
     def of(cls, source: Source, model: Model, variable_set: VariableSet | None, vendor: str) -> "Case":
         """Return the case of a source whose names are all known."""
-        return cls(model, source.set, source.vendors, source.profile_values, source.device.values, variable_set, vendor)
+        stated = stated_values(source.profile_values, source.own_values)
+        return cls(model, source.set, source.vendors, stated, source.device.values, variable_set, vendor)
 
     @property
     def off(self) -> Mapping[str, Value]:

@@ -2,31 +2,16 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 from app.domain.things.release import Release
 from app.domain.things.restriction import Restrictions, restricted
 from app.domain.things.variable_set import VariableSet
+from app.domain.verdict.destination import Destination
 from app.domain.verdict.judge import Verdict, judge
 from app.domain.verdict.problem import Caution, Problem, ProblemCode, WarningCode
 from app.domain.verdict.source import Registry, Source, unknown_names
 from app.domain.verdict.steps import Policy
-
-
-class Destination(NamedTuple):
-    """A host that a VM could move to.
-
-    releases: what it runs, in its own order of preference.
-    restrict: per model and variable the only values that this host allows.
-    problem: why nothing can be said about it: it is not a registered host.
-    """
-
-    id: str
-    releases: tuple[str, ...]
-    restrict: Restrictions = MappingProxyType({})
-    problem: Problem | None = None
-
 
 # The verdict on a device at a release, as this host restricts it.
 Judge: TypeAlias = Callable[[Source, Release], Verdict]

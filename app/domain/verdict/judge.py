@@ -11,8 +11,8 @@ from app.domain.values.name import vendor_of
 from app.domain.values.value import Value
 from app.domain.verdict import steps, wording
 from app.domain.verdict.case import Case, Pair, source_configuration
-from app.domain.verdict.problem import RULES, Caution, Problem
-from app.domain.verdict.source import Device, Source, unknown_names
+from app.domain.verdict.problem import RULES, Caution, Problem, WarningCode
+from app.domain.verdict.source import Device, Source, explicit_values, unknown_names
 from app.domain.verdict.steps import Policy
 
 
@@ -58,23 +58,36 @@ def judge(source: Source, release: Release, variable_set: VariableSet | None, po
             *comparison.problems,
             *steps.step_7(release, source.device.profile, profile_state),
             *steps.step_8(release, source.device.profile, policy),
+            *steps.step_13(source, comparison.source, release, comparison.completed),
         ]
     )
-    return Verdict(
-        problems,
-        tuple(steps.warnings(source, release, policy)),
-        None if problems else comparison.completed,
-        comparison.carry_over,
-        comparison.unchecked,
-    )
+    cautions = list(steps.warnings(source, release, variable_set, policy))
+    unchecked = comparison.unchecked
+    if steps.is_migratability_unknown(source, variable_set):
+        unchecked = (*unchecked, steps.MIGRATABLE)
+    configuration = None
+    if not problems and variable_set is not None:
+        configuration = variable_set.under_own_names(comparison.completed)
+        to_set = steps.must_be_set(source, release, variable_set, comparison.completed)
+        cautions += [must_be_set(release, source.device.profile, to_set)] if to_set else []
+    return Verdict(problems, tuple(cautions), configuration, comparison.carry_over, unchecked)
+
+
+def must_be_set(release: Release, profile: str | None, values: Values) -> Caution:
+    """Return the warning of what has to be set explicitly at a destination."""
+    return Caution(WarningCode.MUST_BE_SET, wording.must_be_set(release, profile, values), values)
 
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """What steps 1 to 6 find: problems, and the completed configuration of the variables that can go."""
+    """What steps 1 to 6 find: problems, and the completed configuration of the variables that can go.
+
+    source: the source configuration, None where it is not known.
+    """
 
     problems: tuple[Problem, ...]
     completed: Values
+    source: Values | None = None
     carry_over: tuple[str, ...] = ()
     unchecked: tuple[str, ...] = ()
 
@@ -86,21 +99,23 @@ def compare(source: Source, vendor: str, variable_set: VariableSet | None, desti
         return Compared(tuple(unknown), {})
     problems = [*unknown, *steps.step_1(source.model.name, variable_set, destination)]
     if unknown:
-        # The source configuration is not known: only step 1 has an answer.
-        return Compared((*problems, *steps.step_1_at_source(source, None)), {})
+        # The source configuration is not known: only step 1 has an answer, for what is given explicitly.
+        return Compared((*problems, *steps.step_1_at_source(source, explicit_values(source))), {})
     case = Case.of(source, source.model, variable_set, vendor)
+    configuration = source_configuration(case)
     problems += steps.source_invalid(case, str(source.device.release))
-    problems += steps.step_1_at_source(source, source_configuration(case))
+    problems += steps.step_1_at_source(source, configuration)
     pairs = list(case.pairs())
     problems += _problems_of_variables(case, pairs, source, destination)
     if variable_set is None:
-        return Compared(tuple(problems), {})
+        return Compared(tuple(problems), {}, configuration)
     going = [pair for pair in pairs if not pair.is_compared or steps.first_problem(pair) is None]
     completed = {pair.name: value for pair in going if (value := steps.completed_value(pair)) is not None}
-    problems += steps.step_6(variable_set, completed, destination)
+    problems += steps.step_6(variable_set, completed, destination, steps.blocks_of(source.set, configuration))
     return Compared(
         tuple(problems),
         completed,
+        configuration,
         tuple(sorted(pair.name for pair in pairs if pair.is_compared and pair.is_carried_over)),
         tuple(
             sorted(

@@ -29,6 +29,7 @@ class ProblemCode(StrEnum):
     RELEASE_RETIRED = "release-retired"
     PROFILE_RETIRED = "profile-retired"
     PROFILE_NOT_LISTED = "profile-not-listed"
+    KNOWN_BROKEN = "known-broken"
 
 
 class Subject(StrEnum):
@@ -91,7 +92,7 @@ RULES: Mapping[ProblemCode, Rule] = {
             ProblemCode.UNKNOWN_HOST,
             None,
             Subject.HOST,
-            "The destination is a registered host, and every label that is asked for is one that hosts have.",
+            "Hosts that the question names are registered, and some registered host has all the labels asked for.",
             "Correct the name, or register the host: run profile-registry host report on it, or PUT /hosts/{host}.",
         ),
         Rule(
@@ -192,6 +193,13 @@ RULES: Mapping[ProblemCode, Rule] = {
             "Under policy strict, the destination release lists the profile.",
             "Ask the vendor to list the profile; or use policy permissive, which compares variables alone.",
         ),
+        Rule(
+            ProblemCode.KNOWN_BROKEN,
+            13,
+            Subject.VALUE,
+            "No erratum of the source or the destination release forbids the migration.",
+            "Read the erratum; choose another host, or change the value that it names.",
+        ),
     )
 }
 
@@ -200,6 +208,9 @@ class WarningCode(StrEnum):
     """What a verdict warns of; the strings are part of the interface and never change."""
 
     ONLY_VARIABLES_COMPARED = "only-variables-compared"
+    MIGRATABILITY_UNKNOWN = "migratability-unknown"
+    MUST_BE_SET = "must-be-set"
+    ERRATUM_NOT_CHECKED = "erratum-not-checked"
     UNKNOWN_RELEASE = "unknown-release"
     RELEASE_DEPRECATED = "release-deprecated"
     PROFILE_DEPRECATED = "profile-deprecated"
@@ -229,7 +240,11 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Caution:
-    """A warning of a verdict: it does not make the device incompatible."""
+    """A warning of a verdict: it does not make the device incompatible.
+
+    values: under the destination's own names, what has to be set there explicitly; None if the warning is not about it.
+    """
 
     code: WarningCode
     message: str
+    values: Mapping[str, Value] | None = None

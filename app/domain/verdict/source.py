@@ -1,15 +1,17 @@
 """The source: what a device is where it runs (DESIGN 5, "Source configuration")."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from app.domain.things.model import Model
 from app.domain.things.profile import Profile, Values, Written, read_as
-from app.domain.things.release import Release
+from app.domain.things.release import NOTHING, Release
+from app.domain.things.restriction import restricted
 from app.domain.things.variable import Variable
-from app.domain.things.variable_set import VariableSet
+from app.domain.things.variable_set import VariableSet, renamed
 from app.domain.values.value import InvalidValueError, Type, Value
+from app.domain.verdict.destination import Destination
 from app.domain.verdict.problem import Problem, ProblemCode
 
 
@@ -30,9 +32,10 @@ class Registry(Protocol):
 class Device:
     """A device of a question, as it is on the source.
 
-    release, profile: what it was made from, where that is known.
+    release, profile: what it was made from, where that is known; model and profile can be aliases of the release.
     values: the explicit values; None: the variable is off.
     complete: with neither release nor profile, the values are all the variables in effect.
+    host: the registered host that it runs on, where the question says so.
     """
 
     id: str
@@ -41,35 +44,54 @@ class Device:
     profile: str | None = None
     values: Mapping[str, Written | None] = field(default_factory=dict)
     complete: bool = False
+    host: Destination | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
     """A device with what the registry has under the names that it gives; None where it has nothing.
 
+    device: its aliases are resolved, and its values are under the names that verdicts compare.
+    set: of the release, as the host restricts it; None without a release, or if it does not implement the model.
     of_profile: it stands for a profile that is checked against a release, not for a device.
+    problems: why its host does not tell its release.
     """
 
     device: Device
     model: Model | None
     release: Release | None
     profile: Profile | None
+    set: VariableSet | None = None
     of_profile: bool = False
+    problems: tuple[Problem, ...] = ()
 
     @classmethod
     def of(cls, device: Device, registry: Registry) -> "Source":
         """Look up the names that a device gives."""
+        problems: list[Problem] = []
+        if device.host is not None:
+            device = _at_host(device, device.host, registry, problems)
+        release = None if device.release is None else registry.release(device.release)
+        # The device's own release is asked first what a name means (DESIGN 3, aliases).
+        aliases = release.aliases if release else {}
+        model_name = aliases.get(device.model, device.model)
+        profile = None if device.profile is None else aliases.get(device.profile, device.profile)
+        model = registry.model(model_name)
+        variable_set = release.sets.get(model_name) if release else None
+        if variable_set is not None and device.host is not None:
+            variable_set, _ = restricted(variable_set, device.host.restrict)
+        if variable_set is not None:
+            values = variable_set.under_compared_names(device.values)
+        else:
+            values = device.values if model is None else renamed(device.values, model.renames)
         return cls(
-            device,
-            registry.model(device.model),
-            None if device.release is None else registry.release(device.release),
-            None if device.profile is None else registry.profile(device.profile),
+            replace(device, model=model_name, profile=profile, values=values),
+            model,
+            release,
+            None if profile is None else registry.profile(profile),
+            variable_set,
+            problems=tuple(problems),
         )
-
-    @property
-    def set(self) -> VariableSet | None:
-        """The variable set of the source release; None without a release, or if it does not implement the model."""
-        return self.release.sets.get(self.device.model) if self.release else None
 
     @property
     def profile_values(self) -> Values | None:
@@ -77,9 +99,41 @@ class Source:
         return self.profile.values.get(self.device.model) if self.profile else None
 
     @property
+    def own_values(self) -> Values:
+        """What the source release says that it makes of the device's profile itself; empty if it says nothing."""
+        return self.release.made_of(self.device.profile, self.device.model) if self.release else NOTHING
+
+    @property
     def vendors(self) -> tuple[str, ...]:
         """The vendor of the source release, if there is one."""
         return (self.release.name.vendor,) if self.release else ()
+
+
+def _at_host(device: Device, host: Destination, registry: Registry, problems: list[Problem]) -> Device:
+    """Return the device with the release that its host runs of its model (DESIGN 5, "The source host").
+
+    Where several releases there implement the model, the device has to say which.
+    """
+    if host.problem is not None:
+        problems.append(host.problem)
+        return device
+    if device.release is not None and device.release in host.releases:
+        return device
+    if device.release is not None:
+        runs = ", ".join(host.releases)
+        message = f"The device names the source release {device.release}, but its host {host.id} runs {runs}."
+        problems.append(Problem(ProblemCode.SOURCE_UNKNOWN, message))
+        return device
+    known = [release for name in host.releases if (release := registry.release(name)) is not None]
+    names = [str(release.name) for release in known if release.aliases.get(device.model, device.model) in release.sets]
+    if len(names) == 1:
+        return replace(device, release=names[0])
+    if names:
+        message = f"Several releases of the host {host.id} implement {device.model}: {', '.join(names)}. Name one."
+    else:
+        message = f"No release that the host {host.id} runs implements {device.model}: {', '.join(host.releases)}."
+    problems.append(Problem(ProblemCode.SOURCE_UNKNOWN, message))
+    return device
 
 
 def unknown_names(source: Source) -> Iterator[Problem]:
@@ -97,27 +151,54 @@ def unknown_names(source: Source) -> Iterator[Problem]:
     if model and source.profile and source.profile_values is None:
         message = f"The profile {device.profile} has no values for {device.model}."
         yield Problem(ProblemCode.PROFILE_NOT_FOR_MODEL, message)
-    if device.release is None and device.profile is None and not device.complete:
+    yield from source.problems
+    if device.release is None and device.profile is None and not device.complete and not source.problems:
         message = "The device names neither a release nor a profile, and does not state that its values are complete."
         yield Problem(ProblemCode.SOURCE_UNKNOWN, message)
 
 
-def made_value(name: str, variable: Variable, profile: Values | None, off: Value | None) -> Value | None:
+def stated_values(profile: Values | None, own_values: Values) -> Values | None:
+    """Return what a release makes of a profile: its own values count before the profile's (DESIGN 5)."""
+    return {**profile, **own_values} if profile is not None and own_values else profile
+
+
+def made_value(name: str, variable: Variable, stated: Values | None, off: Value | None) -> Value | None:
     """Return the value of a variable in a device of which nothing is given, where its release has the variable.
 
-    profile: the profile's values, None without a profile. off: the off value that counts for the source release.
-    The profile's value, or else the off value, or else the init value; without a profile the init value. None: an
+    stated: what the release makes of the profile, None without a profile. off: the off value that counts for the
+    release. The stated value, or else the off value, or else the init value; without a profile the init value. None: an
     instance variable, which has a value only where one is given.
     """
     if variable.is_instance:
         return None
-    value = None if profile is None else profile.get(name, off)
-    return variable.init_value if value is None else value
+    value = None if stated is None else stated.get(name, off)
+    if value is None:
+        value = variable.init_value
+    if variable.unrestricted is None or value in variable.allowed or value not in variable.unrestricted:
+        return value
+    # The host of the device restricts the variable: the guest never got what the host does not have (DESIGN 5).
+    if off is not None and off in variable.allowed:
+        return off
+    only = variable.allowed.single
+    return value if only is None else only
 
 
 def given_value(variable: Variable, written: Written | None, off: Value | None) -> Value | None:
     """Return an explicit value in the type of the source's variable; None (written) stands for the off value."""
     return off if written is None else read_or_keep((variable.type,), written)
+
+
+def explicit_values(source: Source) -> Mapping[str, Value]:
+    """Return the explicit values of variables of the source release, where nothing else is known of the device."""
+    if source.set is None or source.model is None:
+        return {}
+    variables, off = source.set.variables, source.model.off_values(*source.vendors)
+    values = {
+        name: given_value(variables[name], written, off.get(name))
+        for name, written in source.device.values.items()
+        if name in variables
+    }
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def value_without_set(

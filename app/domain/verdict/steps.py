@@ -3,19 +3,21 @@
 Steps 2 to 5 look at one variable at a time: a `Pair`. The other steps look at the whole `Case`.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
 
+from app.domain.things.erratum import ENTERING, LEAVING, forbidding
+from app.domain.things.profile import Values
 from app.domain.things.release import Release
 from app.domain.things.variable import Variable
-from app.domain.things.variable_set import VariableSet, matches
+from app.domain.things.variable_set import Migratable, MigrationBlock, VariableSet, matches
 from app.domain.values.allowed import AllowedValues
 from app.domain.values.state import State
 from app.domain.values.value import Type, Value, same
 from app.domain.verdict import wording
 from app.domain.verdict.case import Case, Pair, source_configuration
 from app.domain.verdict.problem import Caution, Problem, ProblemCode, WarningCode
-from app.domain.verdict.source import Source, read_or_keep
+from app.domain.verdict.source import Source, made_value, read_or_keep, stated_values
 
 
 class Policy(StrEnum):
@@ -64,19 +66,20 @@ def step_1(model: str, variable_set: VariableSet | None, destination: str) -> It
     """
     if variable_set is None:
         yield Problem(ProblemCode.MODEL_NOT_SUPPORTED, f"{destination} does not implement {model}.")
-    elif not variable_set.migratable:
+    elif variable_set.migratable is Migratable.NO:
         yield Problem(ProblemCode.NOT_MIGRATABLE, f"{destination} cannot migrate {model}.")
 
 
-def step_1_at_source(source: Source, configuration: Mapping[str, Value] | None) -> Iterator[Problem]:
-    """Check that the source release migrates the model, in the source configuration; None: that is not known."""
+def step_1_at_source(source: Source, configuration: Mapping[str, Value]) -> Iterator[Problem]:
+    """Check that the source release migrates the model, in what is known of the source configuration."""
     own = source.set
-    if own is not None and not own.migratable:
+    if own is not None and own.migratable is Migratable.NO:
         yield Problem(
             ProblemCode.NOT_MIGRATABLE, f"The source release {source.device.release} cannot migrate {own.model}."
         )
-    if own is not None and configuration is not None:
-        yield from blocking(own, configuration, f"The source release {source.device.release}")
+    if own is not None:
+        blocks = blocks_of(own, configuration)
+        yield from blocking(blocks, configuration, f"The source release {source.device.release}")
 
 
 # --- Steps 2 to 5: one variable at a time. A step is taken only if the steps before it found nothing.
@@ -162,10 +165,19 @@ def admitted(variable: Variable | None, off: Value | None, of_type: Type) -> All
 # --- Step 6: the completed configuration.
 
 
-def step_6(variable_set: VariableSet, completed: Mapping[str, Value], destination: str) -> Iterator[Problem]:
-    """Check that the completed configuration meets every constraint, and blocks no migration."""
+def step_6(
+    variable_set: VariableSet,
+    completed: Mapping[str, Value],
+    destination: str,
+    found_at_source: Sequence[MigrationBlock] = (),
+) -> Iterator[Problem]:
+    """Check that the completed configuration meets every constraint, and blocks no migration.
+
+    found_at_source: blocks of the source release, which step 1 has reported; the same reason is given once.
+    """
     yield from broken_constraints(variable_set, completed, destination, ProblemCode.CONSTRAINT_VIOLATED)
-    yield from blocking(variable_set, completed, destination)
+    blocks = [block for block in blocks_of(variable_set, completed) if block not in found_at_source]
+    yield from blocking(blocks, completed, destination)
 
 
 def broken_constraints(
@@ -177,9 +189,15 @@ def broken_constraints(
             yield wording.broken(code, constraint, name, configuration[name], required, where)
 
 
-def blocking(variable_set: VariableSet, configuration: Mapping[str, Value], release: str) -> Iterator[Problem]:
-    """Report, once, that a set does not migrate a configuration."""
-    blocks = [block for block in variable_set.blocks_migration if matches(block.when, configuration)]
+def blocks_of(variable_set: VariableSet | None, configuration: Mapping[str, Value]) -> Sequence[MigrationBlock]:
+    """Return the migration blocks of a set that a configuration matches."""
+    if variable_set is None:
+        return ()
+    return [block for block in variable_set.blocks_migration if matches(block.when, configuration)]
+
+
+def blocking(blocks: Sequence[MigrationBlock], configuration: Mapping[str, Value], release: str) -> Iterator[Problem]:
+    """Report, once, that a release does not migrate a configuration."""
     if blocks:
         yield wording.blocked(blocks, configuration, release)
 
@@ -207,8 +225,78 @@ def lists(release: Release, profile: str) -> bool:
     return release.profiles is None or profile in release.profiles
 
 
-def warnings(source: Source, release: Release, policy: Policy) -> Iterator[Caution]:
-    """Warn of states, and of what was not compared (steps 7 and 8).
+# --- Step 13: errata.
+
+
+def step_13(
+    source: Source,
+    configuration: Mapping[str, Value] | None,
+    release: Release,
+    completed: Mapping[str, Value],
+) -> Iterator[Problem]:
+    """Check that no erratum of the source or the destination release forbids the migration.
+
+    configuration: of the source, None where it is not known.
+    """
+    model = source.device.model
+    origin = source.release
+    errata: dict[str, Problem] = {}
+    if origin is not None:
+        for erratum in forbidding(origin.errata.get(model, ()), LEAVING, configuration, release.name):
+            errata[erratum.id] = wording.known_broken(erratum, configuration)
+    for erratum in forbidding(release.errata.get(model, ()), ENTERING, completed, origin.name if origin else None):
+        errata.setdefault(erratum.id, wording.known_broken(erratum, completed))
+    yield from errata.values()
+
+
+def errata_not_checked(source: Source, release: Release) -> Iterator[Caution]:
+    """Warn of errata about certain other releases, where the source release is not known."""
+    if source.release is None:
+        for erratum in release.errata.get(source.device.model, ()):
+            if erratum.way in ENTERING and erratum.others is not None:
+                yield Caution(WarningCode.ERRATUM_NOT_CHECKED, wording.erratum_not_checked(erratum))
+
+
+# --- Warnings.
+
+
+def must_be_set(
+    source: Source, release: Release, variable_set: VariableSet, completed: Mapping[str, Value]
+) -> Mapping[str, Value]:
+    """Return what the destination by itself makes otherwise of the profile (DESIGN 5, "Own values").
+
+    These variables of the completed configuration, as the destination names them, have to be set there explicitly. What
+    the device gives explicitly is not among them.
+    """
+    if source.profile_values is None or source.model is None:
+        return {}
+    stated = stated_values(source.profile_values, release.made_of(source.device.profile, source.device.model))
+    off = source.model.off_values(release.name.vendor)
+    differing = {
+        name: completed[name]
+        for name, variable in variable_set.variables.items()
+        if name in completed
+        and name not in source.device.values
+        and makes_otherwise(name, variable, stated, off, completed)
+    }
+    return variable_set.under_own_names(differing)
+
+
+def makes_otherwise(
+    name: str,
+    variable: Variable,
+    stated: Values | None,
+    off: Mapping[str, Value],
+    completed: Mapping[str, Value],
+) -> bool:
+    """Return whether a release gives a variable by itself another value than a completed configuration has."""
+    if not variable.settable or variable.is_backend or variable.is_instance:
+        return False
+    return not same(made_value(name, variable, stated, off.get(name)), completed[name])
+
+
+def warnings(source: Source, release: Release, variable_set: VariableSet | None, policy: Policy) -> Iterator[Caution]:
+    """Warn of states, and of what was not compared (steps 1, 7, 8 and 13).
 
     A retired source release is only a warning, because hosts have to be evacuated.
     """
@@ -222,3 +310,20 @@ def warnings(source: Source, release: Release, policy: Policy) -> Iterator[Cauti
     if policy is Policy.STRICT and (profile is None or release.profiles is None):
         why = "the device names no profile" if profile is None else f"{release.name} has no list of profiles"
         yield Caution(WarningCode.ONLY_VARIABLES_COMPARED, f"Only variables were compared: {why}.")
+    not_asked = [str(release.name)] if variable_set and variable_set.migratable is Migratable.UNKNOWN else []
+    if source.release and source.set and source.set.migratable is Migratable.UNKNOWN:
+        not_asked.insert(0, str(source.release.name))
+    if not_asked:
+        names = " and ".join(dict.fromkeys(not_asked))
+        message = f"Nobody has stated whether {names} can migrate {source.device.model} at all."
+        yield Caution(WarningCode.MIGRATABILITY_UNKNOWN, message)
+    yield from errata_not_checked(source, release)
+
+
+# What `unchecked` lists where migratability is not known: no variable has this place in a set.
+MIGRATABLE = "migratable"
+
+
+def is_migratability_unknown(source: Source, variable_set: VariableSet | None) -> bool:
+    """Return whether nobody stated that the source and the destination migrate the model."""
+    return any(own is not None and own.migratable is Migratable.UNKNOWN for own in (source.set, variable_set))

@@ -2,8 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
+from app.domain.things.erratum import Erratum, Way
+from app.domain.things.release import Release
 from app.domain.things.variable_set import Condition, Constraint, MigrationBlock
 from app.domain.values.allowed import AllowedValues
+from app.domain.values.document import did_you_mean
 from app.domain.values.value import Type, Value, shown
 from app.domain.verdict.case import Pair
 from app.domain.verdict.problem import Problem, ProblemCode
@@ -17,7 +20,9 @@ def problem(code: ProblemCode, pair: Pair, source: Source, destination: str) -> 
     match code:
         case ProblemCode.UNKNOWN_VARIABLE:
             release = f"the source release {source.device.release}"
-            return Problem(code, f"{name}={shown(value)} is given, but {release} has no variable {name}.", name, value)
+            hint = did_you_mean(name, source.set.stated) if source.set else ""
+            message = f"{name}={shown(value)} is given, but {release} has no variable {name}{hint}."
+            return Problem(code, message, name, value)
         case ProblemCode.VARIABLE_NOT_SUPPORTED:
             return Problem(code, _not_supported(pair, source, destination), name, value)
         case ProblemCode.TYPE_MISMATCH:
@@ -102,11 +107,54 @@ def _shown_when(condition: Condition) -> str:
 
 def blocked(blocks: Sequence[MigrationBlock], configuration: Mapping[str, Value], release: str) -> Problem:
     """Return the problem of a configuration that a release does not migrate; of several blocks the first in order."""
-    first = min(_shown_block(block, configuration) for block in blocks)
-    return Problem(ProblemCode.NOT_MIGRATABLE, f"{release} does not migrate a device {first}.")
+    first = min(blocks, key=lambda block: _shown_block(block, configuration))
+    message = f"{release} does not migrate a device {_shown_block(first, configuration)}."
+    (name,) = first.when if len(first.when) == 1 else (None,)
+    return Problem(ProblemCode.NOT_MIGRATABLE, message, name, None if name is None else configuration[name])
 
 
 def _shown_block(block: MigrationBlock, configuration: Mapping[str, Value]) -> str:
-    values = ", ".join(f"{name}={shown(configuration[name])}" for name in sorted(block.when))
+    values = _shown_values(block.when, configuration)
     reason = f" ({block.description})" if block.description else ""
     return f"with {values}{reason}" if values else f"of this model{reason}"
+
+
+def _shown_values(condition: Condition, configuration: Mapping[str, Value]) -> str:
+    return ", ".join(f"{name}={shown(configuration[name])}" for name in sorted(condition))
+
+
+def known_broken(erratum: Erratum, configuration: Mapping[str, Value] | None) -> Problem:
+    """Return the problem of a migration that an erratum forbids."""
+    when = ""
+    if erratum.when and configuration is not None:
+        when = f" with {_shown_values(erratum.when, configuration)}"
+    elsewhere = f" ({erratum.url})" if erratum.url else ""
+    reason = erratum.description.rstrip(".")
+    message = f"Known to fail: {_forbidden(erratum)}{when}. {reason}{elsewhere}."
+    (name,) = erratum.when if len(erratum.when) == 1 else (None,)
+    value = None if name is None or configuration is None else configuration[name]
+    return Problem(ProblemCode.KNOWN_BROKEN, message, name, value)
+
+
+def erratum_not_checked(erratum: Erratum) -> str:
+    """Return the warning of an erratum about source releases, where the source release is not known."""
+    return f"Known to fail: {_forbidden(erratum)}. The device names no source release, so this was not checked."
+
+
+def _forbidden(erratum: Erratum) -> str:
+    others = "any release" if erratum.others is None else " or ".join(map(str, erratum.others))
+    between = {
+        Way.TO: f"from {erratum.release} to {others}",
+        Way.FROM: f"from {others} to {erratum.release}",
+        Way.BOTH: f"between {erratum.release} and {others}",
+    }
+    return f"migrating {erratum.model} {between[erratum.way]}"
+
+
+def must_be_set(release: Release, profile: str | None, values: Mapping[str, Value]) -> str:
+    """Return the warning of variables of which a release by itself makes something else of a profile."""
+    settings = ", ".join(f"{name}={shown(value)}" for name, value in sorted(values.items()))
+    return (
+        f"Set {settings} explicitly at the destination: {release.name} by itself makes something else of {profile}, "
+        "which would change the guest's hardware."
+    )

@@ -1,0 +1,162 @@
+"""Errata (DESIGN 5, step 13): what a release turned out to do wrong is refused, with its description."""
+
+from typing import Any
+
+import pytest
+
+from app.domain.fleet.baseline import baseline
+from app.domain.things.erratum import Others, read_erratum
+from app.domain.values.document import Place
+from app.domain.values.name import InvalidNameError, ReleaseName
+from app.domain.verdict.destination import Destination
+from app.domain.verdict.problem import WarningCode
+from tests.domain.world import NIC, World, codes, device, variable
+
+A, B, C = "vendor-a.com/fw@1", "vendor-a.com/fw@2", "vendor-a.com/fw@3"
+QUEUES = variable("int", 4, 1, ["1-8"], runtime=True)
+
+
+def world() -> World:
+    """Return three releases that are alike."""
+    made = World()
+    for release in (A, B, C):
+        made.publish(release, {NIC: {"queues": QUEUES}})
+    return made
+
+
+def broken(made: World, source: str | None, destination: str, **values: Any) -> bool:
+    """Return whether an erratum forbids a migration."""
+    found = codes(made.ask(device(source, complete=source is None, **values), destination))
+    assert {code for code, _ in found} <= {"known-broken"}
+    return bool(found)
+
+
+def test_an_erratum_without_other_releases_forbids_every_migration() -> None:
+    made = world().erratum(B)
+    pairs = {(here, there): broken(made, here, there) for here in (A, B, C) for there in (A, B, C)}
+    assert {pair for pair, is_broken in pairs.items() if is_broken} == {(A, B), (B, A), (B, B), (B, C), (C, B)}
+    assert broken(made, None, B)
+
+
+@pytest.mark.parametrize(
+    ("direction", "expected"),
+    [("to", {(B, A)}), ("from", {(A, B)}), ("both", {(A, B), (B, A)}), (None, {(A, B), (B, A)})],
+)
+def test_the_direction_is_seen_from_its_release(direction: str | None, expected: set[tuple[str, str]]) -> None:
+    made = world().erratum(B, others=[A], **({} if direction is None else {"direction": direction}))
+    pairs = {(here, there) for here in (A, B, C) for there in (A, B, C) if broken(made, here, there)}
+    assert pairs == expected
+
+
+def test_only_configurations_that_it_names_are_concerned() -> None:
+    made = world().erratum(B, when={"queues": ["5-8"]})
+    assert broken(made, A, B, queues=5)
+    assert not broken(made, A, B, queues=4)
+    assert broken(made, B, A, queues=8)
+
+
+def test_the_message_says_what_fails_and_where_to_read_more() -> None:
+    made = world().erratum(
+        B, when={"queues": [8]}, others=[A, "vendor-a.com/fw@<1.5"], direction="to", url="https://a.example/1",
+        description="older firmware drops packets."
+    )  # fmt: skip
+    (problem,) = made.ask(device(B, queues=8), A).problems
+    assert problem.message == (
+        "Known to fail: migrating vendor-a.com/nic from vendor-a.com/fw@2 to vendor-a.com/fw@1 or vendor-a.com/fw@<1.5 "
+        "with queues=8. older firmware drops packets (https://a.example/1)."
+    )
+    assert (problem.variable, problem.value) == ("queues", 8)
+
+
+def test_an_erratum_of_both_ends_is_told_once() -> None:
+    made = world().erratum(B)
+    assert len(made.ask(device(B), B).problems) == 1
+    assert len(made.erratum(A, description="another").ask(device(B), A).problems) == 2
+
+
+def test_an_erratum_about_sources_is_not_checked_where_the_source_release_is_not_known() -> None:
+    made = world().erratum(B, others=[A], direction="from")
+    verdict = made.ask(device(complete=True, queues=4), B)
+    assert verdict.compatible
+    (warning,) = [one for one in verdict.warnings if one.code is WarningCode.ERRATUM_NOT_CHECKED]
+    assert warning.message == (
+        "Known to fail: migrating vendor-a.com/nic from vendor-a.com/fw@1 to vendor-a.com/fw@2. "
+        "The device names no source release, so this was not checked."
+    )
+    assert not [one for one in made.ask(device(C), B).warnings if one.code is WarningCode.ERRATUM_NOT_CHECKED]
+
+
+def test_a_remedy_avoids_what_an_erratum_names() -> None:
+    made = world().erratum(B, when={"queues": ["5-8"]})
+    (change,) = made.ask(device(A, queues=8), B).remedies
+    assert (change.variable, change.after) == ("queues", 1)
+    (change,) = world().erratum(A, when={"queues": [8]}, others=[B]).ask(device(A, queues=8), B).remedies
+    assert change.after == 1
+    assert not world().erratum(B).ask(device(A, queues=8), B).remedies
+
+
+def test_a_baseline_avoids_what_an_erratum_forbids_altogether() -> None:
+    made = world().erratum(B, when={"queues": [4]}).erratum(C, when={"queues": [1]}, others=[A])
+    members = [Destination(release, (release,)) for release in (A, B, C)]
+    assert baseline(NIC, members, made.lookups()).values == {"queues": 1}
+    made.erratum(B, description="it loses its state")
+    (problem,) = baseline(NIC, members, made.lookups()).problems
+    assert problem.message == (
+        "No settings meet the constraints of vendor-a.com/fw@2 together (it fails; it loses its state)."
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "versions"),
+    [
+        ("vendor-a.com/fw@2", {"2"}),
+        ("vendor-a.com/fw@2.0", set()),
+        ("vendor-a.com/fw@*", {"1", "2", "2.1-3", "10"}),
+        ("vendor-a.com/fw@>=2", {"2", "2.1-3", "10"}),
+        ("vendor-a.com/fw@>2", {"2.1-3", "10"}),
+        ("vendor-a.com/fw@<2.0.0", {"1"}),
+        ("vendor-a.com/fw@<=2", {"1", "2"}),
+        ("vendor-a.com/fw@=2.0", {"2"}),
+        ("vendor-a.com/fw@>=2, <10", {"2", "2.1-3"}),
+        ("vendor-b.com/fw@*", set()),
+    ],
+)
+def test_other_releases_are_named_one_by_one_or_by_their_versions(text: str, versions: set[str]) -> None:
+    others = Others.parse(text)
+    known = [ReleaseName("vendor-a.com/fw", version) for version in ("1", "2", "2.1-3", "10")]
+    assert {release.version for release in known if others.has(release)} == versions
+    assert str(others) == text.replace(" ", "")
+
+
+@pytest.mark.parametrize(
+    "text", ["vendor-a.com/fw", "vendor-a.com/fw@>", "vendor-a.com/fw@>=1,2", "@*", "fw@1", "x@<1"]
+)
+def test_what_is_neither_a_release_nor_a_range_is_refused(text: str) -> None:
+    with pytest.raises(InvalidNameError):
+        Others.parse(text)
+
+
+GOOD = {"release": A, "model": NIC, "description": "it fails"}
+
+
+@pytest.mark.parametrize(
+    ("document", "faults"),
+    [
+        ([], [("", "wrong-type")]),
+        ({}, [("", "missing-field")] * 3),
+        ({**GOOD, "direction": "up"}, [("/direction", "invalid-value")]),
+        ({**GOOD, "description": " "}, [("/description", "invalid-value")]),
+        ({**GOOD, "with": []}, [("/with", "limit-exceeded")]),
+        ({**GOOD, "with": ["x", 1]}, [("/with/0", "invalid-name"), ("/with/1", "wrong-type")]),
+        ({**GOOD, "url": "javascript:alert(1)"}, [("/url", "invalid-value")]),
+        ({**GOOD, "release": "fw", "model": 1, "local": 1}, [
+            ("/release", "invalid-name"), ("/model", "wrong-type"), ("/local", "wrong-type")
+        ]),
+        ({**GOOD, "since": "2.0"}, [("/since", "unknown-field")]),
+        ({**GOOD, "when": []}, [("/when", "wrong-type")]),
+    ],
+)  # fmt: skip
+def test_faults(document: Any, faults: list[tuple[str, str]]) -> None:
+    place = Place()
+    read_erratum(document, place)
+    assert [(fault.pointer, fault.code.value) for fault in place.faults] == faults

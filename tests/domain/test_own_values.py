@@ -1,0 +1,164 @@
+"""What releases make of profiles themselves counts: at the source, and as a warning at the destination (DESIGN 5)."""
+
+from typing import Any
+
+from app.domain.publishing.gate import made_otherwise
+from app.domain.verdict.destination import Destination
+from app.domain.verdict.judge import Verdict
+from app.domain.verdict.problem import WarningCode
+from app.domain.verdict.source import Device
+from tests.domain.world import NIC, World, codes, device, variable
+
+OLD, NEW, NEWER = "vendor-a.com/fw@1", "vendor-a.com/fw@2", "vendor-a.com/fw@3"
+P = "vendor-a.com/p"
+QUEUES = variable("int", 4, 1, ["1-8"])
+FLAG = variable("bool", True, False)
+
+
+def world(here: dict[str, Any], there: dict[str, Any], profile: dict[str, Any] | None = None) -> World:
+    """Return two releases with the same variables; here, there: what they make of the profile themselves."""
+    variables = {NIC: {"queues": QUEUES, "flag": FLAG}}
+    return (
+        World()
+        .publish(OLD, {NIC: {"queues": QUEUES}})
+        .publish(NEW, variables, own_values={P: {NIC: here}})
+        .publish(NEWER, variables, own_values={P: {NIC: there}})
+        .profile(P, {NIC: profile or {}})
+    )
+
+
+def to_set(verdict: Verdict) -> Any:
+    """Return what has to be set explicitly at the destination."""
+    return next((one.values for one in verdict.warnings if one.code is WarningCode.MUST_BE_SET), None)
+
+
+def test_a_device_has_what_its_release_makes_of_the_profile() -> None:
+    made = world({"flag": True, "queues": 8}, {})
+    assert made.ask(device(NEW, P), NEW).configuration == {"queues": 8, "flag": True}
+    assert codes(made.ask(device(NEW, P), OLD)) == [("variable-not-supported", "flag")]
+    # What the device gives explicitly counts before.
+    assert made.ask(device(NEW, P, flag=False, queues=2), OLD).configuration == {"queues": 2}
+
+
+def test_own_values_of_another_profile_or_without_a_profile_do_not_count() -> None:
+    made = world({"flag": True}, {}).profile("vendor-a.com/q", {NIC: {}})
+    assert made.ask(device(NEW, "vendor-a.com/q"), NEW).configuration == {"queues": 1, "flag": False}
+    assert made.ask(device(NEW), NEW).configuration == {"queues": 4, "flag": True}
+    # Without a source release, nobody made anything of the profile yet.
+    assert made.ask(device(None, P), OLD).compatible
+
+
+def test_an_own_value_can_be_the_off_value() -> None:
+    made = world({"flag": False}, {}, {"flag": True})
+    assert made.ask(device(NEW, P), OLD).compatible
+    assert codes(world({}, {}, {"flag": True}).ask(device(NEW, P), OLD)) == [("variable-not-supported", "flag")]
+
+
+def test_what_the_destination_makes_otherwise_must_be_set() -> None:
+    less = world({}, {"flag": False}, {"flag": True}).ask(device(NEW, P), NEWER)
+    assert (less.compatible, to_set(less)) == (True, {"flag": True})
+    (message,) = [one.message for one in less.warnings if one.code is WarningCode.MUST_BE_SET]
+    assert message == (
+        "Set flag=on explicitly at the destination: vendor-a.com/fw@3 by itself makes something else of "
+        "vendor-a.com/p, which would change the guest's hardware."
+    )
+    more = world({"queues": 8}, {}).ask(device(NEW, P), NEWER)
+    assert to_set(more) == {"queues": 8}
+    # Also where only the profile is known of the source.
+    assert to_set(world({}, {"queues": 2}).ask(device(None, P), NEWER)) == {"queues": 1}
+
+
+def test_what_both_make_alike_needs_no_warning() -> None:
+    assert to_set(world({"queues": 8}, {"queues": 8}).ask(device(NEW, P), NEWER)) is None
+    assert to_set(world({}, {}, {"queues": 8}).ask(device(NEW, P), NEWER)) is None
+
+
+def test_what_the_device_gives_is_set_anyway_and_not_warned_of() -> None:
+    verdict = world({}, {"queues": 2}).ask(device(NEW, P, queues=8), NEWER)
+    assert (verdict.configuration, to_set(verdict)) == ({"queues": 8, "flag": False}, None)
+
+
+def test_nothing_is_to_be_set_where_the_device_cannot_go() -> None:
+    verdict = world({"queues": 8}, {}).ask(device(NEW, P, flag="x"), NEWER)
+    assert (verdict.compatible, to_set(verdict)) == (False, None)
+
+
+def test_fixed_instance_and_backend_variables_are_never_to_be_set() -> None:
+    fixed = {
+        "speed": variable("int", 10, settable=False),
+        "mac": variable("str", "", scope="instance"),
+        "tap": variable("str", "", scope="backend"),
+    }
+    other = {**fixed, "tap": variable("str", "tap0", scope="backend")}
+    made = World().publish(NEW, {NIC: fixed}).publish(NEWER, {NIC: other}).profile(P, {NIC: {}})
+    verdict = made.ask(device(NEW, P, mac="52:54:00:00:00:01"), NEWER)
+    assert (verdict.compatible, to_set(verdict)) == (True, None)
+
+
+def test_the_init_value_of_a_variable_without_an_off_value_is_made_by_each_release_itself() -> None:
+    made = (
+        World()
+        .publish(NEW, {NIC: {"speed": variable("int", 10)}})
+        .publish(NEWER, {NIC: {"speed": variable("int", 40)}})
+    )
+    verdict = made.profile(P, {NIC: {}}).ask(device(NEW, P), NEWER)
+    assert (verdict.configuration, to_set(verdict)) == ({"speed": 10}, {"speed": 10})
+
+
+def test_a_device_on_a_host_has_only_what_the_host_has() -> None:
+    made = world({}, {}, {"flag": True, "queues": 8})
+    old_kernel = Destination("old-1", (NEW,), {NIC: {"flag": [False]}})
+    asked = Device(id="nic", model=NIC, profile=P, host=old_kernel)
+    verdict = made.ask(asked, OLD)
+    assert (verdict.compatible, verdict.configuration) == (True, {"queues": 8})
+    # A host that can have it would give it to the guest, so it has to be switched off there.
+    assert to_set(made.ask(asked, NEWER)) == {"flag": False}
+    assert to_set(made.ask(asked, NEWER, restrict={NIC: {"flag": [False]}})) is None
+
+
+def test_a_value_that_the_host_does_not_have_cannot_be_given_there() -> None:
+    old_kernel = Destination("old-1", (NEW,), {NIC: {"flag": [False]}})
+    asked = Device(id="nic", model=NIC, profile=P, host=old_kernel, values={"flag": True})
+    assert ("source-value-invalid", "flag") in codes(world({}, {}).ask(asked, NEWER))
+
+
+def test_a_restriction_without_the_off_value_leaves_the_only_value_or_none() -> None:
+    made = world({}, {}, {"queues": 8})
+    of = {allowed: Destination("h", (NEW,), {NIC: {"queues": [allowed]}}) for allowed in (2, "2-3")}
+    only = Device(id="nic", model=NIC, profile=P, host=of[2])
+    assert made.ask(only, NEWER).configuration == {"queues": 2, "flag": False}
+    several = Device(id="nic", model=NIC, profile=P, host=of["2-3"])
+    assert ("source-value-invalid", "queues") in codes(made.ask(several, NEWER))
+
+
+def test_the_host_tells_the_release_of_a_device() -> None:
+    made = world({}, {})
+    one = Destination("one", (NEW, "vendor-b.com/none@1"))
+    both = Destination("both", (OLD, NEW))
+    assert made.ask(Device(id="nic", model=NIC, host=one), NEWER).configuration == {"queues": 4, "flag": True}
+    several = made.ask(Device(id="nic", model=NIC, host=both), NEWER)
+    assert codes(several) == [("source-unknown", None)]
+    assert several.problems[0].message == (
+        "Several releases of the host both implement vendor-a.com/nic: vendor-a.com/fw@1, vendor-a.com/fw@2. Name one."
+    )
+    assert made.ask(Device(id="nic", model=NIC, host=both, release=OLD), NEWER).configuration == {
+        "queues": 4,
+        "flag": False,
+    }
+    elsewhere = made.ask(Device(id="nic", model=NIC, host=one, release=OLD), NEWER)
+    assert elsewhere.problems[0].message == (
+        "The device names the source release vendor-a.com/fw@1, but its host one runs vendor-a.com/fw@2, "
+        "vendor-b.com/none@1."
+    )
+    nothing = made.ask(Device(id="nic", model=NIC, host=Destination("h", ("vendor-b.com/none@1",))), NEWER)
+    assert nothing.problems[0].message == (
+        "No release that the host h runs implements vendor-a.com/nic: vendor-b.com/none@1."
+    )
+
+
+def test_the_variables_of_which_a_release_makes_something_else_are_told() -> None:
+    values, off = {"queues": 8}, {"flag": False, "queues": 1}
+    assert made_otherwise(values, off, {}, {"flag": True}) == {"flag": (False, True)}
+    assert made_otherwise(values, off, {"queues": 4}, {}) == {"queues": (4, 8)}
+    assert made_otherwise(values, off, {"queues": 8}, {"flag": False}) == {}
+    assert made_otherwise(values, {}, {}, {"speed": 10}) == {"speed": (None, 10)}

@@ -1,0 +1,1 @@
+"""Public reports of failed or damaged migrations, as tests."""
