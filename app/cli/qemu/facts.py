@@ -69,6 +69,13 @@ def blocks_of(device: str) -> Sequence[Block]:
     return [block for block in BLOCKS if device in block.devices]
 
 
+def unblocking(device: str) -> Mapping[str, str]:
+    """Return the settings with which no block applies to a device type; the properties of blocks are switches."""
+    return {
+        name: "on" if "off" in values else "off" for block in blocks_of(device) for name, values in block.when.items()
+    }
+
+
 def is_never_migratable(device: str, version: str) -> bool:
     """Return whether a device type is known to be never migratable in a release."""
     release = numeric(version)[:2]

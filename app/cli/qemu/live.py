@@ -6,7 +6,7 @@ import shutil
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,6 +15,7 @@ from typing import Any
 from qemu.qmp import ConnectError, ExecuteError, QMPClient, QMPError
 
 from app.cli.qemu.capture import Capture, CaptureError
+from app.cli.qemu.facts import unblocking
 from app.cli.qemu.properties import kind_of, scope_of
 
 Progress = Callable[[str, int, int], None]
@@ -143,15 +144,17 @@ async def _restartable(binary: Path) -> AsyncIterator[QMPClient]:
 
 @dataclass(frozen=True, slots=True)
 class _Startable:
-    """A device that starts; properties: those for which it needs back ends."""
+    """A device that starts; properties: those for which it needs back ends; settings: values of others."""
 
     device: str
     properties: tuple[str, ...] = ()
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     def arguments(self, index: int) -> tuple[str, ...]:
         """Return the arguments that start it as the device d<index>."""
         back_ends = tuple(part.format(id=f"b{index}{name}") for name in self.properties for part in _BACK_ENDS[name])
-        settings = "".join(f",{name}=b{index}{name}" for name in self.properties)
+        values = {**{name: f"b{index}{name}" for name in self.properties}, **self.settings}
+        settings = "".join(f",{name}={value}" for name, value in values.items())
         return (*back_ends, "-device", f"{self.device}{settings},id=d{index}")
 
 
@@ -220,6 +223,10 @@ def _with_back_ends(device: str, capture: Capture) -> _Startable:
     return _Startable(device, tuple(name for name in _BACK_ENDS if name in capture.properties[device]))
 
 
+def _unblocking(device: str, capture: Capture) -> Mapping[str, str]:
+    return {name: value for name, value in unblocking(device).items() if name in capture.properties[device]}
+
+
 async def _starting(binary: Path, machine: str, devices: Sequence[_Startable]) -> list[_Startable]:
     results = await _run_all(devices, lambda device: _run(binary, "-M", machine, *_probe(device)))
     return [device for device, (status, _) in results if status == 0]
@@ -231,7 +238,7 @@ async def _ask_migratable(
     """Return the device types that said whether they can be migrated, and those that cannot.
 
     Each is asked on every board until it starts or refuses: one that needs another board, or a device of the host,
-    fails before it can tell.
+    fails before it can tell. What a known block forbids by default is asked without it: the block is conditional.
     """
     unmigratable: set[str] = set()
     asked: set[str] = set()
@@ -240,9 +247,10 @@ async def _ask_migratable(
         controllers = await _controllers(binary, board)
         for has_back_ends in (False, True):
             left = [
-                _with_back_ends(device, capture) if has_back_ends else _Startable(device)
+                replace(startable, settings=_unblocking(device, capture))
                 for device in candidates
                 if device not in asked
+                for startable in (_with_back_ends(device, capture) if has_back_ends else _Startable(device),)
             ]
             results = await _run_all(left, partial(_ask, binary, board, controllers))
             refused = {startable.device for startable, (_, output) in results if _UNMIGRATABLE.search(output)}
@@ -315,8 +323,9 @@ async def start_qemu(binary: Path, *arguments: str) -> AsyncIterator[QMPClient]:
                 message = f"{binary.name} {' '.join(arguments[:2])} does not start: {output or 'it does not answer'}"
                 raise QMPError(message)
             yield qmp
-            await qmp.disconnect()
         finally:
+            with suppress(QMPError, OSError, EOFError):
+                await qmp.disconnect()
             process.kill()
             process.wait()
 

@@ -288,14 +288,7 @@ class QemuRelease:
 
     def _is_in_profile(self, machine: MachineType, device: str) -> bool:
         """Return whether a machine type's profile has values for a device type: they are known, and can be migrated."""
-        return (
-            self._is_known(machine, device)
-            and self._migratable(device) is not False
-            and not any(self._is_blocked(machine, device, block["when"]) for block in self._blocks(device))
-        )
-
-    def _is_blocked(self, machine: MachineType, device: str, when: Mapping[str, Sequence[Value]]) -> bool:
-        return all(self.value(machine, device, name) in values for name, values in when.items())
+        return self._is_known(machine, device) and self._migratable(device) is not False
 
     def _migratable(self, device: str) -> bool | str:
         """Return whether a device type can be migrated: as the binary says, or as is known of its release."""

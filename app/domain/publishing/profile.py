@@ -282,7 +282,8 @@ class ProfilePlanner:
             self._consider(unsettled, self._release)
 
     def _consider(self, unsettled: _Unsettled, candidate: Candidate) -> None:
-        variable_set = candidate.sets[unsettled.model]
+        # A device can set explicitly what a block forbids in the profile's values, as with ivshmem-plain's master=on.
+        variable_set = candidate.sets[unsettled.model].unblocked
         problems = self._acceptance.refusals(
             unsettled.values, self._models[unsettled.model], candidate.release, variable_set
         )

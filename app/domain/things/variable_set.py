@@ -189,6 +189,11 @@ class VariableSet:
         ]
 
     @lazy
+    def unblocked(self) -> "VariableSet":
+        """The set without its migration blocks."""
+        return replace(self, blocks_migration=()) if self.blocks_migration else self
+
+    @lazy
     def backends(self) -> frozenset[str]:
         """The names of the backend variables."""
         return frozenset(name for name, variable in self.variables.items() if variable.is_backend)
