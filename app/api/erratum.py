@@ -7,8 +7,9 @@ from fastapi import APIRouter, Body, Path, Query, Response
 
 from app.api import examples, paging
 from app.api.answer import json_response
+from app.api.errors import ApiError
 from app.api.parameters import narrowing
-from app.api.responses import BODY_ERRORS, INVALID, UNAUTHORIZED, not_found
+from app.api.responses import BODY_ERRORS, INVALID, UNAUTHORIZED, error_response, not_found
 from app.api.route import Route
 from app.api.session import Publishing, Reading
 from app.domain.things.erratum import read_erratum
@@ -33,6 +34,7 @@ ErratumId = Annotated[str, Path(max_length=64, description="the id of the erratu
         200: {"model": ErratumPublication, "description": "this erratum was already published"},
         **BODY_ERRORS,
         **UNAUTHORIZED,
+        409: error_response("`withdrawn`: this erratum was withdrawn, and never counts again"),
     },
 )
 def post_erratum(
@@ -51,14 +53,19 @@ def post_erratum(
     place = Place()
     read = read_erratum(document, place)
     names = [name for name in (read["release"], read["model"]) if name]
+    if not names:
+        place.raise_faults()
     writing = session.of_any(*map(vendor_of, names))
     if read["local"]:
         session.check_admin("A local erratum needs an admin token.")
-    stored, is_new = storage.publish_erratum(writing, read, place)
+    try:
+        stored, is_new = storage.publish_erratum(writing, read, place)
+    except storage.WithdrawnError as error:
+        raise ApiError(HTTPStatus.CONFLICT, "withdrawn", str(error)) from error
     content = {
         **erratum_document(stored),
         "dry_run": session.dry_run,
-        "unknown_releases": unknown_releases(writing.connection, read["with"] or ()),
+        "unknown_releases": unknown_releases(writing.connection, stored.document["with"] or ()),
     }
     return json_response(content, HTTPStatus.CREATED if is_new else HTTPStatus.OK)
 

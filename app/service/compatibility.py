@@ -124,12 +124,24 @@ def _load(
 def _load_all_releases(devices: Sequence[Device], reader: Reader) -> tuple[Sequence[Destination], Snapshot]:
     """Load every release that implements one of the models; those that are not retired are the destinations."""
     models, releases, profiles = _named(devices)
-    implementing = reader.implementing(sorted(models))
+    implementing = reader.implementing(
+        sorted({*models, *_aliased(devices, reader.snapshot(releases=releases, of_models=()))})
+    )
     names = dict.fromkeys([*releases, *implementing])
     snapshot = reader.snapshot(models=models, releases=names, profiles=profiles, of_models=models)
     states = {name: release.state for name, release in snapshot.releases.items() if release is not None}
     usable = [name for name in implementing if states[name] is not State.RETIRED]
     return [Destination(name, (name,)) for name in usable], snapshot
+
+
+def _aliased(devices: Sequence[Device], sources: Snapshot) -> Iterator[str]:
+    """Iterate over the models that the devices' own releases call by other names."""
+    for device in devices:
+        running = device.host.releases if device.host is not None else ()
+        for name in (device.release, *running):
+            release = None if name is None else sources.release(name)
+            if release is not None and device.model in release.aliases:
+                yield release.aliases[device.model]
 
 
 def _named(devices: Sequence[Device]) -> tuple[dict[str, None], dict[str, None], dict[str, None]]:

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from app.domain.things.erratum import Others
 from app.domain.values.name import ReleaseName
 from app.storage import erratum as storage
-from app.storage import lookup
+from app.storage import lookup, schema
 from app.storage.erratum import StoredErratum
 
 _MAX_SHOWN = 100
@@ -28,15 +28,28 @@ def erratum_document(stored: StoredErratum) -> dict[str, Any]:
 def errata_documents(
     connection: sa.Connection, *, release: ReleaseName | None = None, model: str | None = None
 ) -> list[dict[str, Any]]:
-    """Return the first errata of a release, or about a model, as JSON; withdrawn ones, too."""
-    page = storage.errata(connection, release=release, model=model, is_withdrawn=None, after=None, limit=_MAX_SHOWN)
-    return [erratum_document(storage.stored_erratum(row)) for row in page.rows]
+    """Return the newest errata of a release, or about a model, as JSON: those that count, then those withdrawn."""
+    return [
+        erratum_document(stored)
+        for is_withdrawn in (False, True)
+        for stored in storage.newest_errata(
+            connection, release=release, model=model, is_withdrawn=is_withdrawn, limit=_MAX_SHOWN
+        )
+    ]
 
 
 def unknown_releases(connection: sa.Connection, others: Iterable[str]) -> list[str]:
-    """Return the releases that an erratum names and the registry lacks; ranges are about any releases."""
-    named = [text for text in others if Others.parse(text).version is not None]
-    return [text for text in named if not _is_published(connection, ReleaseName.parse(text))]
+    """Return what an erratum names and the registry lacks: releases, and the implementations of ranges."""
+    unknown = []
+    for text in others:
+        named = Others.parse(text)
+        if named.version is None:
+            is_known = bool(lookup.ids(connection, schema.implementation, [named.implementation]))
+        else:
+            is_known = _is_published(connection, ReleaseName.parse(text))
+        if not is_known:
+            unknown.append(text)
+    return unknown
 
 
 def _is_published(connection: sa.Connection, name: ReleaseName) -> bool:

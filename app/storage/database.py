@@ -74,12 +74,22 @@ def _configure_sqlite(connection: SqliteConnection, _record: object) -> None:
 
 
 def _check_file(path: Path, _connection: SqliteConnection, record: sa.pool.ConnectionPoolEntry, _proxy: object) -> None:
-    """Refuse a connection to a file that is no longer there: a backup was put in its place."""
-    status = path.stat() if path.exists() else None
-    file = None if status is None else (status.st_dev, status.st_ino)
-    if record.info.setdefault("file", file) != file:
-        message = f"{path} was replaced"
-        raise sa.exc.DisconnectionError(message)
+    """Refuse a connection to files that are no longer there: a backup was put in their place.
+
+    The log (-wal) is looked at as well: a copy over the file itself keeps its inode, and who copies removes the log.
+    """
+    for part in (path, path.with_name(f"{path.name}-wal")):
+        try:
+            status = part.stat()
+            file = (status.st_dev, status.st_ino)
+        except FileNotFoundError:
+            file = None
+        # The log comes into being with the first transaction.
+        known = record.info.get(part) or file
+        if known != file:
+            message = f"{part} was replaced"
+            raise sa.exc.DisconnectionError(message)
+        record.info[part] = known
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:

@@ -28,22 +28,32 @@ class StoredErratum:
     withdrawn_at: str | None
 
 
+class WithdrawnError(Exception):
+    """The erratum was published and withdrawn."""
+
+    def __init__(self, stored: StoredErratum) -> None:
+        super().__init__(f"This erratum was withdrawn at {stored.withdrawn_at}. State what is wrong in other words.")
+
+
 def publish_erratum(writing: Writing, read: Mapping[str, Any], place: Place) -> tuple[StoredErratum, bool]:
     """Publish an erratum that was read from a document; return it, and whether it is new.
 
-    Raises InvalidDocumentError with all faults.
+    Raises InvalidDocumentError with all faults, and WithdrawnError: what was withdrawn never counts again.
     """
     connection = writing.connection
     erratum, ids = _checked(connection, read, place)
     refuse_faults(place)
     assert erratum is not None  # noqa: S101 (without faults, the release and the model are known)
     existing = find(connection, erratum.id)
+    if existing is not None and existing.withdrawn_at is not None:
+        raise WithdrawnError(existing)
     if existing is not None:
         return existing, False
-    row = {**ids, "id": erratum.id, "at": writing.at, "document": canonical_json(read)}
+    document = erratum.document
+    row = {**ids, "id": erratum.id, "at": writing.at, "document": canonical_json(document)}
     connection.execute(sa.insert(schema.erratum), row)
-    _record(writing, ChangeKind.ERRATUM_PUBLISHED, erratum.id, read, read)
-    return StoredErratum(erratum.id, read, writing.at, None), True
+    _record(writing, ChangeKind.ERRATUM_PUBLISHED, erratum.id, document, document)
+    return StoredErratum(erratum.id, document, writing.at, None), True
 
 
 def _checked(
@@ -125,6 +135,24 @@ def errata(
     limit: int,
 ) -> listing.Page:
     """Return a page of errata, the oldest first; is_withdrawn: None: also those that are."""
+    table = schema.erratum
+    query = _selected(connection, release, model, is_withdrawn=is_withdrawn)
+    return listing.page(connection, query, [table.c.at, table.c.id], after, limit)
+
+
+def newest_errata(
+    connection: sa.Connection, *, release: ReleaseName | None, model: str | None, is_withdrawn: bool, limit: int
+) -> list[StoredErratum]:
+    """Return the newest errata, those that count or those that were withdrawn."""
+    table = schema.erratum
+    query = _selected(connection, release, model, is_withdrawn=is_withdrawn)
+    rows = connection.execute(query.order_by(table.c.at.desc(), table.c.id).limit(limit))
+    return list(map(stored_erratum, rows))
+
+
+def _selected(
+    connection: sa.Connection, release: ReleaseName | None, model: str | None, *, is_withdrawn: bool | None
+) -> listing.Query:
     table, query = schema.erratum, _ALL
     if release is not None:
         release_id = lookup.release_id(connection, release.implementation, release.version)
@@ -134,4 +162,4 @@ def errata(
     if is_withdrawn is not None:
         withdrawn_at = schema.erratum_withdrawal.c.at
         query = query.where(withdrawn_at.is_not(None) if is_withdrawn else withdrawn_at.is_(None))
-    return listing.page(connection, query, [table.c.at, table.c.id], after, limit)
+    return query

@@ -103,11 +103,12 @@ def compare_releases(
 ) -> tuple[Sequence[str], Sequence[MadeOtherwise]]:
     """Return what the first release lists and the second does not, and what the second makes otherwise of profiles.
 
-    old, new: the ids of the releases. vendors: of the two.
+    A release without a list says nothing about profiles. old, new: the ids of the releases. vendors: of the two.
     """
-    listed = lookup.listed_profiles(connection, old) or frozenset()
-    still_listed = listed & (lookup.listed_profiles(connection, new) or frozenset())
-    return sorted(listed - still_listed), list(_made_otherwise(connection, vendors, old, new, still_listed))
+    before, after = (lookup.listed_profiles(connection, release_id) for release_id in (old, new))
+    if before is None or after is None:
+        return [], list(_made_otherwise(connection, vendors, old, new, before or after or frozenset()))
+    return sorted(before - after), list(_made_otherwise(connection, vendors, old, new, before & after))
 
 
 def _made_otherwise(

@@ -42,7 +42,7 @@ def existing_for_release(connection: sa.Connection, name: ReleaseName, document:
         release,
         lookup.variable_sets(connection, needed),
         state.release_draft(connection, name) is not None,
-        _published(connection, document.aliases.values()),
+        _published(connection, {*document.aliases, *document.aliases.values()}),
     )
 
 

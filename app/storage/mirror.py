@@ -19,8 +19,8 @@ from app.domain.values.name import ReleaseName, host_name, name, vendor_name
 from app.domain.values.state import State
 from app.storage import evolution, listing, lookup, schema, state
 from app.storage.database import Writing
+from app.storage.erratum import WithdrawnError, publish_erratum, withdraw_erratum
 from app.storage.erratum import find as find_erratum
-from app.storage.erratum import publish_erratum, withdraw_erratum
 from app.storage.evolution import Override
 from app.storage.host import delete_host, put_host
 from app.storage.publication import Gate, publish_profile, publish_release, publish_vendor, set_evolution
@@ -267,7 +267,11 @@ class _Application:
         read = read_erratum({field: value for field, value in document.items() if value is not None}, place)
         if read["local"] and not self.with_hosts:
             return False
-        return publish_erratum(self.writing, read, place)[1]
+        try:
+            return publish_erratum(self.writing, read, place)[1]
+        except WithdrawnError:
+            # An admin of this registry withdrew it here.
+            return False
 
     def _withdraw_erratum(self, _name: str, document: Mapping[str, Any]) -> bool:
         # An erratum of that registry's own was not mirrored.

@@ -1,10 +1,11 @@
 """The question and its answer on the wire."""
 
+import re
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from app.wire.base import Based, Code, Name, OpenShape, Shape, Value
 from app.wire.problem import Allowed, Problem, StepRange, VerdictWarning
@@ -83,12 +84,22 @@ Restrict = Annotated[
     dict[str, dict[str, Annotated[list[Allowed], Field(max_length=MAX_LISTED)]]],
     Field(description=f"per model and variable, the only values that this host allows, at most {MAX_LISTED:,} of each"),
 ]
+_LABEL = r"^(![^\x00-\x1f=!]+|[^\x00-\x1f=!]+(!?=[^\x00-\x1f]*)?)$"
+
+
+def _checked_label(label: str) -> str:
+    if not re.search(_LABEL, label):
+        message = "must be name=value, name!=value, name or !name; a name has neither = nor !"
+        raise ValueError(message)
+    return label
+
+
 Label = Annotated[
     str,
+    AfterValidator(_checked_label),
     Field(
-        min_length=1,
         max_length=MAX_LABEL,
-        pattern=r"^[^\x00-\x1f]+$",
+        json_schema_extra={"pattern": _LABEL},
         description="`name=value`, `name!=value` (also hosts without the label), `name` (any value) or `!name`",
         examples=["rack=r1"],
     ),

@@ -59,12 +59,37 @@ def test_an_erratum_is_published_once_and_stays_withdrawn(fleet: TestClient) -> 
     again = fleet.post("/errata", json=ERRATUM)
     assert (again.status_code, again.json()["id"]) == (200, first["id"])
     fleet.patch(f"/errata/{first['id']}", json={"state": "withdrawn"})
-    assert fleet.post("/errata", json=ERRATUM).json()["state"] == "withdrawn"
+    refused = fleet.post("/errata", json=ERRATUM)
+    assert problem(refused, 409, "withdrawn") == []
+    assert "State what is wrong in other words." in refused.json()["detail"]
     assert fleet.get("/errata", params={"state": "published"}).json()["items"] == []
     (listed,) = fleet.get("/errata", params={"release": NEW, "model": NIC, "state": "withdrawn"}).json()["items"]
     assert listed == fleet.get(f"/errata/{first['id']}").json()
     assert fleet.get("/errata", params={"release": OLD}).json()["items"] == []
     assert fleet.get("/errata", params={"release": "no release"}).json()["items"] == []
+
+
+def test_equal_errata_are_one_however_they_are_written(fleet: TestClient) -> None:
+    first = fleet.post("/errata", json=ERRATUM).json()
+    again = fleet.post("/errata", json={**ERRATUM, "when": {"num-queues": ["8", 7, "0x5-6"]}})
+    assert (again.status_code, again.json()["id"], again.json()["when"]) == (200, first["id"], {"num-queues": ["5-8"]})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "pointer"),
+    [
+        ({"when": {"num-queues": []}}, "/when/num-queues"),
+        ({"when": {"num-queues": [99]}}, "/when/num-queues"),
+        ({"with": ["vendor-a.com/fw@<abc"]}, "/with/0"),
+        ({"with": []}, "/with"),
+        ({"description": " "}, "/description"),
+    ],
+)
+def test_an_erratum_that_never_applies_is_refused(fleet: TestClient, wrong: dict[str, Any], pointer: str) -> None:
+    refused = fleet.post("/errata", json={**ERRATUM, **wrong})
+    assert {where for where, _ in problem(refused, 422, "invalid")} == {pointer}
+    unknown = fleet.post("/errata", json={**ERRATUM, "with": ["vendor-a.com/typo@*"]}).json()["unknown_releases"]
+    assert unknown == ["vendor-a.com/typo@*"]
 
 
 def test_a_dry_run_stores_nothing(fleet: TestClient) -> None:

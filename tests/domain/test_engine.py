@@ -462,7 +462,6 @@ def test_a_clear_verdict_is_one_object_for_all_destinations_with_the_set() -> No
         device(OLD, "vendor-a.com/p"),
         device(profile="vendor-a.com/p"),
         device(OLD, "vendor-a.com/p", queues=2),
-        device(OLD, "vendor-a.com/p", queues=None),
         device(OLD, "vendor-a.com/p", speed=100),
     ):
         source = engine.source(asked)

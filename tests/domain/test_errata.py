@@ -98,12 +98,74 @@ def test_a_remedy_avoids_what_an_erratum_names() -> None:
 def test_a_baseline_avoids_what_an_erratum_forbids_altogether() -> None:
     made = world().erratum(B, when={"queues": [4]}).erratum(C, when={"queues": [1]}, others=[A])
     members = [Destination(release, (release,)) for release in (A, B, C)]
-    assert baseline(NIC, members, made.lookups()).values == {"queues": 1}
+    assert baseline(NIC, members, made.lookups()).values == {"queues": 3}
+    # What concerns a release outside the fleet does not count.
+    assert baseline(NIC, members[1:], made.lookups()).values == {"queues": 1}
     made.erratum(B, description="it loses its state")
     (problem,) = baseline(NIC, members, made.lookups()).problems
     assert problem.message == (
-        "No settings meet the constraints of vendor-a.com/fw@2 together (it fails; it loses its state)."
+        "No settings meet the constraints, migration blocks and errata of vendor-a.com/fw@2 together "
+        "(it fails; it loses its state)."
     )
+
+
+@pytest.mark.parametrize("direction", ["to", "from", "both"])
+def test_a_baseline_offers_no_profile_that_an_erratum_or_own_values_keep_from_moving(direction: str) -> None:
+    p, q = "vendor-a.com/p", "vendor-a.com/q"
+    made = World()
+    for release in (A, B):
+        made.publish(
+            release,
+            {NIC: {"queues": QUEUES if release == A else variable("int", 4, 1, ["1-4"])}},
+            profiles=[p, q],
+            own_values={q: {NIC: {"queues": 8}}} if release == A else {},
+        )
+    made.profile(p, {NIC: {"queues": 2}}).profile(q, {NIC: {"queues": 3}})
+    members = [Destination(release, (release,)) for release in (A, B)]
+
+    def offered() -> tuple[str, ...]:
+        return baseline(NIC, members, made.lookups(), made.profiles_for(NIC)).profiles
+
+    assert offered() == (p,)
+    made.erratum(B, when={"queues": [2]}, others=[A], direction=direction)
+    assert offered() == ()
+
+
+def test_a_profile_that_only_one_of_two_equal_releases_lists_is_not_offered() -> None:
+    p = "vendor-a.com/p"
+    made = World()
+    made.publish(A, {NIC: {"queues": QUEUES}}, profiles=[p]).publish(B, {NIC: {"queues": QUEUES}}, profiles=[])
+    made.profile(p, {NIC: {}})
+    for order in ((A, B), (B, A)):
+        members = [Destination(release, (release,)) for release in order]
+        assert baseline(NIC, members, made.lookups(), made.profiles_for(NIC)).profiles == ()
+
+
+def test_the_condition_of_an_erratum_is_read_in_the_types_of_the_release() -> None:
+    made = world()
+    first = made.erratum(B, when={"queues": ["5-6", 7]}, others=[C, A]).release(B)
+    assert first is not None
+    second = world().erratum(B, when={"queues": [7, 6, 5]}, others=[A, C, A]).release(B)
+    assert second is not None
+    (one,), (other,) = first.errata[NIC], second.errata[NIC]
+    assert one.document["when"] == {"queues": ["5-7"]}
+    assert (one.document["with"], one.id) == ([A, C], other.id)
+
+
+def test_an_erratum_about_other_releases_that_cannot_concern_the_device_is_no_warning() -> None:
+    made = world().erratum(B, when={"queues": [8]}, others=[A])
+    asked = device(complete=True, queues=8)
+    verdict = made.ask(asked, B)
+    assert [one.code for one in verdict.warnings] == [WarningCode.ERRATUM_NOT_CHECKED]
+    assert verdict.unchecked == ("errata",)
+    fine = made.ask(device(complete=True, queues=4), B)
+    assert (fine.warnings, fine.unchecked) == ((), ())
+
+
+def test_what_the_destination_refuses_is_held_against_its_errata_too() -> None:
+    made = World().publish(A, {NIC: {"queues": QUEUES}}).publish(B, {NIC: {"queues": variable("int", 1, 1, ["1-2"])}})
+    made.publish(B, {NIC: {"queues": variable("int", 1, 1, ["1-2"])}}).erratum(B, when={"queues": ["2-8"]})
+    assert codes(made.ask(device(A, queues=4), B)) == [("value-not-allowed", "queues"), ("known-broken", "queues")]
 
 
 @pytest.mark.parametrize(

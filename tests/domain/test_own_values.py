@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from app.domain.publishing.gate import made_otherwise
 from app.domain.verdict.destination import Destination
 from app.domain.verdict.judge import Verdict
@@ -113,7 +115,7 @@ def test_a_device_on_a_host_has_only_what_the_host_has() -> None:
     assert (verdict.compatible, verdict.configuration) == (True, {"queues": 8})
     # A host that can have it would give it to the guest, so it has to be switched off there.
     assert to_set(made.ask(asked, NEWER)) == {"flag": False}
-    assert to_set(made.ask(asked, NEWER, restrict={NIC: {"flag": [False]}})) is None
+    assert to_set(made.ask(asked, NEWER, restrict={NIC: {"flag": [False]}})) == {"flag": False}
 
 
 def test_a_value_that_the_host_does_not_have_cannot_be_given_there() -> None:
@@ -122,13 +124,18 @@ def test_a_value_that_the_host_does_not_have_cannot_be_given_there() -> None:
     assert ("source-value-invalid", "flag") in codes(world({}, {}).ask(asked, NEWER))
 
 
-def test_a_restriction_without_the_off_value_leaves_the_only_value_or_none() -> None:
+@pytest.mark.parametrize("allowed", [1, 2, "2-3"])
+def test_what_a_host_made_of_a_value_other_than_a_switch_is_not_guessed(allowed: object) -> None:
     made = world({}, {}, {"queues": 8})
-    of = {allowed: Destination("h", (NEW,), {NIC: {"queues": [allowed]}}) for allowed in (2, "2-3")}
-    only = Device(id="nic", model=NIC, profile=P, host=of[2])
-    assert made.ask(only, NEWER).configuration == {"queues": 2, "flag": False}
-    several = Device(id="nic", model=NIC, profile=P, host=of["2-3"])
-    assert ("source-value-invalid", "queues") in codes(made.ask(several, NEWER))
+    asked = Device(id="nic", model=NIC, profile=P, host=Destination("h", (NEW,), {NIC: {"queues": [allowed]}}))
+    assert ("source-value-invalid", "queues") in codes(made.ask(asked, NEWER))
+
+
+def test_an_explicit_null_has_to_be_set_at_the_destination() -> None:
+    made = world({"queues": 8}, {})
+    assert to_set(made.ask(Device(id="nic", model=NIC, release=NEW, profile=P, values={"queues": None}), NEW)) == {
+        "queues": 1
+    }
 
 
 def test_the_host_tells_the_release_of_a_device() -> None:
@@ -151,8 +158,14 @@ def test_the_host_tells_the_release_of_a_device() -> None:
         "vendor-b.com/none@1."
     )
     nothing = made.ask(Device(id="nic", model=NIC, host=Destination("h", ("vendor-b.com/none@1",))), NEWER)
-    assert nothing.problems[0].message == (
-        "No release that the host h runs implements vendor-a.com/nic: vendor-b.com/none@1."
+    assert nothing.problems[0].message == ("The registry has no release vendor-b.com/none@1, which the host h runs.")
+    twice = Destination("h", (NEW, NEW))
+    assert made.ask(Device(id="nic", model=NIC, host=twice), NEWER).compatible
+    # One that is being updated: the device can have been made by either.
+    updating = Destination("h", ("vendor-a.com/fw@99", NEW))
+    assert made.ask(Device(id="nic", model=NIC, host=updating), NEWER).problems[0].message == (
+        "The registry has no release vendor-a.com/fw@99, which the host h runs beside vendor-a.com/fw@2: "
+        "name the release that made the device."
     )
 
 

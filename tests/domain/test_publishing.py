@@ -399,5 +399,12 @@ def test_aliases_stand_for_what_is_published_and_never_change() -> None:
         ("/aliases/bad", "invalid-name"),
         ("/aliases/vendor-a.com~1x", "unknown-profile"),
         ("/aliases/vendor-a.com~1y", "invalid-value"),
-        ("/aliases/vendor-a.com~1y", "unknown-profile"),
+    ]
+    # What is published keeps its name, so that no restriction or list is passed by.
+    shadows = {"vendor-a.com/p": "vendor-a.com/q", NIC: "vendor-a.com/p"}
+    both = [*profiles, {"name": "vendor-a.com/q", "values": {NIC: {}}}]
+    _, faults = registry.plan("vendor-a.com/fw@2", {"models": models, "profiles": both, "aliases": shadows})
+    assert sorted((fault.pointer, fault.code.value) for fault in faults) == [
+        ("/aliases/vendor-a.com~1nic", "duplicate"),
+        ("/aliases/vendor-a.com~1p", "duplicate"),
     ]

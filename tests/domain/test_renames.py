@@ -129,10 +129,53 @@ def test_a_diff_tells_the_new_name() -> None:
 def test_a_profile_can_name_either_variable_and_not_both() -> None:
     model = world().model(NIC)
     assert model is not None
-    assert typed({"hide-hotplug": True, "rings": None}, model, Place()) == {"hotplug": False, "queues": None}
+    assert typed({"hide-hotplug": True, "rings": None}, model, "vendor-a.com", Place()) == {
+        "hotplug": False,
+        "queues": None,
+    }
     place = Place()
-    typed({"hide-hotplug": True, "hotplug": False}, model, place)
+    typed({"hide-hotplug": True, "hotplug": False}, model, "vendor-a.com", place)
     assert [(fault.pointer, fault.code.value) for fault in place.faults] == [("/hide-hotplug", "duplicate")]
+
+
+@pytest.mark.parametrize(
+    "asked", [device(NEW, hide_hotplug=True, hotplug=True), device(complete=True, hide_hotplug=True, hotplug=True)]
+)
+def test_a_device_that_gives_both_names_of_a_variable_is_refused(asked: Device) -> None:
+    verdict = world().ask(asked, OLD)
+    assert codes(verdict) == [("source-unknown", "hide-hotplug")]
+    assert verdict.problems[0].message == (
+        "The device gives a value of both hide-hotplug and hotplug, which are one variable; leave one out."
+    )
+
+
+def test_what_another_vendor_renames_is_renamed_in_its_own_sets_alone() -> None:
+    foo = variable("bool", False, False)
+    other, own = "vendor-b.com/fw@1", "vendor-a.com/fw@3"
+    renaming = {**variable("bool", True, True), "stands_for": {"variable": "hotplug", "inverted": True}}
+    model_variables = {NIC: {"hotplug": variable("bool", False, False)}}
+    made = (
+        World().publish(OLD, model_variables).publish(other, {NIC: {"foo": renaming}}).publish(own, {NIC: {"foo": foo}})
+    )
+    assert made.ask(device(complete=True, foo=True), own).configuration == {"foo": True}
+    assert made.ask(device(other, foo=False), OLD).configuration == {"hotplug": True}
+    model = made.model(NIC)
+    assert model is not None
+    assert typed({"foo": True}, model, "vendor-a.com", Place()) == {"foo": True}
+    # Where the model's own vendor has no such variable, the vendor of the profile says what it is.
+    only_other = World().publish(OLD, model_variables).publish(other, {NIC: {"foo": renaming}}).model(NIC)
+    assert only_other is not None
+    assert typed({"foo": True}, only_other, "vendor-b.com", Place()) == {"hotplug": False}
+    assert typed({"foo": True}, only_other, "vendor-c.com", Place()) == {"foo": True}
+
+
+def test_what_is_carried_over_or_unchecked_has_the_name_of_the_destination() -> None:
+    mac = {**variable("str", ""), "scope": "instance"}
+    file = variable("str", "", "")
+    new = {"addr": {**mac, "stands_for": {"variable": "mac"}}, "rom": {**file, "stands_for": {"variable": "file"}}}
+    made = World().publish(OLD, {NIC: {"mac": mac, "file": file}}).publish(NEW, {NIC: new})
+    verdict = made.ask(device(OLD, file="x"), NEW)
+    assert (verdict.configuration, verdict.carry_over, verdict.unchecked) == ({"rom": "x"}, ("addr",), ("rom",))
 
 
 @pytest.mark.parametrize(

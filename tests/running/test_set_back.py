@@ -62,6 +62,19 @@ def by_another_file(url: str, folder: Path) -> Callable[[], None]:
     return restore
 
 
+def by_a_copy_without_the_log(url: str, folder: Path) -> Callable[[], None]:
+    """Copy a backup over the SQLite file itself, with its log removed."""
+    in_place(url, folder)
+
+    def restore() -> None:
+        path = _path(url)
+        for suffix in ("-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        shutil.copy(folder / "backup.db", path)
+
+    return restore
+
+
 def by_another_database(url: str, _folder: Path) -> Callable[[], None]:
     """Put a copy in the place of a PostgreSQL database, as a promoted standby is."""
     live = sa.make_url(url)
@@ -86,7 +99,9 @@ def by_another_database(url: str, _folder: Path) -> Callable[[], None]:
     return restore
 
 
-@pytest.fixture(params=[in_place, by_another_file, by_another_database], ids=lambda keep: keep.__name__)
+@pytest.fixture(
+    params=[in_place, by_another_file, by_a_copy_without_the_log, by_another_database], ids=lambda keep: keep.__name__
+)
 def setting(request: pytest.FixtureRequest) -> Iterator[tuple[str, Keep]]:
     """Yield the URL of a database, and how it is kept and restored."""
     kind = "postgresql" if request.param is by_another_database else "sqlite"

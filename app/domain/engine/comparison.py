@@ -201,19 +201,25 @@ class Comparison:
         # The own values are held too, so that their id is not reused.
         known = self._otherwise.get(id(own_values))
         if known is None:
-            known = self._otherwise[id(own_values)] = own_values, self._made_otherwise(own_values)
+            made = self.made_otherwise(own_values, self.there, self.made.completed)
+            known = self._otherwise[id(own_values)] = own_values, made
         return known[1]
 
-    def _made_otherwise(self, own_values: Values) -> Mapping[str, Value]:
-        profile, completed = self.origin.profile, self.made.completed
+    def made_otherwise(
+        self, own_values: Values, names: Iterable[str], completed: Mapping[str, Value]
+    ) -> Mapping[str, Value]:
+        """Return what a release with these own values makes otherwise of a completed configuration's variables."""
+        profile = self.origin.profile
         if profile is None:
             return {}
         stated = stated_values(profile, own_values)
         off = self.origin.model.off_values(self.vendor)
         return {
             name: completed[name]
-            for name, variable in self.there.items()
-            if name in completed and steps.makes_otherwise(name, variable, stated, off, completed)
+            for name in names
+            if name in completed
+            and name in self.there
+            and steps.makes_otherwise(name, self.there[name], stated, off, completed)
         }
 
     @lazy

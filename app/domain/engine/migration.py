@@ -9,7 +9,7 @@ from app.domain.things.variable_set import Migratable, VariableSet, matches
 from app.domain.values.value import Value
 from app.domain.verdict import steps, wording
 from app.domain.verdict.case import Case
-from app.domain.verdict.judge import Verdict, destination_name, must_be_set, ordered
+from app.domain.verdict.judge import Verdict, destination_name, must_be_set, ordered, under_own_name
 from app.domain.verdict.problem import Caution, Problem
 from app.domain.verdict.source import explicit_values
 from app.domain.verdict.steps import Policy
@@ -56,21 +56,19 @@ class Migration:
     def verdict(self, problems: Iterable[Problem], warnings: Iterable[Caution]) -> Verdict:
         """Return the verdict with these problems and warnings."""
         in_order = ordered(problems)
-        unchecked = self._names(self._made.unchecked, self._given.unchecked)
-        if steps.is_migratability_unknown(self.compiled.source, self.set):
-            unchecked = (*unchecked, steps.MIGRATABLE)
+        cautions = tuple(warnings)
         return Verdict(
             in_order,
-            tuple(warnings),
+            cautions,
             None if in_order or self.set is None else self.set.under_own_names(self.completed),
             self._names(self._made.carry_over, self._given.carry_over),
-            unchecked,
+            (*self._names(self._made.unchecked, self._given.unchecked), *steps.not_checked(cautions)),
         )
 
     def _names(self, made: AbstractSet[str], given: AbstractSet[str]) -> tuple[str, ...]:
         """Return the variables in either set; what is given counts before what is made."""
         explicit = self.compiled.source.device.values
-        return tuple(sorted([*[name for name in made if name not in explicit], *given]))
+        return under_own_name(self.set, [*[name for name in made if name not in explicit], *given])
 
     @property
     def clear(self) -> Verdict:
@@ -111,6 +109,8 @@ class Migration:
             *self._errata(release),
         ]
         warnings = list(steps.warnings(source, release, self.set, policy))
+        if release.errata:
+            warnings += steps.errata_not_checked(source, release, self._there())
         if self.is_clear and not problems:
             warnings += self._must_be_set(release)
             if not warnings:
@@ -121,17 +121,30 @@ class Migration:
     def _errata(self, release: Release) -> Iterator[Problem]:
         source = self.compiled.source
         if release.errata or (source.release and source.release.errata):
-            is_known = self.comparison is not None
-            completed = self.completed if is_known and self.set is not None else {}
-            yield from steps.step_13(source, self.compiled.configuration if is_known else None, release, completed)
+            configuration = None if self.comparison is None else self.compiled.configuration
+            yield from steps.step_13(source, configuration, release, self._there() or {})
+
+    def _there(self) -> Mapping[str, Value] | None:
+        """Return the completed configuration, with the values that the destination refuses; None if not known."""
+        if self.comparison is None or self.set is None:
+            return None
+        explicit = self.compiled.source.device.values
+        made = {name: found for name, found in self._made.refused.items() if name not in explicit}
+        refused = [pair for findings in ({**made, **self._given.refused}).values() for _, pair in findings]
+        values = {pair.name: pair.value for pair in refused if pair.there is not None and pair.value is not None}
+        return {**{name: value for name, value in values.items() if name not in self.completed}, **self.completed}
 
     def _must_be_set(self, release: Release) -> Iterator[Caution]:
         """Warn of what the release by itself makes otherwise of the profile; is_clear holds."""
         device = self.compiled.source.device
         if self.comparison is None or self.set is None or device.profile is None:
             return
-        otherwise = self.comparison.otherwise(release.made_of(device.profile, device.model))
-        if to_set := {name: value for name, value in otherwise.items() if name not in device.values}:
+        own_values = release.made_of(device.profile, device.model)
+        otherwise = self.comparison.otherwise(own_values)
+        to_set = {name: value for name, value in otherwise.items() if name not in device.values}
+        nulls = [name for name, written in device.values.items() if written is None]
+        to_set |= self.comparison.made_otherwise(own_values, nulls, self.completed) if nulls else {}
+        if to_set:
             yield must_be_set(release, device.profile, self.set.under_own_names(to_set))
 
 

@@ -14,6 +14,7 @@ from app.domain.things.profile import Profile, Values
 from app.domain.things.variable import Scope
 from app.domain.things.variable_set import VariableSet
 from app.domain.values.allowed import AllowedValues
+from app.domain.values.canonical import canonical_json
 from app.domain.values.value import Type, Value, same, shown
 from app.domain.verdict.destination import Destination
 from app.domain.verdict.source import Registry
@@ -209,7 +210,7 @@ def _without_assignment(model: Model, members: Sequence[Member]) -> BaselineProb
     rules = list(dict.fromkeys(filter(None, descriptions)))
     names = tuple(names_of(colliding))
     reason = f" ({'; '.join(rules)})" if rules else ""
-    message = f"No settings meet the constraints of {named(names)} together{reason}."
+    message = f"No settings meet the constraints, migration blocks and errata of {named(names)} together{reason}."
     return BaselineProblem(BaselineCode.NO_ASSIGNMENT, message, names)
 
 
@@ -235,11 +236,15 @@ def _all_list(profile: str, members: Sequence[Member]) -> bool:
 
 
 def _all_accept(profile: Profile, model: Model, members: Sequence[Member], acceptance: Acceptance) -> bool:
-    """Return whether a strict verdict accepts, at every member, what the profile says of the model."""
+    """Return whether a strict verdict accepts, at every member, the profile's devices as each member makes them."""
     values = profile.values[model.name]
+    own = (side.release.made_of(profile.name, model.name) for member in members for side in member.sides)
+    made = [values, *({**values, **others} for others in {canonical_json(each): each for each in own if each}.values())]
 
     def accepts(side: Side) -> bool:
         refusals = (*step_7(side.release, profile.name, profile.state), *step_8(side.release, profile.name))
-        return not refusals and acceptance.accepts(values, model, str(side.release.name), side.set)
+        return not refusals and all(
+            acceptance.accepts(stated, model, str(side.release.name), side.set) for stated in made
+        )
 
     return all(any(map(accepts, member.sides)) for member in members)

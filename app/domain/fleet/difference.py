@@ -116,6 +116,9 @@ def _set_differences(before: VariableSet, after: VariableSet) -> Iterator[Differ
             Migratable.NO: "Devices can no longer be migrated.",
             Migratable.UNKNOWN: "Whether devices can be migrated is no longer stated.",
         }[after.migratable]
+        if before.migratable is Migratable.UNKNOWN:
+            can = "can" if after.migratable is Migratable.YES else "cannot"
+            message = f"It is stated now that devices {can} be migrated."
         closes = _BOTH if Migratable.NO in {before.migratable, after.migratable} else {}
         yield Difference(None, DifferenceKind.CHANGED, message, before.migratable.value, after.migratable.value, closes)
     for name in sorted(before.variables.keys() & after.variables.keys()):

@@ -1,14 +1,16 @@
 """The members of a fleet: releases and hosts that all have to accept the same settings for a device model."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from app.domain.things.erratum import ENTERING, forbidding, with_errata
+from app.domain.things.erratum import with_errata
 from app.domain.things.model import Model
 from app.domain.things.release import Release
 from app.domain.things.restriction import restricted
 from app.domain.things.variable_set import VariableSet
+from app.domain.values.canonical import canonical_json
+from app.domain.values.name import ReleaseName
 from app.domain.verdict.destination import Destination
 from app.domain.verdict.host import serving_implementation
 from app.domain.verdict.problem import ProblemCode
@@ -54,6 +56,18 @@ class Side:
         """Return the vendor of the release."""
         return self.release.name.vendor
 
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What decides on settings and profiles: sides with the same key are alike."""
+        release, model = self.release, self.set.model
+        own = tuple(
+            (profile, canonical_json(models[model]))
+            for profile, models in release.own_values.items()
+            if model in models
+        )
+        errata = tuple(erratum.id for erratum in release.errata.get(model, ()))
+        return (self.vendor, self.set.digest, release.profiles, frozenset(own), errata)
+
 
 @dataclass(frozen=True, slots=True)
 class Member:
@@ -79,7 +93,8 @@ class Fleet:
             key = (destination.releases, id(destination.restrict) if destination.restrict else 0)
             equal.setdefault(key, []).append(destination)
         fleet = cls()
-        alike: dict[tuple[tuple[str, str], ...], Member] = {}
+        alike: dict[tuple[object, ...], Member] = {}
+        releases: set[ReleaseName] = set()
         for group in equal.values():
             names = tuple(destination.id for destination in group)
             sides = _sides(model, group[0], registry)
@@ -87,10 +102,14 @@ class Fleet:
                 code, message = sides
                 fleet.problems.append(BaselineProblem(code, f"{named(names)}: {message}", names))
                 continue
-            key_of_sides = tuple((side.vendor, side.set.digest) for side in sides)
+            releases |= {side.release.name for side in sides}
+            key_of_sides = tuple(side.key for side in sides)
             member = alike.get(key_of_sides, Member((), tuple(sides)))
             alike[key_of_sides] = replace(member, names=member.names + names)
-        fleet.members = list(alike.values())
+        fleet.members = [
+            replace(member, sides=tuple(_with_errata(side, releases) for side in member.sides))
+            for member in alike.values()
+        ]
         return fleet
 
 
@@ -113,15 +132,19 @@ def _sides(model: Model, destination: Destination, registry: Registry) -> list[S
     if not usable:
         retired = ", ".join(str(release.name) for release in serving)
         return BaselineCode.RELEASE_RETIRED, f"{retired} is retired."
-    sides = [Side(release, _set_of(release, model.name, destination)) for release in usable]
+    sides = [Side(release, restricted(release.sets[model.name], destination.restrict)[0]) for release in usable]
     migratable = [side for side in sides if not any(step_1(model.name, side.set, str(side.release.name)))]
     return migratable or (BaselineCode.NOT_MIGRATABLE, f"No release there migrates {model.name}.")
 
 
-def _set_of(release: Release, model: str, destination: Destination) -> VariableSet:
-    """Return a release's set with what the host restricts, and what errata forbid whatever the source is."""
-    errata = forbidding(release.errata.get(model, ()), ENTERING, None, None)
-    return with_errata(restricted(release.sets[model], destination.restrict)[0], errata)
+def _with_errata(side: Side, releases: Collection[ReleaseName]) -> Side:
+    """Return a side whose set has what errata forbid between it and any release of the fleet, either way."""
+    errata = [
+        erratum
+        for erratum in side.release.errata.get(side.set.model, ())
+        if any(erratum.forbids(release) for release in releases)
+    ]
+    return replace(side, set=with_errata(side.set, errata))
 
 
 def named(names: Sequence[str]) -> str:

@@ -52,7 +52,8 @@ class Existing:
     resolved: per profile that is published again, extended or listed, the digests of its resolved values by model.
     values: by digest, as far as resolved values are inherited or listed, or own values could be changed.
     release: the release that is published again. sets: by digest, those of its sets that the plan needs.
-    has_draft: there is a draft of the release. targets: those of the document's aliases that are published.
+    has_draft: there is a draft of the release. targets: the aliases of the document and what they stand for, as
+    far as models or profiles have these names.
     """
 
     models: Mapping[str, Model] = field(default_factory=dict)

@@ -17,6 +17,7 @@ from app.domain.things.profile import OwnValues, ProfileDocument, Values, Writte
 from app.domain.things.variable_set import VariableSet
 from app.domain.values.canonical import canonical_json, digest
 from app.domain.values.document import FaultCode, Place
+from app.domain.values.name import vendor_of
 from app.domain.values.state import State
 from app.domain.values.value import shown
 from app.domain.verdict.problem import Problem
@@ -103,12 +104,11 @@ class _Unsettled:
         place = self.places[profile]
         if not self.is_accepted:
             place.fault(FaultCode.PROFILE_NOT_ACCEPTED, self._refused())
-            return True
         own = [name for name in self.values if name in self.undecided & self.instance]
         for name in own:
             message = "is an instance variable: it belongs to one device, never to a profile"
             (place / name).fault(FaultCode.WRONG_SCOPE, message)
-        return bool(own)
+        return bool(own) or not self.is_accepted
 
     def _refused(self) -> str:
         if self.refusal is None:
@@ -142,7 +142,7 @@ class ProfilePlanner:
         self._values: dict[str, Values] = dict(existing.values)
         self._own_values: dict[str, OwnValues] = {}
         self._resolved: dict[str, Mapping[str, str]] = dict(existing.resolved)
-        self._typed: dict[tuple[str, str, str | None], Entry] = {}
+        self._typed: dict[tuple[str, str, str, str | None], Entry] = {}
         self._unsettled: dict[tuple[str, Entry], _Unsettled] = {}
         # Of entries with faults, the values without: they too must not belong to one device.
         self._partial: list[tuple[str, _Unsettled]] = []
@@ -201,7 +201,8 @@ class ProfilePlanner:
         published = existing.entries.get(model) if existing else None
         if is_as_published(published, written):
             return None
-        entry = None if model in self._faulty_models else self._entry(model, written, inherited, place)
+        vendor = vendor_of(profile.name)
+        entry = None if model in self._faulty_models else self._entry(model, vendor, written, inherited, place)
         if entry is None:
             self._check_partly(profile.name, model, written, place)
             return None
@@ -223,23 +224,24 @@ class ProfilePlanner:
         unread = self._faulty_models.get(model, frozenset())
         readable = {name: value for name, value in written.items() if name not in unread}
         # The faults of an entry are reported already.
-        values = overlaid({}, typed(readable, self._models[model], place if model in self._faulty_models else Place()))
+        reporting = place if model in self._faulty_models else Place()
+        values = overlaid({}, typed(readable, self._models[model], vendor_of(profile), reporting))
         partial = _Unsettled(model, values, set(values), {profile: place}, is_accepted=True)
         self._partial.append((profile, partial))
         if self._release is not None and model in self._release.sets:
             partial.consider(self._release.release, self._release.sets[model], ())
 
     def _entry(
-        self, model: str, written: Mapping[str, Written | None], inherited: str | None, place: Place
+        self, model: str, vendor: str, written: Mapping[str, Written | None], inherited: str | None, place: Place
     ) -> Entry | None:
-        """Return the entry that a profile states for a model, None if it has faults."""
+        """Return the entry that a vendor's profile states for a model, None if it has faults."""
         if model not in self._models:
             place.fault(FaultCode.UNKNOWN_MODEL, f"the registry has no device model {model}")
             return None
-        key = (model, canonical_json(written), inherited)
+        key = (model, vendor, canonical_json(written), inherited)
         if key not in self._typed:
             count = len(place.faults)
-            own = typed(written, self._models[model], place)
+            own = typed(written, self._models[model], vendor, place)
             if len(place.faults) > count:
                 return None
             resolved = overlaid(self._values[inherited] if inherited is not None else {}, own)
@@ -353,6 +355,15 @@ class ProfilePlanner:
             return ()
         own = self._release.sets.get(model)
         return self._acceptance.refusals(self._values[values], self._models[model], self._release.release, own)
+
+    def values_of(self, profile: str, model: str) -> Values | None:
+        """Return the resolved values of a profile for a model; None if it has none, or has faults."""
+        resolved = self._resolved.get(profile, {}).get(model)
+        return None if resolved is None else self._values[resolved]
+
+    def is_resolved(self, profile: str) -> bool:
+        """Return whether all values of a profile are known."""
+        return profile in self._resolved and profile not in self._faulty
 
     def changed(self) -> list[PlannedProfile]:
         """Return the profiles that are new or gain a model, parents first."""

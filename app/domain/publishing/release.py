@@ -98,11 +98,16 @@ class ReleasePlan:
                 continue
             for model, written in models.items():
                 here = place / profile / model
-                if model in self.document.places and self.document.places[model].has_faults:
-                    continue
                 if model not in self.sets:
                     here.fault(FaultCode.UNKNOWN_MODEL, f"the release does not implement {model}")
                     continue
+                if model in self.document.places and self.document.places[model].has_faults:
+                    unread = self.document.places[model].names - self.sets[model].stated.keys()
+                    readable = {name: value for name, value in written.items() if name not in unread}
+                    typed_own_values(readable, self.sets[model], here)
+                    continue
+                if self.profiles.is_resolved(profile) and self.profiles.values_of(profile, model) is None:
+                    here.fault(FaultCode.UNKNOWN_MODEL, f"{profile} has no values for {model}")
                 document = canonical_json(typed_own_values(written, self.sets[model], here))
                 planned = OwnValues(profile, model, digest(document), document)
                 existing = published.get(profile, {}).get(model)
@@ -122,6 +127,9 @@ class ReleasePlan:
                 if published[alias] != target:
                     message = f"must stay as published: {alias} is {published[alias]}"
                     (place / alias).fault(FaultCode.ENTRY_CHANGED, message)
+            elif alias in known:
+                message = f"must not be the name of a profile or a device model: {alias} is one"
+                (place / alias).fault(FaultCode.DUPLICATE, message)
             elif target not in known:
                 message = f"the registry has neither a profile nor a device model {target}"
                 (place / alias).fault(FaultCode.UNKNOWN_PROFILE, message)

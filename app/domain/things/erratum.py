@@ -60,7 +60,12 @@ class Others:
         if not all(parts):
             message = "a range of releases must be <implementation>@ and comparisons, such as >=7.2,<8.0 or *"
             raise InvalidNameError(message)
-        return cls(name(implementation), None, tuple((part[1], part[2]) for part in parts if part))
+        comparisons = tuple((part[1], part[2]) for part in parts if part)
+        for _, version in comparisons:
+            if not numeric(version):
+                message = f"a range of releases must compare versions that have a number, not {version}"
+                raise InvalidNameError(message)
+        return cls(name(implementation), None, comparisons)
 
     def __str__(self) -> str:
         versions = self.version or ",".join(map("".join, self.comparisons)) or "*"
@@ -132,7 +137,8 @@ def read_erratum(document: object, place: Place) -> Mapping[str, Any]:
         "local": (place / "local").flag(fields["local"]) if "local" in fields else False,
     }
     if "description" in fields and not read["description"].strip():
-        (place / "description").fault(FaultCode.INVALID_VALUE, "must say what is wrong")
+        message = "must not be blank: it says what is wrong, for the people whose migrations it refuses"
+        (place / "description").fault(FaultCode.INVALID_VALUE, message)
     if fields.get("with") is not None:
         read["with"] = _read_others(fields["with"], place / "with")
     if "direction" in fields:
@@ -174,18 +180,35 @@ def _read_others(document: object, place: Place) -> list[str]:
 def understood(read: Mapping[str, Any], variable_set: VariableSet, place: Place) -> Erratum:
     """Return the erratum that `read_erratum` read, with its condition in the types of the set; report faults.
 
-    variable_set: what the erratum's release states about its model.
+    variable_set: what the erratum's release states about its model. The document of the erratum is the shortest form of
+    what was read: equal errata have one id.
     """
+    when = variable_set.condition(read["when"], place / "when")
+    for variable_name, values in when.items():
+        variable, own_name = variable_set.variables[variable_name], variable_set.own_name(variable_name)
+        written = read["when"].get(own_name, read["when"].get(variable_name))
+        if values.is_empty and written:
+            # None of them could be read, which is reported.
+            continue
+        if values.intersection(variable.allowed).is_empty:
+            message = f"must name a value that the release allows: {variable.allowed.shown()}"
+            (place / "when" / own_name).fault(FaultCode.INVALID_VALUE, message)
+    others = None if read["with"] is None else tuple(dict.fromkeys(map(Others.parse, sorted(read["with"]))))
+    document = {
+        **read,
+        "when": {name: values.listed() for name, values in variable_set.under_own_condition(when).items()},
+        "with": None if others is None else list(map(str, others)),
+    }
     return Erratum(
         ReleaseName.parse(read["release"]),
         read["model"],
-        variable_set.condition(read["when"], place / "when"),
-        None if read["with"] is None else tuple(map(Others.parse, read["with"])),
+        when,
+        others,
         Way(read["direction"]),
         read["description"],
         read["url"],
         read["local"],
-        read,
+        document,
     )
 
 

@@ -56,16 +56,10 @@ class Model:
         own = self.statements.get(self.vendor, {}).get(variable)
         return own or self.statements.get(vendor, {}).get(variable)
 
-    @lazy
-    def renames(self) -> Mapping[str, StandsFor]:
-        """By name, the variables that stand for others; the statements of the model's own vendor count first."""
-        own_last = sorted(self.statements, key=lambda vendor: vendor == self.vendor)
-        return {
-            name: statement.stands_for
-            for vendor in own_last
-            for name, statement in self.statements[vendor].items()
-            if statement.stands_for is not None
-        }
+    def renames_for(self, vendor: str) -> Mapping[str, StandsFor]:
+        """Return what variables stand for, by their name, in what a vendor says of the model (as `statement_for`)."""
+        counting = {**self.statements.get(vendor, {}), **self.statements.get(self.vendor, {})}
+        return {name: statement.stands_for for name, statement in counting.items() if statement.stands_for is not None}
 
     def stated_types(self, variable: str) -> tuple[Type, ...]:
         """Return the stated types of a variable; only the one of the model's own vendor if that has the variable.

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from app.domain.things.model import Model
-from app.domain.things.variable_set import renamed
+from app.domain.things.variable_set import given_twice, renamed
 from app.domain.values.document import FaultCode, Place, must_be
 from app.domain.values.name import read_name, variable_name
 from app.domain.values.state import State, read_state
@@ -80,16 +80,17 @@ def read_written(variable: str, document: object, place: Place) -> Written | Non
     return document
 
 
-def typed(own: Mapping[str, Written | None], model: Model, place: Place) -> OwnValues:
+def typed(own: Mapping[str, Written | None], model: Model, vendor: str, place: Place) -> OwnValues:
     """Return a profile's values for a model in the model's types; report unknown variables and wrong types.
 
-    A variable that stands for another one is read as that one.
+    vendor: of the profile. A variable that stands for another one is read as that one.
     """
     values: dict[str, Value | None] = {}
-    for name in own.keys() & model.renames.keys():
-        if (other := model.renames[name].variable) in own:
-            message = f"must not be given together with {other}, which is the same variable"
-            (place / name).fault(FaultCode.DUPLICATE, message)
+    renames = model.renames_for(vendor)
+    for name, other in given_twice(own, renames):
+        (place / name).fault(
+            FaultCode.DUPLICATE, f"must not be given together with {other}, which is the same variable"
+        )
     known = {variable for statements in model.statements.values() for variable in statements}
     for variable, written in own.items():
         types = model.stated_types(variable)
@@ -103,7 +104,7 @@ def typed(own: Mapping[str, Written | None], model: Model, place: Place) -> OwnV
                 values[variable] = read_as(types, written)
             except InvalidValueError as error:
                 (place / variable).fault(FaultCode.INVALID_VALUE, str(error))
-    return renamed(values, model.renames)
+    return renamed(values, renames)
 
 
 def read_as(types: tuple[Type, ...], written: Written) -> Value:

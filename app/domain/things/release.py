@@ -9,7 +9,7 @@ from app.domain.things import variable_set
 from app.domain.things.erratum import Erratum
 from app.domain.things.profile import ProfileDocument, Values, Written, read_written
 from app.domain.things.variable import wrong_scope
-from app.domain.things.variable_set import VariableSet
+from app.domain.things.variable_set import VariableSet, given_twice
 from app.domain.values.document import FaultCode, Place
 from app.domain.values.name import ReleaseName, read_name, version
 from app.domain.values.state import State, read_state
@@ -134,10 +134,13 @@ def _read_own_values(document: object, place: Place) -> Mapping[str, Mapping[str
 def _read_aliases(document: object, place: Place) -> Mapping[str, str]:
     aliases = {}
     for alias, target, alias_place in place.entries(document):
+        count = len(place.faults)
         read_name(alias, alias_place)
-        aliases[alias] = read_name(target, alias_place)
-        if alias == aliases[alias]:
-            alias_place.fault(FaultCode.INVALID_VALUE, "must be another name than the alias")
+        name = read_name(target, alias_place)
+        if alias == target:
+            alias_place.fault(FaultCode.INVALID_VALUE, "must not be the alias itself")
+        if len(place.faults) == count:
+            aliases[alias] = name
     return aliases
 
 
@@ -147,6 +150,10 @@ def typed_own_values(own_values: Mapping[str, Written], variable_set: VariableSe
     They are under the names that verdicts compare; either name of a renamed variable can be given.
     """
     values = {}
+    for name, other in given_twice(own_values, variable_set.renames):
+        (place / name).fault(
+            FaultCode.DUPLICATE, f"must not be given together with {other}, which is the same variable"
+        )
     for name, written in own_values.items():
         variable = variable_set.stated.get(name) or variable_set.variables.get(name)
         if variable is None:
@@ -159,6 +166,10 @@ def typed_own_values(own_values: Mapping[str, Written], variable_set: VariableSe
                 values[name] = variable.type.read(written)
             except InvalidValueError as error:
                 (place / name).fault(FaultCode.INVALID_VALUE, str(error))
+                continue
+            if values[name] not in variable.allowed:
+                message = f"must be a value that the release allows: {variable.allowed.shown()}"
+                (place / name).fault(FaultCode.INVALID_VALUE, message)
     return variable_set.under_compared_names(values)
 
 

@@ -1,6 +1,6 @@
 """A variable set (DESIGN 3): what one release states about one device model."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
@@ -162,8 +162,20 @@ class VariableSet:
         return stated
 
     def condition(self, document: object, place: Place) -> Condition:
-        """Read a condition on this set's variables, under its release's own names; report its faults."""
-        return _compared(_ConditionReader(self.stated, frozenset(self.stated)).condition(document, place), self.renames)
+        """Read a condition on this set's variables, under the names that verdicts compare; report its faults.
+
+        Either name of a renamed variable can be given.
+        """
+        variables = {**self.variables, **self.stated}
+        read = _ConditionReader(variables, frozenset(self.stated)).condition(document, place)
+        for name, other in given_twice(read, self.renames):
+            message = f"must not be given together with {other}, which is the same variable"
+            (place / name).fault(FaultCode.DUPLICATE, message)
+        return _compared(read, self.renames)
+
+    def under_own_condition(self, condition: Condition) -> Condition:
+        """Return a condition under the release's own names."""
+        return _compared(condition, self._own)
 
     @lazy
     def canonical(self) -> str:
@@ -294,6 +306,13 @@ def renamed(values: Mapping[str, Any], renames: Mapping[str, StandsFor]) -> Mapp
     for name in values.keys() & renames.keys():
         result[renames[name].variable] = renames[name].converted(values[name])
     return result
+
+
+def given_twice(names: Collection[str], renames: Mapping[str, StandsFor]) -> Iterator[tuple[str, str]]:
+    """Iterate over the variables of which both names are given: the new one, and the one that it stands for."""
+    for name in names:
+        if name in renames and renames[name].variable in names:
+            yield name, renames[name].variable
 
 
 def _renames(stated: Mapping[str, Variable], places: Mapping[str, Place]) -> Mapping[str, StandsFor]:

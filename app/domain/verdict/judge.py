@@ -1,6 +1,6 @@
 """The verdict on one device at one destination release: the steps, in order. Remembers nothing."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from app.domain.things.model import Model
@@ -58,19 +58,31 @@ def judge(source: Source, release: Release, variable_set: VariableSet | None, po
             *comparison.problems,
             *steps.step_7(release, source.device.profile, profile_state),
             *steps.step_8(release, source.device.profile, policy),
-            *steps.step_13(source, comparison.source, release, comparison.completed),
+            *steps.step_13(source, comparison.source, release, comparison.there or {}),
         ]
     )
-    cautions = list(steps.warnings(source, release, variable_set, policy))
-    unchecked = comparison.unchecked
-    if steps.is_migratability_unknown(source, variable_set):
-        unchecked = (*unchecked, steps.MIGRATABLE)
+    cautions = [
+        *steps.warnings(source, release, variable_set, policy),
+        *steps.errata_not_checked(source, release, comparison.there),
+    ]
+    not_checked = steps.not_checked(cautions)
     configuration = None
     if not problems and variable_set is not None:
         configuration = variable_set.under_own_names(comparison.completed)
         to_set = steps.must_be_set(source, release, variable_set, comparison.completed)
         cautions += [must_be_set(release, source.device.profile, to_set)] if to_set else []
-    return Verdict(problems, tuple(cautions), configuration, comparison.carry_over, unchecked)
+    return Verdict(
+        problems,
+        tuple(cautions),
+        configuration,
+        under_own_name(variable_set, comparison.carry_over),
+        (*under_own_name(variable_set, comparison.unchecked), *not_checked),
+    )
+
+
+def under_own_name(variable_set: VariableSet | None, names: Iterable[str]) -> tuple[str, ...]:
+    """Return the names of variables as the destination has them, sorted."""
+    return tuple(sorted(names if variable_set is None else map(variable_set.own_name, names)))
 
 
 def must_be_set(release: Release, profile: str | None, values: Values) -> Caution:
@@ -82,14 +94,16 @@ def must_be_set(release: Release, profile: str | None, values: Values) -> Cautio
 class Compared:
     """What steps 1 to 6 find: problems, and the completed configuration of the variables that can go.
 
-    source: the source configuration, None where it is not known.
+    source: the source configuration; there: the completed one, with the values that the destination refuses. None where
+    they are not known.
     """
 
     problems: tuple[Problem, ...]
     completed: Values
     source: Values | None = None
-    carry_over: tuple[str, ...] = ()
-    unchecked: tuple[str, ...] = ()
+    there: Values | None = None
+    carry_over: Sequence[str] = ()
+    unchecked: Sequence[str] = ()
 
 
 def compare(source: Source, vendor: str, variable_set: VariableSet | None, destination: str) -> Compared:
@@ -112,16 +126,14 @@ def compare(source: Source, vendor: str, variable_set: VariableSet | None, desti
     going = [pair for pair in pairs if not pair.is_compared or steps.first_problem(pair) is None]
     completed = {pair.name: value for pair in going if (value := steps.completed_value(pair)) is not None}
     problems += steps.step_6(variable_set, completed, destination, steps.blocks_of(source.set, configuration))
+    refused = {pair.name: pair.value for pair in pairs if pair.there is not None and pair.value is not None}
     return Compared(
         tuple(problems),
         completed,
         configuration,
-        tuple(sorted(pair.name for pair in pairs if pair.is_compared and pair.is_carried_over)),
-        tuple(
-            sorted(
-                pair.name for pair in going if pair.name in completed and steps.is_unchecked(pair, completed[pair.name])
-            )
-        ),
+        {**{name: value for name, value in refused.items() if name not in completed}, **completed},
+        [pair.name for pair in pairs if pair.is_compared and pair.is_carried_over],
+        [pair.name for pair in going if pair.name in completed and steps.is_unchecked(pair, completed[pair.name])],
     )
 
 

@@ -9,7 +9,7 @@ from app.domain.things.profile import Profile, Values, Written, read_as
 from app.domain.things.release import NOTHING, Release
 from app.domain.things.restriction import restricted
 from app.domain.things.variable import Variable
-from app.domain.things.variable_set import VariableSet, renamed
+from app.domain.things.variable_set import VariableSet, given_twice, renamed
 from app.domain.values.value import InvalidValueError, Type, Value
 from app.domain.verdict.destination import Destination
 from app.domain.verdict.problem import Problem, ProblemCode
@@ -54,7 +54,7 @@ class Source:
     device: its aliases are resolved, and its values are under the names that verdicts compare.
     set: of the release, as the host restricts it; None without a release, or if it does not implement the model.
     of_profile: it stands for a profile that is checked against a release, not for a device.
-    problems: why its host does not tell its release.
+    problems: why it is not known what the device is.
     """
 
     device: Device
@@ -80,12 +80,13 @@ class Source:
         variable_set = release.sets.get(model_name) if release else None
         if variable_set is not None and device.host is not None:
             variable_set, _ = restricted(variable_set, device.host.restrict)
-        if variable_set is not None:
-            values = variable_set.under_compared_names(device.values)
-        else:
-            values = device.values if model is None else renamed(device.values, model.renames)
+        # Without a release, only the model's own vendor says what a variable stands for.
+        renames = variable_set.renames if variable_set else model.renames_for(model.vendor) if model else {}
+        for name, other in given_twice(device.values, renames):
+            message = f"The device gives a value of both {name} and {other}, which are one variable; leave one out."
+            problems.append(Problem(ProblemCode.SOURCE_UNKNOWN, message, name))
         return cls(
-            replace(device, model=model_name, profile=profile, values=values),
+            replace(device, model=model_name, profile=profile, values=renamed(device.values, renames)),
             model,
             release,
             None if profile is None else registry.profile(profile),
@@ -124,11 +125,21 @@ def _at_host(device: Device, host: Destination, registry: Registry, problems: li
         message = f"The device names the source release {device.release}, but its host {host.id} runs {runs}."
         problems.append(Problem(ProblemCode.SOURCE_UNKNOWN, message))
         return device
-    known = [release for name in host.releases if (release := registry.release(name)) is not None]
-    names = [str(release.name) for release in known if release.aliases.get(device.model, device.model) in release.sets]
-    if len(names) == 1:
+    known = {name: release for name in host.releases if (release := registry.release(name)) is not None}
+    names = [name for name, it in known.items() if it.aliases.get(device.model, device.model) in it.sets]
+    implementations = {known[name].name.implementation for name in names}
+    unknown = [
+        name
+        for name in dict.fromkeys(host.releases)
+        if name not in known and (not names or name.partition("@")[0] in implementations)
+    ]
+    if len(names) == 1 and not unknown:
         return replace(device, release=names[0])
-    if names:
+    if unknown:
+        message = f"The registry has no release {', '.join(unknown)}, which the host {host.id} runs."
+        if names:
+            message = f"{message[:-1]} beside {', '.join(names)}: name the release that made the device."
+    elif names:
         message = f"Several releases of the host {host.id} implement {device.model}: {', '.join(names)}. Name one."
     else:
         message = f"No release that the host {host.id} runs implements {device.model}: {', '.join(host.releases)}."
@@ -162,8 +173,8 @@ def stated_values(profile: Values | None, own_values: Values) -> Values | None:
     return {**profile, **own_values} if profile is not None and own_values else profile
 
 
-def made_value(name: str, variable: Variable, stated: Values | None, off: Value | None) -> Value | None:
-    """Return the value of a variable in a device of which nothing is given, where its release has the variable.
+def own_value(name: str, variable: Variable, stated: Values | None, off: Value | None) -> Value | None:
+    """Return the value that a release gives a variable by itself, where it has the variable and nothing is given.
 
     stated: what the release makes of the profile, None without a profile. off: the off value that counts for the
     release. The stated value, or else the off value, or else the init value; without a profile the init value. None: an
@@ -172,15 +183,18 @@ def made_value(name: str, variable: Variable, stated: Values | None, off: Value 
     if variable.is_instance:
         return None
     value = None if stated is None else stated.get(name, off)
-    if value is None:
-        value = variable.init_value
-    if variable.unrestricted is None or value in variable.allowed or value not in variable.unrestricted:
-        return value
-    # The host of the device restricts the variable: the guest never got what the host does not have (DESIGN 5).
-    if off is not None and off in variable.allowed:
-        return off
-    only = variable.allowed.single
-    return value if only is None else only
+    return variable.init_value if value is None else value
+
+
+def made_value(name: str, variable: Variable, stated: Values | None, off: Value | None) -> Value | None:
+    """Return the value of a variable in a device of which nothing is given: `own_value`, as far as its host has it.
+
+    A switch that the host allows in one position alone was in that one: the guest never got what the host does not
+    have (DESIGN 5). Of any other value nobody knows what became of it: it is refused.
+    """
+    value = own_value(name, variable, stated, off)
+    is_lacking = variable.unrestricted is not None and value not in variable.allowed and value in variable.unrestricted
+    return not value if is_lacking and isinstance(value, bool) and (not value) in variable.allowed else value
 
 
 def given_value(variable: Variable, written: Written | None, off: Value | None) -> Value | None:

@@ -3,7 +3,7 @@
 Steps 2 to 5 look at one variable at a time: a `Pair`. The other steps look at the whole `Case`.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 
 from app.domain.things.erratum import ENTERING, LEAVING, forbidding
@@ -17,7 +17,7 @@ from app.domain.values.value import Type, Value, same
 from app.domain.verdict import wording
 from app.domain.verdict.case import Case, Pair, source_configuration
 from app.domain.verdict.problem import Caution, Problem, ProblemCode, WarningCode
-from app.domain.verdict.source import Source, made_value, read_or_keep, stated_values
+from app.domain.verdict.source import Source, own_value, read_or_keep, stated_values
 
 
 class Policy(StrEnum):
@@ -232,11 +232,11 @@ def step_13(
     source: Source,
     configuration: Mapping[str, Value] | None,
     release: Release,
-    completed: Mapping[str, Value],
+    there: Mapping[str, Value] | None,
 ) -> Iterator[Problem]:
     """Check that no erratum of the source or the destination release forbids the migration.
 
-    configuration: of the source, None where it is not known.
+    configuration: of the source; there: at the destination, also values that it does not allow. None: not known.
     """
     model = source.device.model
     origin = source.release
@@ -244,17 +244,23 @@ def step_13(
     if origin is not None:
         for erratum in forbidding(origin.errata.get(model, ()), LEAVING, configuration, release.name):
             errata[erratum.id] = wording.known_broken(erratum, configuration)
-    for erratum in forbidding(release.errata.get(model, ()), ENTERING, completed, origin.name if origin else None):
-        errata.setdefault(erratum.id, wording.known_broken(erratum, completed))
+    for erratum in forbidding(release.errata.get(model, ()), ENTERING, there, origin.name if origin else None):
+        errata.setdefault(erratum.id, wording.known_broken(erratum, there))
     yield from errata.values()
 
 
-def errata_not_checked(source: Source, release: Release) -> Iterator[Caution]:
-    """Warn of errata about certain other releases, where the source release is not known."""
-    if source.release is None:
-        for erratum in release.errata.get(source.device.model, ()):
-            if erratum.way in ENTERING and erratum.others is not None:
-                yield Caution(WarningCode.ERRATUM_NOT_CHECKED, wording.erratum_not_checked(erratum))
+def errata_not_checked(source: Source, release: Release, completed: Mapping[str, Value] | None) -> Sequence[Caution]:
+    """Warn of errata about certain other releases, where the source release is not known.
+
+    completed: the configuration at the destination, None where it is not known.
+    """
+    if source.release is not None:
+        return ()
+    return [
+        Caution(WarningCode.ERRATUM_NOT_CHECKED, wording.erratum_not_checked(erratum))
+        for erratum in release.errata.get(source.device.model, ())
+        if erratum.way in ENTERING and erratum.others is not None and erratum.concerns(completed)
+    ]
 
 
 # --- Warnings.
@@ -266,7 +272,7 @@ def must_be_set(
     """Return what the destination by itself makes otherwise of the profile (DESIGN 5, "Own values").
 
     These variables of the completed configuration, as the destination names them, have to be set there explicitly. What
-    the device gives explicitly is not among them.
+    the device gives explicitly is not among them: only `null` is a value that nobody can give again.
     """
     if source.profile_values is None or source.model is None:
         return {}
@@ -276,7 +282,7 @@ def must_be_set(
         name: completed[name]
         for name, variable in variable_set.variables.items()
         if name in completed
-        and name not in source.device.values
+        and source.device.values.get(name) is None
         and makes_otherwise(name, variable, stated, off, completed)
     }
     return variable_set.under_own_names(differing)
@@ -292,7 +298,7 @@ def makes_otherwise(
     """Return whether a release gives a variable by itself another value than a completed configuration has."""
     if not variable.settable or variable.is_backend or variable.is_instance:
         return False
-    return not same(made_value(name, variable, stated, off.get(name)), completed[name])
+    return not same(own_value(name, variable, stated, off.get(name)), completed[name])
 
 
 def warnings(source: Source, release: Release, variable_set: VariableSet | None, policy: Policy) -> Iterator[Caution]:
@@ -317,13 +323,12 @@ def warnings(source: Source, release: Release, variable_set: VariableSet | None,
         names = " and ".join(dict.fromkeys(not_asked))
         message = f"Nobody has stated whether {names} can migrate {source.device.model} at all."
         yield Caution(WarningCode.MIGRATABILITY_UNKNOWN, message)
-    yield from errata_not_checked(source, release)
 
 
-# What `unchecked` lists where migratability is not known: no variable has this place in a set.
-MIGRATABLE = "migratable"
+# What `unchecked` lists beside variables, by the warning that says why.
+_NOT_CHECKED = {WarningCode.MIGRATABILITY_UNKNOWN: "migratable", WarningCode.ERRATUM_NOT_CHECKED: "errata"}
 
 
-def is_migratability_unknown(source: Source, variable_set: VariableSet | None) -> bool:
-    """Return whether nobody stated that the source and the destination migrate the model."""
-    return any(own is not None and own.migratable is Migratable.UNKNOWN for own in (source.set, variable_set))
+def not_checked(cautions: Iterable[Caution]) -> tuple[str, ...]:
+    """Return what `unchecked` lists beside variables."""
+    return tuple(dict.fromkeys(_NOT_CHECKED[caution.code] for caution in cautions if caution.code in _NOT_CHECKED))
