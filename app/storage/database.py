@@ -1,12 +1,12 @@
 """The database: its engine, the reading and writing transactions, and the migrations."""
 
+import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from sqlite3 import Connection as SqliteConnection
 from threading import Lock
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -51,6 +51,7 @@ def create_engine(url: str, *, pool_size: int = POOL_SIZE, prepares: bool = True
     if parsed.drivername == "sqlite" and parsed.database:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
         engine = sa.create_engine(parsed, connect_args={"timeout": _SQLITE_BUSY_SECONDS}, pool_size=pool_size)
+        sa.event.listen(engine, "do_connect", _ExistingFile(Path(parsed.database)))
         sa.event.listen(engine, "connect", _configure_sqlite)
         sa.event.listen(engine, "checkout", partial(_check_file, Path(parsed.database)))
         sa.event.listen(engine, "begin", _begin_sqlite)
@@ -67,13 +68,30 @@ def create_engine(url: str, *, pool_size: int = POOL_SIZE, prepares: bool = True
     raise ValueError(message)
 
 
-def _configure_sqlite(connection: SqliteConnection, _record: object) -> None:
+class _ExistingFile:
+    """Refuses to create the file of a database anew: it was there, so somebody is putting a backup in its place."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._was_there = False
+
+    def __call__(self, *_connecting: object) -> None:
+        """Raise sqlite3.OperationalError if the file is gone."""
+        if self._was_there and not self._path.exists():
+            message = f"{self._path} is gone"
+            raise sqlite3.OperationalError(message)
+        self._was_there = True
+
+
+def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     connection.isolation_level = None  # the driver starts no transactions; _begin_sqlite does
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "recursive_triggers=ON"):
         connection.execute(f"PRAGMA {pragma}")
 
 
-def _check_file(path: Path, _connection: SqliteConnection, record: sa.pool.ConnectionPoolEntry, _proxy: object) -> None:
+def _check_file(
+    path: Path, _connection: sqlite3.Connection, record: sa.pool.ConnectionPoolEntry, _proxy: object
+) -> None:
     """Refuse a connection to files that are no longer there: a backup was put in their place.
 
     The log (-wal) is looked at as well: a copy over the file itself keeps its inode, and who copies removes the log.

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -186,3 +187,17 @@ def _run_at_once(work: list[Callable[[], None]]) -> None:
 def test_other_databases_are_refused(url: str) -> None:
     with pytest.raises(ValueError, match="sqlite:///<path> or postgresql"):
         database.create_engine(url)
+
+
+def test_a_database_whose_file_is_gone_is_not_created_anew(tmp_path: Path) -> None:
+    """Somebody is putting a backup in its place: an empty file would take its writes."""
+    path = tmp_path / "registry.db"
+    engine = database.create_engine(f"sqlite:///{path}")
+    with engine.connect():
+        assert path.exists()
+    engine.dispose()
+    for file in tmp_path.iterdir():
+        file.unlink()
+    with pytest.raises(sa.exc.OperationalError, match="is gone"):
+        engine.connect()
+    assert not path.exists()
