@@ -82,7 +82,10 @@ def check(  # noqa: PLR0913, PLR0917 (each is an option of the command)
     ] = None,
     device: Annotated[
         list[str] | None,
-        typer.Option(help="With --domain: <id>=<device model> for a device that check does not know. Repeatable."),
+        typer.Option(
+            help="With --domain: <id>=<device model> for a device that check does not know; <vm>:<id>=<device model> "
+            "for one of several VMs. Repeatable."
+        ),
     ] = None,
     without: Annotated[
         list[str] | None,
@@ -210,26 +213,44 @@ def _batches(vms: Sequence[Any]) -> Iterator[list[Any]]:
 
 
 def _without_cpus(document: Any, registry: Registry) -> Mapping[str, str]:
-    """Take CPUs out of a question whose release has no CPU models in the registry; return them with the reason."""
+    """Take CPUs out of a question where the registry has no CPU models to compare; return them with the reason."""
     unasked: dict[str, str] = {}
     known: dict[str | None, bool] = {}
+    destinations = _releases_named(document.get("destinations") or (), registry)
     for vm in document["vms"]:
         for device in [device for device in vm["devices"] if device["id"] == CPU and device["model"] == CPU_MODEL]:
-            release = device.get("release")
-            if release not in known:
-                known[release] = _has_cpu_models(release, registry)
-            if not known[release]:
-                vm["devices"].remove(device)
+            is_default = device.pop("is_default", False)
+            releases = [device.get("release"), *destinations]
+            for release in releases:
+                if release not in known:
+                    known[release] = _has_cpu_models(release, registry)
+            lacking = ", ".join(release or "any release" for release in releases if not known[release])
+            if is_default and device.get("release") is None:
+                lacking = "the source, which is not named"
+            if not lacking:
+                continue
+            vm["devices"].remove(device)
+            why = f"the registry has no CPU models of {lacking}"
+            if is_default:
+                # Any x86-64 host has its features, so that nothing is left to ask a host.
+                warn(f"{vm['id']}: the XML names no CPU, so it is QEMU's default, which was not compared: {why}")
+            else:
                 name = CPU if len(document["vms"]) == 1 else f"{vm['id']}: {CPU}"
-                unasked[name] = (
-                    f"the registry has no CPU models of {release or 'any release'}; add them with profile-registry "
-                    f"import cpu-models, or leave the CPU out with --without {CPU}"
-                )
+                cure = "add them with profile-registry import cpu-models"
+                unasked[name] = f"{why}; {cure}, or leave the CPU out with --without {CPU}"
     document["vms"] = [vm for vm in document["vms"] if vm["devices"]]
     if not document["vms"]:
-        _warn_unasked(unasked)
-        fail("nothing is left to check")
+        _fail_unasked("nothing is left to check", unasked)
     return unasked
+
+
+def _releases_named(destinations: Sequence[Mapping[str, Any]], registry: Registry) -> list[str]:
+    """Return QEMU's releases that the destinations of a question run, as far as they are named one by one."""
+    running = []
+    for destination in destinations:
+        found = registry.find(f"/hosts/{destination['host']}") if "host" in destination else destination
+        running += (found or {}).get("releases", ())
+    return [release for release in dict.fromkeys(running) if "/qemu-" in release]
 
 
 def _check_options(subject: str, given: Mapping[str, object]) -> None:
@@ -304,15 +325,14 @@ def _domain_question(
     paths: Sequence[Path], options: DomainOptions, release: str | None, profile: str | None
 ) -> tuple[dict[str, Any], Mapping[str, str]]:
     """Return the question about all devices of libvirt domains, and the parts that it leaves out, with reasons."""
+    for path, count in Counter(paths).items():
+        if count > 1:
+            fail(f"--domain {path} is given {count} times: {_TWICE.get(str(path), 'name each VM once')}")
     try:
         domains = [Domain.read(path, options, release, profile) for path in paths]
     except DomainError as error:
         fail(str(error))
-    unknown = set.intersection(*(domain.unknown for domain in domains))
-    if unknown:
-        names = ", ".join(sorted(set.union(*(domain.names for domain in domains))))
-        none_has = f"{paths[0]} has no device" if len(paths) == 1 else "None of the domains has a device"
-        fail(f"{none_has} {', '.join(sorted(unknown))}; there are {names}")
+    _check_stated(paths, domains, options)
     counts = Counter(domain.name for domain in domains)
     vms = []
     unasked: dict[str, str] = {}
@@ -320,13 +340,41 @@ def _domain_question(
         vm = domain.name if counts[domain.name] == 1 else f"{domain.name} ({path})"
         unasked |= {name if len(domains) == 1 else f"{vm}: {name}": why for name, why in domain.unasked.items()}
         if domain.devices:
-            vms.append({"id": vm, "devices": domain.devices})
+            default = [{**device, "is_default": True} for device in domain.default_cpu]
+            vms.append({"id": vm, "devices": [*domain.devices, *default]})
         else:
             unasked[vm] = "the VM has no device that can be checked"
     if not vms:
-        _warn_unasked(unasked)
-        fail(f"{', '.join(map(str, paths))}: there is no device that can be checked")
+        _fail_unasked(f"{', '.join(map(str, paths))}: there is no device that can be checked", unasked)
     return {"vms": vms}, unasked
+
+
+_TWICE = {"-": "standard input has one VM"}
+
+
+def _check_stated(paths: Sequence[Path], domains: Sequence[Domain], options: DomainOptions) -> None:
+    """Exit if something is stated of what no VM has, and warn of what is stated of several."""
+    vms = {name.partition(":")[0] for name in options.names if ":" in name} - {"qemu"}
+    if strangers := vms - {domain.name for domain in domains}:
+        fail(f"None of the domains is called {', '.join(sorted(strangers))}")
+    unknown = set.intersection(*(domain.unknown for domain in domains))
+    if unknown:
+        names = ", ".join(sorted(set.union(*(domain.names for domain in domains))))
+        none_has = f"{paths[0]} has no device" if len(paths) == 1 else "None of the domains has a device"
+        fail(f"{none_has} {', '.join(sorted(unknown))}; there are {names}")
+    for name in sorted(options.stated):
+        shared = [domain.name for domain in domains if name in domain.names]
+        if len(shared) > 1:
+            warn(
+                f"{name} is in several VMs, and what is stated of it counts for each: {', '.join(shared)}. Name one of "
+                f"them as in {shared[0]}:{name}"
+            )
+
+
+def _fail_unasked(message: str, unasked: Mapping[str, str]) -> NoReturn:
+    """Exit because nothing is left to ask; unasked: what was left out, with reasons."""
+    _warn_unasked(unasked)
+    fail(message, {"code": "cannot-ask", "detail": message, "unasked": unasked})
 
 
 def _warn_unasked(unasked: Mapping[str, str]) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 
@@ -45,7 +46,8 @@ def add(  # noqa: PLR0913, PLR0917 (each is an option of the command)
         ),
     ] = None,
     direction: Annotated[
-        Way, typer.Option(help="Migrations from the release to the others, from the others to it, or both.")
+        Way,
+        typer.Option(help="to: migrations from the release to the others; from: those from the others to it; both."),
     ] = Way.BOTH,
     url: Annotated[str | None, typer.Option(help="Where to read more.")] = None,
     *,
@@ -126,7 +128,7 @@ def list_errata(
             erratum["release"],
             erratum["model"],
             _shown_when(erratum["when"]),
-            f"{erratum['direction']}: {', '.join(erratum['with'])}" if erratum["with"] else "any release",
+            f"{erratum['direction']} {', '.join(erratum['with'] or ['any release'])}",
             erratum["description"] + (f" ({erratum['url']})" if erratum["url"] else ""),
             erratum["state"] + (", local" if erratum["local"] else ""),
         )
@@ -155,7 +157,7 @@ def withdraw(
     try:
         with Registry(ClientSettings()) as registry:
             parameters = {"dry_run": "true"} if dry_run else {}
-            answer = registry.patch(f"/errata/{erratum}", {"state": "withdrawn"}, **parameters)
+            answer = registry.patch(f"/errata/{quote(erratum, safe='')}", {"state": "withdrawn"}, **parameters)
     except RegistryError as error:
         refuse(error, is_publication=True)
     if as_json:

@@ -255,6 +255,7 @@ def _document(published: publication.Published) -> dict[str, Any]:
         "added": published.added,
         "not_accepted": published.not_accepted,
         "overridden": published.overridden,
+        "breaks": published.answer["breaks"],
         "previous": published.answer["previous"],
         "no_longer_listed": published.answer["no_longer_listed"],
         "makes_otherwise": published.answer["makes_otherwise"],
@@ -289,7 +290,8 @@ def _print_answer(release: str, answer: Mapping[str, Any]) -> None:
     """Print what a publication added, and what it changes for devices that exist."""
     _print_added(release, answer["added"], dry_run=answer["dry_run"])
     _print_not_accepted(answer["not_accepted"])
-    _print_overridden(answer["overridden"])
+    _print_broken(answer["overridden"], "Published although it breaks earlier releases")
+    _print_broken(answer["breaks"], "A draft: once published, it would break earlier releases")
     if answer["no_longer_listed"]:
         print_line(f"No longer listed, though {answer['previous']} lists it: {', '.join(answer['no_longer_listed'])}")
     title = f"Makes something else of profiles than {answer['previous']}"
@@ -327,11 +329,11 @@ def _print_not_accepted(not_accepted: Sequence[Mapping[str, Any]]) -> None:
         print_table(("problem", "variable", "models", "profiles"), rows, "Listed profiles that it does not accept")
 
 
-def _print_overridden(overridden: Sequence[Mapping[str, Any]]) -> None:
+def _print_broken(broken: Sequence[Mapping[str, Any]], title: str) -> None:
     models: dict[tuple[str, str], set[str]] = {}
-    for pair in overridden:
+    for pair in broken:
         for problem in pair["problems"]:
             models.setdefault((pair["model"], problem["code"]), set()).add(pair["profile"])
     rows = [(model, code, str(len(profiles))) for (model, code), profiles in sorted(models.items())]
     if rows:
-        print_table(("model", "problem", "profiles"), rows, "Published although it breaks earlier releases")
+        print_table(("model", "problem", "profiles"), rows, title)

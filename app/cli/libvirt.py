@@ -14,7 +14,7 @@ from xml.etree.ElementTree import Element, ParseError  # only the types; defused
 import defusedxml
 import defusedxml.ElementTree
 
-from app.cli.virtual_machine import backends_of, parts_of
+from app.cli.virtual_machine import backends_of, name_it_or_leave_it_out, parts_of
 
 VENDOR = "qemu.org"
 
@@ -156,7 +156,6 @@ _BUILT_IN: Mapping[str, Collection[str]] = {
     "video": {"none"},
     "memballoon": {"none"},
     "watchdog": {"itco"},
-    "panic": {"hyperv"},
     # This console is the preceding <serial> device.
     "console": {"serial", ""},
 }
@@ -240,7 +239,7 @@ _SETTINGS_BY_ELEMENT: Mapping[str, Mapping[str, _Setting]] = {
     "hostdev": {"@display": "display", "@ramfb": "ramfb"},
     "disk": {
         "serial": "serial",
-        "wwn": lambda value: {"wwn": f"0x{value}"},
+        "wwn": lambda value: {"wwn": value if value.startswith("0x") else f"0x{value}"},
         "vendor": "vendor",
         "product": "product",
         "target@removable": "removable",
@@ -400,14 +399,37 @@ class DomainOptions:
     values: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     without: Collection[str] = ()
 
+    def of_vm(self, vm: str) -> "DomainOptions":
+        """Return the options about one of several VMs: those for its devices (<vm>:<id>), and for those of any VM."""
+        own = {name: name.removeprefix(f"{vm}:") for name in self.names if name.startswith(f"{vm}:")}
+        own |= {name: name for name in self.names if ":" not in name or name.startswith("qemu:")}
+        return DomainOptions(
+            {own[name]: model for name, model in self.models.items() if name in own},
+            {own[name]: release for name, release in self.releases.items() if name in own},
+            {own[name]: profile for name, profile in self.profiles.items() if name in own},
+            {own[name]: values for name, values in self.values.items() if name in own},
+            [own[name] for name in self.without if name in own],
+        )
+
+    @property
+    def stated(self) -> set[str]:
+        """The devices of which something is stated."""
+        return {*self.models, *self.releases, *self.profiles, *self.values}
+
+    @property
+    def names(self) -> set[str]:
+        """The devices and settings of which something is stated, and those that are left out."""
+        return {*self.stated, *self.without}
+
 
 @dataclass(frozen=True, slots=True)
 class Domain:
     """A VM as libvirt describes it.
 
     machine: the machine type. devices: the devices of the question. unasked: the reason why a device (id) or a setting
-    (id/setting) is not part of the question. left_out: the settings that the user leaves out. names: the ids of all
-    devices and settings. unknown: ids that the user gives, and that this VM does not have.
+    (id/setting) is not part of the question. left_out: the settings that the user leaves out. default_cpu: the CPU, if
+    the XML states nothing of it. names: the ids of all devices and settings. unknown: ids that the user gives, and that
+    this VM does not have.
     """
 
     name: str
@@ -415,6 +437,7 @@ class Domain:
     devices: list[dict[str, Any]] = field(default_factory=list)
     unasked: dict[str, str] = field(default_factory=dict)
     left_out: set[str] = field(default_factory=set)
+    default_cpu: list[dict[str, Any]] = field(default_factory=list)
     names: set[str] = field(default_factory=set)
     unknown: set[str] = field(default_factory=set)
 
@@ -437,6 +460,7 @@ class Domain:
             message = f"{path} is not a libvirt domain: <os><type machine='…'> is missing"
             raise DomainError(message)
         domain = cls(root.findtext("name") or path.stem, kind.get("machine") or "")
+        options = options.of_vm(domain.name)
         _mark_first(root.findall("devices/video/model"))
         counts: dict[str, int] = {}
         ids: dict[str, int] = {}
@@ -452,6 +476,7 @@ class Domain:
         parts = parts_of(root)
         domain.devices.extend(parts.devices)
         domain.unasked.update(parts.unasked)
+        domain.default_cpu.extend(parts.default)
         domain._add_named(options)
         domain._complete(options, release, profile or f"{VENDOR}/{domain.machine}")
         domain._leave_out(options)
@@ -473,18 +498,14 @@ class Domain:
             self._add_with_model(element, device_id, options)
         elif kind == "hostdev" or (kind == "interface" and element.get("type") == "hostdev"):
             description = " ".join(filter(None, (element.get("type"), element.get("model"))))
-            self.unasked[device_id] = (
-                f"a host device ({description}); name its model with --device {device_id}=<device model>"
-            )
+            self.unasked[device_id] = f"a host device ({description}); {name_it_or_leave_it_out(device_id)}"
         elif kind in _NO_DEVICES:
             return
         elif libvirt_name in _BUILT_IN.get(kind, ()):
             self._read(element, device_id, {}, options)
         elif libvirt_name not in devices or _attribute(element, "address@type") not in _BUSES:
             description = " ".join(filter(None, (f"<{kind}>", libvirt_name.strip("/"))))
-            self.unasked[device_id] = (
-                f"unknown device {description}; name its model with --device {device_id}=<device model>"
-            )
+            self.unasked[device_id] = f"unknown device {description}; {name_it_or_leave_it_out(device_id)}"
         else:
             name = devices[libvirt_name]
             values = self._read(element, device_id, _settings_of(kind, name), options)
@@ -545,7 +566,7 @@ class Domain:
 
     def _complete(self, options: DomainOptions, release: str | None, profile: str) -> None:
         """Set each device's release, profile and values; the machine type is a profile only of QEMU's devices."""
-        for device in self.devices:
+        for device in [*self.devices, *self.default_cpu]:
             device_id, is_qemus = device["id"], device["model"].startswith(f"{VENDOR}/")
             defaults = {"release": release, "profile": profile} if is_qemus else {"release": None, "profile": None}
             # The CPU model is the profile of the CPU.
@@ -556,12 +577,13 @@ class Domain:
             device["values"].update(options.values.get(device_id, {}))
 
     def _leave_out(self, options: DomainOptions) -> None:
-        ids = {device["id"] for device in self.devices}
-        given = {*options.models, *options.releases, *options.profiles, *options.values}
+        ids = {device["id"] for device in [*self.devices, *self.default_cpu]}
         self.names.update(ids, self.unasked)
-        self.unknown.update((given - ids) | {*options.without} - ids - self.unasked.keys() - self.left_out)
-        self.devices[:] = [device for device in self.devices if device["id"] not in options.without]
-        for name in [name for name in self.unasked if not {name, name.partition("/")[0]}.isdisjoint(options.without)]:
+        without = {*options.without, *(f"{name}-backend" for name in options.without)}
+        self.unknown.update((options.stated - ids) | {*options.without} - ids - self.unasked.keys() - self.left_out)
+        for devices in (self.devices, self.default_cpu):
+            devices[:] = [device for device in devices if device["id"] not in without]
+        for name in [name for name in self.unasked if not {name, name.partition("/")[0]}.isdisjoint(without)]:
             del self.unasked[name]
 
 

@@ -21,8 +21,15 @@ if TYPE_CHECKING:
 
 REFUSED = 1
 COULD_NOT_ASK = 2
-# What the registry answers a publication that it refuses: unknown names, changed entries and the gate, faults.
-_REFUSALS = {HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY}
+# What the registry answers a publication that it refuses: no right to it, unknown names, changed entries and the gate,
+# its size, faults. It refuses the same again, whenever it is asked.
+_REFUSALS = {
+    HTTPStatus.FORBIDDEN,
+    HTTPStatus.NOT_FOUND,
+    HTTPStatus.CONFLICT,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+}
 _MATRIX_CELL = 3
 _PADDING = 3
 

@@ -15,7 +15,6 @@ from app.domain.values.name import vendor_of
 CPU = "cpu"
 _FIRMWARE = "firmware"
 _QEMU = vendor_of(CPU_MODEL)
-_X86 = frozenset({"x86_64", "i686", ""})
 # Elements without an effect on whether the VM can move: names, sizes and limits that go with the XML.
 _PASSED_ON = frozenset(
     {
@@ -27,7 +26,13 @@ _PASSED_ON = frozenset(
     }
 )  # fmt: skip
 # Features of the board that the machine type and the XML decide together, on any host alike.
-_BOARD_FEATURES = frozenset({"acpi", "apic", "pae", "hap", "privnet", "smm", "vmport", "ioapic", "ps2", "tseg", "pmu"})
+_BOARD_FEATURES = frozenset({"acpi", "apic", "pae", "hap", "privnet", "smm", "vmport", "ioapic", "ps2", "tseg"})
+# What <os> says of the board, of the order in which devices are tried, and of containers.
+_PASSED_ON_OF_OS = frozenset(
+    {"type", "boot", "bootmenu", "bios", "cmdline", "init", "initarg", "initenv", "initdir", "inituser", "initgroup"}
+)
+# Timers of the board; what kvmclock, tsc and hypervclock mean is the CPU's or the host's.
+_BOARD_TIMERS = frozenset({"hpet", "pit", "rtc", "platform", "armvtimer"})
 # libvirt's names of CPU features that QEMU has under another one (qemu_capabilities.c, CPUFeatureTranslationTable).
 _FEATURES = {
     "cmp_legacy": "cmp-legacy",
@@ -42,22 +47,31 @@ _FEATURES = {
     "perfctr_nb": "perfctr-nb",
     "tsc_adjust": "tsc-adjust",
     "vmx-invvpid-single-context": "vmx-invept-single-context",
+    "vmx-invvpid-single-context-noglobals": "vmx-invept-single-context-noglobals",
 }
+# Features that libvirt keeps in the XML and never gives to QEMU (virQEMUCapsCPUFilterFeatures).
+_NEVER_GIVEN = frozenset({"cmt", "mbm_total", "mbm_local", "osxsave", "ospke"})
+# QEMU's CPU where the XML names none, by the architecture of the guest.
+_DEFAULT_CPUS = {"x86_64": "qemu64", "i686": "qemu32", "": "qemu64"}
 _POLICIES = {"require": "on", "force": "on", "disable": "off", "forbid": "off"}
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What the VM has beside its <devices>: devices to ask about, and what is not asked, with the reason."""
+    """What the VM has beside its <devices>: devices to ask about, and what is not asked, with the reason.
+
+    default: the CPU that QEMU makes where the XML states nothing of it, if it is that.
+    """
 
     devices: list[dict[str, Any]] = field(default_factory=list)
     unasked: dict[str, str] = field(default_factory=dict)
+    default: list[dict[str, Any]] = field(default_factory=list)
 
 
 def parts_of(root: Element) -> Parts:
     """Return what a domain states outside <devices>."""
     parts = Parts()
-    parts.unasked.update(_firmware(root))
+    parts.unasked.update(_system(root))
     parts.unasked.update(_features(root))
     parts.unasked.update(_clock(root))
     parts.unasked.update(_unknown_elements(root))
@@ -85,18 +99,27 @@ def backends_of(element: Element, device_id: str) -> Iterator[tuple[str, str]]:
         "interface": {
             "vdpa": "a vDPA device of the host does the work",
             "vhostuser": "a vhost-user server on the host does the work",
-        }.get(_type_of(element)),
-        "disk": {"vhostvdpa": "a vDPA device of the host does the work"}.get(_type_of(element)),
-        "filesystem": _type_of(element.find("driver")) == "virtiofs" and "virtiofsd on the host does the work",
+        }.get(_type_of(element))
+        or (_type_of(element.find("backend")) == "passt" and "passt on the host does the work"),
+        "disk": {"vhostvdpa": "a vDPA device of the host does the work"}.get(_type_of(element))
+        or (_type_of(element.find("driver")) == "vdi" and "QEMU does not migrate a VM with an image of the format vdi"),
+        "filesystem": (
+            "virtiofsd on the host does the work"
+            if _type_of(element.find("driver")) == "virtiofs"
+            else "QEMU does not migrate a VM while the guest has the share mounted"
+        ),
+        "channel": _type_of(element) == "qemu-vdagent" and "QEMU does not migrate a VM with its own clipboard agent",
     }.get(kind)
     if kind == "tpm" and _type_of(element.find("backend")) == "passthrough":
         backend = "the TPM of the host does not move"
     if backend:
         name = f"{device_id}-backend"
-        yield name, f"{backend}, and has releases of its own; {_name_it_or_leave_it_out(name)}"
+        own = f"{backend}, and has releases of its own"
+        yield name, f"{own}; {name_it_or_leave_it_out(name)} (and its release with --source {name}=<release>)"
 
 
-def _name_it_or_leave_it_out(name: str) -> str:
+def name_it_or_leave_it_out(name: str) -> str:
+    """Return what a user can do about something that is not asked."""
     return f"name its model with --device {name}=<device model>, or leave it out with --without {name}"
 
 
@@ -104,18 +127,26 @@ def _type_of(element: Element | None) -> str:
     return (element.get("type") or "") if element is not None else ""
 
 
-def _firmware(root: Element) -> Iterator[tuple[str, str]]:
+def _system(root: Element) -> Iterator[tuple[str, str]]:
+    """Iterate over what <os> takes from files of the host."""
     system = root.find("os")
     if system is None:
         return
-    if system.get("firmware") or system.find("loader") is not None:
-        yield _FIRMWARE, f"the image of the firmware is a file of the host; {_name_it_or_leave_it_out(_FIRMWARE)}"
+    if system.get("firmware") or system.find("loader") is not None or system.find("nvram") is not None:
+        yield _FIRMWARE, f"the image of the firmware is a file of the host; {name_it_or_leave_it_out(_FIRMWARE)}"
+    for element in system:
+        if element.tag in _PASSED_ON_OF_OS | {"loader", "nvram", "firmware"}:
+            continue
+        if element.tag == "smbios" and element.get("mode") in {"emulate", "sysinfo"}:
+            continue
+        name = f"os/{element.tag}"
+        yield name, f"it is what a file or the firmware of the host says; leave it out with --without {name}"
 
 
 def _features(root: Element) -> Iterator[tuple[str, str]]:
     for feature in root.findall("features/*"):
         name = f"features/{feature.tag}"
-        if feature.tag in _BOARD_FEATURES or feature.tag == "vmcoreinfo" or feature.get("state") == "off":
+        if feature.tag in _BOARD_FEATURES | {"vmcoreinfo", "pvspinlock"} or feature.get("state") == "off":
             continue
         if list(feature) and all(child.get("state") == "off" for child in feature):
             continue
@@ -126,9 +157,11 @@ def _features(root: Element) -> Iterator[tuple[str, str]]:
 
 def _clock(root: Element) -> Iterator[tuple[str, str]]:
     for timer in root.findall("clock/timer"):
+        name = f"clock/{timer.get('name')}"
         if timer.get("name") == "hypervclock" and timer.get("present") != "no":
-            name = "clock/hypervclock"
             yield name, f"a Hyper-V setting that needs a host that has it; leave it out with --without {name}"
+        elif timer.get("name") not in _BOARD_TIMERS | {"hypervclock", "kvmclock", "tsc"}:
+            yield name, f"an unknown timer; if no host decides what it means, leave it out with --without {name}"
 
 
 def _unknown_elements(root: Element) -> Iterator[tuple[str, str]]:
@@ -142,26 +175,30 @@ def _unknown_elements(root: Element) -> Iterator[tuple[str, str]]:
 
 
 def _add_cpu(root: Element, parts: Parts) -> None:
-    """Add the CPU: its model is a profile of the CPU device, its features are values."""
-    cpu = root.find("cpu")
-    if cpu is None:
+    """Add the CPU: its model is a profile of the CPU device, its features are values.
+
+    Where the XML names no model, QEMU makes its default, of features that any x86-64 host has.
+    """
+    cpu, guest = root.find("cpu"), root.find("os/type")
+    architecture = (guest.get("arch") or "") if guest is not None else ""
+    mode = (cpu.get("mode") or "custom") if cpu is not None else "custom"
+    if architecture not in _DEFAULT_CPUS:
+        parts.unasked[CPU] = f"only CPUs of x86 are known, not of {architecture}; leave it out with --without {CPU}"
         return
-    mode, name = cpu.get("mode") or "custom", (cpu.findtext("model") or "").strip()
-    features = cpu.findall("feature")
-    if not name and mode == "custom" and not features:
-        return
-    guest = root.find("os/type")
-    if mode != "custom" or not name or (guest is not None and (guest.get("arch") or "") not in _X86):
-        described = name or mode
+    if mode != "custom":
         parts.unasked[CPU] = (
-            f"the CPU ({described}) is what its host has; check the XML of the running VM (virsh dumpxml), or leave it "
+            f"the CPU ({mode}) is what its host has; check the XML of the running VM (virsh dumpxml), or leave it "
             f"out with --without {CPU}"
         )
         return
-    values = {}
-    for feature in features:
+    name = (cpu.findtext("model") or "").strip() if cpu is not None else ""
+    parts.unasked.update({} if cpu is None else _unasked_of_cpu(cpu))
+    values = _switches_of_cpu(root)
+    for feature in [] if cpu is None else cpu.findall("feature"):
         feature_name = _FEATURES.get(feature.get("name") or "", feature.get("name") or "")
         policy = feature.get("policy") or "require"
+        if feature_name in _NEVER_GIVEN:
+            continue
         if policy in _POLICIES:
             values[feature_name] = _POLICIES[policy]
         else:
@@ -169,12 +206,34 @@ def _add_cpu(root: Element, parts: Parts) -> None:
                 f"{policy}: the host decides; give it with --value {CPU}/{feature_name}=on or off, and leave it out "
                 f"with --without {CPU}/{feature_name}"
             )
+    is_stated = name or values or any(part.startswith(f"{CPU}/") for part in parts.unasked)
+    profile = f"{CPU_MODEL}/{name or _DEFAULT_CPUS[architecture]}"
+    device = {"id": CPU, "model": CPU_MODEL, "values": values, "profile": profile}
+    (parts.devices if is_stated else parts.default).append(device)
+
+
+def _switches_of_cpu(root: Element) -> dict[str, str]:
+    """Return the values of the CPU that a domain states elsewhere, as libvirt gives them to QEMU."""
+    values = {}
+    for path, attribute, feature in (
+        ("clock/timer[@name='kvmclock']", "present", "kvmclock"),
+        ("features/apic", "eoi", "kvm-pv-eoi"),
+        ("features/pvspinlock", "state", "kvm-pv-unhalt"),
+    ):
+        if (element := root.find(path)) is not None and (stated := element.get(attribute)):
+            values[feature] = "off" if stated in {"no", "off"} else "on"
     frequency = next((timer.get("frequency") for timer in root.findall("clock/timer[@name='tsc']")), None)
-    if frequency:
-        values["tsc-frequency"] = frequency
+    return {**values, **({"tsc-frequency": frequency} if frequency else {})}
+
+
+def _unasked_of_cpu(cpu: Element) -> Iterator[tuple[str, str]]:
+    """Iterate over what <cpu> states beside its model and features: properties that are no variables."""
+    model = cpu.find("model")
+    if model is not None and model.get("vendor_id"):
+        name = f"{CPU}/vendor_id"
+        yield name, f"the vendor that the CPU names is no variable here; leave it out with --without {name}"
     for child in cpu:
-        if child.tag in {"cache", "maxphysaddr"} and child.get("mode") == "passthrough":
-            parts.unasked[f"{CPU}/{child.tag}"] = (
-                f"the host decides it (passthrough); leave it out with --without {CPU}/{child.tag}"
-            )
-    parts.devices.append({"id": CPU, "model": CPU_MODEL, "values": values, "profile": f"{CPU_MODEL}/{name}"})
+        if child.tag not in {"model", "feature", "topology", "numa"}:
+            name = f"{CPU}/{child.tag}"
+            decides = "the host decides it (passthrough)" if child.get("mode") == "passthrough" else "it is no variable"
+            yield name, f"{decides}; leave it out with --without {name}"

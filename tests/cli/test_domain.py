@@ -169,7 +169,7 @@ def test_elements_that_are_not_separate_devices_are_ignored(tmp_path: Path) -> N
     domain = _read(
         tmp_path,
         "<emulator>/qemu</emulator><graphics type='vnc'/><video><model type='none'/></video>"
-        "<input type='mouse' bus='ps2'/><panic model='hyperv'/>"
+        "<input type='mouse' bus='ps2'/>"
         "<input type='evdev'><source dev='/dev/input/event1'/></input>",
     )
     assert (domain.devices, domain.unasked) == ([], {})

@@ -59,6 +59,16 @@ def asked(tmp_path: Path, beside: str, device_id: str, arch: str = "x86_64") -> 
         ("<cpu mode='host-passthrough'/>", {"cpu"}),
         ("<cpu mode='host-model'/>", {"cpu"}),
         ("<cpu><topology sockets='1' cores='2' threads='1'/></cpu>", set()),
+        ("<cpu><model vendor_id='KVMKVMKVM'>EPYC</model></cpu>", {"cpu/vendor_id"}),
+        ("<cpu><model>EPYC</model><vendor>AMD</vendor><cache level='3' mode='emulate'/></cpu>",
+         {"cpu/vendor", "cpu/cache"}),
+        ("<cpu><model>EPYC</model><maxphysaddr mode='emulate' bits='42'/></cpu>", {"cpu/maxphysaddr"}),
+        ("<features><pmu state='on'/></features>", {"features/pmu"}),
+        ("<features><pmu state='off'/></features>", set()),
+        ("<clock><timer name='new'/></clock>", {"clock/new"}),
+        ("<os><kernel>/boot/vmlinuz</kernel><initrd>/i</initrd><cmdline>a</cmdline></os>", {"os/kernel", "os/initrd"}),
+        ("<os><acpi><table type='slic'>/x</table></acpi><smbios mode='host'/></os>", {"os/acpi", "os/smbios"}),
+        ("<os><boot dev='hd'/><bootmenu enable='yes'/><smbios mode='sysinfo'/></os>", set()),
         ("<cpu mode='custom'><model>EPYC</model><feature policy='optional' name='svm'/></cpu>", {"cpu/svm"}),
         ("<cpu mode='custom'><model>EPYC</model><maxphysaddr mode='passthrough'/></cpu>", {"cpu/maxphysaddr"}),
     ],
@@ -76,7 +86,15 @@ def test_what_is_beside_the_devices_is_passed_on_or_named(tmp_path: Path, beside
         ("<interface type='vdpa'><model type='virtio'/></interface>", {"interface0-backend"}),
         ("<interface type='vhostuser'><model type='virtio'/></interface>", {"interface0-backend"}),
         ("<filesystem><driver type='virtiofs'/><target dir='a'/></filesystem>", {"filesystem0-backend"}),
-        ("<filesystem><driver type='path'/><target dir='a'/></filesystem>", set()),
+        ("<filesystem><driver type='path'/><target dir='a'/></filesystem>", {"filesystem0-backend"}),
+        ("<interface type='user'><backend type='passt'/><model type='virtio'/></interface>", {"interface0-backend"}),
+        ("<interface type='network'><model type='virtio'/></interface>", set()),
+        ("<channel type='qemu-vdagent'><target type='virtio' name='a'/></channel>", {"channel0-backend"}),
+        (
+            "<disk type='file' device='disk'><driver name='qemu' type='vdi'/><target dev='vda' bus='virtio'/></disk>",
+            {"disk0-backend"},
+        ),
+        ("<panic model='hyperv'/>", {"panic0"}),
         (
             "<disk type='vhostvdpa' device='disk'><target bus='virtio'/></disk>",
             {"disk0-backend"},
@@ -87,6 +105,9 @@ def test_what_lies_in_a_program_or_driver_of_the_host_is_named(
     tmp_path: Path, devices: str, expected: set[str]
 ) -> None:
     assert unasked(tmp_path, devices=devices) == expected
+    # Who leaves the device out leaves out what does its work, too.
+    ids = [name.removesuffix("-backend") for name in expected]
+    assert unasked(tmp_path, devices=devices + CARD, without=ids) == set()
 
 
 def test_the_user_can_name_the_model_of_what_lies_on_the_host(tmp_path: Path) -> None:
@@ -131,6 +152,45 @@ def test_the_cpu_is_a_device_whose_profile_is_its_model(tmp_path: Path) -> None:
     assert asked(tmp_path, "<cpu><model>cortex-a57</model></cpu>", "cpu", arch="aarch64") is None
 
 
+def test_what_libvirt_gives_the_cpu_from_elsewhere_is_asked(tmp_path: Path) -> None:
+    elsewhere = """<cpu><model>EPYC</model><feature policy='require' name='osxsave'/><feature name='cmt'/></cpu>
+      <features><apic eoi='on'/><pvspinlock state='off'/></features>
+      <clock><timer name='kvmclock' present='no'/><timer name='hpet' present='no'/></clock>"""
+    cpu = asked(tmp_path, elsewhere, "cpu")
+    assert cpu is not None
+    assert cpu["values"] == {"kvmclock": "off", "kvm-pv-eoi": "on", "kvm-pv-unhalt": "off"}
+
+
+@pytest.mark.parametrize("beside", ["", "<cpu><topology sockets='1' cores='2' threads='1'/></cpu>"])
+def test_a_cpu_that_the_xml_does_not_name_is_qemus_default(
+    api: Registry, run: Run, tmp_path: Path, beside: str
+) -> None:
+    publish(api)
+    question = ["check", "--domain", str(domain(tmp_path, beside)), "--destination", RELEASE, "--json"]
+    answer = run(*question, "--source", RELEASE)
+    assert (answer.exit_code, "the XML names no CPU" in answer.stderr) == (0, True)
+    publish_cpus(api)
+    answer = run(*question, "--source", RELEASE)
+    assert [device["id"] for device in json.loads(answer.stdout)["results"][0]["devices"]] == ["net0", "cpu"]
+    assert run(*question).exit_code == 0
+    assert run(*question, "--source", RELEASE, "--without", "cpu").stderr == ""
+
+
+def test_a_cpu_of_a_destination_without_cpu_models_is_named(api: Registry, run: Run, tmp_path: Path) -> None:
+    publish(api)
+    publish_cpus(api)
+    other = RELEASE.replace("7.2.22", "8.0")
+    card = {"mq": {"type": "bool", "init_value": False, "off_value": False}}
+    listed = {"profiles": ["qemu.org/pc-q35-7.2"]}
+    api.put(
+        f"/releases/{other}", {"models": {"qemu.org/virtio-net-pci": {"variables": card}}, **listed}, override="a test"
+    )
+    api.put("/hosts/h", {"releases": [other]})
+    for option in (["--destination", other], ["--host", "h"]):
+        answer = run("check", "--domain", str(domain(tmp_path, CPU)), "--source", RELEASE, *option)
+        assert (answer.exit_code, f"the registry has no CPU models of {other}" in answer.stderr) == (2, True)
+
+
 def publish(api: Registry) -> None:
     """Publish a network card and two CPU models; one of them has an alias."""
     api.put("/vendors/qemu.org", {})
@@ -142,8 +202,9 @@ def publish(api: Registry) -> None:
 def publish_cpus(api: Registry) -> None:
     """Publish two CPU models; one of them has an alias."""
     features = dict.fromkeys(("pcid", "rtm", "pclmulqdq", "lahf-lm", "vmx", "invtsc"), True)
-    models = {"Broadwell-v1": frozenset({"pcid", "rtm"}), "Broadwell-v2": frozenset({"pcid"})}
-    cpus = CpuModels("7.2.22", "x86_64", True, features, models, {"Broadwell-noTSX": "Broadwell-v2"})
+    models = {"Broadwell-v1": frozenset({"pcid", "rtm"}), "Broadwell-v2": frozenset({"pcid"}), "qemu64-v1": frozenset()}
+    aliases = {"Broadwell-noTSX": "Broadwell-v2", "qemu64": "qemu64-v1"}
+    cpus = CpuModels("7.2.22", "x86_64", True, features, models, aliases)
     publish_cpu_models(api, cpus, RELEASE)
 
 
@@ -204,6 +265,26 @@ def test_options_can_be_about_one_of_several_vms(api: Registry, run: Run, tmp_pa
     assert run(*question, "--without", "hostdev0").exit_code == 0
     wrong = run(*question, "--without", "hostdev7")
     assert (wrong.exit_code, "None of the domains has a device hostdev7" in wrong.stderr) == (2, True)
+
+
+def test_what_is_stated_of_a_device_of_several_vms_is_said_to_count_for_each(
+    api: Registry, run: Run, tmp_path: Path
+) -> None:
+    publish(api)
+    host_device = "<hostdev mode='subsystem' type='mdev'/>"
+    paths = [domain(tmp_path, name=name, devices=host_device) for name in ("a", "b")]
+    question = ["check", *(part for path in paths for part in ("--domain", str(path))), "--destination", RELEASE]
+    card = "qemu.org/virtio-net-pci"
+    shared = run(*question, "--source", RELEASE, "--device", f"hostdev0={card}")
+    assert shared.exit_code == 0, shared.output
+    assert "hostdev0 is in several VMs, and what is stated of it counts for each: a, b." in shared.stderr
+    one = run(*question, "--source", RELEASE, "--device", f"a:hostdev0={card}", "--without", "b:hostdev0")
+    assert (one.exit_code, "several VMs" in one.stderr) == (2, False)
+    assert "not checked: b" in one.stderr
+    stranger = run(*question, "--device", f"c:hostdev0={card}")
+    assert "None of the domains is called c" in stranger.stderr
+    twice = run("check", "--domain", str(paths[0]), "--domain", str(paths[0]), "--destination", RELEASE)
+    assert "is given 2 times: name each VM once" in twice.stderr
 
 
 def test_several_labels_select_the_hosts_that_have_all_of_them(api: Registry, run: Run) -> None:

@@ -150,15 +150,16 @@ def _at_host(device: Device, host: Destination, registry: Registry, problems: li
 def unknown_names(source: Source) -> Iterator[Problem]:
     """Report what the device names but the registry lacks, and a source about which nothing is stated."""
     device, model = source.device, source.model
+    alias = "" if source.release else " If it is an alias, name the source release, which says what it stands for."
     if model is None:
-        yield Problem(ProblemCode.UNKNOWN_MODEL, f"The registry has no device model {device.model}.")
+        yield Problem(ProblemCode.UNKNOWN_MODEL, f"The registry has no device model {device.model}.{alias}")
     if device.release is not None and source.release is None:
         yield Problem(ProblemCode.UNKNOWN_RELEASE, f"The registry has no release {device.release} (the source).")
     if model and source.release and source.set is None:
         message = f"The source release {device.release} does not implement {device.model}."
         yield Problem(ProblemCode.MODEL_NOT_SUPPORTED, message)
     if device.profile is not None and source.profile is None:
-        yield Problem(ProblemCode.UNKNOWN_PROFILE, f"The registry has no profile {device.profile}.")
+        yield Problem(ProblemCode.UNKNOWN_PROFILE, f"The registry has no profile {device.profile}.{alias}")
     if model and source.profile and source.profile_values is None:
         message = f"The profile {device.profile} has no values for {device.model}."
         yield Problem(ProblemCode.PROFILE_NOT_FOR_MODEL, message)
