@@ -10,7 +10,7 @@ import typer
 from rich.text import Text
 
 from app.cli.client import Registry
-from app.cli.output import AsJson, print_json, print_line, print_made_otherwise, print_table, refuse
+from app.cli.output import AsJson, named, print_json, print_line, print_made_otherwise, print_table, refuse
 from app.client import RegistryError
 from app.settings import ClientSettings
 
@@ -76,7 +76,7 @@ def _differs(answer: Mapping[str, Any]) -> bool:
 def _print_profiles(answer: Mapping[str, Any], after: str) -> None:
     """Print what the second release no longer lists, and makes otherwise."""
     if answer["no_longer_listed"]:
-        print_line(f"No longer listed by {after}: {', '.join(answer['no_longer_listed'])}")
+        print_line(f"No longer listed by {after}: {named(answer['no_longer_listed'])}")
     print_made_otherwise(answer["makes_otherwise"], f"{after} makes something else of profiles by itself")
 
 

@@ -14,6 +14,7 @@ from app.cli.feed import Archive, ArchiveError, copy_feed
 from app.cli.output import (
     AsJson,
     fail,
+    named,
     print_json,
     print_line,
     print_made_otherwise,
@@ -25,6 +26,7 @@ from app.cli.qemu import publication
 from app.cli.qemu.capture import Capture, CaptureError
 from app.cli.qemu.cpu import CpuModels, not_migratable, publish_cpu_models, take_cpu_models
 from app.cli.qemu.live import Progress, executable, take_capture
+from app.cli.qemu.release import BLOCKS, MIGRATABLE
 from app.client import RegistryError
 from app.domain.fleet.rendering import CPU_MODEL
 from app.domain.values.name import InvalidNameError, ReleaseName
@@ -260,6 +262,7 @@ def _document(published: publication.Published) -> dict[str, Any]:
         "no_longer_listed": published.answer["no_longer_listed"],
         "makes_otherwise": published.answer["makes_otherwise"],
         "left_out": published.left_out,
+        "not_asked": published.not_asked,
         "finds": [
             {
                 "device": difference.device,
@@ -284,6 +287,17 @@ def _print_published(published: publication.Published) -> None:
         columns = ("variable", "published", "in this QEMU", "device types", "occurrences")
         rows = [(*map(str, group),) for group in publication.grouped(published.differences)]
         print_table(columns, rows, "Differs from what is published; nothing changed")
+    if any(difference.variable in {MIGRATABLE, BLOCKS} for difference in published.differences):
+        print_line(
+            "What is published of migration never changes: publish an erratum for what cannot be migrated "
+            "(profile-registry erratum add), or this QEMU under a release name of its own (--release)."
+        )
+    if published.not_asked:
+        who = "could not be asked" if published.is_live else "is not in a capture"
+        print_line(
+            f"Whether they can be migrated {who}, of {len(published.not_asked)} device models; verdicts on them say so "
+            f"(migratability-unknown): {named(published.not_asked)}"
+        )
 
 
 def _print_answer(release: str, answer: Mapping[str, Any]) -> None:
@@ -293,7 +307,7 @@ def _print_answer(release: str, answer: Mapping[str, Any]) -> None:
     _print_broken(answer["overridden"], "Published although it breaks earlier releases")
     _print_broken(answer["breaks"], "A draft: once published, it would break earlier releases")
     if answer["no_longer_listed"]:
-        print_line(f"No longer listed, though {answer['previous']} lists it: {', '.join(answer['no_longer_listed'])}")
+        print_line(f"No longer listed, though {answer['previous']} lists it: {named(answer['no_longer_listed'])}")
     title = f"Makes something else of profiles than {answer['previous']}"
     print_made_otherwise(answer["makes_otherwise"], title)
 

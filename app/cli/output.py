@@ -1,7 +1,7 @@
 """The output of the commands: tables for people, JSON for programs, progress on standard error."""
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from http import HTTPStatus
@@ -31,6 +31,7 @@ _REFUSALS = {
     HTTPStatus.UNPROCESSABLE_ENTITY,
 }
 _MATRIX_CELL = 3
+_MAX_NAMED = 8
 _PADDING = 3
 
 _console = Console()
@@ -78,14 +79,23 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]], ti
 
 def print_made_otherwise(entries: Sequence[Mapping[str, Any]], title: str) -> None:
     """Print what a release makes otherwise of profiles, by variable."""
-    profiles: dict[tuple[str, str, str], set[str]] = {}
+    found: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
     for entry in entries:
         for variable, values in entry["values"].items():
             before, after = ("—" if value is None else shown(value) for value in (values["from"], values["to"]))
-            profiles.setdefault((variable, before, after), set()).add(entry["profile"])
-    rows = [(*key, f"{len(names):,}") for key, names in sorted(profiles.items())]
+            found.setdefault((variable, before, after), []).append(entry)
+    rows = [
+        (*key, named({entry["model"] for entry in of_key}), f"{len({entry['profile'] for entry in of_key}):,}")
+        for key, of_key in sorted(found.items())
+    ]
     if rows:
-        print_table(("variable", "before", "now", "profiles"), rows, title)
+        print_table(("variable", "before", "now", "device models", "profiles"), rows, title)
+
+
+def named(names: Collection[str]) -> str:
+    """Return names in one line, the first ones of many."""
+    more = len(names) - _MAX_NAMED
+    return ", ".join(sorted(names)[:_MAX_NAMED]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def print_matrix(column: str, names: Sequence[str], rows: Sequence[tuple[str, Sequence[Text]]]) -> None:

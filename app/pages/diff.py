@@ -70,13 +70,18 @@ def get_diff_page(  # noqa: PLR0913 (the parameters of the page)
     )
 
 
-def _by_variable(made_otherwise: Sequence[MadeOtherwise]) -> Mapping[tuple[str, Value | None, Value | None], int]:
-    """Return of how many profiles the second release makes something else, by variable and the values of both."""
-    profiles: dict[tuple[str, Value | None, Value | None], set[str]] = {}
+def _by_variable(
+    made_otherwise: Sequence[MadeOtherwise],
+) -> Mapping[tuple[str, Value | None, Value | None], tuple[Sequence[str], int]]:
+    """Return the models, and the number of profiles, by variable and the values of both releases."""
+    found: dict[tuple[str, Value | None, Value | None], list[MadeOtherwise]] = {}
     for entry in made_otherwise:
         for name, (before, after) in entry.values.items():
-            profiles.setdefault((name, before, after), set()).add(entry.profile)
-    return {key: len(names) for key, names in sorted(profiles.items(), key=lambda item: item[0][0])}
+            found.setdefault((name, before, after), []).append(entry)
+    return {
+        key: (sorted({entry.model for entry in entries}), len({entry.profile for entry in entries}))
+        for key, entries in sorted(found.items(), key=lambda item: item[0][0])
+    }
 
 
 def _choices(reader: Reader) -> Sequence[str]:

@@ -125,6 +125,16 @@ _RESOLVED_BY_HOST: Mapping[str, Sequence[int | str]] = {
 }
 
 
+# What each VM decides when it starts, from its own disk and its number of CPUs: the geometry of a disk, the queues of
+# virtio-blk. What a probe's null device makes of it is nothing that a profile says.
+_RESOLVED_BY_VM: Mapping[str, Sequence[int]] = {"cyls": [0], "heads": [0], "secs": [0], "num-queues": [65535]}
+
+
+def resolved_by_vm(name: str) -> Sequence[int | str]:
+    """Return the values of a property whose meaning each VM decides for itself, the same on any host."""
+    return _RESOLVED_BY_VM.get(name, ())
+
+
 def resolved_by_host(name: str) -> Sequence[int | str]:
     """Return the values of a property whose meaning each host decides for itself."""
     return _RESOLVED_BY_HOST.get(name, ())

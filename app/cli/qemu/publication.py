@@ -19,7 +19,8 @@ Progress = Callable[[str, int, int], None]
 class Published:
     """The result of publishing a QEMU: the registry's answer, and what is published differently from this QEMU.
 
-    left_out: device types and CPU models that were not published, and why.
+    left_out: device types and CPU models that were not published, and why. not_asked: the device models of which nobody
+    said whether they can be migrated. is_live: whether the QEMU itself was asked.
     """
 
     release: str
@@ -32,6 +33,8 @@ class Published:
     differences: Sequence[Difference]
     answer: Mapping[str, Any]
     left_out: Mapping[str, str]
+    not_asked: Sequence[str] = ()
+    is_live: bool = False
 
 
 def default_name(capture: Capture) -> str:
@@ -83,6 +86,8 @@ def publish(  # noqa: PLR0913 (each is an option of the command)
         qemu.differences,
         answer,
         left_out,
+        qemu.not_asked,
+        bool(capture.asked),
     )
 
 

@@ -5,17 +5,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.cli.qemu.capture import Capture, MachineType
-from app.cli.qemu.facts import blocks_of, is_never_migratable, rename_of, resolved_by_host
+from app.cli.qemu.facts import blocks_of, is_never_migratable, rename_of, resolved_by_host, resolved_by_vm
 from app.cli.qemu.properties import Kind, Value, is_unset_marker, kind_of, scope_of
 from app.domain.values.allowed import AllowedValues
 from app.domain.values.document import Place
 from app.domain.values.lazy import lazy
-from app.domain.values.value import Type
+from app.domain.values.value import Type, shown
 
 VENDOR = "qemu.org"
 # Devices of one name are others under another architecture: their saved states do not fit. What is not x86 says so.
 TARGET = "qemu-target"
 _FIRST_TARGET = "x86_64"
+# What a difference is about, where it is not about a variable.
+MIGRATABLE, BLOCKS = "migratable", "blocks_migration"
 
 
 def qualified(name: str, vendor: str = VENDOR) -> str:
@@ -248,9 +250,10 @@ class QemuRelease:
         return None if value is None else self._usable(device, name, value)
 
     def _live(self, machine: MachineType, device: str, name: str) -> Any:
-        """Return the value read from a real device; None if it was not, or if its host decided it."""
-        is_of_host = name in self.kinds[device] and self._default(device, name) in resolved_by_host(name)
-        return None if is_of_host else self._capture.live(machine.name, device, name)
+        """Return the value read from a real device; None if it was not, or if the probe's host or VM decided it."""
+        decided = (*resolved_by_host(name), *resolved_by_vm(name))
+        is_of_probe = name in self.kinds[device] and self._default(device, name) in decided
+        return None if is_of_probe else self._capture.live(machine.name, device, name)
 
     def _usable(self, device: str, name: str, value: Value) -> Value:
         """Return a value, or the earlier release's default if the value is an unset marker that was not allowed there.
@@ -410,3 +413,22 @@ class QemuRelease:
                         variable.init if variable else None,
                         "this release",
                     )
+            yield from self._differences_in_migration(device, own)
+
+    def _differences_in_migration(self, device: str, own: Mapping[str, Any]) -> Iterator[Difference]:
+        """Iterate over what is published otherwise of migration; that something is unknown here is no finding."""
+        migratable = self._migratable(device)
+        if migratable not in {"unknown", own["migratable"]}:
+            yield Difference(device, MIGRATABLE, own["migratable"], migratable, "this release")
+        published = [block["when"] for block in own["blocks_migration"]]
+        for block in self._blocks(device):
+            if block["when"] not in published:
+                written = ", ".join(
+                    f"{name}={' or '.join(map(shown, values))}" for name, values in block["when"].items()
+                )
+                yield Difference(device, BLOCKS, None, written, "this release")
+
+    @property
+    def not_asked(self) -> Sequence[str]:
+        """The device models of which nobody said whether they can be migrated."""
+        return [qualified(device) for device in self.devices if self._migratable(device) == "unknown"]
