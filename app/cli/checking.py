@@ -455,6 +455,7 @@ def _print_summary(answer: Any) -> None:
         ]
         more = len(result["reasons"]) - _MAX_REASONS
         lines += [f"… and {more} more reasons"] if more > 0 else []
+        lines += [f"warning for {said['count']:,} possible: {said['message']}" for said in result.get("warnings", ())]
         is_compatible = result["compatible"]
         rows.append((result.get("vm", ""), Text(possible, style="green" if is_compatible else "red"), "\n".join(lines)))
     print_table(("vm", "can move to", "other hosts: number, reason, devices"), rows)

@@ -40,11 +40,13 @@ def find(question: FleetQuestion, reader: Reader) -> dict[str, Any]:
 
 
 def _document(baseline: domain.Baseline, releases: frozenset[str]) -> dict[str, Any]:
+    warnings = [{"code": caution.code.value, "message": caution.message} for caution in baseline.warnings]
     return {
         "values": baseline.values,
         "domains": {name: values.listed() for name, values in baseline.domains.items()},
         "profiles": baseline.profiles,
         "problems": [_problem(problem, releases) for problem in baseline.problems],
+        **({"warnings": warnings} if warnings else {}),
     }
 
 

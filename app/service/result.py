@@ -7,7 +7,7 @@ import orjson
 
 from app.domain.engine.question import Answer, DeviceAnswer
 from app.domain.fleet.rendering import Form, UnrenderableError, rendered
-from app.domain.fleet.summary import Summary
+from app.domain.fleet.summary import Reason, Summary
 from app.domain.things.snapshot import Snapshot
 from app.domain.verdict.destination import Destination
 from app.domain.verdict.problem import Caution, WarningCode
@@ -33,18 +33,20 @@ def summary_document(summary: Summary, destinations: int) -> dict[str, Any]:
         "compatible": bool(summary.possible),
         "possible": summary.possible,
         "impossible": destinations - len(summary.possible),
-        "reasons": [
-            {
-                "count": len(reason.destinations),
-                "code": reason.code.value,
-                "message": reason.message,
-                **({} if reason.variable is None else {"variable": reason.variable}),
-                "releases": reason.releases,
-                "devices": reason.devices,
-                "examples": reason.destinations[:_MAX_EXAMPLES],
-            }
-            for reason in summary.reasons
-        ],
+        "reasons": list(map(_reason, summary.reasons)),
+        **({"warnings": list(map(_reason, summary.warnings))} if summary.warnings else {}),
+    }
+
+
+def _reason(reason: Reason) -> dict[str, Any]:
+    return {
+        "count": len(reason.destinations),
+        "code": reason.code.value,
+        "message": reason.message,
+        **({} if reason.variable is None else {"variable": reason.variable}),
+        "releases": reason.releases,
+        "devices": reason.devices,
+        "examples": reason.destinations[:_MAX_EXAMPLES],
     }
 
 

@@ -5,7 +5,7 @@ from pydantic import Field
 from app.domain.fleet.member import BaselineCode
 from app.wire.base import Based, Name, OpenShape, Shape, Value
 from app.wire.compatibility import MAX_LABELS, Id, Label
-from app.wire.problem import Allowed
+from app.wire.problem import Allowed, VerdictWarning
 
 MAX_MODELS = 1_000
 MAX_MEMBERS = 10_000
@@ -59,6 +59,10 @@ class ModelBaseline(OpenShape):
         "that all of them list, then the newest first"
     )
     problems: list[BaselineProblem] = Field(description="why there are no values; empty if there are values")
+    warnings: list[VerdictWarning] = Field(
+        default_factory=list,
+        description="what nobody stated about the members, such as migratability; absent if there is nothing",
+    )
 
 
 class BaselineAnswer(Based):

@@ -234,6 +234,17 @@ class Reason(OpenShape):
     examples: list[str] = Field(description="the first five of these destinations")
 
 
+class SummaryWarning(OpenShape):
+    """What is said of some of the destinations to which a VM can move."""
+
+    count: int = Field(description="the number of these destinations")
+    code: Code = Field(description="the kind of warning; stable")
+    message: str = Field(description="the same for people")
+    releases: list[str] = Field(description="the releases that it is about")
+    devices: list[str] = Field(description="the devices of the VM that it is about")
+    examples: list[str] = Field(description="the first five of these destinations")
+
+
 class VmSummary(OpenShape):
     """Where one VM can move, with `detail=summary`."""
 
@@ -243,6 +254,11 @@ class VmSummary(OpenShape):
     impossible: int = Field(description="the number of the other destinations")
     reasons: list[Reason] = Field(
         description="the reasons against the others, the most frequent first; a destination can have several"
+    )
+    warnings: list[SummaryWarning] = Field(
+        default_factory=list,
+        description="what is said of the possible destinations, such as what was not compared there or must be set "
+        "explicitly; the most frequent first; absent if there is nothing",
     )
 
 

@@ -301,3 +301,72 @@ def counted(registry: TestClient) -> Iterator[list[str]]:
     sa.event.listen(engine, "before_cursor_execute", count)
     yield statements
     sa.event.remove(engine, "before_cursor_execute", count)
+
+
+def test_the_names_that_the_source_release_gives_count_also_without_destinations(asked: TestClient) -> None:
+    aliases = {"vendor-a.com/latest": P, "vendor-a.com/card": NIC}
+    publish(asked, f"{FIRMWARE}@3", {"num-queues": QUEUES, "feature": FEATURE}, profiles=[P], aliases=aliases)
+    device = {"model": "vendor-a.com/card", "release": f"{FIRMWARE}@3", "profile": "vendor-a.com/latest"}
+    answers = {result["destination"]: result["compatible"] for result in ask(asked, devices=[device])}
+    assert answers == {OLD: True, NEW: True, f"{FIRMWARE}@3": True}
+    # The host that the device runs on says the release, and the release what the names mean.
+    asked.put("/hosts/here", json={"releases": [f"{FIRMWARE}@3"]})
+    on_host = {"model": "vendor-a.com/card", "profile": "vendor-a.com/latest", "host": "here"}
+    assert {result["destination"] for result in ask(asked, devices=[on_host])} == set(answers)
+    (unknown,) = ask(asked, devices=[{**device, "release": OLD}], destinations=[{"releases": [NEW]}])
+    codes = {problem["code"] for problem in unknown["devices"][0]["problems"]}
+    assert codes >= {"unknown-model", "unknown-profile"}
+
+
+def test_a_device_has_no_more_than_its_host_has(asked: TestClient) -> None:
+    profile = {"name": "vendor-a.com/full", "values": {NIC: {"feature": True}}}
+    assert asked.post("/profiles", json=profile).status_code == 201
+    asked.put("/hosts/plain", json={"releases": [NEW], "restrict": {NIC: {"feature": [False]}}})
+    device = {"model": NIC, "profile": "vendor-a.com/full", "host": "plain"}
+
+    def answer(**more: Any) -> Any:
+        question = {"devices": [{**device, **more}], "policy": "permissive"}
+        return ask(asked, **question, destinations=[{"releases": [OLD]}])[0]["devices"][0]
+
+    assert answer()["compatible"]
+    stated = answer(values={"feature": True})["problems"]
+    assert ("source-value-invalid", "feature") in {(found["code"], found["variable"]) for found in stated}
+    elsewhere = {**device, "host": "nowhere"}
+    (unknown,) = ask(asked, devices=[elsewhere], destinations=[{"releases": [NEW]}])
+    assert unknown["devices"][0]["problems"][0]["code"] == "unknown-host"
+    # All devices of a VM run on one host.
+    (vm,) = ask(
+        asked,
+        vms=[{"id": "vm", "host": "plain", "devices": [{"model": NIC, "profile": "vendor-a.com/full"}]}],
+        destinations=[{"releases": [OLD]}],
+        policy="permissive",
+    )
+    assert vm["compatible"]
+
+
+def test_a_summary_says_what_was_not_compared(asked: TestClient) -> None:
+    unknown = {"models": {NIC: {"variables": {"num-queues": QUEUES}, "migratable": "unknown"}}, "profiles": [P]}
+    assert asked.put(f"/releases/{FIRMWARE}@3", json=unknown).status_code == 201
+    device = {"id": "nic", "model": NIC, "release": OLD, "profile": P}
+    destinations = [{"releases": [release]} for release in (NEW, f"{FIRMWARE}@3")]
+    (summary,) = ask(asked, devices=[device], destinations=destinations, detail="summary")
+    (warning,) = summary["warnings"]
+    assert (warning["count"], warning["code"], warning["devices"]) == (1, "migratability-unknown", ["nic"])
+    answer = asked.post("/baseline", json={"models": [NIC], "releases": [OLD, f"{FIRMWARE}@3"]}).json()["models"][NIC]
+    assert [warning["code"] for warning in answer["warnings"]] == ["migratability-unknown"]
+
+
+def test_every_answer_says_on_what_it_is_based(asked: TestClient) -> None:
+    answers = [
+        asked.post("/compatibility", json={"devices": [{"model": NIC, "release": OLD}]}).json(),
+        asked.get("/compatibility", params={"model": NIC, "source": OLD}).json(),
+        asked.get("/diff", params={"from": OLD, "to": NEW}).json(),
+        asked.post("/baseline", json={"models": [NIC], "releases": [OLD]}).json(),
+    ]
+    feed = asked.get("/changes").json()
+    for answer in answers:
+        assert {name: answer[name] for name in ("registry", "seq", "link")} == {
+            "registry": feed["registry"],
+            "seq": feed["head"],
+            "link": feed["link"],
+        }

@@ -6,6 +6,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from tests.api.stories import FIRMWARE, NIC, QUEUES, problem, publish, vendor
+from tests.api.test_tokens import bearer, create
 
 ONE, TWO, THREE = (f"{FIRMWARE}@{version}" for version in ("1.0", "1.10", "2"))
 P, SMALL = "vendor-a.com/p", "vendor-a.com/small"
@@ -165,3 +166,64 @@ def test_an_addition_is_not_refused_for_what_was_published_before(published: Tes
     assert published.post("/profiles", json=late).status_code == 201
     more: dict[str, Any] = {"vendor-a.com/more": {"variables": {}}}
     assert published.put(f"/releases/{TWO}", json={"models": more}).status_code == 201
+
+
+def test_only_an_admin_loosens_the_gate(published: TestClient) -> None:
+    path = f"/implementations/{FIRMWARE}"
+    publisher = bearer(create(published, "publisher", vendor="vendor-a.com"))
+    strict = {"evolution": "full", "transitive": True}
+    assert published.put(path, json=strict, headers=publisher).status_code == 201
+    for looser in ({"evolution": "backward", "transitive": True}, {"evolution": "full"}, {"evolution": "none"}):
+        for parameters in ({}, {"dry_run": True}):
+            refused = published.put(path, json=looser, headers=publisher, params=parameters)
+            problem(refused, 403, "forbidden")
+    assert published.get(path).json()["evolution"] == "full"
+    # An implementation begins with backward, also one without a release.
+    early = "/implementations/vendor-a.com/early"
+    problem(published.put(early, json={"evolution": "none"}, headers=publisher), 403, "forbidden")
+    assert published.put(path, json={"evolution": "none"}).status_code in {200, 201}
+
+
+def test_the_answer_names_what_a_release_no_longer_lists_and_makes_otherwise(published: TestClient) -> None:
+    models = {NIC: {"variables": {"num-queues": QUEUES}}, GPU: {"variables": {}}}
+    own = {P: {NIC: {"num-queues": 4}}}
+    document = {"models": models, "profiles": [P], "own_values": own}
+    tried = published.put(f"/releases/{TWO}", json=document, params={"dry_run": True}).json()
+    answer = published.put(f"/releases/{TWO}", json=document).json()
+    for told in (tried, answer):
+        assert (told["previous"], told["no_longer_listed"]) == (ONE, [SMALL])
+        assert told["makes_otherwise"] == [
+            {"profile": P, "model": NIC, "values": {"num-queues": {"from": 8, "to": 4}}},
+        ]
+    diff = published.get("/diff", params={"from": ONE, "to": TWO}).json()
+    assert (diff["no_longer_listed"], diff["makes_otherwise"]) == ([SMALL], answer["makes_otherwise"])
+    other_model = published.get("/diff", params={"from": ONE, "to": TWO, "model": GPU}).json()
+    assert other_model["makes_otherwise"] == []
+    # A release without a list says nothing about profiles: it no longer lists none of them.
+    assert put(published, THREE, QUEUES).json()["no_longer_listed"] == []
+
+
+def test_own_values_are_those_that_the_release_can_make(published: TestClient) -> None:
+    models = {NIC: {"variables": {"num-queues": QUEUES}}, GPU: {"variables": {}}}
+    own = {P: {NIC: {"num-queues": 99}}, SMALL: {GPU: {}}, "vendor-a.com/none": {NIC: {}}}
+    refused = published.put(f"/releases/{TWO}", json={"models": models, "profiles": [P, SMALL], "own_values": own})
+    assert sorted(problem(refused, 422, "invalid")) == [
+        ("/own_values/vendor-a.com~1none", "unknown-profile"),
+        ("/own_values/vendor-a.com~1p/vendor-a.com~1my-nic/num-queues", "invalid-value"),
+        ("/own_values/vendor-a.com~1small/vendor-a.com~1gpu", "unknown-model"),
+    ]
+
+
+def test_a_draft_is_told_what_it_would_break_and_has_the_digest_that_it_will_have(published: TestClient) -> None:
+    models = {NIC: {"variables": {"num-queues": FEWER}}, GPU: {"variables": {}}}
+    document = {"models": models, "profiles": [SMALL], "state": "draft"}
+    drafted = published.put(f"/releases/{TWO}", json=document)
+    assert drafted.status_code == 201
+    answer = drafted.json()
+    assert [(broken["profile"], broken["model"]) for broken in answer["breaks"]] == [(P, NIC)]
+    assert (answer["breaks_count"], answer["no_longer_listed"]) == (1, [P])
+    draft = published.get(f"/releases/{TWO}", params={"include_drafts": True}).json()
+    refused = published.patch(f"/releases/{TWO}", json={"state": "published"})
+    problem(refused, 409, "evolution-gate")
+    published.patch(f"/releases/{TWO}", json={"state": "published"}, params={"override": "a smaller chip"})
+    assert published.get(f"/releases/{TWO}").json()["digest"] == draft["digest"]

@@ -89,6 +89,41 @@ def test_hosts_are_listed_by_name_and_label(unchanged: TestClient) -> None:
     assert names(cursor=page["next"]) == ["host-4"]
 
 
+@pytest.mark.parametrize(
+    ("labels", "hosts"),
+    [
+        (["rack=r1", "gen=new"], ["host-1"]),
+        (["rack", "gen!=new"], ["host-2", "host-3"]),
+        (["!rack"], ["host-4"]),
+        (["rack!=r1"], ["host-3", "host-4"]),
+        (["rack=r1", "rack=r2"], []),
+    ],
+)
+def test_hosts_have_all_labels_that_are_asked_for(unchanged: TestClient, labels: list[str], hosts: list[str]) -> None:
+    listed = unchanged.get("/hosts", params={"label": labels}).json()["items"]
+    assert [host["host"] for host in listed] == hosts
+    asked = unchanged.get("/compatibility", params={"model": NIC, "source": NEW, "label": labels}).json()["results"]
+    question = ask(unchanged, {"labels": labels})
+    if hosts:
+        assert list(compatible(asked)) == list(compatible(question)) == hosts
+    else:
+        # That no host is meant is an answer of its own, never an empty yes.
+        assert [result["compatible"] for result in (*asked, *question)] == [False, False]
+
+
+@pytest.mark.parametrize("label", ["!", "!=r1", "!rack=r1", "=r1", "!!rack", ""])
+def test_a_label_that_cannot_be_read_selects_nothing(unchanged: TestClient, label: str) -> None:
+    expected = [("label.0", "invalid-value")]
+    assert problem(unchanged.get("/hosts", params={"label": label}), 422, "invalid") == expected
+    short = unchanged.get("/compatibility", params={"model": NIC, "source": NEW, "label": label})
+    assert problem(short, 422, "invalid") == expected
+    assert "must be name=value, name!=value, name or !name" in short.json()["faults"][0]["message"]
+    question = {"devices": [{"model": NIC, "release": NEW}], "destinations": [{"labels": [label]}]}
+    assert problem(unchanged.post("/compatibility", json=question), 422, "invalid") == [
+        ("/destinations/0/labels/0", "invalid-value")
+    ]
+
+
 def test_destinations_are_named_by_host_by_label_or_all_at_once(unchanged: TestClient) -> None:
     assert compatible(ask(unchanged, {"host": "host-3"}, {"host": "host-1"})) == {"host-3": False, "host-1": True}
     assert compatible(ask(unchanged, {"label": "rack=r1"})) == {"host-1": True, "host-2": False}

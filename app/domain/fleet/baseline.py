@@ -12,11 +12,12 @@ from app.domain.fleet.search import Assignment, Requirement, Tries, UndecidedErr
 from app.domain.things.model import Model
 from app.domain.things.profile import Profile, Values
 from app.domain.things.variable import Scope
-from app.domain.things.variable_set import VariableSet
+from app.domain.things.variable_set import Migratable, VariableSet
 from app.domain.values.allowed import AllowedValues
 from app.domain.values.canonical import canonical_json
 from app.domain.values.value import Type, Value, same, shown
 from app.domain.verdict.destination import Destination
+from app.domain.verdict.problem import Caution, WarningCode
 from app.domain.verdict.source import Registry
 from app.domain.verdict.steps import admitted, step_7, step_8
 
@@ -36,13 +37,14 @@ class Baseline:
     """The best settings for a model that every member of a fleet accepts; values is None where there are none.
 
     domains: what all members allow. profiles: the published ones that a strict verdict accepts at all members: first
-    those that all list, then the newest first.
+    those that all list, then the newest first. warnings: what nobody stated.
     """
 
     values: Values | None
     domains: Mapping[str, AllowedValues]
     profiles: tuple[str, ...] = ()
     problems: tuple[BaselineProblem, ...] = ()
+    warnings: tuple[Caution, ...] = ()
 
 
 def baseline(
@@ -67,7 +69,21 @@ def baseline(
     accepted = [profile.name for profile in profiles if _all_accept(profile, model, fleet.members, acceptance)]
     # A profile that all list is more certain than one that a release without a list lets pass.
     accepted.sort(key=lambda name: not _all_list(name, fleet.members))
-    return Baseline(choice.values, choice.domains, tuple(accepted), choice.problems)
+    return Baseline(
+        choice.values, choice.domains, tuple(accepted), choice.problems, tuple(_warnings(name, fleet.members))
+    )
+
+
+def _warnings(model: str, members: Sequence[Member]) -> Iterator[Caution]:
+    releases = dict.fromkeys(
+        str(side.release.name)
+        for member in members
+        for side in member.sides
+        if side.set.migratable is Migratable.UNKNOWN
+    )
+    if releases:
+        message = f"Nobody has stated whether {named(list(releases))} can migrate {model} at all."
+        yield Caution(WarningCode.MIGRATABILITY_UNKNOWN, message)
 
 
 def _best_choice(model: Model, members: Sequence[Member]) -> Baseline:

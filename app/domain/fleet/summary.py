@@ -1,20 +1,22 @@
 """The answers for many VMs and many hosts, summed up: where each VM can move, and why not elsewhere."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from app.domain.engine.question import Answer
-from app.domain.verdict.problem import ProblemCode
+from app.domain.verdict.judge import Verdict
+from app.domain.verdict.problem import Caution, Problem, ProblemCode, WarningCode
 
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why a VM cannot move to some destinations.
+    """Why a VM cannot move to some destinations, or what is said of those that it can move to.
 
-    releases, devices: those that have the problem. destinations: in the order asked.
+    releases, devices: those that it is about. destinations: in the order asked.
     """
 
-    code: ProblemCode
+    code: ProblemCode | WarningCode
     message: str
     variable: str | None
     releases: tuple[str, ...]
@@ -24,10 +26,14 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Where one VM can move, in the order asked, and the reasons against the others, the most frequent first."""
+    """Where one VM can move, in the order asked.
+
+    reasons: those against the other destinations; warnings: of those possible. The most frequent first.
+    """
 
     possible: tuple[str, ...]
     reasons: tuple[Reason, ...]
+    warnings: tuple[Reason, ...]
 
 
 @dataclass(slots=True)
@@ -39,23 +45,38 @@ class _Occurrences:
     destinations: dict[str, None] = field(default_factory=dict)
 
 
+# Equal hosts share one answer: by its id, the answer and the destinations.
+_Shared: TypeAlias = dict[int, tuple[Answer, list[str]]]
+
+
 def summarize(answers: Iterable[tuple[str, Answer]]) -> Summary:
     """Return the summary of the answers on one VM, given by destination."""
-    # Equal hosts share one answer.
-    refused: dict[int, tuple[Answer, list[str]]] = {}
+    accepted: _Shared = {}
+    refused: _Shared = {}
     possible = []
     positions: dict[str, int] = {}
     for position, (destination, answer) in enumerate(answers):
         positions[destination] = position
         if answer.compatible:
             possible.append(destination)
-        else:
-            refused.setdefault(id(answer), (answer, []))[1].append(destination)
-    occurrences: dict[tuple[ProblemCode, str, str | None], _Occurrences] = {}
-    for answer, destinations in refused.values():
+        (accepted if answer.compatible else refused).setdefault(id(answer), (answer, []))[1].append(destination)
+    return Summary(
+        tuple(possible),
+        _reasons(refused, positions, lambda verdict: verdict.problems),
+        _reasons(accepted, positions, lambda verdict: verdict.warnings),
+    )
+
+
+def _reasons(
+    shared: _Shared, positions: Mapping[str, int], said: Callable[[Verdict], Sequence[Problem | Caution]]
+) -> tuple[Reason, ...]:
+    """Return what verdicts say, the most frequent first."""
+    occurrences: dict[tuple[ProblemCode | WarningCode, str, str | None], _Occurrences] = {}
+    for answer, destinations in shared.values():
         for device in answer.devices:
-            for problem in device.verdict.problems:
-                occurrence = occurrences.setdefault((problem.code, problem.message, problem.variable), _Occurrences())
+            for entry in said(device.verdict):
+                variable = entry.variable if isinstance(entry, Problem) else None
+                occurrence = occurrences.setdefault((entry.code, entry.message, variable), _Occurrences())
                 occurrence.releases[device.release] = None
                 occurrence.devices[device.device.id] = None
                 occurrence.destinations.update(dict.fromkeys(destinations))
@@ -69,4 +90,4 @@ def summarize(answers: Iterable[tuple[str, Answer]]) -> Summary:
         for key, occurrence in occurrences.items()
     ]
     reasons.sort(key=lambda reason: (-len(reason.destinations), reason.code, reason.message))
-    return Summary(tuple(possible), tuple(reasons))
+    return tuple(reasons)
