@@ -17,7 +17,8 @@ from app.settings import ClientSettings
 
 _WAIT_SECONDS = 50
 _MAX_PAUSE_SECONDS = 15
-_GIVE_UP_SECONDS = 120
+# How long --once tries a registry that cannot be reached: a restart passes, and a script does not hang.
+_GIVE_UP_SECONDS = 20
 _SOURCE_TOKEN = "REGISTRY_SOURCE_TOKEN"  # noqa: S105 (the name of a variable)
 # The status that a shell reports for an interrupted program.
 _INTERRUPTED = 130
@@ -35,7 +36,10 @@ def mirror(
     r"""Copy what another registry publishes into this one (REGISTRY_URL, an admin's REGISTRY_TOKEN), and follow it.
 
     Every digest is verified; altered content is refused. An interrupted copy continues where it stopped. While one of
-    the registries cannot be reached, the command retries. Hosts are not copied.
+    the registries cannot be reached, the command retries, with --once for 20 seconds. Neither hosts nor local errata
+    are copied.
+
+    With --once, exit status 0 when everything is copied that was published when it began, 2 if it could not be.
 
     Example:
 

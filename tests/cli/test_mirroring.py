@@ -11,9 +11,11 @@ import httpx
 import pytest
 import sqlalchemy as sa
 from fastapi.testclient import TestClient
+from typer.testing import CliRunner
 
 from app.cli import feed
 from app.cli.client import Registry
+from app.cli.command import command
 from app.cli.feed import Archive, ArchiveError, CopyResult, RemoteFeed, copy_feed, write_archive
 from app.client import RegistryError
 from app.domain.publishing.change import linked
@@ -511,3 +513,84 @@ def test_tokens_are_created_listed_and_revoked(run: Run, api: Registry) -> None:
     assert run("token", "create", "x", "--role", "publisher").exit_code == 2
     assert run("token", "create", "x", "--role", "reader", "--expires-in", "soon").exit_code == 2
     assert json.loads(run("token", "create", "x", "--role", "reader", "--json").stdout)["role"] == "reader"
+
+
+def test_a_single_copy_from_a_registry_that_is_down_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.cli.mirroring._GIVE_UP_SECONDS", 0.5)
+    monkeypatch.setenv("REGISTRY_URL", "http://127.0.0.1:9")
+    ended = CliRunner().invoke(command(), ["mirror", "http://127.0.0.1:9", "--once"])
+    assert (ended.exit_code, "retrying" in ended.stderr) == (2, True)
+
+
+def fill_with_errata(registry: TestClient) -> None:
+    """Publish a renamed variable, aliases, own values, a host, and errata: standing, withdrawn and local."""
+    vendor(registry)
+    publish(registry, ONE, {"feature": FEATURE}, profiles=[{"name": P, "values": {NIC: {"feature": True}}}])
+    inverted = {"type": "bool", "init_value": True, "off_value": True}
+    renamed = {**inverted, "stands_for": {"variable": "feature", "inverted": True}}
+    more = {"aliases": {"vendor-a.com/latest": P}, "own_values": {P: {NIC: {"no-feature": True}}}}
+    document = {
+        "models": {NIC: {"variables": {"no-feature": renamed}, "migratable": "unknown"}},
+        "profiles": [P],
+        **more,
+    }
+    assert registry.put(f"/releases/{TWO}", json=document).status_code == 201
+    erratum = {"release": TWO, "model": NIC, "description": "it fails", "when": {"no-feature": [False]}}
+    others: list[dict[str, Any]] = [{}, {"with": [ONE]}, {"local": True}, {"local": True, "direction": "to"}]
+    for number, added in enumerate(others):
+        posted = registry.post("/errata", json={**erratum, **added})
+        assert posted.status_code == 201, posted.text
+        if number % 2:
+            registry.patch(f"/errata/{posted.json()['id']}", json={"state": "withdrawn"})
+    registry.put("/hosts/host-1", json={"releases": [ONE]})
+
+
+def told(registry: TestClient) -> list[Any]:
+    """Return what verdicts say of the release and of the one before."""
+    device = {"model": NIC, "release": TWO, "profile": "vendor-a.com/latest"}
+    answer = registry.post("/compatibility", json={"devices": [device]}).json()["results"]
+    return [(result["destination"], result["devices"]) for result in answer]
+
+
+def errata_of(registry: TestClient, *, with_local: bool) -> list[Any]:
+    found = registry.get("/errata").json()["items"]
+    return [
+        {name: value for name, value in erratum.items() if name not in {"at", "withdrawn_at"}}
+        for erratum in sorted(found, key=lambda erratum: str(erratum["id"]))
+        if with_local or not erratum["local"]
+    ]
+
+
+def test_renames_aliases_own_values_and_errata_are_mirrored(registry: TestClient, target: TestClient) -> None:
+    fill_with_errata(registry)
+    copy(registry, target)
+    for path in (f"/releases/{TWO}?own_values=true", f"/models/{NIC}", "/variable-sets"):
+        assert target.get(path).json() == registry.get(path).json()
+    assert errata_of(target, with_local=True) == errata_of(registry, with_local=False)
+    for erratum in registry.get("/errata").json()["items"]:
+        if erratum["local"] and erratum["state"] == "published":
+            registry.patch(f"/errata/{erratum['id']}", json={"state": "withdrawn"})
+    assert told(target) == told(registry)
+    # What an admin withdraws here stays withdrawn, whatever the source says.
+    (standing,) = target.get("/errata", params={"state": "published"}).json()["items"]
+    target.patch(f"/errata/{standing['id']}", json={"state": "withdrawn"}, headers=AUTHORIZATION)
+    registry.put("/vendors/vendor-z.com", json={})
+    copy(registry, target)
+    assert target.get("/errata", params={"state": "published"}).json()["items"] == []
+
+
+def test_a_restore_with_hosts_after_one_without_adds_them(
+    registry: TestClient, target: TestClient, tmp_path: Path
+) -> None:
+    fill_with_errata(registry)
+    file = tmp_path / "backup.jsonl.gz"
+    with client_of(registry) as origin, file.open("wb") as written:
+        write_archive(RemoteFeed(origin), written, lambda *_: None)
+    with client_of(target) as mirror:
+        copy_feed(Archive(file), mirror, "backup", lambda *_: None)
+        assert target.get("/hosts").json()["items"] == []
+        result = copy_feed(Archive(file), mirror, "backup", lambda *_: None, with_hosts=True)
+        assert (result.changes, result.added) == (0, 2)
+        assert copy_feed(Archive(file), mirror, "backup", lambda *_: None, with_hosts=True).added == 0
+    assert target.get("/hosts").json() == registry.get("/hosts").json()
+    assert told(target) == told(registry)
