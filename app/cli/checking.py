@@ -13,7 +13,7 @@ from rich.text import Text
 
 from app.cli.client import Registry
 from app.cli.libvirt import Domain, DomainError, DomainOptions
-from app.cli.output import AsJson, fail, print_json, print_line, print_table, reasons, refuse, verdict, warn
+from app.cli.output import AsJson, fail, named, print_json, print_line, print_table, reasons, refuse, verdict, warn
 from app.cli.virtual_machine import CPU
 from app.client import RegistryError
 from app.domain.fleet.rendering import CPU_MODEL, Form
@@ -455,10 +455,22 @@ def _print_summary(answer: Any) -> None:
         ]
         more = len(result["reasons"]) - _MAX_REASONS
         lines += [f"… and {more} more reasons"] if more > 0 else []
-        lines += [f"warning for {said['count']:,} possible: {said['message']}" for said in result.get("warnings", ())]
+        lines += _warnings(result.get("warnings", ()))
         is_compatible = result["compatible"]
         rows.append((result.get("vm", ""), Text(possible, style="green" if is_compatible else "red"), "\n".join(lines)))
     print_table(("vm", "can move to", "other hosts: number, reason, devices"), rows)
+
+
+def _warnings(warnings: Sequence[Any]) -> Iterator[str]:
+    """Iterate over what is said of the possible destinations; many warnings of a kind are one line."""
+    by_code: dict[str, list[Any]] = {}
+    for warning in warnings:
+        by_code.setdefault(warning["code"], []).append(warning)
+    for code, said in by_code.items():
+        if len(said) <= _MAX_NAMES:
+            yield from (f"warning for {warning['count']:,} possible: {warning['message']}" for warning in said)
+        else:
+            yield f"warning {code}: {named({device for warning in said for device in warning['devices']})}"
 
 
 def _end(answer: Any, unasked: Mapping[str, str]) -> NoReturn:

@@ -14,7 +14,7 @@ from xml.etree.ElementTree import Element, ParseError  # only the types; defused
 import defusedxml
 import defusedxml.ElementTree
 
-from app.cli.virtual_machine import backends_of, name_it_or_leave_it_out, parts_of
+from app.cli.virtual_machine import backends_of, name_it_or_leave_it_out, other_architecture, parts_of
 
 VENDOR = "qemu.org"
 
@@ -476,6 +476,7 @@ class Domain:
         parts = parts_of(root)
         domain.devices.extend(parts.devices)
         domain.unasked.update(parts.unasked)
+        domain.unasked.update(other_architecture(root, release))
         domain.default_cpu.extend(parts.default)
         domain._add_named(options)
         domain._complete(options, release, profile or f"{VENDOR}/{domain.machine}")

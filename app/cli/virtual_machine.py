@@ -4,6 +4,7 @@ Unknown never means compatible: what is not asked here is named. What the manage
 host decides (memory, topology, boot order, power management), is left to it.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -51,6 +52,8 @@ _FEATURES = {
 }
 # Features that libvirt keeps in the XML and never gives to QEMU (virQEMUCapsCPUFilterFeatures).
 _NEVER_GIVEN = frozenset({"cmt", "mbm_total", "mbm_local", "osxsave", "ospke"})
+# The names of the emulators that run guests of an architecture, where they differ.
+_EMULATORS = {"i686": ("i386", "x86_64"), "armv7l": ("arm", "aarch64"), "ppc64le": ("ppc64",)}
 # QEMU's CPU where the XML names none, by the architecture of the guest.
 _DEFAULT_CPUS = {"x86_64": "qemu64", "i686": "qemu32", "": "qemu64"}
 _POLICIES = {"require": "on", "force": "on", "disable": "off", "forbid": "off"}
@@ -82,6 +85,15 @@ def parts_of(root: Element) -> Parts:
         parts.devices.append(_device("vmcoreinfo", "vmcoreinfo", {}))
     _add_cpu(root, parts)
     return parts
+
+
+def other_architecture(root: Element, release: str | None) -> Iterator[tuple[str, str]]:
+    """Yield the architecture of a domain if the QEMU that it is said to run on emulates another one, by its name."""
+    guest = root.find("os/type")
+    architecture = (guest.get("arch") or "") if guest is not None else ""
+    emulated = re.search(r"/qemu-system-([^@/]+)@", release or "")
+    if architecture and emulated and emulated[1] not in _EMULATORS.get(architecture, (architecture,)):
+        yield "os/type", f"the domain is of {architecture}, but {release} emulates {emulated[1]}: name its own release"
 
 
 def _device(device_id: str, model: str, values: Mapping[str, str]) -> dict[str, Any]:

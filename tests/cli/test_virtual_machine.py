@@ -110,6 +110,20 @@ def test_what_lies_in_a_program_or_driver_of_the_host_is_named(
     assert unasked(tmp_path, devices=devices + CARD, without=ids) == set()
 
 
+@pytest.mark.parametrize(
+    ("arch", "emulator", "is_told"),
+    [
+        ("x86_64", "x86_64", False),
+        ("i686", "x86_64", False),
+        ("aarch64", "x86_64", True),
+        ("aarch64", "aarch64", False),
+    ],
+)
+def test_a_domain_of_another_architecture_is_named(tmp_path: Path, arch: str, emulator: str, is_told: bool) -> None:
+    read = Domain.read(domain(tmp_path, arch=arch), DomainOptions(), f"qemu.org/qemu-system-{emulator}@10.0")
+    assert ("os/type" in read.unasked) is is_told
+
+
 def test_the_user_can_name_the_model_of_what_lies_on_the_host(tmp_path: Path) -> None:
     path = domain(tmp_path, devices="<tpm model='tpm-crb'><backend type='emulator'/></tpm>")
     models, releases = {"tpm0-backend": "swtpm.org/state"}, {"tpm0-backend": "swtpm.org/swtpm@0.8"}
