@@ -10,6 +10,7 @@ from app.cli.client import Registry
 from app.cli.output import AsJson, fail, print_json, print_line, print_table, refuse
 from app.client import RegistryError
 from app.domain.things.erratum import Way
+from app.domain.values.value import Value, shown
 from app.settings import ClientSettings
 
 commands = typer.Typer(
@@ -22,6 +23,7 @@ commands = typer.Typer(
     no_args_is_help=True,
 )
 
+_DIRECTIONS = {"to": "to", "from": "from", "both": "to and from"}
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would happen; store nothing.")]
 
 
@@ -128,7 +130,7 @@ def list_errata(
             erratum["release"],
             erratum["model"],
             _shown_when(erratum["when"]),
-            f"{erratum['direction']} {', '.join(erratum['with'] or ['any release'])}",
+            f"{_DIRECTIONS[erratum['direction']]} {', '.join(erratum['with'] or ['any release'])}",
             erratum["description"] + (f" ({erratum['url']})" if erratum["url"] else ""),
             erratum["state"] + (", local" if erratum["local"] else ""),
         )
@@ -137,8 +139,8 @@ def list_errata(
     print_table(("id", "release", "device model", "when", "other releases", "description", "state"), rows)
 
 
-def _shown_when(when: Mapping[str, Sequence[object]]) -> str:
-    return "\n".join(f"{name}={', '.join(map(str, values))}" for name, values in when.items()) or "always"
+def _shown_when(when: Mapping[str, Sequence[Value]]) -> str:
+    return "\n".join(f"{name}={', '.join(map(shown, values))}" for name, values in when.items()) or "always"
 
 
 @commands.command("withdraw")

@@ -42,7 +42,7 @@ def test_an_erratum_is_added_listed_and_withdrawn(published: Run) -> None:
     assert (refused.exit_code, "known-broken" in refused.stdout) == (1, True)
     assert "it loses packets (https://vendor-a.com/1)" in refused.stdout
     listed = published("erratum", "list", "--release", TWO, "--model", NIC).stdout
-    assert f"both {ONE}" in listed
+    assert f"to and from {ONE}" in listed
     assert erratum["id"] in listed
     assert published("erratum", "list", "--release", ONE).stdout.count(erratum["id"]) == 0
     withdrawn = published("erratum", "withdraw", erratum["id"])
