@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
-from pydantic import BeforeValidator
+from pydantic import AfterValidator, BeforeValidator
 
 from app.api.compatibility import read_values, short_question
 from app.api.container import container
@@ -29,8 +29,7 @@ from app.service import compatibility
 from app.service.known import known_model
 from app.storage import listing, lookup, search
 from app.storage.reader import Reader
-from app.wire.base import printable
-from app.wire.compatibility import MAX_DESTINATIONS, MAX_LABEL, MAX_LABELS, Detail, Policy
+from app.wire.compatibility import MAX_DESTINATIONS, MAX_LABEL, MAX_LABELS, Detail, Policy, checked_label
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
@@ -102,6 +101,14 @@ class Control:
     default: str | None
 
 
+def _label(text: str) -> str:
+    return checked_label(text.strip()) if text.strip() else ""
+
+
+# A field of the form that is left empty is sent, too.
+_Label = Annotated[str, Query(max_length=MAX_LABEL), AfterValidator(_label)]
+
+
 @router.get("/ui/ask")
 def get_ask_page(  # noqa: PLR0913, PLR0917 (the question's own parameters)
     request: Request,
@@ -112,9 +119,7 @@ def get_ask_page(  # noqa: PLR0913, PLR0917 (the question's own parameters)
     value: Annotated[list[str] | None, Query()] = None,
     destination: _Names = None,
     host: _Names = None,
-    label: Annotated[
-        list[Annotated[str, Query(max_length=MAX_LABEL), printable]] | None, Query(max_length=MAX_LABELS)
-    ] = None,
+    label: Annotated[list[_Label] | None, Query(max_length=MAX_LABELS)] = None,
     policy: _Policy = None,
     add: Filter = None,
     remove: Filter = None,

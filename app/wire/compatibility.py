@@ -87,7 +87,8 @@ Restrict = Annotated[
 _LABEL = r"^(![^\x00-\x1f=!]+|[^\x00-\x1f=!]+(!?=[^\x00-\x1f]*)?)$"
 
 
-def _checked_label(label: str) -> str:
+def checked_label(label: str) -> str:
+    """Return a condition on labels; raises ValueError if it has none of the four forms."""
     if not re.search(_LABEL, label):
         message = "must be name=value, name!=value, name or !name; a name has neither = nor !"
         raise ValueError(message)
@@ -96,7 +97,7 @@ def _checked_label(label: str) -> str:
 
 Label = Annotated[
     str,
-    AfterValidator(_checked_label),
+    AfterValidator(checked_label),
     Field(
         max_length=MAX_LABEL,
         json_schema_extra={"pattern": _LABEL},
