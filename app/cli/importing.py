@@ -72,14 +72,14 @@ def import_migration_info(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Publish a release from a JSON document: the RFC's migration information, or the body of PUT /releases.
+    r"""Publish a release from a JSON document: the RFC's migration information, or the body of PUT /releases.
 
     Exit status 0 published, 1 refused, 2 could not ask.
 
     Example:
 
-        my-device-backend --print-migration-info-json | profile-registry import migration-info -
-        --release vendor-a.com/my-backend@2.1
+        my-device-backend --print-migration-info-json | \
+          profile-registry import migration-info - --release vendor-a.com/my-backend@2.1
     """
     _check_release(release)
     try:
@@ -178,8 +178,9 @@ def import_cpu_models(
 ) -> None:
     """Publish a QEMU's CPU models: one device model with a variable per CPU feature, and a profile per CPU model.
 
-    Each version of a CPU model extends the version before. Names without a version are left out: they are aliases that
-    depend on the machine type. Import the QEMU release first. Use host report to register what a host's CPU lacks.
+    Each version of a CPU model extends the version before. Names without a version are aliases in the release. Models
+    that cannot be migrated as they are, are left out and named. Import the QEMU release first. Use host report to
+    register what a host's CPU lacks.
 
     Example:
 

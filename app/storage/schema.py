@@ -69,7 +69,7 @@ off_value = Table(
     ),
 )
 
-# Variables that are others under another name.
+# Variables that stand for other variables: renamed, or also inverted.
 stand_in = Table(
     "stand_in",
     metadata,

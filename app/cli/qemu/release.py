@@ -13,7 +13,8 @@ from app.domain.values.lazy import lazy
 from app.domain.values.value import Type, shown
 
 VENDOR = "qemu.org"
-# Devices of one name are others under another architecture: their saved states do not fit. What is not x86 says so.
+# A device type of one name is another device under another architecture: the saved states do not fit. This variable of
+# each device that is not of x86 tells them apart.
 TARGET = "qemu-target"
 _FIRST_TARGET = "x86_64"
 # What a difference is about, where it is not about a variable.
