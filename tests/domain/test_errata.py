@@ -68,6 +68,27 @@ def test_the_message_says_what_fails_and_where_to_read_more() -> None:
     assert (problem.variable, problem.value) == ("queues", 8)
 
 
+def test_the_message_of_an_erratum_without_conditions_is_as_short() -> None:
+    (problem,) = world().erratum(B, description="it never worked.").ask(device(A, queues=8), B).problems
+    assert problem.message == (
+        "Known to fail: migrating vendor-a.com/nic between vendor-a.com/fw@2 and any release. it never worked."
+    )
+    assert (problem.variable, problem.value) == (None, None)
+
+
+def test_an_erratum_is_told_with_the_values_at_its_release() -> None:
+    made = world()
+    for release in (A, B):
+        made.publish(release, {NIC: {"queues": QUEUES, "mode": variable("str", "a", "a", ["a", "b"])}})
+    made.erratum(B, when={"queues": ["1-8"], "mode": ["a", "b"]}, direction="from")
+    (problem,) = made.ask(device(A, queues=8), B).problems
+    assert "with mode=a, queues=8" in problem.message
+    assert problem.variable is None
+    # What the device is, is not known: that it could be one of these counts.
+    unknown = made.erratum(A, when={"queues": [8]}, direction="to").ask(device(A, "vendor-a.com/none"), B)
+    assert codes(unknown) == [("unknown-profile", None), ("known-broken", "queues")]
+
+
 def test_an_erratum_of_both_ends_is_told_once() -> None:
     made = world().erratum(B)
     assert len(made.ask(device(B), B).problems) == 1
@@ -80,8 +101,8 @@ def test_an_erratum_about_sources_is_not_checked_where_the_source_release_is_not
     assert verdict.compatible
     (warning,) = [one for one in verdict.warnings if one.code is WarningCode.ERRATUM_NOT_CHECKED]
     assert warning.message == (
-        "Known to fail: migrating vendor-a.com/nic from vendor-a.com/fw@1 to vendor-a.com/fw@2. "
-        "The device names no source release, so this was not checked."
+        "Not checked, because the source release is not known: migrating vendor-a.com/nic from vendor-a.com/fw@1 to "
+        "vendor-a.com/fw@2 is known to fail."
     )
     assert not [one for one in made.ask(device(C), B).warnings if one.code is WarningCode.ERRATUM_NOT_CHECKED]
 

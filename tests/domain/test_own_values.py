@@ -7,7 +7,7 @@ import pytest
 from app.domain.publishing.gate import made_otherwise
 from app.domain.verdict.destination import Destination
 from app.domain.verdict.judge import Verdict
-from app.domain.verdict.problem import WarningCode
+from app.domain.verdict.problem import Problem, ProblemCode, WarningCode
 from app.domain.verdict.source import Device
 from tests.domain.world import NIC, World, codes, device, variable
 
@@ -175,3 +175,87 @@ def test_the_variables_of_which_a_release_makes_something_else_are_told() -> Non
     assert made_otherwise(values, off, {"queues": 4}, {}) == {"queues": (4, 8)}
     assert made_otherwise(values, off, {"queues": 8}, {"flag": False}) == {}
     assert made_otherwise(values, {}, {}, {"speed": 10}) == {"speed": (None, 10)}
+
+
+def told(verdict: Verdict, code: WarningCode) -> str:
+    """Return the message of a warning."""
+    (message,) = [one.message for one in verdict.warnings if one.code is code]
+    return message
+
+
+def test_what_must_be_set_is_named_in_order() -> None:
+    made = world({}, {"flag": False, "queues": 4}, {"flag": True, "queues": 8})
+    assert told(made.ask(device(NEW, P), NEWER), WarningCode.MUST_BE_SET) == (
+        "Set flag=on, queues=8 explicitly at the destination: vendor-a.com/fw@3 by itself makes something else of "
+        "vendor-a.com/p, which would change the guest's hardware."
+    )
+
+
+def test_only_what_can_be_set_and_belongs_to_the_guest_must_be_set() -> None:
+    backend = {**variable("int", 1, 1), "scope": "backend"}
+    fixed = {**variable("int", 2, 1), "settable": False}
+    variables = {NIC: {"queues": QUEUES, "fd": backend, "fixed": fixed}}
+    own = {P: {NIC: {"queues": 2}}}
+    made = World().publish(OLD, variables).publish(NEW, variables, own_values=own).profile(P, {NIC: {"fixed": 2}})
+    assert to_set(made.ask(device(OLD, P, fd=7), NEW)) == {"queues": 1}
+    assert to_set(made.ask(device(OLD, P), OLD)) is None
+
+
+@pytest.mark.parametrize("order", [(OLD, NEW), (NEW, OLD)])
+def test_each_release_of_which_nobody_stated_that_it_migrates_is_named(order: tuple[str, str]) -> None:
+    unknown = {"variables": {"queues": QUEUES}, "migratable": "unknown"}
+    made = World().publish(OLD, {NIC: unknown}).publish(NEW, {NIC: unknown})
+    source, destination = order
+    assert told(made.ask(device(source), destination), WarningCode.MIGRATABILITY_UNKNOWN) == (
+        f"Nobody has stated whether {source} and {destination} can migrate vendor-a.com/nic at all."
+    )
+    assert told(made.ask(device(source), source), WarningCode.MIGRATABILITY_UNKNOWN) == (
+        f"Nobody has stated whether {source} can migrate vendor-a.com/nic at all."
+    )
+
+
+@pytest.mark.parametrize(
+    ("releases", "message"),
+    [
+        (
+            ("vendor-a.com/fw@8", "vendor-a.com/fw@9"),
+            "The registry has no release vendor-a.com/fw@8, vendor-a.com/fw@9, which the host h runs.",
+        ),
+        (
+            (OLD, "vendor-a.com/fw@8", NEW),
+            (
+                "The registry has no release vendor-a.com/fw@8, which the host h runs beside vendor-a.com/fw@1, "
+                "vendor-a.com/fw@2: name the release that made the device."
+            ),
+        ),
+        (
+            ("vendor-b.com/other@1", "vendor-b.com/other@2"),
+            "No release that the host h runs implements vendor-a.com/nic: vendor-b.com/other@1, vendor-b.com/other@2.",
+        ),
+    ],
+)
+def test_the_message_says_why_a_host_does_not_tell_the_release(releases: tuple[str, ...], message: str) -> None:
+    made = world({}, {})
+    for other in ("vendor-b.com/other@1", "vendor-b.com/other@2"):
+        made.publish(other, {"vendor-b.com/gpu": {}})
+    verdict = made.ask(Device(id="nic", model=NIC, host=Destination("h", releases)), NEWER)
+    assert [problem.message for problem in verdict.problems] == [message]
+
+
+def test_a_host_that_is_not_known_is_the_problem() -> None:
+    problem = Problem(ProblemCode.UNKNOWN_HOST, "No host h is registered.")
+    nowhere = Device(id="nic", model=NIC, host=Destination("h", (), problem=problem))
+    assert world({}, {}).ask(nowhere, NEWER).problems == (problem,)
+
+
+def test_a_host_knows_a_model_by_the_name_that_its_release_gives() -> None:
+    made = world({}, {}).publish("vendor-a.com/fw@4", {NIC: {"queues": QUEUES}}, aliases={"vendor-a.com/card": NIC})
+    on_host = Device(id="nic", model="vendor-a.com/card", host=Destination("h", ("vendor-a.com/fw@4",)))
+    assert made.ask(on_host, OLD).configuration == {"queues": 4}
+
+
+def test_a_block_counts_for_what_is_given_where_the_profile_is_not_known() -> None:
+    blocked = {"variables": {"queues": QUEUES}, "blocks_migration": [{"when": {"queues": [1]}, "description": "one"}]}
+    made = World().publish(OLD, {NIC: blocked})
+    unknown = made.ask(device(OLD, "vendor-a.com/none", queues=None), OLD)
+    assert codes(unknown) == [("unknown-profile", None), ("not-migratable", "queues")]

@@ -138,7 +138,7 @@ def known_broken(erratum: Erratum, configuration: Mapping[str, Value] | None) ->
 
 def erratum_not_checked(erratum: Erratum) -> str:
     """Return the warning of an erratum about source releases, where the source release is not known."""
-    return f"Known to fail: {_forbidden(erratum)}. The device names no source release, so this was not checked."
+    return f"Not checked, because the source release is not known: {_forbidden(erratum)} is known to fail."
 
 
 def _forbidden(erratum: Erratum) -> str:
