@@ -3,16 +3,17 @@
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
+from urllib.parse import quote
 
 import orjson
 import typer
 from rich.text import Text
 
 from app.cli.client import Registry
-from app.cli.libvirt import Domain, DomainError, DomainOptions
+from app.cli.libvirt import Domain, DomainError, DomainOptions, id_of_vm, is_general
 from app.cli.output import AsJson, fail, named, print_json, print_line, print_table, reasons, refuse, verdict, warn
 from app.cli.virtual_machine import CPU
 from app.client import RegistryError
@@ -216,40 +217,52 @@ def _without_cpus(document: Any, registry: Registry) -> Mapping[str, str]:
     """Take CPUs out of a question where the registry has no CPU models to compare; return them with the reason."""
     unasked: dict[str, str] = {}
     known: dict[str | None, bool] = {}
-    destinations = _releases_named(document.get("destinations") or (), registry)
-    for vm in document["vms"]:
-        for device in [device for device in vm["devices"] if device["id"] == CPU and device["model"] == CPU_MODEL]:
-            is_default = device.pop("is_default", False)
-            releases = [device.get("release"), *destinations]
-            for release in releases:
-                if release not in known:
-                    known[release] = _has_cpu_models(release, registry)
-            lacking = ", ".join(release or "any release" for release in releases if not known[release])
-            if is_default and device.get("release") is None:
-                lacking = "the source, which is not named"
-            if not lacking:
-                continue
-            vm["devices"].remove(device)
-            why = f"the registry has no CPU models of {lacking}"
-            if is_default:
-                # Any x86-64 host has its features, so that nothing is left to ask a host.
-                warn(f"{vm['id']}: the XML names no CPU, so it is QEMU's default, which was not compared: {why}")
-            else:
-                name = CPU if len(document["vms"]) == 1 else f"{vm['id']}: {CPU}"
-                cure = "add them with profile-registry import cpu-models"
-                unasked[name] = f"{why}; {cure}, or leave the CPU out with --without {CPU}"
+    cpus = [
+        (vm, device)
+        for vm in document["vms"]
+        for device in vm["devices"]
+        if device["id"] == CPU and device["model"] == CPU_MODEL
+    ]
+    destinations = _releases_at(document.get("destinations"), registry) if cpus else []
+    for vm, device in cpus:
+        is_default = device.pop("is_default", False)
+        releases = [device.get("release"), *destinations]
+        for release in releases:
+            if release not in known:
+                known[release] = _has_cpu_models(release, registry)
+        lacking = ", ".join(release or "any release" for release in releases if not known[release])
+        why = f"the registry has no CPU models of {lacking}"
+        if is_default and device.get("release") is None:
+            why = "the source release is not named"
+        elif not lacking:
+            continue
+        vm["devices"].remove(device)
+        if is_default:
+            # Any x86-64 host has its features, so that nothing is left to ask a host.
+            warn(f"{vm['id']}: the XML names no CPU, so it is QEMU's default, which was not compared: {why}")
+        else:
+            name = CPU if len(document["vms"]) == 1 else f"{vm['id']}: {CPU}"
+            cure = "add them with profile-registry import cpu-models"
+            unasked[name] = f"{why}; {cure}, or leave the CPU out with --without {CPU}"
     document["vms"] = [vm for vm in document["vms"] if vm["devices"]]
     if not document["vms"]:
         _fail_unasked("nothing is left to check", unasked)
     return unasked
 
 
-def _releases_named(destinations: Sequence[Mapping[str, Any]], registry: Registry) -> list[str]:
-    """Return QEMU's releases that the destinations of a question run, as far as they are named one by one."""
-    running = []
-    for destination in destinations:
-        found = registry.find(f"/hosts/{destination['host']}") if "host" in destination else destination
-        running += (found or {}).get("releases", ())
+def _releases_at(destinations: Sequence[Mapping[str, Any]] | None, registry: Registry) -> list[str]:
+    """Return QEMU's releases that the destinations of a question run; without destinations, all that are in use."""
+    running: list[str] = []
+    if destinations is None:
+        running += [entry["release"] for entry in registry.items("/releases") if entry["state"] != "retired"]
+    for destination in destinations or ():
+        if "labels" in destination:
+            hosts: Iterable[Any] = registry.items("/hosts", label=destination["labels"])
+        elif "host" in destination:
+            hosts = [registry.find(f"/hosts/{quote(destination['host'], safe='')}") or {}]
+        else:
+            hosts = [destination]
+        running += [release for host in hosts for release in host.get("releases", ())]
     return [release for release in dict.fromkeys(running) if "/qemu-" in release]
 
 
@@ -352,18 +365,30 @@ def _domain_question(
 _TWICE = {"-": "standard input has one VM"}
 
 
+def _names(domains: Sequence[Domain]) -> str:
+    return ", ".join(domain.name for domain in domains)
+
+
 def _check_stated(paths: Sequence[Path], domains: Sequence[Domain], options: DomainOptions) -> None:
     """Exit if something is stated of what no VM has, and warn of what is stated of several."""
-    vms = {name.partition(":")[0] for name in options.names if ":" in name} - {"qemu"}
-    if strangers := vms - {domain.name for domain in domains}:
-        fail(f"None of the domains is called {', '.join(sorted(strangers))}")
-    unknown = set.intersection(*(domain.unknown for domain in domains))
+    of_vms = {name: [domain for domain in domains if id_of_vm(name, domain.name)] for name in options.names}
+    unknown = set()
+    for name, owners in of_vms.items():
+        if is_general(name) and all(name in domain.unknown for domain in domains):
+            unknown.add(name)
+        elif not is_general(name) and not owners:
+            fail(f"None of the domains is called as {name} says: <vm>:<id>; there are {_names(domains)}")
+        elif any(id_of_vm(name, domain.name) in domain.unknown for domain in owners):
+            unknown.add(name)
     if unknown:
         names = ", ".join(sorted(set.union(*(domain.names for domain in domains))))
         none_has = f"{paths[0]} has no device" if len(paths) == 1 else "None of the domains has a device"
         fail(f"{none_has} {', '.join(sorted(unknown))}; there are {names}")
-    for name in sorted(options.stated):
-        shared = [domain.name for domain in domains if name in domain.names]
+    for name in sorted(filter(is_general, options.stated)):
+        with_own = {
+            domain.name for domain in domains for other in options.stated if id_of_vm(other, domain.name) == name
+        }
+        shared = [domain.name for domain in domains if name in domain.names and domain.name not in with_own]
         if len(shared) > 1:
             warn(
                 f"{name} is in several VMs, and what is stated of it counts for each: {', '.join(shared)}. Name one of "

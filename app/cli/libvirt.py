@@ -14,7 +14,7 @@ from xml.etree.ElementTree import Element, ParseError  # only the types; defused
 import defusedxml
 import defusedxml.ElementTree
 
-from app.cli.virtual_machine import backends_of, name_it_or_leave_it_out, other_architecture, parts_of
+from app.cli.virtual_machine import CPU, backends_of, name_it_or_leave_it_out, other_architecture, parts_of
 
 VENDOR = "qemu.org"
 
@@ -400,16 +400,19 @@ class DomainOptions:
     without: Collection[str] = ()
 
     def of_vm(self, vm: str) -> "DomainOptions":
-        """Return the options about one of several VMs: those for its devices (<vm>:<id>), and for those of any VM."""
-        own = {name: name.removeprefix(f"{vm}:") for name in self.names if name.startswith(f"{vm}:")}
-        own |= {name: name for name in self.names if ":" not in name or name.startswith("qemu:")}
-        return DomainOptions(
-            {own[name]: model for name, model in self.models.items() if name in own},
-            {own[name]: release for name, release in self.releases.items() if name in own},
-            {own[name]: profile for name, profile in self.profiles.items() if name in own},
-            {own[name]: values for name, values in self.values.items() if name in own},
-            [own[name] for name in self.without if name in own],
-        )
+        """Return the options about one of several VMs: those for any VM, and before them those for its own devices."""
+        general = {name: name for name in self.names if is_general(name)}
+        own = {name: own_id for name in self.names if (own_id := id_of_vm(name, vm)) is not None}
+        values: dict[str, dict[str, str]] = {}
+        for names in (general, own):
+            for name in self.values.keys() & names.keys():
+                values.setdefault(names[name], {}).update(self.values[name])
+
+        def of_vm(options: Mapping[str, str]) -> Mapping[str, str]:
+            return {names[name]: options[name] for names in (general, own) for name in options if name in names}
+
+        without = {names[name] for names in (general, own) for name in self.without if name in names}
+        return DomainOptions(of_vm(self.models), of_vm(self.releases), of_vm(self.profiles), values, without)
 
     @property
     def stated(self) -> set[str]:
@@ -420,6 +423,21 @@ class DomainOptions:
     def names(self) -> set[str]:
         """The devices and settings of which something is stated, and those that are left out."""
         return {*self.stated, *self.without}
+
+
+# Parts of a domain whose names have a colon themselves.
+_WITH_COLON = frozenset({"qemu:commandline", "qemu:override", "qemu:capabilities"})
+
+
+def is_general(name: str) -> bool:
+    """Return whether an option is about a device or setting of any VM."""
+    return ":" not in name or name in _WITH_COLON
+
+
+def id_of_vm(name: str, vm: str) -> str | None:
+    """Return the device or setting of an option about one VM, <vm>:<id>; None if it is not about this VM."""
+    own = name.removeprefix(f"{vm}:")
+    return own if own != name and is_general(own) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -477,7 +495,8 @@ class Domain:
         domain.devices.extend(parts.devices)
         domain.unasked.update(parts.unasked)
         domain.unasked.update(other_architecture(root, release))
-        domain.default_cpu.extend(parts.default)
+        # What is stated of a CPU that the XML does not name is a question.
+        (domain.devices if CPU in options.stated else domain.default_cpu).extend(parts.default)
         domain._add_named(options)
         domain._complete(options, release, profile or f"{VENDOR}/{domain.machine}")
         domain._leave_out(options)
@@ -486,6 +505,11 @@ class Domain:
     def _add_named(self, options: DomainOptions) -> None:
         """Add what is no element of <devices>, such as the firmware, under the model that the user states."""
         ids = {device["id"] for device in self.devices}
+        for device in self.devices:
+            if device["id"] == CPU and CPU in options.models:
+                # The profile of a CPU model is one of QEMU's own.
+                device.pop("profile", None)
+                device["model"] = options.models[CPU]
         for name in [name for name in self.unasked if name in options.models and name not in ids]:
             self._add_device(name, options.models[name])
             del self.unasked[name]
@@ -580,7 +604,8 @@ class Domain:
     def _leave_out(self, options: DomainOptions) -> None:
         ids = {device["id"] for device in [*self.devices, *self.default_cpu]}
         self.names.update(ids, self.unasked)
-        without = {*options.without, *(f"{name}-backend" for name in options.without)}
+        back_ends = {f"{name}-backend" for name in options.without} - options.models.keys()
+        without = {*options.without, *back_ends}
         self.unknown.update((options.stated - ids) | {*options.without} - ids - self.unasked.keys() - self.left_out)
         for devices in (self.devices, self.default_cpu):
             devices[:] = [device for device in devices if device["id"] not in without]

@@ -105,29 +105,30 @@ def backends_of(element: Element, device_id: str) -> Iterator[tuple[str, str]]:
 
     It has releases and a saved state of its own, which the emulator's device says nothing of.
     """
-    kind = element.tag
-    backend = {
+    kind, type_of = element.tag, _type_of(element)
+    does_the_work = {
         "tpm": _type_of(element.find("backend")) in {"emulator", "external"} and "the TPM's state is written by swtpm",
         "interface": {
             "vdpa": "a vDPA device of the host does the work",
             "vhostuser": "a vhost-user server on the host does the work",
-        }.get(_type_of(element))
+        }.get(type_of)
         or (_type_of(element.find("backend")) == "passt" and "passt on the host does the work"),
-        "disk": {"vhostvdpa": "a vDPA device of the host does the work"}.get(_type_of(element))
-        or (_type_of(element.find("driver")) == "vdi" and "QEMU does not migrate a VM with an image of the format vdi"),
-        "filesystem": (
-            "virtiofsd on the host does the work"
-            if _type_of(element.find("driver")) == "virtiofs"
-            else "QEMU does not migrate a VM while the guest has the share mounted"
-        ),
-        "channel": _type_of(element) == "qemu-vdagent" and "QEMU does not migrate a VM with its own clipboard agent",
+        "disk": type_of == "vhostvdpa" and "a vDPA device of the host does the work",
+        "filesystem": _type_of(element.find("driver")) == "virtiofs" and "virtiofsd on the host does the work",
     }.get(kind)
-    if kind == "tpm" and _type_of(element.find("backend")) == "passthrough":
-        backend = "the TPM of the host does not move"
-    if backend:
-        name = f"{device_id}-backend"
-        own = f"{backend}, and has releases of its own"
+    blocks = {
+        "tpm": _type_of(element.find("backend")) == "passthrough" and "the TPM of the host does not move",
+        "disk": _type_of(element.find("driver")) == "vdi"
+        and "QEMU does not migrate a VM with an image in the format vdi",
+        "filesystem": "QEMU does not migrate a VM while the guest has the share mounted",
+        "channel": type_of == "qemu-vdagent" and "QEMU does not migrate a VM with its own clipboard agent",
+    }.get(kind)
+    name = f"{device_id}-backend"
+    if does_the_work:
+        own = f"{does_the_work}, and has releases of its own"
         yield name, f"{own}; {name_it_or_leave_it_out(name)} (and its release with --source {name}=<release>)"
+    elif blocks:
+        yield name, f"{blocks}; if that is no hindrance, leave it out with --without {name}"
 
 
 def name_it_or_leave_it_out(name: str) -> str:
@@ -163,8 +164,8 @@ def _features(root: Element) -> Iterator[tuple[str, str]]:
         if list(feature) and all(child.get("state") == "off" for child in feature):
             continue
         needs = ", ".join(child.tag for child in feature if child.get("state") != "off")
-        what = f"{feature.tag} settings ({needs})" if needs else f"the setting {feature.tag}"
-        yield name, f"{what} are no variables here, and need a host that has them; leave them out with --without {name}"
+        what = f"settings of {feature.tag} ({needs})" if needs else f"setting {feature.tag}"
+        yield name, f"not compared: the {what}; the other host has to have it; leave it out with --without {name}"
 
 
 def _clock(root: Element) -> Iterator[tuple[str, str]]:
@@ -194,6 +195,9 @@ def _add_cpu(root: Element, parts: Parts) -> None:
     cpu, guest = root.find("cpu"), root.find("os/type")
     architecture = (guest.get("arch") or "") if guest is not None else ""
     mode = (cpu.get("mode") or "custom") if cpu is not None else "custom"
+    if cpu is not None and mode == "custom" and cpu.get("match") == "minimum":
+        # The guest has every further feature of its host.
+        mode = "match minimum"
     if architecture not in _DEFAULT_CPUS:
         parts.unasked[CPU] = f"only CPUs of x86 are known, not of {architecture}; leave it out with --without {CPU}"
         return

@@ -119,7 +119,7 @@ def get_ask_page(  # noqa: PLR0913, PLR0917 (the question's own parameters)
     value: Annotated[list[str] | None, Query()] = None,
     destination: _Names = None,
     host: _Names = None,
-    label: Annotated[list[_Label] | None, Query(max_length=MAX_LABELS)] = None,
+    label: Annotated[list[_Label] | None, Query(max_length=MAX_LABELS + 1)] = None,
     policy: _Policy = None,
     add: Filter = None,
     remove: Filter = None,

@@ -51,7 +51,9 @@ def create_engine(url: str, *, pool_size: int = POOL_SIZE, prepares: bool = True
     if parsed.drivername == "sqlite" and parsed.database:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
         engine = sa.create_engine(parsed, connect_args={"timeout": _SQLITE_BUSY_SECONDS}, pool_size=pool_size)
-        sa.event.listen(engine, "do_connect", _ExistingFile(Path(parsed.database)))
+        file = _ExistingFile(Path(parsed.database))
+        sa.event.listen(engine, "do_connect", file)
+        sa.event.listen(engine, "connect", file.note)
         sa.event.listen(engine, "connect", _configure_sqlite)
         sa.event.listen(engine, "checkout", partial(_check_file, Path(parsed.database)))
         sa.event.listen(engine, "begin", _begin_sqlite)
@@ -80,6 +82,9 @@ class _ExistingFile:
         if self._was_there and not self._path.exists():
             message = f"{self._path} is gone"
             raise sqlite3.OperationalError(message)
+
+    def note(self, *_connected: object) -> None:
+        """Note that the file is there now."""
         self._was_there = True
 
 

@@ -43,6 +43,7 @@ def existing_for_release(connection: sa.Connection, name: ReleaseName, document:
         lookup.variable_sets(connection, needed),
         state.release_draft(connection, name) is not None,
         _published(connection, {*document.aliases, *document.aliases.values()}),
+        existing.aliased,
     )
 
 
@@ -100,7 +101,23 @@ def _existing(
             for model, written in document.values.items()
             if model in published and not is_as_published(published[model], written)
         }
-    return Existing(lookup.models(connection, models), profiles, resolved, lookup.profile_values(connection, needed))
+    return Existing(
+        lookup.models(connection, models),
+        profiles,
+        resolved,
+        lookup.profile_values(connection, needed),
+        aliased=_aliased(connection, {*names, *models}),
+    )
+
+
+def _aliased(connection: sa.Connection, names: Collection[str]) -> frozenset[str]:
+    """Return those of the names that some release states as aliases."""
+    alias = schema.release_alias.c.alias
+    return frozenset(
+        name
+        for batch in lookup.batches(names)
+        for name in connection.execute(sa.select(alias).distinct().where(alias.in_(batch))).scalars()
+    )
 
 
 def _profiles(connection: sa.Connection, names: Collection[str]) -> Mapping[str, ExistingProfile]:

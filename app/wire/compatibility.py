@@ -89,7 +89,7 @@ _LABEL = r"^(![^\x00-\x1f=!]+|[^\x00-\x1f=!]+(!?=[^\x00-\x1f]*)?)$"
 
 def checked_label(label: str) -> str:
     """Return a condition on labels; raises ValueError if it has none of the four forms."""
-    if not re.search(_LABEL, label):
+    if not re.fullmatch(_LABEL, label):
         message = "must be name=value, name!=value, name or !name; a name has neither = nor !"
         raise ValueError(message)
     return label

@@ -314,3 +314,34 @@ def test_writing_needs_the_token(registry: TestClient) -> None:
         problem(refused, 401, "unauthorized")
         assert refused.headers["www-authenticate"].startswith("Bearer")
     assert registry.get("/vendors").json()["items"] == []
+
+
+def test_a_name_that_a_release_states_as_an_alias_is_taken(registry: TestClient) -> None:
+    vendor(registry)
+    profiles = [{"name": "vendor-a.com/p", "values": {NIC: {}}}]
+    aliases = {"vendor-a.com/latest": "vendor-a.com/p", "vendor-a.com/card": NIC}
+    assert publish(registry, RELEASE, {"num-queues": QUEUES}, profiles=profiles, aliases=aliases).status_code == 201
+    taken = {"name": "vendor-a.com/latest", "values": {NIC: {}}}
+    assert problem(registry.post("/profiles", json=taken), 422, "invalid") == [("/name", "duplicate")]
+    model = publish(registry, RELEASE, {}, model="vendor-a.com/card")
+    assert problem(model, 422, "invalid") == [("/models/vendor-a.com~1card", "duplicate")]
+    # The next release can state the same.
+    again = publish(registry, f"{FIRMWARE}@2", {"num-queues": QUEUES}, profiles=["vendor-a.com/p"], aliases=aliases)
+    assert again.status_code == 201
+
+
+def test_a_profile_can_have_what_a_block_forbids_because_a_device_can_set_it_otherwise(registry: TestClient) -> None:
+    vendor(registry)
+    variables = {"master": {"type": "bool", "init_value": False, "off_value": False}}
+    blocked = {"variables": variables, "blocks_migration": [{"when": {"master": [False]}, "description": "a peer"}]}
+    document = {"models": {NIC: blocked}, "profiles": [{"name": "vendor-a.com/p", "values": {NIC: {}}}]}
+    answer = registry.put(f"/releases/{RELEASE}", json=document)
+    assert answer.status_code == 201, answer.text
+    (refused,) = answer.json()["not_accepted"]
+    assert [found["code"] for found in refused["problems"]] == ["not-migratable"]
+    assert registry.post("/profiles", json={"name": "vendor-a.com/q", "values": {NIC: {}}}).status_code == 201
+    device = {"model": NIC, "release": RELEASE, "profile": "vendor-a.com/p"}
+    for values, is_compatible in (({}, False), ({"master": True}, True)):
+        question = {"devices": [{**device, "values": values}], "destinations": [{"releases": [RELEASE]}]}
+        (result,) = registry.post("/compatibility", json=question).json()["results"]
+        assert result["compatible"] is is_compatible

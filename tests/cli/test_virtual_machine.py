@@ -58,6 +58,7 @@ def asked(tmp_path: Path, beside: str, device_id: str, arch: str = "x86_64") -> 
         ("<future-element/>", {"future-element"}),
         ("<cpu mode='host-passthrough'/>", {"cpu"}),
         ("<cpu mode='host-model'/>", {"cpu"}),
+        ("<cpu match='minimum'><model>EPYC</model></cpu>", {"cpu"}),
         ("<cpu><topology sockets='1' cores='2' threads='1'/></cpu>", set()),
         ("<cpu><model vendor_id='KVMKVMKVM'>EPYC</model></cpu>", {"cpu/vendor_id"}),
         ("<cpu><model>EPYC</model><vendor>AMD</vendor><cache level='3' mode='emulate'/></cpu>",
@@ -199,8 +200,8 @@ def test_a_cpu_of_a_destination_without_cpu_models_is_named(api: Registry, run: 
     api.put(
         f"/releases/{other}", {"models": {"qemu.org/virtio-net-pci": {"variables": card}}, **listed}, override="a test"
     )
-    api.put("/hosts/h", {"releases": [other]})
-    for option in (["--destination", other], ["--host", "h"]):
+    api.put("/hosts/h", {"releases": [other], "labels": {"rack": "r1"}})
+    for option in (["--destination", other], ["--host", "h"], ["--label", "rack"], []):
         answer = run("check", "--domain", str(domain(tmp_path, CPU)), "--source", RELEASE, *option)
         assert (answer.exit_code, f"the registry has no CPU models of {other}" in answer.stderr) == (2, True)
 
@@ -296,9 +297,41 @@ def test_what_is_stated_of_a_device_of_several_vms_is_said_to_count_for_each(
     assert (one.exit_code, "several VMs" in one.stderr) == (2, False)
     assert "not checked: b" in one.stderr
     stranger = run(*question, "--device", f"c:hostdev0={card}")
-    assert "None of the domains is called c" in stranger.stderr
+    assert (stranger.exit_code, "there are a, b" in stranger.stderr) == (2, True)
+    misspelt = run(*question, "--without", "a:hostdev7", "--device", f"hostdev0={card}")
+    assert (misspelt.exit_code, "has a device a:hostdev7" in misspelt.stderr) == (2, True)
     twice = run("check", "--domain", str(paths[0]), "--domain", str(paths[0]), "--destination", RELEASE)
     assert "is given 2 times: name each VM once" in twice.stderr
+
+
+@pytest.mark.parametrize("is_reversed", [False, True])
+def test_what_is_stated_of_one_vm_counts_before_what_is_stated_of_any(tmp_path: Path, is_reversed: bool) -> None:
+    values = [("net0", {"mac": "52:54:00:00:00:01", "mq": "off"}), ("a:b:net0", {"mq": "on"}), ("a:net0", {"mq": "x"})]
+    releases = [("net0", RELEASE), ("a:b:net0", f"{RELEASE}.1")]
+    order = reversed if is_reversed else list
+    options = DomainOptions(values=dict(order(values)), releases=dict(order(releases)))
+    path = domain(tmp_path, name="ab")
+    path.write_text(path.read_text().replace("<name>ab<", "<name>a:b<"))
+    (card,) = Domain.read(path, options, RELEASE).devices
+    assert card["values"] == {"mac": "52:54:00:00:00:01", "mq": "on"}
+    assert card["release"] == f"{RELEASE}.1"
+
+
+def test_what_is_stated_of_a_cpu_that_the_xml_does_not_name_is_a_question(
+    api: Registry, run: Run, tmp_path: Path
+) -> None:
+    publish(api)
+    question = ["check", "--domain", str(domain(tmp_path)), "--source", RELEASE, "--destination", RELEASE]
+    stated = run(*question, "--value", "cpu/vmx=on")
+    assert (stated.exit_code, "not checked: cpu:" in stated.stderr) == (2, True)
+    other = run(*question, "--device", "cpu=vendor-x.com/cpu")
+    assert (other.exit_code, "vendor-x.com/cpu" in other.stdout) == (1, True)
+
+
+def test_a_back_end_that_is_named_stays_where_its_device_is_left_out(tmp_path: Path) -> None:
+    path = domain(tmp_path, devices=CARD + "<tpm model='tpm-crb'><backend type='emulator'/></tpm>")
+    read = Domain.read(path, DomainOptions(without=["tpm0"], models={"tpm0-backend": "swtpm.org/state"}), RELEASE)
+    assert [device["id"] for device in read.devices] == ["net0", "tpm0-backend"]
 
 
 def test_several_labels_select_the_hosts_that_have_all_of_them(api: Registry, run: Run) -> None:

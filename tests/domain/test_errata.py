@@ -212,11 +212,28 @@ def test_other_releases_are_named_one_by_one_or_by_their_versions(text: str, ver
 
 
 @pytest.mark.parametrize(
-    "text", ["vendor-a.com/fw", "vendor-a.com/fw@>", "vendor-a.com/fw@>=1,2", "@*", "fw@1", "x@<1"]
+    "text",
+    [
+        "vendor-a.com/fw",
+        "vendor-a.com/fw@>",
+        "vendor-a.com/fw@>=1,2",
+        "vendor-a.com/fw@<abc",
+        "vendor-a.com/fw@>3,<2",
+        "vendor-a.com/fw@<0",
+        "vendor-a.com/fw@=1,=2",
+        "@*",
+        "fw@1",
+        "x@<1",
+    ],
 )
 def test_what_is_neither_a_release_nor_a_range_is_refused(text: str) -> None:
     with pytest.raises(InvalidNameError):
         Others.parse(text)
+
+
+@pytest.mark.parametrize("text", [">2,<2.0.1", ">2,<3", ">=2,<=2", ">0", "<0.1", ">=2,<10,>3"])
+def test_a_range_can_be_narrow(text: str) -> None:
+    assert str(Others.parse(f"vendor-a.com/fw@{text}")) == f"vendor-a.com/fw@{text}"
 
 
 GOOD = {"release": A, "model": NIC, "description": "it fails"}

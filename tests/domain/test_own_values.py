@@ -242,6 +242,19 @@ def test_the_message_says_why_a_host_does_not_tell_the_release(releases: tuple[s
     assert [problem.message for problem in verdict.problems] == [message]
 
 
+def test_an_unknown_release_that_comes_first_can_have_made_the_device() -> None:
+    before = Device(id="nic", model=NIC, host=Destination("h", ("vendor-b.com/none@1", NEW)))
+    assert codes(world({}, {}).ask(before, NEWER)) == [("source-unknown", None)]
+
+
+def test_a_restriction_of_the_source_host_without_effect_is_told() -> None:
+    host = Destination("h", (NEW,), {NIC: {"qq": [2]}})
+    verdict = world({}, {}).ask(Device(id="nic", model=NIC, host=host), NEWER)
+    assert told(verdict, WarningCode.RESTRICTION_WITHOUT_EFFECT) == (
+        "The source host restricts qq of vendor-a.com/nic, but its release has no such variable."
+    )
+
+
 def test_a_host_that_is_not_known_is_the_problem() -> None:
     problem = Problem(ProblemCode.UNKNOWN_HOST, "No host h is registered.")
     nowhere = Device(id="nic", model=NIC, host=Destination("h", (), problem=problem))

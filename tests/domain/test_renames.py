@@ -143,10 +143,32 @@ def test_a_profile_can_name_either_variable_and_not_both() -> None:
 )
 def test_a_device_that_gives_both_names_of_a_variable_is_refused(asked: Device) -> None:
     verdict = world().ask(asked, OLD)
-    assert codes(verdict) == [("source-unknown", "hide-hotplug")]
+    assert codes(verdict) == [("source-unknown", "hotplug")]
     assert verdict.problems[0].message == (
         "The device gives a value of both hide-hotplug and hotplug, which are one variable; leave one out."
     )
+
+
+@pytest.mark.parametrize("asked", [device(OLD, hide_hotplug=False, hotplug=False), device(OLD, P, hide_hotplug=False)])
+def test_a_new_name_is_understood_also_where_the_release_has_the_old_one_alone(asked: Device) -> None:
+    verdict = world().ask(asked, NEW)
+    if asked.profile:
+        assert verdict.configuration == {"hide-hotplug": False, "rings": 3}
+    else:
+        assert codes(verdict) == [("source-unknown", "hotplug")]
+
+
+def test_without_a_release_the_destination_says_what_its_own_names_stand_for() -> None:
+    here, there = "vendor-a.com/fw@1", "vendor-b.com/fw@1"
+    hiding = {NIC: {"hide-hotplug": HIDE}}
+    made = (
+        World().publish(here, {NIC: {"hotplug": HOTPLUG}}).publish(there, hiding).profile(P, {NIC: {"hotplug": False}})
+    )
+    given = device(None, P, hide_hotplug=False)
+    assert made.ask(given, there).configuration == {"hide-hotplug": False}
+    assert made.ask(device(complete=True, hide_hotplug=True), there).configuration == {"hide-hotplug": True}
+    both = made.ask(device(complete=True, hide_hotplug=False, hotplug=False), there)
+    assert codes(both) == [("source-unknown", "hotplug")]
 
 
 def test_what_another_vendor_renames_is_renamed_in_its_own_sets_alone() -> None:

@@ -15,7 +15,7 @@ from app.domain.verdict.destination import Destination
 from app.domain.verdict.host import Group, Host, narrowed, unanswerable
 from app.domain.verdict.judge import Change, Verdict
 from app.domain.verdict.problem import Caution
-from app.domain.verdict.source import Device, Registry, Source
+from app.domain.verdict.source import Device, Registry, Source, at_destination
 from app.domain.verdict.steps import Policy
 
 
@@ -136,6 +136,8 @@ class Engine:
         key = (id(source), id(variable_set), vendor)
         if key not in self._migrations:
             compiled = self._compiled_of[id(source)]
+            here = at_destination(source, variable_set)
+            compiled = compiled if here is source else self._compile(here)
             comparison = self._comparison(compiled, variable_set, vendor)
             self._migrations[key] = Migration(compiled, comparison, variable_set)
         return self._migrations[key]

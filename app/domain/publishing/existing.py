@@ -53,7 +53,8 @@ class Existing:
     values: by digest, as far as resolved values are inherited or listed, or own values could be changed.
     release: the release that is published again. sets: by digest, those of its sets that the plan needs.
     has_draft: there is a draft of the release. targets: the aliases of the document and what they stand for, as
-    far as models or profiles have these names.
+    far as models or profiles have these names. aliased: those of the document's own profiles and models whose names
+    some release states as aliases.
     """
 
     models: Mapping[str, Model] = field(default_factory=dict)
@@ -64,3 +65,4 @@ class Existing:
     sets: Mapping[str, VariableSet] = field(default_factory=dict)
     has_draft: bool = False
     targets: frozenset[str] = frozenset()
+    aliased: frozenset[str] = frozenset()

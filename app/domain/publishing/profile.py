@@ -117,6 +117,9 @@ class _Unsettled:
         return f"No published release accepts this. {release}: {shown_problems(problems)}"
 
 
+IS_ALIAS = "must not be a name that a release states as an alias: its devices mean what that stands for"
+
+
 class ProfilePlanner:
     """Plans profiles that are published together; faults are reported at their places."""
 
@@ -160,6 +163,8 @@ class ProfilePlanner:
 
     def _plan_profile(self, profile: ProfileDocument, place: Place) -> None:
         existing = self._existing.profiles.get(profile.name)
+        if existing is None and profile.name in self._existing.aliased:
+            (place / "name").fault(FaultCode.DUPLICATE, IS_ALIAS)
         if existing and existing.extends != profile.extends:
             parent = f"extends {existing.extends}" if existing.extends else "extends no profile"
             message = f"must stay as published: {profile.name} {parent}"
@@ -344,16 +349,20 @@ class ProfilePlanner:
                 for model, values in sorted(self._resolved[name].items())
                 if (problems := self._refusals(model, values))
             ]
-            if len(refused) == len(self._resolved[name]) and name not in existing_list:
+            is_refused = all(
+                self._refusals(model, values, without_blocks=True) for model, values in self._resolved[name].items()
+            )
+            if is_refused and name not in existing_list:
                 reasons = shown_problems([problem for entry in refused for problem in entry.problems])
                 place.fault(FaultCode.PROFILE_NOT_ACCEPTED, f"The release accepts no model of {name}: {reasons}")
             not_accepted += refused
         return not_accepted
 
-    def _refusals(self, model: str, values: str) -> Sequence[Problem]:
+    def _refusals(self, model: str, values: str, *, without_blocks: bool = False) -> Sequence[Problem]:
         if self._release is None:
             return ()
         own = self._release.sets.get(model)
+        own = own.unblocked if own and without_blocks else own
         return self._acceptance.refusals(self._values[values], self._models[model], self._release.release, own)
 
     def values_of(self, profile: str, model: str) -> Values | None:

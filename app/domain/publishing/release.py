@@ -7,7 +7,7 @@ from typing import Any
 from app.domain.fleet.difference import between_releases
 from app.domain.publishing.existing import Existing
 from app.domain.publishing.outcome import NotAccepted
-from app.domain.publishing.profile import Candidate, ProfilePlanner, check_state
+from app.domain.publishing.profile import IS_ALIAS, Candidate, ProfilePlanner, check_state
 from app.domain.things.model import Model, Statement
 from app.domain.things.profile import ProfileDocument
 from app.domain.things.release import ReleaseDocument, SetPlace, typed_own_values
@@ -230,6 +230,8 @@ def _plan_statements(
         if model_name not in existing.models and model.vendor != name.vendor:
             message = f"unknown device model: only {model.vendor} can publish its first variable set"
             place.at.fault(FaultCode.UNKNOWN_MODEL, message)
+        if model_name not in existing.models and model_name in existing.aliased:
+            place.at.fault(FaultCode.DUPLICATE, IS_ALIAS)
         statements[model_name] = model.additions(variable_set, name.vendor)
         if not place.has_faults and present.get(model_name) != variable_set.digest:
             for contradiction in model.contradictions(variable_set, name.vendor):

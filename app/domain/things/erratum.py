@@ -65,6 +65,9 @@ class Others:
             if not numeric(version):
                 message = f"a range of releases must compare versions that have a number, not {version}"
                 raise InvalidNameError(message)
+        if not _can_be_met(comparisons):
+            message = f"a range of releases must have versions in it, not {versions}"
+            raise InvalidNameError(message)
         return cls(name(implementation), None, comparisons)
 
     def __str__(self) -> str:
@@ -79,6 +82,19 @@ class Others:
             return release.version == self.version
         number = numeric(release.version)
         return all(_meets(number, operator, numeric(version)) for operator, version in self.comparisons)
+
+
+def _can_be_met(comparisons: Sequence[tuple[str, str]]) -> bool:
+    """Return whether some version meets all comparisons: one of those compared with, or one next to it."""
+    numbers = [numeric(version) for _, version in comparisons]
+    tried = [number for each in numbers for number in (each, (*each, 1), _below(each))]
+    return any(all(_meets(number, operator, numeric(version)) for operator, version in comparisons) for number in tried)
+
+
+def _below(number: tuple[int, ...]) -> tuple[int, ...]:
+    last = max((index for index, part in enumerate(number) if part), default=None)
+    # Nothing is below 0.
+    return number if last is None else (*number[:last], number[last] - 1, 2**31)
 
 
 def _meets(number: tuple[int, ...], operator: str, other: tuple[int, ...]) -> bool:

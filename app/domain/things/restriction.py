@@ -53,7 +53,12 @@ def _is_known(model: Model, variable: str, values: Sequence[object], place: Plac
     return bool(types)
 
 
-def restricted(variable_set: VariableSet, restrict: Restrictions) -> tuple[VariableSet, Sequence[str]]:
-    """Return a set narrowed by a host's restrictions, and messages about restrictions without effect."""
+def restricted(
+    variable_set: VariableSet, restrict: Restrictions, who: str = "The destination"
+) -> tuple[VariableSet, Sequence[str]]:
+    """Return a set narrowed by a host's restrictions, and messages about restrictions without effect.
+
+    who: what the messages call the host.
+    """
     variables = restrict.get(variable_set.model)
-    return variable_set.narrowed(variables) if variables else (variable_set, ())
+    return variable_set.narrowed(variables, who) if variables else (variable_set, ())

@@ -210,7 +210,9 @@ class VariableSet:
         """The names of the backend variables."""
         return frozenset(name for name, variable in self.variables.items() if variable.is_backend)
 
-    def narrowed(self, restrict: Mapping[str, Sequence[object]]) -> tuple["VariableSet", Sequence[str]]:
+    def narrowed(
+        self, restrict: Mapping[str, Sequence[object]], who: str = "The destination"
+    ) -> tuple["VariableSet", Sequence[str]]:
         """Return the set narrowed by a host's restrictions, and messages about restrictions without effect."""
         variables = dict(self.variables)
         without_effect = []
@@ -219,14 +221,13 @@ class VariableSet:
             name = given if standing is None else standing.variable
             variable = variables.get(name)
             if variable is None:
-                message = f"The destination restricts {given} of {self.model}, but its release has no such variable."
+                message = f"{who} restricts {given} of {self.model}, but its release has no such variable."
                 without_effect.append(message)
                 continue
             place = Place()
             allowed = AllowedValues.read(variable.type, values, place)
             without_effect += [
-                f"The destination restricts {given} of {self.model}, but a value {fault.message}."
-                for fault in place.faults
+                f"{who} restricts {given} of {self.model}, but a value {fault.message}." for fault in place.faults
             ]
             variables[name] = variable.restricted(allowed.inverted() if standing and standing.inverted else allowed)
         return replace(self, variables=variables, is_narrowed=True), without_effect

@@ -12,7 +12,7 @@ from app.domain.values.value import Value
 from app.domain.verdict import steps, wording
 from app.domain.verdict.case import Case, Pair, source_configuration
 from app.domain.verdict.problem import RULES, Caution, Problem, WarningCode
-from app.domain.verdict.source import Device, Source, explicit_values, unknown_names
+from app.domain.verdict.source import Device, Source, at_destination, explicit_values, unknown_names
 from app.domain.verdict.steps import Policy
 
 
@@ -51,6 +51,7 @@ def judge(source: Source, release: Release, variable_set: VariableSet | None, po
 
     variable_set: the release's set of the device's model, narrowed by what the host restricts; None if it has none.
     """
+    source = at_destination(source, variable_set)
     profile_state = source.profile.state if source.profile else None
     comparison = compare(source, release.name.vendor, variable_set, destination_name(release, variable_set))
     problems = ordered(

@@ -1,6 +1,6 @@
 """The source: what a device is where it runs (DESIGN 5, "Source configuration")."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -8,7 +8,7 @@ from app.domain.things.model import Model
 from app.domain.things.profile import Profile, Values, Written, read_as
 from app.domain.things.release import NOTHING, Release
 from app.domain.things.restriction import restricted
-from app.domain.things.variable import Variable
+from app.domain.things.variable import StandsFor, Variable
 from app.domain.things.variable_set import VariableSet, given_twice, renamed
 from app.domain.values.value import InvalidValueError, Type, Value
 from app.domain.verdict.destination import Destination
@@ -54,7 +54,7 @@ class Source:
     device: its aliases are resolved, and its values are under the names that verdicts compare.
     set: of the release, as the host restricts it; None without a release, or if it does not implement the model.
     of_profile: it stands for a profile that is checked against a release, not for a device.
-    problems: why it is not known what the device is.
+    problems: why it is not known what the device is. without_effect: what is said of restrictions of its host.
     """
 
     device: Device
@@ -64,6 +64,7 @@ class Source:
     set: VariableSet | None = None
     of_profile: bool = False
     problems: tuple[Problem, ...] = ()
+    without_effect: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, device: Device, registry: Registry) -> "Source":
@@ -78,13 +79,11 @@ class Source:
         profile = None if device.profile is None else aliases.get(device.profile, device.profile)
         model = registry.model(model_name)
         variable_set = release.sets.get(model_name) if release else None
+        without_effect: Sequence[str] = ()
         if variable_set is not None and device.host is not None:
-            variable_set, _ = restricted(variable_set, device.host.restrict)
-        # Without a release, only the model's own vendor says what a variable stands for.
-        renames = variable_set.renames if variable_set else model.renames_for(model.vendor) if model else {}
-        for name, other in given_twice(device.values, renames):
-            message = f"The device gives a value of both {name} and {other}, which are one variable; leave one out."
-            problems.append(Problem(ProblemCode.SOURCE_UNKNOWN, message, name))
+            variable_set, without_effect = restricted(variable_set, device.host.restrict, "The source host")
+        renames = _renames(device, model, release, variable_set)
+        problems += _given_twice(device, renames)
         return cls(
             replace(device, model=model_name, profile=profile, values=renamed(device.values, renames)),
             model,
@@ -92,6 +91,7 @@ class Source:
             None if profile is None else registry.profile(profile),
             variable_set,
             problems=tuple(problems),
+            without_effect=tuple(without_effect),
         )
 
     @property
@@ -108,6 +108,41 @@ class Source:
     def vendors(self) -> tuple[str, ...]:
         """The vendor of the source release, if there is one."""
         return (self.release.name.vendor,) if self.release else ()
+
+
+def _renames(
+    device: Device, model: Model | None, release: Release | None, variable_set: VariableSet | None
+) -> Mapping[str, StandsFor]:
+    """Return what the names of explicit values stand for: those that the release has as they are, as it says.
+
+    Without a release, the model's own vendor says it; a destination can know more (`at_destination`).
+    """
+    if model is None:
+        return {}
+    stated = model.renames_for(release.name.vendor if release else model.vendor)
+    own = variable_set.variables if variable_set else {}
+    others = {name: stands_for for name, stands_for in stated.items() if name not in own and name in device.values}
+    return {**others, **(variable_set.renames if variable_set else {})}
+
+
+def _given_twice(device: Device, renames: Mapping[str, StandsFor]) -> list[Problem]:
+    messages = {
+        other: f"The device gives a value of both {name} and {other}, which are one variable; leave one out."
+        for name, other in given_twice(device.values, renames)
+    }
+    return [Problem(ProblemCode.SOURCE_UNKNOWN, message, other) for other, message in messages.items()]
+
+
+def at_destination(source: Source, variable_set: VariableSet | None) -> Source:
+    """Return a source without a release with its explicit values under the names that a destination's set compares."""
+    device = source.device
+    if device.release is not None or variable_set is None or variable_set.renames.keys().isdisjoint(device.values):
+        return source
+    return replace(
+        source,
+        device=replace(device, values=renamed(device.values, variable_set.renames)),
+        problems=(*source.problems, *_given_twice(device, variable_set.renames)),
+    )
 
 
 def _at_host(device: Device, host: Destination, registry: Registry, problems: list[Problem]) -> Device:
@@ -128,14 +163,17 @@ def _at_host(device: Device, host: Destination, registry: Registry, problems: li
     known = {name: release for name in host.releases if (release := registry.release(name)) is not None}
     names = [name for name, it in known.items() if it.aliases.get(device.model, device.model) in it.sets]
     implementations = {known[name].name.implementation for name in names}
+    first = host.releases.index(names[0]) if names else len(host.releases)
+    # An unknown release can have made it if it is of the same implementation, or comes first in the host's order.
     unknown = [
         name
-        for name in dict.fromkeys(host.releases)
-        if name not in known and (not names or name.partition("@")[0] in implementations)
+        for position, name in enumerate(host.releases)
+        if name not in known and (position < first or name.partition("@")[0] in implementations)
     ]
     if len(names) == 1 and not unknown:
         return replace(device, release=names[0])
     if unknown:
+        unknown = list(dict.fromkeys(unknown))
         message = f"The registry has no release {', '.join(unknown)}, which the host {host.id} runs."
         if names:
             message = f"{message[:-1]} beside {', '.join(names)}: name the release that made the device."
@@ -150,7 +188,7 @@ def _at_host(device: Device, host: Destination, registry: Registry, problems: li
 def unknown_names(source: Source) -> Iterator[Problem]:
     """Report what the device names but the registry lacks, and a source about which nothing is stated."""
     device, model = source.device, source.model
-    alias = "" if source.release else " If it is an alias, name the source release, which says what it stands for."
+    alias = "" if device.release else " If it is an alias, name the source release, which says what it stands for."
     if model is None:
         yield Problem(ProblemCode.UNKNOWN_MODEL, f"The registry has no device model {device.model}.{alias}")
     if device.release is not None and source.release is None:

@@ -316,6 +316,8 @@ def warnings(source: Source, release: Release, variable_set: VariableSet | None,
     if policy is Policy.STRICT and (profile is None or release.profiles is None):
         why = "the device names no profile" if profile is None else f"{release.name} has no list of profiles"
         yield Caution(WarningCode.ONLY_VARIABLES_COMPARED, f"Only variables were compared: {why}.")
+    for message in source.without_effect:
+        yield Caution(WarningCode.RESTRICTION_WITHOUT_EFFECT, message)
     not_asked = [str(release.name)] if variable_set and variable_set.migratable is Migratable.UNKNOWN else []
     if source.release and source.set and source.set.migratable is Migratable.UNKNOWN:
         not_asked.insert(0, str(source.release.name))
