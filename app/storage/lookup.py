@@ -347,28 +347,31 @@ def releases(connection: sa.Connection, names: Iterable[ReleaseName]) -> Iterato
         .outerjoin(state)
         .outerjoin(schema.profile_list)
     )
-    wanted: dict[str, set[str]] = {}
-    for name in names:
-        wanted.setdefault(name.implementation, set()).add(name.version)
-    for implementation_name, wanted_versions in wanted.items():
-        of_implementation = query.where(implementation.c.name == implementation_name)
-        for batch in batches(wanted_versions):
-            rows = connection.execute(of_implementation.where(table.c.version.in_(batch)))
-            stored = {row.id: row for row in rows}
-            listed = _listed_by(connection, stored)
-            own = own_values_of(connection, stored)
-            aliases = aliases_of(connection, stored)
-            errata = errata_of(connection, stored)
-            for release_id, (_, product, version, state_name, list_id) in stored.items():
-                yield StoredRelease(
-                    release_id,
-                    ReleaseName(product, version),
-                    State(state_name or State.PUBLISHED),
-                    None if list_id is None else frozenset(listed.get(release_id, ())),
-                    own.get(release_id, {}),
-                    aliases.get(release_id, {}),
-                    errata.get(release_id, {}),
-                )
+    by_text = {str(name): name for name in names}
+    for batch in batches(by_text):
+        wanted = {by_text[text] for text in batch}
+        # One statement for all implementations: it can find more than these pairs, which are then sorted out.
+        rows = connection.execute(
+            query.where(
+                implementation.c.name.in_({name.implementation for name in wanted}),
+                table.c.version.in_({name.version for name in wanted}),
+            )
+        )
+        stored = {row.id: row for row in rows if ReleaseName(row.name, row.version) in wanted}
+        listed = _listed_by(connection, stored)
+        own = own_values_of(connection, stored)
+        aliases = aliases_of(connection, stored)
+        errata = errata_of(connection, stored)
+        for release_id, (_, product, version, state_name, list_id) in stored.items():
+            yield StoredRelease(
+                release_id,
+                ReleaseName(product, version),
+                State(state_name or State.PUBLISHED),
+                None if list_id is None else frozenset(listed.get(release_id, ())),
+                own.get(release_id, {}),
+                aliases.get(release_id, {}),
+                errata.get(release_id, {}),
+            )
 
 
 def sets_of_releases(

@@ -248,9 +248,10 @@ def test_a_question_from_memory_runs_no_statement(asked: TestClient) -> None:
     assert len(statements) == 0
 
 
-def test_the_statements_of_a_question_do_not_depend_on_its_size(registry: TestClient) -> None:
+@pytest.mark.parametrize("release", [f"{FIRMWARE}@{{}}", f"{FIRMWARE}-{{}}@1"], ids=["releases", "implementations"])
+def test_the_statements_of_a_question_do_not_depend_on_its_size(registry: TestClient, release: str) -> None:
     vendor(registry)
-    names = [f"{FIRMWARE}@{number}" for number in range(1, 41)]
+    names = [release.format(number) for number in range(1, 41)]
     for number, name in enumerate(names):
         publish(registry, name, {f"v{number}": QUEUES}, profiles=[{"name": f"{P}-{number}", "values": {NIC: {}}}])
 
