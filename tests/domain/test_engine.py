@@ -280,6 +280,18 @@ def test_acceptance_is_that_of_the_plain_rule(registry: list[Snapshot], values: 
                 assert acceptance.accepts(own, model, name, release.sets.get(NIC)) == (not found)
 
 
+def test_acceptance_takes_the_off_values_of_the_releases_own_vendor() -> None:
+    world = World().publish("vendor-b.com/fw@1", {NIC: {"turbo": variable("bool", True, False)}})
+    world.publish("vendor-b.com/fw@2", {NIC: {}}).publish("vendor-c.com/fw@1", {NIC: {}})
+    model, acceptance, values = world.model(NIC), Acceptance(), {"turbo": False}
+    assert model is not None
+    for name, accepts in (("vendor-b.com/fw@2", True), ("vendor-c.com/fw@1", False)):
+        release = world.release(name)
+        assert release is not None
+        assert acceptance.accepts(values, model, name, release.sets[NIC]) is accepts
+        assert (not refusals(values, model, name, release.sets[NIC])) is accepts
+
+
 OLD, NEW = "vendor-a.com/fw@1", "vendor-a.com/fw@2"
 QUEUES = variable("int", 4, 1, ["1-8"])
 

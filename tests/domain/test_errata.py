@@ -189,6 +189,22 @@ def test_what_the_destination_refuses_is_held_against_its_errata_too() -> None:
     assert codes(made.ask(device(A, queues=4), B)) == [("value-not-allowed", "queues"), ("known-broken", "queues")]
 
 
+def test_what_the_destination_refuses_of_a_profile_is_held_against_its_errata_too() -> None:
+    narrow = {NIC: {"queues": variable("int", 1, 1, ["1-2"])}}
+    made = World().publish(A, {NIC: {"queues": QUEUES}}).publish(B, narrow).erratum(B, when={"queues": ["2-8"]})
+    made.profile("vendor-a.com/p", {NIC: {"queues": 4}})
+    expected = [("value-not-allowed", "queues"), ("known-broken", "queues")]
+    assert codes(made.ask(device(A, "vendor-a.com/p"), B)) == expected
+    # What is given counts before what the profile says.
+    assert codes(made.ask(device(A, "vendor-a.com/p", queues=1), B)) == []
+
+
+def test_an_erratum_of_the_source_is_told_also_where_the_destination_lacks_the_model() -> None:
+    made = world().erratum(A, when={"queues": [8]}, direction="to").publish(B, {"vendor-b.com/gpu": {}})
+    assert codes(made.ask(device(A, queues=8), B)) == [("model-not-supported", None), ("known-broken", "queues")]
+    assert codes(made.ask(device(A, queues=4), B)) == [("model-not-supported", None)]
+
+
 @pytest.mark.parametrize(
     ("text", "versions"),
     [

@@ -201,6 +201,31 @@ def test_only_what_can_be_set_and_belongs_to_the_guest_must_be_set() -> None:
     assert to_set(made.ask(device(OLD, P), OLD)) is None
 
 
+def test_what_a_release_cannot_but_make_need_not_be_set() -> None:
+    fixed = {**variable("int", 2, 1), "settable": False}
+    backend = {**variable("int", 1, 0), "scope": "backend"}
+    made = World().publish(OLD, {NIC: {"rings": variable("int", 2, 1)}}, own_values={P: {NIC: {"rings": 2}}})
+    made.publish(NEW, {NIC: {"rings": fixed, "fd": backend}}).profile(P, {NIC: {}})
+    verdict = made.ask(device(OLD, P), NEW)
+    assert (verdict.configuration, to_set(verdict)) == ({"rings": 2, "fd": 1}, None)
+
+
+def test_what_another_vendor_makes_itself_is_told_by_its_own_off_values() -> None:
+    first, second = "vendor-b.com/fw@1", "vendor-b.com/fw@2"
+    made = World().publish(first, {NIC: {}}).publish(second, {NIC: {"turbo": variable("int", 4, 2)}})
+    verdict = made.profile(P, {NIC: {}}).ask(device(first, P), second)
+    assert (verdict.configuration, to_set(verdict)) == ({"turbo": 2}, None)
+
+
+def test_devices_that_differ_in_their_hosts_are_judged_apart() -> None:
+    made = world({}, {}, {"flag": True})
+    hosts = [Destination("full", (NEW,)), Destination("old", (NEW,), {NIC: {"flag": [False]}})]
+    asked = [Device(id=host.id, model=NIC, profile=P, host=host) for host in hosts]
+    answers = made.answer(asked, Destination("there", (OLD,))).devices
+    assert [one.verdict.compatible for one in answers] == [False, True]
+    assert [one.source.device.host for one in answers] == hosts
+
+
 @pytest.mark.parametrize("order", [(OLD, NEW), (NEW, OLD)])
 def test_each_release_of_which_nobody_stated_that_it_migrates_is_named(order: tuple[str, str]) -> None:
     unknown = {"variables": {"queues": QUEUES}, "migratable": "unknown"}

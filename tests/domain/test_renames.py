@@ -11,6 +11,7 @@ from app.domain.things.profile import typed
 from app.domain.things.variable_set import VariableSet
 from app.domain.values.document import Place
 from app.domain.verdict.source import Device
+from app.domain.verdict.steps import Policy
 from tests.domain.world import NIC, World, codes, device, variable
 
 OLD, NEW = "vendor-a.com/fw@1", "vendor-a.com/fw@2"
@@ -185,10 +186,24 @@ def test_what_another_vendor_renames_is_renamed_in_its_own_sets_alone() -> None:
     assert model is not None
     assert typed({"foo": True}, model, "vendor-a.com", Place()) == {"foo": True}
     # Where the model's own vendor has no such variable, the vendor of the profile says what it is.
-    only_other = World().publish(OLD, model_variables).publish(other, {NIC: {"foo": renaming}}).model(NIC)
+    without_own = World().publish(OLD, model_variables).publish(other, {NIC: {"foo": renaming}})
+    only_other = without_own.model(NIC)
     assert only_other is not None
     assert typed({"foo": True}, only_other, "vendor-b.com", Place()) == {"hotplug": False}
     assert typed({"foo": True}, only_other, "vendor-c.com", Place()) == {"foo": True}
+    # A release of that vendor from before the renaming knows the variable under the old name alone.
+    without_own.publish("vendor-b.com/fw@0", model_variables)
+    assert without_own.ask(device("vendor-b.com/fw@0", foo=False), OLD).configuration == {"hotplug": True}
+    assert codes(without_own.ask(device(OLD, foo=False), OLD)) == [("unknown-variable", "foo")]
+
+
+def test_a_list_has_the_profile_that_an_alias_of_the_source_release_stands_for() -> None:
+    made = World().publish(
+        OLD, {NIC: {"queues": variable("int", 4, 1)}}, profiles=[P], aliases={"vendor-a.com/latest": P}
+    )
+    made.publish(NEW, {NIC: {"queues": variable("int", 4, 1)}}, profiles=[P]).profile(P, {NIC: {"queues": 2}})
+    verdict = made.ask(device(OLD, "vendor-a.com/latest"), NEW, policy=Policy.STRICT)
+    assert (verdict.configuration, verdict.warnings) == ({"queues": 2}, ())
 
 
 def test_what_is_carried_over_or_unchecked_has_the_name_of_the_destination() -> None:

@@ -99,6 +99,17 @@ CASES = [
         [named("unknown-model", "The registry has no device model vendor-a.com/no.")],
     ),
     Case(
+        Device(id="x", model="vendor-a.com/no", complete=True),
+        two(SAME, SAME),
+        [
+            named(
+                "unknown-model",
+                "The registry has no device model vendor-a.com/no. "
+                "If it is an alias, name the source release, which says what it stands for.",
+            )
+        ],
+    ),
+    Case(
         device("vendor-a.com/fw@9"),
         two(SAME, SAME),
         [named("unknown-release", "The registry has no release vendor-a.com/fw@9 (the source).")],
@@ -128,6 +139,17 @@ CASES = [
         device(OLD, "vendor-a.com/p9"),
         two(SAME, SAME),
         [named("unknown-profile", "The registry has no profile vendor-a.com/p9.")],
+    ),
+    Case(
+        device(None, "vendor-a.com/p9"),
+        two(SAME, SAME),
+        [
+            named(
+                "unknown-profile",
+                "The registry has no profile vendor-a.com/p9. "
+                "If it is an alias, name the source release, which says what it stands for.",
+            )
+        ],
     ),
     Case(
         device(OLD, Q),
@@ -161,6 +183,22 @@ CASES = [
             ],
         )
         for asked in (device(OLD, flag=True), device(OLD, flag="on"))
+    ),
+    Case(
+        device(OLD, queue=2),
+        two(SAME, SAME),
+        [
+            (
+                "unknown-variable",
+                (
+                    "queue=2 is given, but the source release vendor-a.com/fw@1 has no variable queue "
+                    '(did you mean "queues"?).'
+                ),
+                "queue",
+                2,
+                None,
+            )
+        ],
     ),
     # A variable that the source release lacks is not in effect, whatever is given.
     Case(

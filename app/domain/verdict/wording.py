@@ -129,7 +129,7 @@ def known_broken(erratum: Erratum, configuration: Mapping[str, Value] | None) ->
     if erratum.when and configuration is not None:
         when = f" with {_shown_values(erratum.when, configuration)}"
     elsewhere = f" ({erratum.url})" if erratum.url else ""
-    reason = erratum.description.rstrip(".")
+    reason = erratum.description.removesuffix(".")
     message = f"Known to fail: {_forbidden(erratum)}{when}. {reason}{elsewhere}."
     (name,) = erratum.when if len(erratum.when) == 1 else (None,)
     value = None if name is None or configuration is None else configuration[name]
