@@ -197,6 +197,13 @@ def test_what_another_vendor_renames_is_renamed_in_its_own_sets_alone() -> None:
     assert codes(without_own.ask(device(OLD, foo=False), OLD)) == [("unknown-variable", "foo")]
 
 
+def test_a_release_that_has_a_variable_of_its_own_keeps_its_name_whatever_is_renamed_later() -> None:
+    other = "vendor-b.com/fw@1"
+    made = World().publish(other, {NIC: {"hide-hotplug": variable("bool", False, False)}})
+    made.publish(OLD, {NIC: {"hotplug": HOTPLUG}}).publish(NEW, {NIC: {"hide-hotplug": HIDE}})
+    assert made.ask(device(other, hide_hotplug=True), other).configuration == {"hide-hotplug": True}
+
+
 def test_a_list_has_the_profile_that_an_alias_of_the_source_release_stands_for() -> None:
     made = World().publish(
         OLD, {NIC: {"queues": variable("int", 4, 1)}}, profiles=[P], aliases={"vendor-a.com/latest": P}
