@@ -262,6 +262,7 @@ def _document(published: publication.Published) -> dict[str, Any]:
         "previous": published.answer["previous"],
         "no_longer_listed": published.answer["no_longer_listed"],
         "makes_otherwise": published.answer["makes_otherwise"],
+        "state_not_readable": published.answer["state_not_readable"],
         "left_out": published.left_out,
         "not_asked": published.not_asked,
         "finds": [
@@ -311,6 +312,8 @@ def _print_answer(release: str, answer: Mapping[str, Any]) -> None:
         print_line(f"No longer listed, though {answer['previous']} lists it: {named(answer['no_longer_listed'])}")
     title = f"Makes something else of profiles than {answer['previous']}"
     print_made_otherwise(answer["makes_otherwise"], title)
+    for entry in answer["state_not_readable"]:
+        print_line(f"{entry['model']}: devices of {entry['release']} cannot move to it. {entry['message']}")
 
 
 def _print_left_out(left_out: Mapping[str, str]) -> None:

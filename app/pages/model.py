@@ -61,7 +61,7 @@ class Column:
     @property
     def has_notes(self) -> bool:
         """Return whether the header of the column has a note about the device as a whole."""
-        return bool(self.of_whole) or self.set.migratable is not Migratable.YES
+        return bool(self.of_whole) or self.set.migratable is not Migratable.YES or self.set.saved_state is not None
 
 
 class Line(NamedTuple):

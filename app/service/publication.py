@@ -1,5 +1,6 @@
 """What a publication answers, as a JSON document."""
 
+from dataclasses import asdict
 from typing import Any
 
 from app.domain.publishing.outcome import Outcome
@@ -28,4 +29,5 @@ def publication_document(name: str, outcome: Outcome, *, dry_run: bool) -> dict[
         "previous": outcome.previous,
         "no_longer_listed": outcome.no_longer_listed,
         "makes_otherwise": [made_otherwise_document(entry) for entry in outcome.made_otherwise],
+        "state_not_readable": [asdict(entry) for entry in outcome.state_not_readable],
     }

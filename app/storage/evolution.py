@@ -1,7 +1,7 @@
 """The evolution mode of implementations, what a new release breaks, and overrides of the gate."""
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +11,12 @@ from app.domain.engine.acceptance import Acceptance
 from app.domain.publishing import gate
 from app.domain.publishing.change import ChangeKind
 from app.domain.publishing.gate import Broken, Evolution, Mode
-from app.domain.publishing.outcome import MadeOtherwise, Outcome
+from app.domain.publishing.outcome import MadeOtherwise, Outcome, StateNotReadable
 from app.domain.things.variable_set import VariableSet
 from app.domain.values.name import ReleaseName
 from app.domain.values.state import State
 from app.domain.verdict.problem import Problem
+from app.domain.verdict.steps import unreadable_state
 from app.storage import lookup, schema
 from app.storage.change import Change, record
 from app.storage.database import Writing
@@ -96,6 +97,30 @@ def compare_with_previous(connection: sa.Connection, name: ReleaseName, outcome:
     outcome.previous = str(ReleaseName(name.implementation, before))
     comparison = compare_releases(connection, versions[before], versions[name.version], (name.vendor, name.vendor))
     outcome.no_longer_listed, outcome.made_otherwise = comparison
+
+
+def states_not_readable(
+    connection: sa.Connection, name: ReleaseName, sets: Iterable[VariableSet]
+) -> Iterator[StateNotReadable]:
+    """Iterate over the earlier releases whose saved states a release cannot read, the highest version first.
+
+    sets: what the release states. Nothing of this is refused: hosts are updated in one direction (DESIGN 3).
+    """
+    stated = {variable_set.model: variable_set for variable_set in sets if variable_set.saved_state is not None}
+    if not stated:
+        return
+    implementation_id = lookup.ids(connection, schema.implementation, [name.implementation])[name.implementation]
+    versions = lookup.versions(connection, implementation_id)
+    before = gate.earlier(name.version, versions, Evolution(transitive=True))
+    digests = lookup.sets_of_releases(connection, [versions[version] for version in before], stated.keys())
+    known = lookup.variable_sets(
+        connection, {digest for of_release in digests.values() for digest in of_release.values()}
+    )
+    for version in before:
+        earlier = str(ReleaseName(name.implementation, version))
+        for model, digest in sorted(digests.get(versions[version], {}).items()):
+            for problem in unreadable_state(earlier, known[digest], str(name), stated[model]):
+                yield StateNotReadable(earlier, model, problem.message)
 
 
 def compare_releases(

@@ -146,6 +146,7 @@ def _publish(
             broken = _pass_gate(writing, plan, release_id, gate)
             outcome.breaks, outcome.overridden = (broken, ()) if gate.is_trial else ((), broken)
         evolution.compare_with_previous(connection, name, outcome)
+        outcome.state_not_readable = list(evolution.states_not_readable(connection, name, document.sets.values()))
     return _finish(connection, outcome), digest
 
 

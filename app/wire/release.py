@@ -93,6 +93,14 @@ class MadeOtherwise(OpenShape):
     values: dict[str, MadeValue] = Field(description="the variables that differ")
 
 
+class StateNotReadable(OpenShape):
+    """An earlier release whose devices cannot move to this one, because it does not read what they write."""
+
+    release: str = Field(description="the earlier release")
+    model: ModelName
+    message: str = Field(description="what is written and what is read, for people")
+
+
 class Publication(OpenShape):
     """What a publication did, or with `dry_run` would do."""
 
@@ -125,6 +133,9 @@ class Publication(OpenShape):
     makes_otherwise: list[MadeOtherwise] = Field(
         default_factory=list,
         description="profiles that both list, and of which this release makes other values by itself (`own_values`)",
+    )
+    state_not_readable: list[StateNotReadable] = Field(
+        default_factory=list, description="the earlier releases whose `saved_state` this release does not read"
     )
 
 

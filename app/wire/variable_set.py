@@ -99,6 +99,25 @@ class MigrationBlockDocument(Shape):
     description: Description = ""
 
 
+class SavedStateDocument(Shape):
+    """The format in which a device's state is saved. It is no variable: it is in no profile and no configuration."""
+
+    writes: int | str = Field(default=1, description="the format that this release writes", examples=[2])
+    reads: list[Allowed] = Field(
+        default_factory=list, description=f"the formats that it reads: values, for int also ranges; {_LISTED}"
+    )
+
+
+SavedState = Annotated[
+    SavedStateDocument,
+    Field(
+        default_factory=SavedStateDocument,
+        description="absent: nothing is stated of it. Where both ends of a migration state it, the destination "
+        "has to read what the source writes",
+    ),
+]
+
+
 class SetDocument(Shape):
     """The variables and constraints of a device model in one release."""
 
@@ -116,6 +135,7 @@ class SetDocument(Shape):
     blocks_migration: list[MigrationBlockDocument] = Field(
         default_factory=list, description="the configurations in which it cannot be migrated"
     )
+    saved_state: SavedState
 
 
 class VariableSetDocument(SetDocument):
@@ -141,6 +161,7 @@ class StoredSet(OpenShape):
     blocks_migration: list[MigrationBlockDocument] = Field(
         description="the configurations in which it cannot be migrated, in canonical order"
     )
+    saved_state: SavedState
 
 
 class ListedSet(StoredSet):

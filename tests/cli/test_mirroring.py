@@ -55,6 +55,7 @@ def fill(registry: TestClient) -> None:
             "memory": {"type": "int", "init_value": 4},
             "clock": {"type": "int", "init_value": 1, "off_value": 0},
         },
+        "saved_state": {"writes": "b", "reads": ["a", "b"]},
     }
     assert registry.post("/variable-sets", json=gpu).status_code == 201
     # A parent gains a model that its child already has; a release gains another vendor's model.

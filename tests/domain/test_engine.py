@@ -97,6 +97,9 @@ def sets(draw: st.DrawFn, vendor: str) -> dict[str, Any]:
         document["constraints"] = draw(st.lists(rule, max_size=2))
         document["blocks_migration"] = draw(st.lists(st.fixed_dictionaries({"when": condition}), max_size=1))
     document["migratable"] = draw(st.sampled_from([True] * 8 + [False, "unknown"]))
+    if draw(st.booleans()):
+        reads = st.lists(st.integers(1, 2), min_size=1, max_size=2)
+        document["saved_state"] = {"writes": draw(st.integers(1, 2)), "reads": draw(reads)}
     if vendor == "vendor-a.com" and "b" not in names and draw(st.booleans()):
         # The model's own vendor can rename `b`, and turn it round.
         renamed = draw(variables("bool"))

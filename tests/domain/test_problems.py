@@ -104,6 +104,17 @@ CASES = [
         device(THREE),
         build=lambda: world().publish(THREE, {"vendor-a.com/gpu": {}}),
     ),
+    Case(
+        ProblemCode.STATE_NOT_READABLE,
+        [("state-not-readable", None)],
+        device(OLD),
+        at=THREE,
+        build=lambda: (
+            World()
+            .publish(OLD, {NIC: {"variables": {"queues": QUEUES}, "saved_state": {"writes": 1, "reads": [1]}}})
+            .publish(THREE, {NIC: {"variables": {"queues": QUEUES}, "saved_state": {"writes": 2, "reads": [2]}}})
+        ),
+    ),
     *[
         Case(
             ProblemCode.NOT_MIGRATABLE,

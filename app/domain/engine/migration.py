@@ -62,7 +62,10 @@ class Migration:
             cautions,
             None if in_order or self.set is None else self.set.under_own_names(self.completed),
             self._names(self._made.carry_over, self._given.carry_over),
-            (*self._names(self._made.unchecked, self._given.unchecked), *steps.not_checked(cautions)),
+            (
+                *self._names(self._made.unchecked, self._given.unchecked),
+                *steps.not_checked(cautions, self.compiled.source, self.set),
+            ),
         )
 
     def _names(self, made: AbstractSet[str], given: AbstractSet[str]) -> tuple[str, ...]:
@@ -106,6 +109,7 @@ class Migration:
         problems = [
             *steps.step_7(release, profile, state),
             *steps.step_8(release, profile, policy),
+            *steps.step_9(source, release, self.set),
             *self._errata(release),
         ]
         warnings = list(steps.warnings(source, release, self.set, policy))

@@ -7,7 +7,7 @@ from itertools import islice, product
 from math import prod
 
 from app.domain.engine.acceptance import Acceptance
-from app.domain.fleet.member import BaselineCode, BaselineProblem, Fleet, Member, Side, named, names_of
+from app.domain.fleet.member import BaselineCode, BaselineProblem, Fleet, Member, Side, named, names_of, unreadable
 from app.domain.fleet.search import Assignment, Requirement, Tries, UndecidedError, best, candidates, conditions_on
 from app.domain.things.model import Model
 from app.domain.things.profile import Profile, Values
@@ -94,6 +94,12 @@ def _best_choice(model: Model, members: Sequence[Member]) -> Baseline:
     preferred = _Sets(model, [side for member in members for side in member.sides])
     for sides in islice(product(*(member.sides for member in members)), MAX_CHOICES):
         sets = _Sets(model, sides)
+        if (found := unreadable(sides)) is not None:
+            message, colliding = found
+            names = tuple(names_of([member for member, side in zip(members, sides, strict=True) if side in colliding]))
+            problem = BaselineProblem(BaselineCode.STATE_NOT_READABLE, message, names)
+            first = first or Baseline(None, sets.common, (), (problem,))
+            continue
         try:
             assignment = None if any(domain.is_empty for domain in sets.common.values()) else sets.best(tries)
         except UndecidedError:
@@ -263,4 +269,5 @@ def _all_accept(profile: Profile, model: Model, members: Sequence[Member], accep
             acceptance.accepts(stated, model, str(side.release.name), side.set) for stated in made
         )
 
-    return all(any(map(accepts, member.sides)) for member in members)
+    accepting = [[side for side in member.sides if accepts(side)] for member in members]
+    return any(unreadable(sides) is None for sides in islice(product(*accepting), MAX_CHOICES))

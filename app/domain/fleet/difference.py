@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from app.domain.things.model import Model
 from app.domain.things.profile import Values
+from app.domain.things.saved_state import SavedState
 from app.domain.things.variable import Variable
 from app.domain.things.variable_set import Migratable, VariableSet
 from app.domain.values.allowed import AllowedValues
@@ -121,6 +122,8 @@ def _set_differences(before: VariableSet, after: VariableSet) -> Iterator[Differ
             message = f"It is stated now that devices {can} be migrated."
         closes = _BOTH if Migratable.NO in {before.migratable, after.migratable} else {}
         yield Difference(None, DifferenceKind.CHANGED, message, before.migratable.value, after.migratable.value, closes)
+    if before.saved_state != after.saved_state:
+        yield _saved_state_difference(before.saved_state, after.saved_state)
     for name in sorted(before.variables.keys() & after.variables.keys()):
         one_name, other_name = before.own_name(name), after.own_name(name)
         if one_name != other_name:
@@ -142,6 +145,26 @@ def _set_differences(before: VariableSet, after: VariableSet) -> Iterator[Differ
             closes[Direction.BACKWARD] = Extent.IN_PART
         message = "The constraints differ."
         yield Difference(None, DifferenceKind.CHANGED, message, one["constraints"], other["constraints"], closes)
+
+
+def _saved_state_difference(before: SavedState | None, after: SavedState | None) -> Difference:
+    """Return how the saved state differs; a direction is closed where what is written is not read (step 9)."""
+    one, other = (None if state is None else state.document() for state in (before, after))
+    if before is None or after is None:
+        message = "The saved state is stated now." if before is None else "The saved state is no longer stated."
+        kind = DifferenceKind.ADDED if before is None else DifferenceKind.REMOVED
+        return Difference(None, kind, f"{message} It is compared only where both releases state it.", one, other, {})
+    closes = {}
+    if not before.is_read_by(after):
+        closes[Direction.FORWARD] = Extent.ALWAYS
+    if not after.is_read_by(before):
+        closes[Direction.BACKWARD] = Extent.ALWAYS
+    written = (
+        "" if before.writes == after.writes else f"is written as {shown(after.writes)}, not {shown(before.writes)}"
+    )
+    read = "" if before.reads == after.reads else f"is read as {after.reads.shown()}, not {before.reads.shown()}"
+    message = f"The saved state {' and '.join(filter(None, (written, read)))}."
+    return Difference(None, DifferenceKind.CHANGED, message, one, other, closes)
 
 
 def without_backend(differences: Sequence[Difference], sets: Iterable[VariableSet]) -> list[Difference]:

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from itertools import product
 
 from app.domain.things.erratum import with_errata
 from app.domain.things.model import Model
@@ -15,7 +16,7 @@ from app.domain.verdict.destination import Destination
 from app.domain.verdict.host import serving_implementation
 from app.domain.verdict.problem import ProblemCode
 from app.domain.verdict.source import Registry
-from app.domain.verdict.steps import step_1, step_7
+from app.domain.verdict.steps import step_1, step_7, unreadable_state
 
 _MAX_NAMED = 5
 
@@ -29,6 +30,7 @@ class BaselineCode(StrEnum):
     MODEL_NOT_SUPPORTED = ProblemCode.MODEL_NOT_SUPPORTED
     NOT_MIGRATABLE = ProblemCode.NOT_MIGRATABLE
     RELEASE_RETIRED = ProblemCode.RELEASE_RETIRED
+    STATE_NOT_READABLE = ProblemCode.STATE_NOT_READABLE
     NO_COMMON_VALUE = "no-common-value"
     NO_ASSIGNMENT = "no-assignment"
     UNDECIDED = "baseline-undecided"
@@ -145,6 +147,16 @@ def _with_errata(side: Side, releases: Collection[ReleaseName]) -> Side:
         if any(erratum.forbids(release) for release in releases)
     ]
     return replace(side, set=with_errata(side.set, errata))
+
+
+def unreadable(sides: Sequence[Side]) -> tuple[str, Sequence[Side]] | None:
+    """Return that a side does not read the saved state of another one, as a message, and the sides; None if all do."""
+    # Sides that write and read alike are asked once.
+    distinct = list({side.set.saved_state: side for side in reversed(sides)}.values())[::-1]
+    for writing, reading in product(distinct, distinct):
+        for problem in unreadable_state(str(writing.release.name), writing.set, str(reading.release.name), reading.set):
+            return problem.message, (writing, reading)
+    return None
 
 
 def named(names: Sequence[str]) -> str:

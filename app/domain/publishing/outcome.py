@@ -82,6 +82,15 @@ class MadeOtherwise:
     values: Mapping[str, tuple[Value | None, Value | None]]
 
 
+@dataclass(frozen=True, slots=True)
+class StateNotReadable:
+    """An earlier release whose saved state of a model a new release cannot read."""
+
+    release: str
+    model: str
+    message: str
+
+
 @dataclass(slots=True)
 class Outcome:
     """What a publication added, and what of its listed profiles the release does not accept.
@@ -90,7 +99,7 @@ class Outcome:
     breaks: of a draft, what the evolution gate would refuse when it is published.
     previous: the release that it is compared with; None if there is none.
     no_longer_listed: profiles that the previous release lists and this one does not. made_otherwise: profiles that both
-    list, and of which this one makes something else by itself.
+    list, and of which this one makes something else by itself. state_not_readable: of all earlier releases.
     """
 
     added: Added = field(default_factory=Added)
@@ -100,3 +109,4 @@ class Outcome:
     previous: str | None = None
     no_longer_listed: Sequence[str] = ()
     made_otherwise: Sequence[MadeOtherwise] = ()
+    state_not_readable: Sequence[StateNotReadable] = ()

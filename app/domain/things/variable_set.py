@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
+from app.domain.things.saved_state import SavedState
 from app.domain.things.variable import StandsFor, Variable, wrong_scope
 from app.domain.values.allowed import AllowedValues
 from app.domain.values.canonical import canonical_json, digest
@@ -13,7 +14,7 @@ from app.domain.values.lazy import lazy
 from app.domain.values.name import read_name, variable_name
 from app.domain.values.value import Value, shown
 
-FIELDS = frozenset({"variables", "params", "constraints", "migratable", "blocks_migration"})
+FIELDS = frozenset({"variables", "params", "constraints", "migratable", "blocks_migration", "saved_state"})
 _CONSTRAINT = frozenset({"when", "require"})
 _DESCRIPTION = frozenset({"description"})
 
@@ -77,6 +78,7 @@ class VariableSet:
 
     Variables and conditions are under the names that verdicts compare: a variable that stands for another one is under
     the name, and has the values, of that one (DESIGN 3).
+    saved_state: None where the release states nothing of it.
     renames: by the release's own name of such a variable, the one that it stands for.
     is_narrowed: whether the restrictions of a host are applied.
     """
@@ -86,6 +88,7 @@ class VariableSet:
     constraints: tuple[Constraint, ...] = ()
     migratable: Migratable = Migratable.YES
     blocks_migration: tuple[MigrationBlock, ...] = ()
+    saved_state: SavedState | None = None
     renames: Mapping[str, StandsFor] = field(default_factory=dict)
     is_narrowed: bool = False
 
@@ -116,6 +119,7 @@ class VariableSet:
         migratable = Migratable.YES
         if "migratable" in fields:
             migratable = Migratable.read(fields["migratable"], place / "migratable")
+        saved_state = SavedState.read(fields["saved_state"], place / "saved_state") if "saved_state" in fields else None
         inits = {name: variable.init_value for name, variable in stated.items()}
         for index, constraint in enumerate(constraints if len(place.faults) == faults_before else ()):
             broken = next(constraint.broken_by(inits), None)
@@ -123,7 +127,7 @@ class VariableSet:
                 name, required = broken
                 message = f"must be met by the init values, but {name}={shown(inits[name])}, not {required.shown()}"
                 (place / "constraints" / index).fault(FaultCode.INIT_BREAKS_CONSTRAINT, message)
-        return _under_compared_names(cls(model, stated, constraints, migratable, blocks), renames)
+        return _under_compared_names(cls(model, stated, constraints, migratable, blocks, saved_state), renames)
 
     def under_compared_names(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return values under the names that verdicts compare; where both names are given, the release's own counts."""
@@ -234,7 +238,7 @@ class VariableSet:
 
     def document(self) -> Mapping[str, object]:
         """Return the set in JSON with its model's name, every default filled in."""
-        return {
+        document: dict[str, object] = {
             "model": self.model,
             "variables": {name: variable.document() for name, variable in self.stated.items()},
             "constraints": _unordered(
@@ -251,6 +255,10 @@ class VariableSet:
                 for block in self.blocks_migration
             ),
         }
+        # Absent where nothing is stated, as before this field existed: digests of published sets stay.
+        if self.saved_state is not None:
+            document["saved_state"] = self.saved_state.document()
+        return document
 
     def _condition_document(self, condition: Condition) -> Mapping[str, object]:
         """Return a condition in JSON, under the release's own names."""

@@ -59,6 +59,7 @@ def judge(source: Source, release: Release, variable_set: VariableSet | None, po
             *comparison.problems,
             *steps.step_7(release, source.device.profile, profile_state),
             *steps.step_8(release, source.device.profile, policy),
+            *steps.step_9(source, release, variable_set),
             *steps.step_13(source, comparison.source, release, comparison.there or {}),
         ]
     )
@@ -66,7 +67,7 @@ def judge(source: Source, release: Release, variable_set: VariableSet | None, po
         *steps.warnings(source, release, variable_set, policy),
         *steps.errata_not_checked(source, release, comparison.there),
     ]
-    not_checked = steps.not_checked(cautions)
+    not_checked = steps.not_checked(cautions, source, variable_set)
     configuration = None
     if not problems and variable_set is not None:
         configuration = variable_set.under_own_names(comparison.completed)

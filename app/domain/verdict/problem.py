@@ -29,6 +29,7 @@ class ProblemCode(StrEnum):
     RELEASE_RETIRED = "release-retired"
     PROFILE_RETIRED = "profile-retired"
     PROFILE_NOT_LISTED = "profile-not-listed"
+    STATE_NOT_READABLE = "state-not-readable"
     KNOWN_BROKEN = "known-broken"
 
 
@@ -192,6 +193,13 @@ RULES: Mapping[ProblemCode, Rule] = {
             Subject.PROFILE,
             "Under policy strict, the destination release lists the profile.",
             "Ask the vendor to list the profile; or use policy permissive, which compares variables alone.",
+        ),
+        Rule(
+            ProblemCode.STATE_NOT_READABLE,
+            9,
+            Subject.RELEASE,
+            "The destination reads the saved state that the source writes.",
+            "Choose a host whose release reads it, for example one of the same release or of a newer one.",
         ),
         Rule(
             ProblemCode.KNOWN_BROKEN,

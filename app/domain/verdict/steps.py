@@ -225,6 +225,23 @@ def lists(release: Release, profile: str) -> bool:
     return release.profiles is None or profile in release.profiles
 
 
+# --- Step 9: the saved state.
+
+
+def step_9(source: Source, release: Release, variable_set: VariableSet | None) -> Iterator[Problem]:
+    """Check that the destination reads what the source release writes, where both state their saved states."""
+    yield from unreadable_state(str(source.device.release), source.set, str(release.name), variable_set)
+
+
+def unreadable_state(
+    source: str, own: VariableSet | None, destination: str, there: VariableSet | None
+) -> Iterator[Problem]:
+    """Report that one release does not read the saved state that another one writes, whatever the configuration is."""
+    written, read = (None if each is None else each.saved_state for each in (own, there))
+    if written is not None and read is not None and not written.is_read_by(read):
+        yield wording.state_not_readable(source, written, destination, read)
+
+
 # --- Step 13: errata.
 
 
@@ -331,6 +348,12 @@ def warnings(source: Source, release: Release, variable_set: VariableSet | None,
 _NOT_CHECKED = {WarningCode.MIGRATABILITY_UNKNOWN: "migratable", WarningCode.ERRATUM_NOT_CHECKED: "errata"}
 
 
-def not_checked(cautions: Iterable[Caution]) -> tuple[str, ...]:
-    """Return what `unchecked` lists beside variables."""
-    return tuple(dict.fromkeys(_NOT_CHECKED[caution.code] for caution in cautions if caution.code in _NOT_CHECKED))
+def not_checked(cautions: Iterable[Caution], source: Source, variable_set: VariableSet | None) -> tuple[str, ...]:
+    """Return what `unchecked` lists beside variables.
+
+    The saved state is among it where only one side states it (step 9).
+    """
+    states = {own is not None and own.saved_state is not None for own in (source.set, variable_set)}
+    state = ("saved-state",) if variable_set is not None and len(states) > 1 else ()
+    codes = dict.fromkeys(_NOT_CHECKED[caution.code] for caution in cautions if caution.code in _NOT_CHECKED)
+    return (*state, *codes)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from app.domain.things.erratum import Erratum, Way
 from app.domain.things.release import Release
+from app.domain.things.saved_state import SavedState
 from app.domain.things.variable_set import Condition, Constraint, MigrationBlock
 from app.domain.values.allowed import AllowedValues
 from app.domain.values.document import did_you_mean
@@ -134,6 +135,15 @@ def known_broken(erratum: Erratum, configuration: Mapping[str, Value] | None) ->
     (name,) = erratum.when if len(erratum.when) == 1 else (None,)
     value = None if name is None or configuration is None else configuration[name]
     return Problem(ProblemCode.KNOWN_BROKEN, message, name, value)
+
+
+def state_not_readable(source: str, written: SavedState, destination: str, there: SavedState) -> Problem:
+    """Return the problem that a destination release does not read the saved state of the source release."""
+    writes = shown(written.writes)
+    reads = "none" if there.reads.is_empty else f"format {there.reads.shown()}"
+    message = f"{source} writes saved states of format {writes}, but {destination} reads {reads}."
+    allowed = tuple(there.reads.document() or ())
+    return Problem(ProblemCode.STATE_NOT_READABLE, message, None, written.writes, allowed)
 
 
 def erratum_not_checked(erratum: Erratum) -> str:

@@ -1,0 +1,118 @@
+"""Vendors state which formats of a saved state they write and read, and verdicts compare them."""
+
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from httpx2 import Response
+
+from tests.api.stories import FIRMWARE, NIC, QUEUES, problem, vendor
+
+ONE, TWO, THREE = f"{FIRMWARE}@1", f"{FIRMWARE}@2", f"{FIRMWARE}@3"
+
+
+def put(registry: TestClient, release: str, saved_state: object, query: str = "") -> Response:
+    document = {"models": {NIC: {"variables": {"num-queues": QUEUES}, "saved_state": saved_state}}}
+    return registry.put(f"/releases/{release}{query}", json=document)
+
+
+@pytest.fixture
+def published(registry: TestClient) -> TestClient:
+    """Return a registry with two releases; the second one writes a new format, and reads the first one."""
+    vendor(registry)
+    for release, state in ((ONE, {"writes": 1, "reads": [1]}), (TWO, {"writes": 2, "reads": ["1-2"]})):
+        answer = put(registry, release, state)
+        assert (answer.status_code, answer.json()["state_not_readable"]) == (201, [])
+    return registry
+
+
+def verdict(registry: TestClient, source: str, destination: str) -> Any:
+    parameters = {"model": NIC, "source": source, "destination": destination}
+    (result,) = registry.get("/compatibility", params=parameters).json()["results"]
+    return result["devices"][0]
+
+
+def test_a_device_moves_only_where_its_state_is_read(published: TestClient) -> None:
+    assert verdict(published, ONE, TWO)["compatible"]
+    assert verdict(published, TWO, ONE)["problems"] == [
+        {
+            "code": "state-not-readable",
+            "message": f"{TWO} writes saved states of format 2, but {ONE} reads format 1.",
+            "value": 2,
+            "allowed": [1],
+        }
+    ]
+    published.put(f"/releases/{THREE}", json={"models": {NIC: {"variables": {"num-queues": QUEUES}}}})
+    there = verdict(published, TWO, THREE)
+    assert (there["compatible"], there["unchecked"]) == (True, ["saved-state"])
+
+
+def test_a_set_shows_it_only_where_it_is_stated(published: TestClient) -> None:
+    published.put(f"/releases/{THREE}", json={"models": {NIC: {"variables": {"num-queues": QUEUES}}}})
+    found = published.get("/variable-sets", params={"model": NIC}).json()["items"]
+    states = {each["releases"][0]: each.get("saved_state") for each in found}
+    assert states == {ONE: {"writes": 1, "reads": [1]}, TWO: {"writes": 2, "reads": [1, 2]}, THREE: None}
+    single = published.get(f"/variable-sets/{found[0]['digest']}").json()
+    assert ("saved_state" in single) is (states[found[0]["releases"][0]] is not None)
+    again = put(published, TWO, {"reads": [1, 2], "writes": 2})
+    assert again.status_code == 200
+    changed = put(published, TWO, {"writes": 3, "reads": ["1-3"]})
+    assert problem(changed, 409, "entry-changed")
+
+
+def test_a_publication_names_the_earlier_releases_whose_state_it_cannot_read(published: TestClient) -> None:
+    for query in ("?dry_run=true", ""):
+        answer = put(published, THREE, {"writes": 3, "reads": [3]}, query)
+        assert answer.status_code == 201
+        assert answer.json()["state_not_readable"] == [
+            {
+                "release": release,
+                "model": NIC,
+                "message": f"{release} writes saved states of format {written}, but {THREE} reads format 3.",
+            }
+            for release, written in ((TWO, 2), (ONE, 1))
+        ]
+    # A release in between is compared with those before it.
+    between = put(published, f"{FIRMWARE}@1.5", {"writes": 1, "reads": [1]})
+    assert between.json()["state_not_readable"] == []
+
+
+def test_a_draft_says_it_too(published: TestClient) -> None:
+    document = {"models": {NIC: {"variables": {"num-queues": QUEUES}, "saved_state": {"writes": 3, "reads": [3]}}}}
+    answer = published.put(f"/releases/{THREE}", json={**document, "state": "draft"})
+    assert [entry["release"] for entry in answer.json()["state_not_readable"]] == [TWO, ONE]
+
+
+def test_a_baseline_and_a_difference_say_which_way_is_closed(published: TestClient) -> None:
+    asked = {"models": [NIC], "releases": [ONE, TWO]}
+    of_model = published.post("/baseline", json=asked).json()["models"][NIC]
+    (found,) = of_model["problems"]
+    assert (of_model["values"], found["code"], found["releases"]) == (None, "state-not-readable", [ONE, TWO])
+    (difference,) = published.get("/diff", params={"from": ONE, "to": TWO}).json()["models"][NIC]
+    assert difference["closes"] == {"backward": "always"}
+    assert difference["to"] == {"writes": 2, "reads": [1, 2]}
+
+
+def test_a_drain_sums_it_up(published: TestClient) -> None:
+    for number in range(3):
+        published.put(f"/hosts/old-{number}", json={"releases": [ONE]})
+    question = {"devices": [{"model": NIC, "release": TWO}], "destinations": [{"all_hosts": True}], "detail": "summary"}
+    (result,) = published.post("/compatibility", json=question).json()["results"]
+    (reason,) = result["reasons"]
+    assert (result["possible"], reason["code"], reason["count"]) == ([], "state-not-readable", 3)
+
+
+def test_all_faults_at_once(registry: TestClient) -> None:
+    vendor(registry)
+    answer = put(registry, ONE, {"writes": [], "reads": [1], "more": 1})
+    place = f"/models/{NIC.replace('/', '~1')}/saved_state"
+    assert problem(answer, 422, "invalid") == [
+        (f"{place}/more", "unknown-field"),
+        (f"{place}/writes", "wrong-type"),
+    ]
+
+
+def test_the_page_of_the_model_shows_it(published: TestClient) -> None:
+    page = published.get(f"/ui/models/{NIC}").text
+    assert "Saved state: writes 2, reads 1, 2" in page
+    assert "The saved state is written as 2, not 1 and is read as 1, 2, not 1." in page
