@@ -248,6 +248,18 @@ def test_a_question_from_memory_runs_no_statement(asked: TestClient) -> None:
     assert len(statements) == 0
 
 
+def test_a_device_of_which_nothing_is_stated_is_not_compatible(registry: TestClient) -> None:
+    vendor(registry)
+    publish(registry, OLD, {})
+    (device,) = ask(registry, devices=[nic(release=OLD)], destinations=[host("there", OLD)])[0]["devices"]
+    assert [found["code"] for found in device["problems"]] == ["nothing-compared"]
+    # A list that has its profile says that it is the same.
+    publish(registry, OLD, {}, profiles=[{"name": P, "values": {NIC: {}}}])
+    assert ask(registry, devices=[nic(release=OLD, profile=P)], destinations=[host("there", OLD)])[0]["compatible"]
+    baseline = registry.post("/baseline", json={"models": [NIC], "releases": [OLD]}).json()["models"][NIC]
+    assert ([found["code"] for found in baseline["problems"]], baseline["profiles"]) == (["nothing-compared"], [P])
+
+
 @pytest.mark.parametrize("release", [f"{FIRMWARE}@{{}}", f"{FIRMWARE}-{{}}@1"], ids=["releases", "implementations"])
 def test_the_statements_of_a_question_do_not_depend_on_its_size(registry: TestClient, release: str) -> None:
     vendor(registry)

@@ -22,6 +22,10 @@ GFX = "vendor-a.com/gfx"
 GFX_4, GFX_8, GFX_VAR = (f"{GFX}/gfx-{size}@1" for size in ("4GB", "8GB", "varGB"))
 
 
+# A set without variables of which something can be compared.
+STATED: dict[str, Any] = {"variables": {}, "saved_state": {"writes": 1, "reads": [1]}}
+
+
 def gfx() -> World:
     """Return one model with three products: two with a fixed memory, one with a choice of four."""
     world = World()
@@ -88,7 +92,7 @@ def test_init_values_come_first_in_the_order_asked_then_the_off_value_then_the_n
 
 def test_a_release_without_the_variable_accepts_its_off_value_alone() -> None:
     new = variable("bool", True, False)
-    world = World().publish(ONE, {NIC: {}}).publish(TWO, {NIC: {"new": new, "queues": variable("int", 4)}})
+    world = World().publish(ONE, {NIC: STATED}).publish(TWO, {NIC: {"new": new, "queues": variable("int", 4)}})
     world.publish(THREE, {NIC: {"new": new}})
     assert ask(world, TWO, THREE).values is None
     assert ask(world, ONE, THREE).values == {"new": False}
@@ -178,17 +182,37 @@ def test_hosts_can_restrict_values_and_run_more_than_one_release() -> None:
     assert problems(ask(world, TWO, *two)) == [("no-common-value", "queues", (TWO, "two", "two-too"))]
 
 
+def test_there_is_no_baseline_where_nothing_can_be_compared() -> None:
+    opaque = {"mac": variable("str", "", scope="instance"), "fd": variable("int", 3, scope="backend")}
+    world = (
+        World()
+        .publish(ONE, {NIC: opaque}, profiles=["vendor-a.com/p"])
+        .publish(TWO, {NIC: {"a": variable("int", 4, 1)}})
+    )
+    world.publish(THREE, {NIC: {}}).profile("vendor-a.com/p", {NIC: {}})
+    result = ask(world, ONE, THREE, TWO)
+    assert (result.values, result.profiles) == (None, ())
+    assert problems(result) == [("nothing-compared", None, (ONE, THREE))]
+    assert result.problems[0].message == (
+        f"No variable and no saved state of {NIC} is stated by {ONE}, {THREE}, so nothing says that devices are "
+        "the same there."
+    )
+    # A list that has a profile says that its devices are the same; another release of the host can be compared.
+    assert ask(world, ONE).profiles == ("vendor-a.com/p",)
+    assert ask(world, Destination("h", (ONE, TWO))).values == {"a": 4}
+
+
 def test_a_host_is_served_by_the_implementation_that_a_verdict_chooses() -> None:
     first, later, own = "vendor-c.com/i@2", "vendor-c.com/i@3", ONE
     world = World().publish(own, {NIC: {"a": variable("int", 0)}})
-    world.publish(first, {"vendor-c.com/gpu": {}}).publish(later, {NIC: {}})
+    world.publish(first, {"vendor-c.com/gpu": {}}).publish(later, {NIC: STATED})
     host = Destination("h", (first, own, later))
     assert ask(world, host).values == {}
     assert world.ask(Device(id="x", model=NIC, complete=True), *host.releases).compatible
 
 
 def test_a_variable_that_only_one_release_of_a_host_has_needs_no_off_value() -> None:
-    world = World().publish(ONE, {NIC: {}}).publish(TWO, {NIC: {"a": variable("int", 4)}})
+    world = World().publish(ONE, {NIC: STATED}).publish(TWO, {NIC: {"a": variable("int", 4)}})
     assert ask(world, Destination("h", (TWO, ONE)), ONE).values == {}
     assert ask(world, Destination("h", (TWO, ONE)), TWO).values == {"a": 4}
 
@@ -196,7 +220,7 @@ def test_a_variable_that_only_one_release_of_a_host_has_needs_no_off_value() -> 
 def test_only_members_that_collide_with_each_other_are_named() -> None:
     one, two, other = "vendor-b.com/i@1", "vendor-b.com/i@2", "vendor-c.com/i@1"
     world = World().publish(ONE, {NIC: {}}).publish(one, {NIC: {"a": variable("int", 3, 3)}})
-    world.publish(two, {NIC: {}}).publish(other, {NIC: {"a": variable("int", 4)}})
+    world.publish(two, {NIC: STATED}).publish(other, {NIC: {"a": variable("int", 4)}})
     assert ask(world, one, two).values == {"a": 3}
     assert problems(ask(world, one, two, other)) == [("no-common-value", "a", (two, other))]
 

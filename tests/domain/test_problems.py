@@ -52,6 +52,7 @@ def _with(at: str, **variables: object) -> Callable[[], World]:
 
 
 THREE = "vendor-a.com/fw@3"
+MAC, FD = variable("str", "", scope="instance"), variable("int", 3, scope="backend")
 OTHER = "vendor-b.com/clone@1"
 CASES = [
     Case(ProblemCode.UNKNOWN_MODEL, [("unknown-model", None)], Device(id="x", model="vendor-a.com/no", release=OLD)),
@@ -104,6 +105,22 @@ CASES = [
         device(THREE),
         build=lambda: world().publish(THREE, {"vendor-a.com/gpu": {}}),
     ),
+    *[
+        Case(
+            ProblemCode.NOTHING_COMPARED,
+            [("nothing-compared", None)],
+            asked,
+            at=THREE,
+            build=lambda: (
+                World()
+                .publish(OLD, {NIC: {"queues": QUEUES}})
+                .publish(THREE, {NIC: {"mac": MAC, "fd": FD}}, profiles=["vendor-a.com/p"])
+                .profile("vendor-a.com/p", {NIC: {}})
+                .profile("vendor-a.com/q", {NIC: {}})
+            ),
+        )
+        for asked in (device(OLD, queues=1), device(OLD, "vendor-a.com/q"), device(complete=True))
+    ],
     Case(
         ProblemCode.STATE_NOT_READABLE,
         [("state-not-readable", None)],

@@ -16,6 +16,7 @@ from tests.domain.world import NIC, World, device, variable
 
 OLD, NEW, THREE = (f"vendor-a.com/fw@{version}" for version in (1, 2, 3))
 P = "vendor-a.com/p"
+SAME = variable("int", 1, 1)
 LIVE: dict[str, Any] = {"runtime": True}
 
 
@@ -38,9 +39,9 @@ def test_a_value_that_is_not_allowed_is_changed_to_the_off_value_or_the_nearest(
 
 
 def test_a_variable_that_the_destination_lacks_is_switched_off() -> None:
-    world = World().publish(OLD, {NIC: {"new": variable("bool", True, False, **LIVE)}}).publish(NEW, {NIC: {}})
+    world = World().publish(OLD, {NIC: {"new": variable("bool", True, False, **LIVE)}}).publish(NEW, {NIC: {"c": SAME}})
     assert changes(world, device(OLD), NEW) == [("new", True, False)]
-    fixed = World().publish(OLD, {NIC: {"new": variable("bool", True, False)}}).publish(NEW, {NIC: {}})
+    fixed = World().publish(OLD, {NIC: {"new": variable("bool", True, False)}}).publish(NEW, {NIC: {"c": SAME}})
     assert changes(fixed, device(OLD), NEW) == []
 
 
@@ -77,7 +78,9 @@ def test_a_problem_that_no_value_solves_has_no_remedy(policy: Policy) -> None:
 
 def test_a_host_with_several_releases_needs_the_fewest_changes_for_one_of_them() -> None:
     a, b = variable("bool", True, False, **LIVE), variable("bool", True, False, **LIVE)
-    world = World().publish(OLD, {NIC: {"a": a, "b": b}}).publish(NEW, {NIC: {}}).publish(THREE, {NIC: {"b": b}})
+    world = (
+        World().publish(OLD, {NIC: {"a": a, "b": b}}).publish(NEW, {NIC: {"c": SAME}}).publish(THREE, {NIC: {"b": b}})
+    )
     assert changes(world, device(OLD), NEW, THREE) == [("a", True, False)]
     assert changes(world, device(OLD), NEW) == [("a", True, False), ("b", True, False)]
 

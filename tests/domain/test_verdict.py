@@ -75,22 +75,27 @@ def test_under_a_profile_a_variable_without_off_value_keeps_its_init_value() -> 
     assert codes(fast.ask(device(profile=P1), NEW)) == [("cannot-be-off", "speed")]
 
 
+def with_state(**variables: Any) -> dict[str, Any]:
+    """Return a set with a saved state, so that something is compared whatever the variables are."""
+    return {"variables": variables, "saved_state": {"writes": 1, "reads": [1]}}
+
+
 def test_backend_variables_are_never_compared() -> None:
     netdev = variable("str", "none", allowed=["none", "tap"], scope="backend")
     hosts = (
         World()
         .publish(OLD, {NIC: {"netdev": netdev}})
-        .publish(NEW, {NIC: {"netdev": {**netdev, "allowed_values": ["none", "vhost"], "init_value": "vhost"}}})
+        .publish(NEW, {NIC: with_state(netdev={**netdev, "allowed_values": ["none", "vhost"], "init_value": "vhost"})})
     )
     assert hosts.ask(device(OLD, netdev="tap"), NEW).configuration == {"netdev": "vhost"}
     assert hosts.ask(device(OLD, netdev="none"), NEW).configuration == {"netdev": "none"}
-    lanes = hosts.publish("vendor-a.com/fw@4", {NIC: {"lanes": variable("int", 4, scope="backend")}})
+    lanes = hosts.publish("vendor-a.com/fw@4", {NIC: with_state(lanes=variable("int", 4, scope="backend"))})
     for asked in (device(OLD, lanes="0x2"), device(complete=True, lanes="0x2")):
         assert lanes.ask(asked, "vendor-a.com/fw@4").configuration == {"lanes": 2}
-    bare = hosts.publish("vendor-a.com/fw@3", {NIC: {}})
+    bare = hosts.publish("vendor-a.com/fw@3", {NIC: with_state()})
     assert bare.ask(device(OLD, netdev="tap"), "vendor-a.com/fw@3").compatible
     # Where nothing is given the init value is taken, also where any string is allowed.
-    free = hosts.publish("vendor-a.com/fw@5", {NIC: {"netdev": variable("str", "none", scope="backend")}})
+    free = hosts.publish("vendor-a.com/fw@5", {NIC: with_state(netdev=variable("str", "none", scope="backend"))})
     for asked in (device(OLD), device(complete=True), device(complete=True, netdev=None)):
         assert free.ask(asked, "vendor-a.com/fw@5").configuration == {"netdev": "none"}
 
@@ -109,8 +114,8 @@ def test_instance_variables_are_checked_where_given_and_else_carried_over() -> N
     mac = variable("str", "", scope="instance")
     cards = (
         World()
-        .publish(OLD, {NIC: {"mac": mac}})
-        .publish(NEW, {NIC: {"mac": mac, "slot": variable("int", 0, scope="instance")}})
+        .publish(OLD, {NIC: with_state(mac=mac)})
+        .publish(NEW, {NIC: with_state(mac=mac, slot=variable("int", 0, scope="instance"))})
     )
     carried = cards.ask(device(OLD), NEW)
     assert (carried.configuration, carried.carry_over) == ({}, ("mac", "slot"))
@@ -123,7 +128,8 @@ def test_instance_variables_are_checked_where_given_and_else_carried_over() -> N
         off = cards.ask(asked, "vendor-a.com/fw@4")
         assert (off.configuration, off.carry_over) == ({"vf": 0}, ("mac",))
     assert codes(cards.publish("vendor-a.com/fw@3", {NIC: {}}).ask(device(OLD, mac="x"), "vendor-a.com/fw@3")) == [
-        ("variable-not-supported", "mac")
+        ("variable-not-supported", "mac"),
+        ("nothing-compared", None),
     ]
 
 
@@ -158,9 +164,9 @@ def test_an_off_value_can_be_added_later() -> None:
 def test_an_off_value_of_another_vendor_counts_only_for_its_own_sets() -> None:
     mine, theirs, others = "vendor-a.com/fw@1", "vendor-b.com/clone@1", "vendor-c.com/clone@1"
     extra = variable("int", 1, 1, ["1-9"])
-    clones = World().publish(mine, {NIC: {}}).publish(theirs, {NIC: {"extra": extra}})
+    clones = World().publish(mine, {NIC: with_state()}).publish(theirs, {NIC: {"extra": extra}})
     newer = "vendor-b.com/clone@2"
-    clones.publish(newer, {NIC: {}})
+    clones.publish(newer, {NIC: with_state()})
     assert clones.ask(device(theirs), newer).configuration == {}
     # Only one side states the off value, so none is known for this pair.
     assert codes(clones.ask(device(theirs), mine)) == [("variable-not-supported", "extra")]
@@ -242,7 +248,7 @@ def test_if_no_release_accepts_all_the_problems_of_the_first_are_reported() -> N
 
 def test_a_device_belongs_to_the_first_implementation_that_has_its_model() -> None:
     gpu, clone = "vendor-b.com/gpu-fw@1", "vendor-b.com/clone@1"
-    mixed = world().publish(gpu, {"vendor-b.com/gpu": {}}).publish(clone, {NIC: {"queues": QUEUES}})
+    mixed = world().publish(gpu, {"vendor-b.com/gpu": with_state()}).publish(clone, {NIC: {"queues": QUEUES}})
     devices = [device(OLD), Device(id="gpu", model="vendor-b.com/gpu", release=gpu)]
     host = Destination("host", (gpu, OLD, clone))
     later = mixed.answer(devices, Destination("host", (gpu, "vendor-b.com/gpu-fw@2", OLD)))
@@ -371,7 +377,7 @@ def test_what_nobody_asked_is_a_warning_and_unchecked() -> None:
 
 def test_fixed_hardware_can_lack_its_off_value() -> None:
     fixed = {"capability": variable("bool", True, False, settable=False)}
-    world = World().publish(OLD, {NIC: {}}).publish(NEW, {NIC: fixed})
+    world = World().publish(OLD, {NIC: with_state()}).publish(NEW, {NIC: fixed})
     assert codes(world.ask(device(OLD), NEW)) == [("cannot-be-off", "capability")]
     assert codes(world.ask(device(NEW), OLD)) == [("variable-not-supported", "capability")]
     assert world.ask(device(NEW), NEW).configuration == {"capability": True}

@@ -136,6 +136,17 @@ CASES = [
         at=(NEW, "vendor-a.com/fw@9"),
     ),
     Case(
+        device(OLD, queues=1),
+        two(SAME, {"fd": {**QUEUES, "scope": "backend"}}),
+        [
+            named(
+                "nothing-compared",
+                "vendor-a.com/fw@2 states no variable and no saved state of vendor-a.com/nic, and lists no profile "
+                "that the device names, so nothing says that the device is the same there.",
+            )
+        ],
+    ),
+    Case(
         device(OLD, "vendor-a.com/p9"),
         two(SAME, SAME),
         [named("unknown-profile", "The registry has no profile vendor-a.com/p9.")],
@@ -690,8 +701,12 @@ def test_each_message_names_the_object_the_value_and_what_is_allowed(case: Case)
 
 def test_the_table_has_every_problem_code() -> None:
     shown = {problem[0] for case in CASES for problem in case.problems}
-    # Whoever asks about a host that is not registered words that problem; two have test files of their own.
-    assert shown == {code.value for code in ProblemCode} - {"unknown-host", "known-broken", "state-not-readable"}
+    # Whoever asks about a host that is not registered words that problem; others have test files of their own.
+    assert shown == {code.value for code in ProblemCode} - {
+        "unknown-host",
+        "known-broken",
+        "state-not-readable",
+    }
 
 
 OF_PROFILE: list[tuple[dict[str, Any], list[Said]]] = [

@@ -110,6 +110,7 @@ class Migration:
             *steps.step_7(release, profile, state),
             *steps.step_8(release, profile, policy),
             *steps.step_9(source, release, self.set),
+            *steps.step_12(source, release, self.set),
             *self._errata(release),
         ]
         warnings = list(steps.warnings(source, release, self.set, policy))

@@ -1,6 +1,6 @@
 """The baseline: which settings a new VM should get so that it can move anywhere in a fleet."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from itertools import islice, product
@@ -19,7 +19,7 @@ from app.domain.values.value import Type, Value, same, shown
 from app.domain.verdict.destination import Destination
 from app.domain.verdict.problem import Caution, WarningCode
 from app.domain.verdict.source import Registry
-from app.domain.verdict.steps import admitted, step_7, step_8
+from app.domain.verdict.steps import admitted, has_compared, step_7, step_8
 
 # The search for a model's baseline ends undecided after this many assignments.
 MAX_TRIES = 20_000
@@ -94,21 +94,18 @@ def _best_choice(model: Model, members: Sequence[Member]) -> Baseline:
     preferred = _Sets(model, [side for member in members for side in member.sides])
     for sides in islice(product(*(member.sides for member in members)), MAX_CHOICES):
         sets = _Sets(model, sides)
-        if (found := unreadable(sides)) is not None:
-            message, colliding = found
-            names = tuple(names_of([member for member, side in zip(members, sides, strict=True) if side in colliding]))
-            problem = BaselineProblem(BaselineCode.STATE_NOT_READABLE, message, names)
-            first = first or Baseline(None, sets.common, (), (problem,))
-            continue
         try:
             assignment = None if any(domain.is_empty for domain in sets.common.values()) else sets.best(tries)
         except UndecidedError:
             first = first or _undecided(sets.common)
             continue
-        if assignment is not None:
+        problem = None if assignment is None else _whatever_the_settings(model, members, sides, sets.common)
+        if problem is not None:
+            first = first or Baseline(None, sets.common, (), (problem,))
+        elif assignment is not None:
             ranks = [preferred.rank(name, value) for name, value in sorted(assignment.values.items())]
             decided.append(((assignment.rank[0], ranks), Baseline(assignment.values, sets.common)))
-        if assignment is None and first is None:
+        elif first is None:
             chosen = [Member(member.names, (side,)) for member, side in zip(members, sides, strict=True)]
             first = Baseline(None, sets.common, (), tuple(_explained(model, chosen, sets.common)))
     if decided:
@@ -116,6 +113,27 @@ def _best_choice(model: Model, members: Sequence[Member]) -> Baseline:
     if first is None or prod(len(member.sides) for member in members) > MAX_CHOICES:
         return _undecided(first.domains if first else {})
     return first
+
+
+def _whatever_the_settings(
+    model: Model, members: Sequence[Member], sides: Sequence[Side], common: Container[str]
+) -> BaselineProblem | None:
+    """Return why no settings let a device move between these sides: what steps 9 and 12 find. common: what is set."""
+
+    def names(colliding: Sequence[Side]) -> tuple[str, ...]:
+        return tuple(names_of([member for member, side in zip(members, sides, strict=True) if side in colliding]))
+
+    if (found := unreadable(sides)) is not None:
+        message, colliding = found
+        return BaselineProblem(BaselineCode.STATE_NOT_READABLE, message, names(colliding))
+    if opaque := [side for side in sides if not has_compared(side.set, common)]:
+        releases = named(list(dict.fromkeys(str(side.release.name) for side in opaque)))
+        message = (
+            f"No variable and no saved state of {model.name} is stated by {releases}, so nothing says that devices are "
+            "the same there."
+        )
+        return BaselineProblem(BaselineCode.NOTHING_COMPARED, message, names(opaque))
+    return None
 
 
 def _undecided(domains: Mapping[str, AllowedValues]) -> Baseline:
@@ -265,8 +283,11 @@ def _all_accept(profile: Profile, model: Model, members: Sequence[Member], accep
 
     def accepts(side: Side) -> bool:
         refusals = (*step_7(side.release, profile.name, profile.state), *step_8(side.release, profile.name))
-        return not refusals and all(
-            acceptance.accepts(stated, model, str(side.release.name), side.set) for stated in made
+        is_opaque = not has_compared(side.set) and profile.name not in (side.release.profiles or ())
+        return (
+            not is_opaque
+            and not refusals
+            and all(acceptance.accepts(stated, model, str(side.release.name), side.set) for stated in made)
         )
 
     accepting = [[side for side in member.sides if accepts(side)] for member in members]

@@ -31,6 +31,7 @@ class BaselineCode(StrEnum):
     NOT_MIGRATABLE = ProblemCode.NOT_MIGRATABLE
     RELEASE_RETIRED = ProblemCode.RELEASE_RETIRED
     STATE_NOT_READABLE = ProblemCode.STATE_NOT_READABLE
+    NOTHING_COMPARED = ProblemCode.NOTHING_COMPARED
     NO_COMMON_VALUE = "no-common-value"
     NO_ASSIGNMENT = "no-assignment"
     UNDECIDED = "baseline-undecided"

@@ -60,6 +60,7 @@ def judge(source: Source, release: Release, variable_set: VariableSet | None, po
             *steps.step_7(release, source.device.profile, profile_state),
             *steps.step_8(release, source.device.profile, policy),
             *steps.step_9(source, release, variable_set),
+            *steps.step_12(source, release, variable_set),
             *steps.step_13(source, comparison.source, release, comparison.there or {}),
         ]
     )

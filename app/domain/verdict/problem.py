@@ -30,6 +30,7 @@ class ProblemCode(StrEnum):
     PROFILE_RETIRED = "profile-retired"
     PROFILE_NOT_LISTED = "profile-not-listed"
     STATE_NOT_READABLE = "state-not-readable"
+    NOTHING_COMPARED = "nothing-compared"
     KNOWN_BROKEN = "known-broken"
 
 
@@ -200,6 +201,13 @@ RULES: Mapping[ProblemCode, Rule] = {
             Subject.RELEASE,
             "The destination reads the saved state that the source writes.",
             "Choose a host whose release reads it, for example one of the same release or of a newer one.",
+        ),
+        Rule(
+            ProblemCode.NOTHING_COMPARED,
+            12,
+            Subject.MODEL,
+            "Something was compared: a variable, the saved state, or a profile that the destination lists.",
+            "Ask the vendor to publish variables, the saved state, or a list of profiles.",
         ),
         Rule(
             ProblemCode.KNOWN_BROKEN,

@@ -3,7 +3,7 @@
 Steps 2 to 5 look at one variable at a time: a `Pair`. The other steps look at the whole `Case`.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 
 from app.domain.things.erratum import ENTERING, LEAVING, forbidding
@@ -240,6 +240,29 @@ def unreadable_state(
     written, read = (None if each is None else each.saved_state for each in (own, there))
     if written is not None and read is not None and not written.is_read_by(read):
         yield wording.state_not_readable(source, written, destination, read)
+
+
+# --- Step 12: something was compared.
+
+
+def step_12(source: Source, release: Release, variable_set: VariableSet | None) -> Iterator[Problem]:
+    """Check that something says that the device is the same there: a variable, the saved state, or a listed profile.
+
+    An instance variable says it only where one is given.
+    """
+    if variable_set is None or source.model is None or has_compared(variable_set, source.device.values):
+        return
+    profile = source.device.profile
+    if profile is None or source.profile_values is None or profile not in (release.profiles or ()):
+        yield wording.nothing_compared(str(release.name), source.model.name)
+
+
+def has_compared(variable_set: VariableSet, given: Container[str] = ()) -> bool:
+    """Return whether a set states anything that can be compared; given: the variables with explicit values."""
+    return variable_set.saved_state is not None or any(
+        not variable.is_backend and (not variable.is_instance or name in given)
+        for name, variable in variable_set.variables.items()
+    )
 
 
 # --- Step 13: errata.

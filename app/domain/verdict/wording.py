@@ -146,6 +146,15 @@ def state_not_readable(source: str, written: SavedState, destination: str, there
     return Problem(ProblemCode.STATE_NOT_READABLE, message, None, written.writes, allowed)
 
 
+def nothing_compared(release: str, model: str) -> Problem:
+    """Return the problem that nothing is known of a device model that could differ."""
+    message = (
+        f"{release} states no variable and no saved state of {model}, and lists no profile that the device names, so "
+        "nothing says that the device is the same there."
+    )
+    return Problem(ProblemCode.NOTHING_COMPARED, message)
+
+
 def erratum_not_checked(erratum: Erratum) -> str:
     """Return the warning of an erratum about source releases, where the source release is not known."""
     return f"Not checked, because the source release is not known: {_forbidden(erratum)} is known to fail."
