@@ -36,7 +36,8 @@ class VerdictWarning(OpenShape):
     message: str = Field(description="the same for people")
     values: dict[str, Value] | None = Field(
         default=None,
-        description="with `must-be-set`: what has to be set explicitly at the destination, by its own names",
+        description="by the destination's own names, with `must-be-set` what has to be set there explicitly, with "
+        "`guest-may-see-more` what the guest sees there instead",
     )
 
 

@@ -70,6 +70,11 @@ class VariableDocument(Shape):
     resolved_by_host: list[Value] = Field(
         default_factory=list, description="values whose meaning each host decides, such as auto"
     )
+    may_grow: bool = Field(
+        default=False,
+        description="true: a running device may find more of it than it had: on where it was off, a larger int. A "
+        "verdict then warns (`guest-may-see-more`) instead of refusing; not for str",
+    )
     stands_for: StandsForDocument = Field(
         default_factory=StandsForDocument,
         description="the variable of earlier releases that this one is under another name: it is compared, and named "

@@ -186,7 +186,8 @@ def _stated(draw: st.DrawFn) -> dict[str, Any]:
     else:
         allowed, kind = draw(_INTS), "int"
     off = draw(st.sampled_from([None, *allowed]))
-    return variable(kind, draw(st.sampled_from(allowed)), off, allowed, scope=draw(_SCOPES))
+    more = {"may_grow": True} if draw(st.booleans()) else {}
+    return variable(kind, draw(st.sampled_from(allowed)), off, allowed, scope=draw(_SCOPES), **more)
 
 
 @given(_stated(), _stated())

@@ -17,6 +17,7 @@ from app.domain.values.lazy import lazy
 from app.domain.values.value import Value
 from app.domain.verdict import steps
 from app.domain.verdict.case import Case, Pair, pair
+from app.domain.verdict.judge import grown
 from app.domain.verdict.problem import Problem, ProblemCode
 from app.domain.verdict.source import Source, given_value, made_value, stated_values, unknown_names
 
@@ -140,13 +141,15 @@ class Compiled:
 class Outcome:
     """What becomes of variables at a destination.
 
-    completed: of those that can go, the value there. refused: of the others, what the steps found.
+    completed: of those that can go, the value there. refused: of the others, what the steps found. grown: of those that
+    have a larger value there, before and after.
     """
 
     completed: dict[str, Value] = field(default_factory=dict)
     refused: dict[str, list[tuple[ProblemCode, Pair]]] = field(default_factory=dict)
     carry_over: set[str] = field(default_factory=set)
     unchecked: set[str] = field(default_factory=set)
+    grown: dict[str, tuple[Value, Value]] = field(default_factory=dict)
 
     def without(self, names: AbstractSet[str]) -> "Outcome":
         """Return the outcome of the other variables."""
@@ -154,7 +157,8 @@ class Outcome:
         for name in names:
             completed.pop(name, None)
         refused = {name: findings for name, findings in self.refused.items() if name not in names}
-        return Outcome(completed, refused, self.carry_over - names, self.unchecked - names)
+        grown = {name: values for name, values in self.grown.items() if name not in names}
+        return Outcome(completed, refused, self.carry_over - names, self.unchecked - names, grown)
 
 
 @dataclass(frozen=True)
@@ -277,5 +281,6 @@ class Comparison:
                 outcome.carry_over.add(name)
             elif (value := steps.completed_value(variable)) is not None:
                 outcome.completed[name] = value
+                outcome.grown.update(grown([variable]))
                 if steps.is_unchecked(variable, value):
                     outcome.unchecked.add(name)

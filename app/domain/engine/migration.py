@@ -74,6 +74,13 @@ class Migration:
         return under_own_name(self.set, [*[name for name in made if name not in explicit], *given])
 
     @property
+    def _grown(self) -> Mapping[str, tuple[Value, Value]]:
+        """The variables with a larger value at the destination; what is given counts before what is made."""
+        explicit = self.compiled.source.device.values
+        made = {name: values for name, values in self._made.grown.items() if name not in explicit}
+        return made | self._given.grown
+
+    @property
     def clear(self) -> Verdict:
         """The verdict where there is neither a problem nor a warning."""
         if self._clear is None:
@@ -116,6 +123,8 @@ class Migration:
         warnings = list(steps.warnings(source, release, self.set, policy))
         if release.errata:
             warnings += steps.errata_not_checked(source, release, self._there())
+        if self.set is not None:
+            warnings += steps.growth(release, self.set, self._grown)
         if self.is_clear and not problems:
             warnings += self._must_be_set(release)
             if not warnings:

@@ -38,7 +38,7 @@ class Extent(StrEnum):
 Closed = Mapping[Direction, Extent]
 _BOTH: Closed = {Direction.FORWARD: Extent.ALWAYS, Direction.BACKWARD: Extent.ALWAYS}
 # The fields of a variable's document that are compared; off_value is not among them, it belongs to the model.
-_COMPARED = ("type", "init_value", "allowed_values", "settable", "runtime", "scope", "resolved_by_host")
+_COMPARED = ("type", "init_value", "allowed_values", "settable", "runtime", "scope", "resolved_by_host", "may_grow")
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,9 +212,12 @@ def _only_on_one_side(name: str, variable: Variable, off: Value | None, *, is_ad
     elif off is None:
         closes = _BOTH
         reason = "it has no off_value, so nothing says what devices without it had"
-    elif off not in variable.allowed:
+    elif off not in variable.admissible:
         closes = _BOTH
         reason = f"devices without it have {name}={shown(off)}, which it does not allow"
+    elif off not in variable.allowed:
+        closes = {away: Extent.ALWAYS}
+        reason = f"devices without it have {name}={shown(off)}, and may find more; none can move the other way"
     elif variable.allowed.is_within(AllowedValues.only(off)):
         reason = f"it is always {shown(off)}, as in devices without it"
     else:
@@ -239,10 +242,11 @@ def _closed_to(here: Variable, there: Variable, off: Value | None) -> Extent | N
     Devices that do not set an instance variable count, too.
     """
     has_same_type = here.type is there.type
-    none_refused = has_same_type and here.allowed.is_within(there.allowed)
-    all_refused = not has_same_type or here.allowed.intersection(there.allowed).is_empty
+    admissible = there.admissible
+    none_refused = has_same_type and here.allowed.is_within(admissible)
+    all_refused = not has_same_type or here.allowed.intersection(admissible).is_empty
     if here.is_instance:
-        takes_not_given = there.is_instance or (off is not None and off in there.allowed)
+        takes_not_given = there.is_instance or (off is not None and off in admissible)
         none_refused = none_refused and takes_not_given
         all_refused = all_refused and not takes_not_given
     elif there.is_instance and off in here.allowed:
@@ -267,10 +271,17 @@ def _changed_message(name: str, before: Variable, after: Variable, fields: Seque
         parts.append(f"is always {shown(after.init_value)}, not {shown(before.init_value)}")
     elif "allowed_values" in fields and after.settable:
         parts.append(f"allows {after.allowed.shown()}, not {before.allowed.shown()}")
-    if "scope" in fields:
-        parts.append(f"has scope {after.scope.value}, not {before.scope.value}")
-    if "runtime" in fields:
-        parts.append("can now be changed while running" if after.runtime else "can no longer be changed while running")
-    if "resolved_by_host" in fields:
-        parts.append("has other values that each host resolves")
+    parts += _changed_kind(before, after, fields)
     return f"{name} {', '.join(parts)}."
+
+
+def _changed_kind(before: Variable, after: Variable, fields: Sequence[str]) -> Iterator[str]:
+    """Iterate over what changes beside type and values."""
+    if "scope" in fields:
+        yield f"has scope {after.scope.value}, not {before.scope.value}"
+    if "runtime" in fields:
+        yield "can now be changed while running" if after.runtime else "can no longer be changed while running"
+    if "may_grow" in fields:
+        yield "may be more in a running device" if after.may_grow else "may no longer be more in a running device"
+    if "resolved_by_host" in fields:
+        yield "has other values that each host resolves"

@@ -105,7 +105,7 @@ def _admitted(comparison: Comparison, compiled: Compiled, values: Mapping[str, V
         comparison.vendor,
     )
     return {
-        pair.name: admitted(pair.there, pair.off, variable.type)
+        pair.name: admitted(pair.there, pair.off, variable.type, may_grow=True)
         for pair in case.pairs()
         if pair.name in values and pair.is_compared and not pair.is_carried_over
         if (variable := pair.here or pair.there) is not None

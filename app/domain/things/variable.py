@@ -12,7 +12,17 @@ from app.domain.values.value import InvalidValueError, Type, Value, shown
 
 _REQUIRED = frozenset({"type", "init_value"})
 _OPTIONAL = frozenset(
-    {"off_value", "allowed_values", "settable", "runtime", "scope", "resolved_by_host", "stands_for", "description"}
+    {
+        "off_value",
+        "allowed_values",
+        "settable",
+        "runtime",
+        "scope",
+        "resolved_by_host",
+        "may_grow",
+        "stands_for",
+        "description",
+    }
 )
 
 Member = TypeVar("Member", bound=StrEnum)
@@ -66,6 +76,7 @@ class Variable:
     off_value: the value that means "as before this variable existed"; None if the set states none.
     allowed: the values that a device can have; only the init value if the variable is not settable.
     resolved_by_host: values whose meaning each host decides for itself.
+    may_grow: a running device may find more of it than it had: on where it was off, a larger int.
     stands_for: the variable that this one is under another name.
     unrestricted: the values that the release allows, where a host allows fewer; None without a restriction.
     """
@@ -78,6 +89,7 @@ class Variable:
     runtime: bool = False
     scope: Scope = Scope.INTERFACE
     resolved_by_host: frozenset[Value] = frozenset()
+    may_grow: bool = False
     description: str = ""
     stands_for: StandsFor | None = None
     unrestricted: AllowedValues | None = None
@@ -91,6 +103,7 @@ class Variable:
         scope = _read_enum(Scope, fields["scope"], place / "scope") if "scope" in fields else Scope.INTERFACE
         settable = (place / "settable").flag(fields["settable"]) if "settable" in fields else True
         runtime = (place / "runtime").flag(fields["runtime"]) if "runtime" in fields else False
+        may_grow = (place / "may_grow").flag(fields["may_grow"]) if "may_grow" in fields else False
         description = (place / "description").text(fields.get("description", ""))
         if of_type is None or scope is None or "init_value" not in fields:
             return None
@@ -110,6 +123,9 @@ class Variable:
         if stands_for is not None and stands_for.inverted and of_type is not Type.BOOL:
             message = f"must be false: only a bool has an opposite value, and the type is {of_type}"
             (place / "stands_for" / "inverted").fault(FaultCode.INVALID_VALUE, message)
+        if may_grow and (of_type is Type.STR or (stands_for is not None and stands_for.inverted)):
+            message = "must be false: a string has no more, and of what is turned round more would be less"
+            (place / "may_grow").fault(FaultCode.INVALID_VALUE, message)
         if len(place.faults) > faults_before or init is None:
             return None
         if init not in allowed:
@@ -132,6 +148,7 @@ class Variable:
             runtime=runtime,
             scope=scope,
             resolved_by_host=frozenset(value for value in resolved if value is not None),
+            may_grow=may_grow,
             description=description,
             stands_for=stands_for,
         )
@@ -149,6 +166,11 @@ class Variable:
     def restricted(self, allowed: AllowedValues) -> "Variable":
         """Return the variable with only those of its values that a host allows."""
         return replace(self, allowed=self.allowed.intersection(allowed), unrestricted=self.allowed)
+
+    @property
+    def admissible(self) -> AllowedValues:
+        """The values with which a running device can come: those allowed, and those that can grow into one."""
+        return self.allowed.with_smaller() if self.may_grow else self.allowed
 
     @property
     def is_backend(self) -> bool:
@@ -180,6 +202,8 @@ class Variable:
         if (listed := self.allowed.document()) is not None:
             document["allowed_values"] = listed
         # Absent where nothing is stated, as before this field existed: digests of published sets stay.
+        if self.may_grow:
+            document["may_grow"] = True
         if self.stands_for is not None:
             document["stands_for"] = self.stands_for.document()
         return document

@@ -202,6 +202,30 @@ class AllowedValues:
             return all(part.is_within(other) for part in self.all_steps())
         return other.values is None or (self.values is not None and self.values <= other.values)
 
+    def least_above(self, value: Value) -> Value | None:
+        """Return the least value in the set that is larger: on after off, the next int; None if there is none."""
+        if self.type is Type.BOOL:
+            return True if value is False and True in self else None
+        if self.type is not Type.INT or Type.of(value) is not Type.INT:
+            return None
+        number = int(value)
+        return min(
+            (
+                part.min if part.min > number else number + part.step - (number - part.min) % part.step
+                for part in self.all_steps()
+                if part.max > number
+            ),
+            default=None,
+        )
+
+    def with_smaller(self) -> "AllowedValues":
+        """Return the values in the set, and all that are smaller than one of them: off before on, any lower int."""
+        if self.type is Type.BOOL:
+            return AllowedValues.any(Type.BOOL) if True in self else self
+        if self.type is not Type.INT or self.is_empty:
+            return self
+        return AllowedValues(Type.INT, ranges=(Steps(INT_MIN, max(part.max for part in self.all_steps())),))
+
     @property
     def single(self) -> Value | None:
         """Return the only value, None if there is none or more than one."""

@@ -1,7 +1,7 @@
 """The verdict on one device at one destination release: the steps, in order. Remembers nothing."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from app.domain.things.model import Model
 from app.domain.things.profile import Profile, Values
@@ -68,6 +68,8 @@ def judge(source: Source, release: Release, variable_set: VariableSet | None, po
         *steps.warnings(source, release, variable_set, policy),
         *steps.errata_not_checked(source, release, comparison.there),
     ]
+    if variable_set is not None:
+        cautions += steps.growth(release, variable_set, comparison.grown)
     not_checked = steps.not_checked(cautions, source, variable_set)
     configuration = None
     if not problems and variable_set is not None:
@@ -98,7 +100,7 @@ class Compared:
     """What steps 1 to 6 find: problems, and the completed configuration of the variables that can go.
 
     source: the source configuration; there: the completed one, with the values that the destination refuses. None where
-    they are not known.
+    they are not known. grown: variables with a larger value there, before and after.
     """
 
     problems: tuple[Problem, ...]
@@ -107,6 +109,7 @@ class Compared:
     there: Values | None = None
     carry_over: Sequence[str] = ()
     unchecked: Sequence[str] = ()
+    grown: Mapping[str, tuple[Value, Value]] = field(default_factory=dict)
 
 
 def compare(source: Source, vendor: str, variable_set: VariableSet | None, destination: str) -> Compared:
@@ -137,7 +140,16 @@ def compare(source: Source, vendor: str, variable_set: VariableSet | None, desti
         {**{name: value for name, value in refused.items() if name not in completed}, **completed},
         [pair.name for pair in pairs if pair.is_compared and pair.is_carried_over],
         [pair.name for pair in going if pair.name in completed and steps.is_unchecked(pair, completed[pair.name])],
+        dict(grown(going)),
     )
+
+
+def grown(pairs: Iterable[Pair]) -> Iterator[tuple[str, tuple[Value, Value]]]:
+    """Iterate over the compared variables that have a larger value at the destination, before and after."""
+    for pair in pairs:
+        before, after = pair.value if pair.is_in_effect else pair.off, steps.grown_value(pair)
+        if pair.is_compared and before is not None and after is not None:
+            yield pair.name, (before, after)
 
 
 def _problems_of_variables(case: Case, pairs: Iterable[Pair], source: Source, destination: str) -> Iterator[Problem]:

@@ -226,6 +226,7 @@ class WarningCode(StrEnum):
     ONLY_VARIABLES_COMPARED = "only-variables-compared"
     MIGRATABILITY_UNKNOWN = "migratability-unknown"
     MUST_BE_SET = "must-be-set"
+    GUEST_MAY_SEE_MORE = "guest-may-see-more"
     ERRATUM_NOT_CHECKED = "erratum-not-checked"
     UNKNOWN_RELEASE = "unknown-release"
     RELEASE_DEPRECATED = "release-deprecated"
@@ -258,7 +259,8 @@ class Problem:
 class Caution:
     """A warning of a verdict: it does not make the device incompatible.
 
-    values: under the destination's own names, what has to be set there explicitly; None if the warning is not about it.
+    values: under the destination's own names, what has to be set there explicitly, or what the guest sees there
+    instead; None if the warning is about neither.
     """
 
     code: WarningCode

@@ -102,7 +102,7 @@ def step_4(pair: Pair) -> ProblemCode | None:
     """Check that the value of a variable in effect is allowed at the destination."""
     if not pair.is_in_effect or pair.there is None or pair.value in pair.there.allowed:
         return None
-    return ProblemCode.VALUE_NOT_ALLOWED
+    return ProblemCode.VALUE_NOT_ALLOWED if grown_value(pair) is None else None
 
 
 def step_5(pair: Pair) -> ProblemCode | None:
@@ -113,7 +113,20 @@ def step_5(pair: Pair) -> ProblemCode | None:
     """
     if pair.there is None or pair.is_in_effect or pair.is_carried_over:
         return None
-    return None if pair.off is not None and pair.off in pair.there.allowed else ProblemCode.CANNOT_BE_OFF
+    if pair.off is not None and (pair.off in pair.there.allowed or grown_value(pair) is not None):
+        return None
+    return ProblemCode.CANNOT_BE_OFF
+
+
+def grown_value(pair: Pair) -> Value | None:
+    """Return the value to which a variable grows that steps 4 and 5 would refuse otherwise (DESIGN 5, "Growth").
+
+    The least larger one that the destination allows, where its vendor states that a running device may find more.
+    """
+    there, value = pair.there, pair.value if pair.is_in_effect else pair.off
+    if there is None or not there.may_grow or pair.is_carried_over or value is None or value in there.allowed:
+        return None
+    return there.allowed.least_above(value) if Type.of(value) is there.type else None
 
 
 STEPS_OF_A_VARIABLE: tuple[Callable[[Pair], ProblemCode | None], ...] = (step_2, step_3, step_4, step_5)
@@ -131,8 +144,8 @@ def first_problem(pair: Pair) -> ProblemCode | None:
 def completed_value(pair: Pair) -> Value | None:
     """Return the value of a variable that can go, at the destination; None if it has none there.
 
-    A variable in effect keeps its value, another one takes its off value. A backend variable takes the explicit value
-    if that is allowed there, or else the destination's init value.
+    A variable in effect keeps its value, another one takes its off value; either can grow. A backend variable takes the
+    explicit value if that is allowed there, or else the destination's init value.
     """
     if pair.there is None or pair.is_carried_over:
         return None
@@ -140,6 +153,8 @@ def completed_value(pair: Pair) -> Value | None:
         init = pair.there.init_value
         value = init if pair.written is None else read_or_keep((pair.there.type,), pair.written)
         return value if value in pair.there.allowed else init
+    if (grown := grown_value(pair)) is not None:
+        return grown
     return pair.value if pair.is_in_effect else pair.off
 
 
@@ -152,13 +167,14 @@ def is_unchecked(pair: Pair, completed: Value) -> bool:
     return pair.here is not None and completed in pair.here.resolved_by_host
 
 
-def admitted(variable: Variable | None, off: Value | None, of_type: Type) -> AllowedValues:
+def admitted(variable: Variable | None, off: Value | None, of_type: Type, *, may_grow: bool = False) -> AllowedValues:
     """Return the values with which steps 2 to 5 let a compared variable go to a set.
 
     Those that its variable allows; where the set lacks the variable, the off value alone, or nothing without one.
+    may_grow: also those that can grow into one.
     """
     if variable is not None:
-        return variable.allowed
+        return variable.admissible if may_grow else variable.allowed
     return AllowedValues(of_type, frozenset()) if off is None else AllowedValues.only(off)
 
 
@@ -365,6 +381,14 @@ def warnings(source: Source, release: Release, variable_set: VariableSet | None,
         names = " and ".join(dict.fromkeys(not_asked))
         message = f"Nobody has stated whether {names} can migrate {source.device.model} at all."
         yield Caution(WarningCode.MIGRATABILITY_UNKNOWN, message)
+
+
+def growth(release: Release, variable_set: VariableSet, grown: Mapping[str, tuple[Value, Value]]) -> Iterator[Caution]:
+    """Warn of variables of which the guest may see more at a destination; grown: by variable, before and after."""
+    if grown:
+        after = variable_set.under_own_names({name: value for name, (_, value) in grown.items()})
+        before = variable_set.under_own_names({name: value for name, (value, _) in grown.items()})
+        yield Caution(WarningCode.GUEST_MAY_SEE_MORE, wording.guest_may_see_more(release, before, after), after)
 
 
 # What `unchecked` lists beside variables, by the warning that says why.

@@ -146,6 +146,12 @@ def state_not_readable(source: str, written: SavedState, destination: str, there
     return Problem(ProblemCode.STATE_NOT_READABLE, message, None, written.writes, allowed)
 
 
+def guest_may_see_more(release: Release, before: Mapping[str, Value], after: Mapping[str, Value]) -> str:
+    """Return the warning of variables of which a destination only has more."""
+    changes = "; ".join(f"{name}={shown(value)}, not {shown(before[name])}" for name, value in sorted(after.items()))
+    return f"The guest may see more at {release.name}, which its vendor states to be harmless: {changes}."
+
+
 def nothing_compared(release: str, model: str) -> Problem:
     """Return the problem that nothing is known of a device model that could differ."""
     message = (

@@ -1,4 +1,4 @@
-"""Vendors state which formats of a saved state they write and read, and verdicts compare them."""
+"""What a running device meets at another host: the format of its saved state, and more than it had."""
 
 from typing import Any
 
@@ -100,6 +100,23 @@ def test_a_drain_sums_it_up(published: TestClient) -> None:
     (result,) = published.post("/compatibility", json=question).json()["results"]
     (reason,) = result["reasons"]
     assert (result["possible"], reason["code"], reason["count"]) == ([], "state-not-readable", 3)
+
+
+def test_a_device_goes_where_it_finds_more(registry: TestClient) -> None:
+    vendor(registry)
+    more = {"type": "int", "init_value": 16, "allowed_values": [16], "may_grow": True}
+    for release, stated in ((ONE, QUEUES), (TWO, more)):
+        answer = registry.put(f"/releases/{release}", json={"models": {NIC: {"variables": {"num-queues": stated}}}})
+        # The gate lets it pass: what the first release accepts can go to the second one.
+        assert answer.status_code == 201, answer.text
+    there = verdict(registry, ONE, TWO)
+    assert (there["compatible"], there["problems"]) == (True, [])
+    (warning,) = [one for one in there["warnings"] if one["code"] == "guest-may-see-more"]
+    assert warning["values"] == {"num-queues": 16}
+    assert [found["code"] for found in verdict(registry, TWO, ONE)["problems"]] == ["value-not-allowed"]
+    (difference,) = registry.get("/diff", params={"from": ONE, "to": TWO}).json()["models"][NIC]
+    assert difference["closes"] == {"backward": "always"}
+    assert "may grow" in registry.get(f"/ui/models/{NIC}").text
 
 
 def test_all_faults_at_once(registry: TestClient) -> None:
