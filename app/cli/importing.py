@@ -312,8 +312,13 @@ def _print_answer(release: str, answer: Mapping[str, Any]) -> None:
         print_line(f"No longer listed, though {answer['previous']} lists it: {named(answer['no_longer_listed'])}")
     title = f"Makes something else of profiles than {answer['previous']}"
     print_made_otherwise(answer["makes_otherwise"], title)
+    models: dict[str, list[str]] = {}
     for entry in answer["state_not_readable"]:
-        print_line(f"{entry['model']}: devices of {entry['release']} cannot move to it. {entry['message']}")
+        models.setdefault(entry["release"], []).append(entry["model"])
+    for writing, unreadable in models.items():
+        print_line(
+            f"Does not read the saved state that {writing} writes, so its devices cannot move: {named(unreadable)}"
+        )
 
 
 def _print_left_out(left_out: Mapping[str, str]) -> None:

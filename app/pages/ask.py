@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from itertools import islice
@@ -24,6 +25,7 @@ from app.domain.values.value import Type, Value, shown
 from app.domain.verdict.case import Case, source_configuration
 from app.domain.verdict.problem import RULES, ProblemCode, Subject, WarningCode
 from app.domain.verdict.source import Device, Source, unknown_names
+from app.domain.verdict.steps import SAVED_STATE
 from app.pages.page import PageRoute, page, pasted, root_of
 from app.service import compatibility
 from app.service.known import known_model
@@ -334,8 +336,15 @@ def _answers(reader: Reader, asked: Asked) -> Mapping[str, object]:
 # If one of these is broken, no other rule can be checked.
 _NOT_KNOWN = {code for code, rule in RULES.items() if rule.step is None and rule.subject is not Subject.SOURCE}
 _OF_VARIABLES = {code for code, rule in RULES.items() if rule.step in range(2, 7)}
+_OF_SETS = {*_OF_VARIABLES, ProblemCode.STATE_NOT_READABLE, ProblemCode.NOTHING_COMPARED}
 _OF_PROFILE = {code for code, rule in RULES.items() if rule.subject is Subject.PROFILE}
 _OF_SOURCE = {code for code, rule in RULES.items() if rule.subject is Subject.SOURCE}
+
+
+def _is_state_compared(answer: DeviceAnswer) -> bool:
+    """Return whether both sides state their saved states."""
+    own = answer.source.set
+    return own is not None and own.saved_state is not None and SAVED_STATE not in answer.verdict.unchecked
 
 
 def _rules(answer: DeviceAnswer, asked: Asked, destinations: Sequence[str]) -> list[Rule]:
@@ -343,22 +352,18 @@ def _rules(answer: DeviceAnswer, asked: Asked, destinations: Sequence[str]) -> l
     # Whether the source release is published and implements the model.
     has_source = answer.source.set is not None
     broken = {problem.code for problem in answer.verdict.problems}
-    not_asked: set[ProblemCode] = set()
-    if broken.intersection(_NOT_KNOWN):
-        not_asked.update(RULES.keys() - _NOT_KNOWN)
-    if ProblemCode.MODEL_NOT_SUPPORTED in broken:
-        not_asked.update(_OF_VARIABLES)
-    if asked.profile is None:
-        not_asked.update(_OF_PROFILE)
-    if not has_source:
-        not_asked.update(_OF_SOURCE)
-    if asked.source is not None and not has_source:
-        not_asked.add(ProblemCode.NOT_MIGRATABLE)
-    if not asked.label and not set(asked.host).intersection(destinations):
-        not_asked.add(ProblemCode.UNKNOWN_HOST)
     is_listing_unasked = any(warning.code is WarningCode.ONLY_VARIABLES_COMPARED for warning in answer.verdict.warnings)
-    if asked.policy is not Policy.STRICT or is_listing_unasked:
-        not_asked.add(ProblemCode.PROFILE_NOT_LISTED)
+    unless: Sequence[tuple[bool, AbstractSet[ProblemCode]]] = [
+        (not broken.intersection(_NOT_KNOWN), RULES.keys() - _NOT_KNOWN),
+        (ProblemCode.MODEL_NOT_SUPPORTED not in broken, _OF_SETS),
+        (asked.profile is not None, _OF_PROFILE),
+        (has_source, _OF_SOURCE),
+        (asked.source is None or has_source, {ProblemCode.NOT_MIGRATABLE}),
+        (bool(asked.label or set(asked.host).intersection(destinations)), {ProblemCode.UNKNOWN_HOST}),
+        (asked.policy is Policy.STRICT and not is_listing_unasked, {ProblemCode.PROFILE_NOT_LISTED}),
+        (_is_state_compared(answer), {ProblemCode.STATE_NOT_READABLE}),
+    ]
+    not_asked = {code for is_asked, codes in unless if not is_asked for code in codes}
 
     def outcome(code: ProblemCode) -> str:
         if code in broken:

@@ -29,5 +29,6 @@ def publication_document(name: str, outcome: Outcome, *, dry_run: bool) -> dict[
         "previous": outcome.previous,
         "no_longer_listed": outcome.no_longer_listed,
         "makes_otherwise": [made_otherwise_document(entry) for entry in outcome.made_otherwise],
-        "state_not_readable": [asdict(entry) for entry in outcome.state_not_readable],
+        "state_not_readable": [asdict(entry) for entry in outcome.state_not_readable[:MAX_BROKEN]],
+        "state_not_readable_count": len(outcome.state_not_readable),
     }

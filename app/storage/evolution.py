@@ -102,7 +102,7 @@ def compare_with_previous(connection: sa.Connection, name: ReleaseName, outcome:
 def states_not_readable(
     connection: sa.Connection, name: ReleaseName, sets: Iterable[VariableSet]
 ) -> Iterator[StateNotReadable]:
-    """Iterate over the earlier releases whose saved states a release cannot read, the highest version first.
+    """Iterate over the releases whose saved states a release cannot read: itself, and earlier ones from the highest.
 
     sets: what the release states. Nothing of this is refused: hosts are updated in one direction (DESIGN 3).
     """
@@ -116,11 +116,12 @@ def states_not_readable(
     known = lookup.variable_sets(
         connection, {digest for of_release in digests.values() for digest in of_release.values()}
     )
-    for version in before:
-        earlier = str(ReleaseName(name.implementation, version))
-        for model, digest in sorted(digests.get(versions[version], {}).items()):
-            for problem in unreadable_state(earlier, known[digest], str(name), stated[model]):
-                yield StateNotReadable(earlier, model, problem.message)
+    earlier = [(ReleaseName(name.implementation, version), digests.get(versions[version], {})) for version in before]
+    written = [(release, {model: known[digest] for model, digest in own.items()}) for release, own in earlier]
+    for release, own in [(name, stated), *written]:
+        for model in sorted(own):
+            for problem in unreadable_state(str(release), own[model], str(name), stated[model]):
+                yield StateNotReadable(str(release), model, problem.message)
 
 
 def compare_releases(

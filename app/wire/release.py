@@ -94,9 +94,9 @@ class MadeOtherwise(OpenShape):
 
 
 class StateNotReadable(OpenShape):
-    """An earlier release whose devices cannot move to this one, because it does not read what they write."""
+    """A release whose devices cannot move to this one, because it does not read what they write."""
 
-    release: str = Field(description="the earlier release")
+    release: str = Field(description="an earlier release, or this one")
     model: ModelName
     message: str = Field(description="what is written and what is read, for people")
 
@@ -135,8 +135,11 @@ class Publication(OpenShape):
         description="profiles that both list, and of which this release makes other values by itself (`own_values`)",
     )
     state_not_readable: list[StateNotReadable] = Field(
-        default_factory=list, description="the earlier releases whose `saved_state` this release does not read"
+        default_factory=list,
+        description="the earlier releases whose `saved_state` this release does not read, and itself if it cannot read "
+        f"its own; at most {MAX_BROKEN:,} entries",
     )
+    state_not_readable_count: int = Field(default=0, description="the number of all these entries")
 
 
 class ReleaseModel(OpenShape):

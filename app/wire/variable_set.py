@@ -1,13 +1,15 @@
 """Variable sets on the wire."""
 
+from functools import partial
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
 from app.domain.values.allowed import MAX_LISTED, MAX_STEPS
 from app.domain.values.document import MAX_DESCRIPTION, has_controls
+from app.domain.values.value import MAX_TEXT
 from app.wire.base import ModelName, Name, OpenShape, Shape, Value
-from app.wire.problem import Allowed
+from app.wire.problem import Allowed, StepRange
 
 
 def _without_controls(text: str) -> str:
@@ -107,20 +109,20 @@ class MigrationBlockDocument(Shape):
 class SavedStateDocument(Shape):
     """The format in which a device's state is saved. It is no variable: it is in no profile and no configuration."""
 
-    writes: int | str = Field(default=1, description="the format that this release writes", examples=[2])
-    reads: list[Allowed] = Field(
-        default_factory=list, description=f"the formats that it reads: values, for int also ranges; {_LISTED}"
+    writes: int | str = Field(
+        description="the format that this release writes: an int of at most 64 bits, or a string of at most "
+        f"{MAX_TEXT:,} characters",
+        examples=[2],
+    )
+    reads: list[int | str | StepRange] = Field(
+        description=f"the formats that it reads, of the type of `writes`; for int also ranges; {_LISTED}"
     )
 
 
-SavedState = Annotated[
-    SavedStateDocument,
-    Field(
-        default_factory=SavedStateDocument,
-        description="absent: nothing is stated of it. Where both ends of a migration state it, the destination "
-        "has to read what the source writes",
-    ),
-]
+_SAVED_STATE = (
+    "absent: nothing is stated of it. Where both ends of a migration state it, the destination has to read what the "
+    "source writes"
+)
 
 
 class SetDocument(Shape):
@@ -140,7 +142,10 @@ class SetDocument(Shape):
     blocks_migration: list[MigrationBlockDocument] = Field(
         default_factory=list, description="the configurations in which it cannot be migrated"
     )
-    saved_state: SavedState
+    # Document no default: there is none.
+    saved_state: SavedStateDocument = Field(
+        default_factory=partial(SavedStateDocument.model_construct, writes=0, reads=[]), description=_SAVED_STATE
+    )
 
 
 class VariableSetDocument(SetDocument):
@@ -166,7 +171,7 @@ class StoredSet(OpenShape):
     blocks_migration: list[MigrationBlockDocument] = Field(
         description="the configurations in which it cannot be migrated, in canonical order"
     )
-    saved_state: SavedState
+    saved_state: SavedStateDocument | None = Field(default=None, description=_SAVED_STATE)
 
 
 class ListedSet(StoredSet):

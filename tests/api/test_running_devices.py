@@ -37,7 +37,7 @@ def test_a_device_moves_only_where_its_state_is_read(published: TestClient) -> N
     assert verdict(published, TWO, ONE)["problems"] == [
         {
             "code": "state-not-readable",
-            "message": f"{TWO} writes saved states of format 2, but {ONE} reads format 1.",
+            "message": f"{TWO} writes saved states of format 2, but {ONE} reads 1.",
             "value": 2,
             "allowed": [1],
         }
@@ -68,13 +68,21 @@ def test_a_publication_names_the_earlier_releases_whose_state_it_cannot_read(pub
             {
                 "release": release,
                 "model": NIC,
-                "message": f"{release} writes saved states of format {written}, but {THREE} reads format 3.",
+                "message": f"{release} writes saved states of format {written}, but {THREE} reads 3.",
             }
             for release, written in ((TWO, 2), (ONE, 1))
         ]
     # A release in between is compared with those before it.
     between = put(published, f"{FIRMWARE}@1.5", {"writes": 1, "reads": [1]})
     assert between.json()["state_not_readable"] == []
+
+
+def test_a_release_that_cannot_read_its_own_state_says_so(published: TestClient) -> None:
+    answer = put(published, THREE, {"writes": "2", "reads": ["1-2"]}).json()
+    own, *earlier = answer["state_not_readable"]
+    assert (own["release"], answer["state_not_readable_count"]) == (THREE, 3)
+    assert own["message"] == f'{THREE} writes saved states of format "2", but {THREE} reads "1-2".'
+    assert [entry["release"] for entry in earlier] == [TWO, ONE]
 
 
 def test_a_draft_says_it_too(published: TestClient) -> None:
@@ -132,4 +140,10 @@ def test_all_faults_at_once(registry: TestClient) -> None:
 def test_the_page_of_the_model_shows_it(published: TestClient) -> None:
     page = published.get(f"/ui/models/{NIC}").text
     assert "Saved state: writes 2, reads 1, 2" in page
-    assert "The saved state is written as 2, not 1 and is read as 1, 2, not 1." in page
+    assert "Saved state: writes format 2 (was 1) and reads 1, 2 (was 1)." in page
+    asked = {"model": NIC, "source": ONE, "destination": TWO}
+    rule = "The destination reads the saved state that the source writes."
+    assert f'<span class="mark">✓ met</span> {rule}' in published.get("/ui/ask", params=asked).text
+    published.put(f"/releases/{THREE}", json={"models": {NIC: {"variables": {"num-queues": QUEUES}}}})
+    one_sided = published.get("/ui/ask", params={**asked, "destination": THREE}).text
+    assert f"not applicable</span> {rule}" in one_sided

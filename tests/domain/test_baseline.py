@@ -194,8 +194,8 @@ def test_there_is_no_baseline_where_nothing_can_be_compared() -> None:
     assert (result.values, result.profiles) == (None, ())
     assert problems(result) == [("nothing-compared", None, (ONE, THREE))]
     assert result.problems[0].message == (
-        f"No variable and no saved state of {NIC} is stated by {ONE}, {THREE}, so nothing says that devices are "
-        "the same there."
+        f"No variable of {NIC} that is compared, and no saved state, is stated by {ONE}, {THREE}, so nothing says "
+        "that devices are the same there."
     )
     # A list that has a profile says that its devices are the same; another release of the host can be compared.
     assert ask(world, ONE).profiles == ("vendor-a.com/p",)

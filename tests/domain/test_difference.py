@@ -186,8 +186,9 @@ def _stated(draw: st.DrawFn) -> dict[str, Any]:
     else:
         allowed, kind = draw(_INTS), "int"
     off = draw(st.sampled_from([None, *allowed]))
-    more = {"may_grow": True} if draw(st.booleans()) else {}
-    return variable(kind, draw(st.sampled_from(allowed)), off, allowed, scope=draw(_SCOPES), **more)
+    scope = draw(_SCOPES)
+    may_grow = scope == "interface" and draw(st.booleans())
+    return variable(kind, draw(st.sampled_from(allowed)), off, allowed, scope=scope, may_grow=may_grow)
 
 
 @given(_stated(), _stated())

@@ -76,7 +76,7 @@ def variables(draw: st.DrawFn, of_type: str) -> dict[str, Any]:
     document["runtime"] = draw(st.booleans())
     if draw(st.integers(0, 4)) == 0:
         document["resolved_by_host"] = [document["init_value"]]
-    if of_type != "str" and draw(st.integers(0, 2)) == 0:
+    if of_type != "str" and document["scope"] in {"interface", "saved-state"} and draw(st.integers(0, 2)) == 0:
         document["may_grow"] = True
     return document
 

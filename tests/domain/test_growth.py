@@ -78,9 +78,7 @@ def test_a_capability_that_is_off_is_found_switched_on() -> None:
     verdict = made.ask(device(OLD), NEW)
     assert (verdict.configuration, grown(verdict)) == ({"flag": True, "queues": 4}, {"flag": True})
     (warning,) = [one for one in verdict.warnings if one.code is WarningCode.GUEST_MAY_SEE_MORE]
-    assert warning.message == (
-        "The guest may see more at vendor-a.com/fw@2, which its vendor states to be harmless: flag=on, not off."
-    )
+    assert warning.message == ("The guest may find more at vendor-a.com/fw@2, as its vendor states: flag=on, not off.")
     # A variable that the source lacks was off.
     assert grown(world({"queues": QUEUES}, {"flag": FIXED_FLAG}).ask(device(OLD, queues=1), NEW)) == {"flag": True}
     # What is on never becomes off.
@@ -125,6 +123,47 @@ def test_a_profile_is_accepted_with_what_it_grows_to_and_the_arguments_say_it() 
     configuration = made.ask(device(None, P), NEW).configuration
     assert configuration == {"queues": 16}
     assert rendered(Form.QEMU, configuration, release, model, profile) == ["-device", "nic,queues=16"]
+
+
+@pytest.mark.parametrize("here", [True, False])
+def test_of_a_value_that_the_host_decides_nobody_knows_what_is_more(here: bool) -> None:
+    auto = {"resolved_by_host": [0]}
+    source = {**variable("int", 0, None, ["0-8"]), **(auto if here else {})}
+    there = {**variable("int", 4, None, [4, 0] if not here else [4]), **MORE, **({} if here else auto)}
+    asked = device(OLD) if here else device(OLD, queues=2)
+    assert codes(world({"queues": source}, {"queues": there}).ask(asked, NEW)) == [("value-not-allowed", "queues")]
+
+
+def test_what_a_host_allows_decides_what_it_grows_to() -> None:
+    made = world({"queues": QUEUES}, {"queues": {**variable("int", 16, None, ["16-64"]), **MORE}})
+    verdict = made.ask(device(OLD), NEW, restrict={NIC: {"queues": ["32-48"]}})
+    assert (verdict.configuration, grown(verdict)) == ({"queues": 32}, {"queues": 32})
+    none = made.ask(device(OLD), NEW, restrict={NIC: {"queues": [1]}})
+    assert codes(none) == [("value-not-allowed", "queues")]
+
+
+def test_an_explicit_null_and_a_renamed_variable_grow_too() -> None:
+    made = world({"queues": QUEUES}, {"queues": {**variable("int", 16, None, [16]), **MORE}})
+    null = Device(id="nic", model=NIC, release=OLD, values={"queues": None})
+    assert made.ask(null, NEW).configuration == {"queues": 16}
+    renamed = {**variable("int", 16, None, [16]), **MORE, "stands_for": {"variable": "queues"}}
+    verdict = world({"queues": QUEUES}, {"rings": renamed}).ask(device(OLD), NEW)
+    assert (verdict.configuration, grown(verdict)) == ({"rings": 16}, {"rings": 16})
+
+
+def test_the_grown_value_has_to_be_set_and_is_held_against_errata() -> None:
+    made = world({"queues": QUEUES}, {"queues": {**variable("int", 32, None, [16, 32]), **MORE}}, {"queues": 8})
+    verdict = made.ask(device(OLD, P), NEW)
+    assert [one.values for one in verdict.warnings if one.code is WarningCode.MUST_BE_SET] == [{"queues": 16}]
+    made.erratum(NEW, when={"queues": [16]})
+    assert codes(made.ask(device(OLD, P), NEW)) == [("known-broken", "queues")]
+
+
+def test_a_baseline_offers_no_profile_that_has_to_grow() -> None:
+    made = world({"queues": QUEUES}, {"queues": {**variable("int", 16, None, [16]), **MORE}}, {"queues": 8})
+    members = [Destination(release, (release,)) for release in (OLD, NEW)]
+    assert baseline(NIC, members, made.lookups(), made.profiles_for(NIC)).profiles == ()
+    assert baseline(NIC, members[:1], made.lookups(), made.profiles_for(NIC)).profiles == (P,)
 
 
 def test_a_new_vm_of_a_baseline_needs_no_growth() -> None:
@@ -174,6 +213,8 @@ def test_a_difference_counts_growth(before: Any, after: Any, closes: dict[str, s
         variable("str", "", "", **MORE),
         variable("bool", True, True, may_grow=True, stands_for={"variable": "x", "inverted": True}),
         variable("int", 1, 1, may_grow="yes"),
+        variable("int", 1, 1, may_grow=True, scope="instance"),
+        variable("int", 1, 1, may_grow=True, scope="backend"),
     ],
 )
 def test_faults(document: Any) -> None:
@@ -221,7 +262,10 @@ def test_growth_never_turns_a_yes_into_a_no(
     made, releases = published
     growing = World()
     for release, document in releases:
-        stated = {name: {**one, "may_grow": one["type"] != "str"} for name, one in document["variables"].items()}
+        stated = {
+            name: {**one, "may_grow": one["type"] != "str" and one["scope"] in {"interface", "saved-state"}}
+            for name, one in document["variables"].items()
+        }
         growing.publish(release, {NIC: {**document, "variables": stated}})
     growing.profile("vendor-a.com/p", {NIC: world_profile(made)})
     for release, _ in releases:

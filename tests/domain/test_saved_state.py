@@ -39,9 +39,7 @@ def test_a_newer_release_reads_what_an_older_one_writes_and_not_the_other_way_ro
     assert world().ask(device(OLD), NEW).configuration == {"queues": 4}
     (problem,) = world().ask(device(NEW), OLD).problems
     assert (problem.code, problem.variable) == (ProblemCode.STATE_NOT_READABLE, None)
-    assert problem.message == (
-        "vendor-a.com/fw@2 writes saved states of format 2, but vendor-a.com/fw@1 reads format 1."
-    )
+    assert problem.message == ("vendor-a.com/fw@2 writes saved states of format 2, but vendor-a.com/fw@1 reads 1.")
     assert (problem.value, problem.allowed) == (2, (1,))
 
 
@@ -57,9 +55,10 @@ def test_formats_can_be_strings() -> None:
     assert made.ask(device(OLD), NEW).compatible
     assert codes(made.ask(device(NEW), OLD)) == [("state-not-readable", None)]
     # A number is no string.
-    assert codes(world({"writes": 1, "reads": [1]}, {"writes": "1", "reads": ["1"]}).ask(device(OLD), NEW)) == [
-        ("state-not-readable", None)
-    ]
+    (problem,) = world({"writes": 1, "reads": [1]}, {"writes": "1", "reads": ["1", "x"]}).ask(device(OLD), NEW).problems
+    assert problem.message == (
+        'vendor-a.com/fw@1 writes saved states of format 1, but vendor-a.com/fw@2 reads "1", "x".'
+    )
 
 
 @pytest.mark.parametrize(
@@ -106,12 +105,17 @@ def test_a_baseline_needs_members_that_read_one_another() -> None:
     (problem,) = of_both.problems
     assert (of_both.values, of_both.profiles) == (None, ())
     assert (problem.code.value, problem.members) == ("state-not-readable", (OLD, NEW))
-    assert problem.message == (
-        "vendor-a.com/fw@2 writes saved states of format 2, but vendor-a.com/fw@1 reads format 1."
-    )
+    assert problem.message == ("vendor-a.com/fw@2 writes saved states of format 2, but vendor-a.com/fw@1 reads 1.")
     alike = world(SECOND, {"writes": 1, "reads": ["1-2"]})
     result = baseline(NIC, members(OLD, NEW, OPAQUE), alike.lookups(), alike.profiles_for(NIC))
     assert (result.values, result.profiles) == ({"queues": 4}, (P,))
+    (warning,) = result.warnings
+    assert (warning.code.value, warning.message) == (
+        "state-not-compared",
+        "No saved state of vendor-a.com/nic is stated by vendor-a.com/fw@3, so that of the others was not compared.",
+    )
+    for same in (members(OPAQUE), members(OLD)):
+        assert baseline(NIC, same, alike.lookups()).warnings == ()
 
 
 def test_a_release_that_does_not_read_what_it_writes_itself_collides_alone() -> None:
@@ -121,11 +125,15 @@ def test_a_release_that_does_not_read_what_it_writes_itself_collides_alone() -> 
     assert codes(made.ask(device(OLD), OLD)) == [("state-not-readable", None)]
 
 
-def test_a_baseline_chooses_the_releases_of_hosts_that_read_one_another() -> None:
+def test_every_release_of_a_host_counts_for_a_baseline() -> None:
     made = world()
-    hosts = [Destination("both", (NEW, OLD)), Destination("old", (OLD,))]
+    hosts = [Destination("both", (NEW, OLD)), Destination("old", (OLD,)), Destination("opaque", (OPAQUE,))]
+    # The host serves a device with the newer release, which the other one does not read.
+    assert made.ask(device(OLD), NEW, OLD).compatible
+    assert made.answer([device(OLD)], hosts[0]).devices[0].release == NEW
     result = baseline(NIC, hosts, made.lookups(), made.profiles_for(NIC))
-    assert (result.values, result.profiles, result.problems) == ({"queues": 4}, (P,), ())
+    (problem,) = result.problems
+    assert (result.values, result.profiles, problem.members) == (None, (), ("both", "old"))
 
 
 @pytest.mark.parametrize(
@@ -196,9 +204,9 @@ def difference(old: object, new: object) -> list[Difference]:
 @pytest.mark.parametrize(
     ("old", "new", "kind", "message", "closes"),
     [
-        (FIRST, SECOND, "changed", "The saved state is written as 2, not 1 and is read as 1, 2, not 1.", {"backward"}),
-        (SECOND, {"writes": 2, "reads": [2]}, "changed", "The saved state is read as 2, not 1, 2.", set()),
-        (SECOND, {"writes": 1, "reads": ["1-2"]}, "changed", "The saved state is written as 1, not 2.", set()),
+        (FIRST, SECOND, "changed", "Saved state: writes format 2 (was 1) and reads 1, 2 (was 1).", {"backward"}),
+        (SECOND, {"writes": 2, "reads": [2]}, "changed", "Saved state: reads 2 (was 1, 2).", set()),
+        (SECOND, {"writes": 1, "reads": ["1-2"]}, "changed", "Saved state: writes format 1 (was 2).", set()),
         (
             None,
             FIRST,

@@ -108,6 +108,7 @@ def test_a_variable_that_only_one_side_calls_backend_is_compared() -> None:
         .publish(NEW, {NIC: {"mode": {**mode, "allowed_values": ["a"]}}})
     )
     assert codes(mixed.ask(device(OLD, mode="b"), NEW)) == [("value-not-allowed", "mode")]
+    assert mixed.ask(device(NEW, mode="a"), OLD).configuration == {"mode": "a"}
 
 
 def test_instance_variables_are_checked_where_given_and_else_carried_over() -> None:

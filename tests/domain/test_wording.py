@@ -141,8 +141,8 @@ CASES = [
         [
             named(
                 "nothing-compared",
-                "vendor-a.com/fw@2 states no variable and no saved state of vendor-a.com/nic, and lists no profile "
-                "that the device names, so nothing says that the device is the same there.",
+                "vendor-a.com/fw@2 states no variable of vendor-a.com/nic that is compared, and no saved state, and "
+                "lists no profile that the device names, so nothing says that the device is the same there.",
             )
         ],
     ),

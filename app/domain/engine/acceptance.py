@@ -17,7 +17,7 @@ class Acceptance:
 
     def __init__(self) -> None:
         # Keyed by ids; the objects are held too, so that no id is reused. None: accepted, nothing needs wording.
-        self._refused: dict[tuple[int, int, int, str], tuple[Migration | None, tuple[object, ...]]] = {}
+        self._refused: dict[tuple[int, int, int, str], tuple[Migration | None, bool, tuple[object, ...]]] = {}
         self._bases: dict[tuple[int, int, str], Comparison] = {}
 
     def refusals(
@@ -27,6 +27,13 @@ class Acceptance:
 
         variable_set: the release's set of the model, as a host restricts it; None if it does not implement it.
         """
+        refused, _ = self._judged(values, model, release, variable_set)
+        return () if refused is None else ordered(refused.problems(release))
+
+    def _judged(
+        self, values: Values, model: Model, release: str, variable_set: VariableSet | None
+    ) -> tuple[Migration | None, bool]:
+        """Return what is refused, None if nothing is, and whether some value has to grow."""
         vendor = vendor_of(release)
         key = (id(values), id(model), id(variable_set), vendor)
         if key not in self._refused:
@@ -34,9 +41,9 @@ class Acceptance:
             base = self._base(model, variable_set, vendor)
             comparison = Comparison(origin, variable_set, vendor, base)
             migration = Migration(Compiled(profile_as_source(values, model), origin), comparison, variable_set)
-            self._refused[key] = (None if migration.is_clear else migration, (values, model, variable_set))
-        refused = self._refused[key][0]
-        return () if refused is None else ordered(refused.problems(release))
+            refused = None if migration.is_clear else migration
+            self._refused[key] = (refused, bool(migration.grown), (values, model, variable_set))
+        return self._refused[key][:2]
 
     def _base(self, model: Model, variable_set: VariableSet | None, vendor: str) -> Comparison:
         """Return the comparison with no variable in effect, which all profiles share."""
@@ -48,3 +55,8 @@ class Acceptance:
     def accepts(self, values: Values, model: Model, release: str, variable_set: VariableSet | None) -> bool:
         """Return whether a release accepts a profile's resolved values for a model."""
         return not self.refusals(values, model, release, variable_set)
+
+    def makes(self, values: Values, model: Model, release: str, variable_set: VariableSet | None) -> bool:
+        """Return whether a release accepts the values as they are, so that a new device can have them there."""
+        refused, is_grown = self._judged(values, model, release, variable_set)
+        return refused is None and not is_grown

@@ -17,7 +17,6 @@ from app.domain.values.lazy import lazy
 from app.domain.values.value import Value
 from app.domain.verdict import steps
 from app.domain.verdict.case import Case, Pair, pair
-from app.domain.verdict.judge import grown
 from app.domain.verdict.problem import Problem, ProblemCode
 from app.domain.verdict.source import Source, given_value, made_value, stated_values, unknown_names
 
@@ -281,6 +280,6 @@ class Comparison:
                 outcome.carry_over.add(name)
             elif (value := steps.completed_value(variable)) is not None:
                 outcome.completed[name] = value
-                outcome.grown.update(grown([variable]))
+                outcome.grown.update(steps.grown([variable]))
                 if steps.is_unchecked(variable, value):
                     outcome.unchecked.add(name)

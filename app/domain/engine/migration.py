@@ -74,7 +74,7 @@ class Migration:
         return under_own_name(self.set, [*[name for name in made if name not in explicit], *given])
 
     @property
-    def _grown(self) -> Mapping[str, tuple[Value, Value]]:
+    def grown(self) -> Mapping[str, tuple[Value, Value]]:
         """The variables with a larger value at the destination; what is given counts before what is made."""
         explicit = self.compiled.source.device.values
         made = {name: values for name, values in self._made.grown.items() if name not in explicit}
@@ -124,7 +124,7 @@ class Migration:
         if release.errata:
             warnings += steps.errata_not_checked(source, release, self._there())
         if self.set is not None:
-            warnings += steps.growth(release, self.set, self._grown)
+            warnings += steps.growth(release, self.set, self.grown)
         if self.is_clear and not problems:
             warnings += self._must_be_set(release)
             if not warnings:

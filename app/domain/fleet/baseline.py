@@ -7,7 +7,7 @@ from itertools import islice, product
 from math import prod
 
 from app.domain.engine.acceptance import Acceptance
-from app.domain.fleet.member import BaselineCode, BaselineProblem, Fleet, Member, Side, named, names_of, unreadable
+from app.domain.fleet.member import BaselineCode, BaselineProblem, Fleet, Member, Side, named, names_of
 from app.domain.fleet.search import Assignment, Requirement, Tries, UndecidedError, best, candidates, conditions_on
 from app.domain.things.model import Model
 from app.domain.things.profile import Profile, Values
@@ -19,7 +19,7 @@ from app.domain.values.value import Type, Value, same, shown
 from app.domain.verdict.destination import Destination
 from app.domain.verdict.problem import Caution, WarningCode
 from app.domain.verdict.source import Registry
-from app.domain.verdict.steps import admitted, has_compared, step_7, step_8
+from app.domain.verdict.steps import admitted, has_compared, step_7, step_8, unreadable_state
 
 # The search for a model's baseline ends undecided after this many assignments.
 MAX_TRIES = 20_000
@@ -65,6 +65,8 @@ def baseline(
     if fleet.problems or not fleet.members:
         return Baseline(None, {}, (), tuple(fleet.problems))
     choice = _best_choice(model, fleet.members)
+    if (unreadable := _unreadable(fleet.members)) is not None:
+        return Baseline(None, choice.domains, (), (*choice.problems, unreadable), tuple(_warnings(name, fleet.members)))
     acceptance = Acceptance()
     accepted = [profile.name for profile in profiles if _all_accept(profile, model, fleet.members, acceptance)]
     # A profile that all list is more certain than one that a release without a list lets pass.
@@ -72,6 +74,20 @@ def baseline(
     return Baseline(
         choice.values, choice.domains, tuple(accepted), choice.problems, tuple(_warnings(name, fleet.members))
     )
+
+
+def _unreadable(members: Sequence[Member]) -> BaselineProblem | None:
+    """Return that a member does not read the saved state that a member writes, None if all do (step 9).
+
+    Every release of a host counts: which of them serves a device is decided by the host's order.
+    """
+    sides = {side.set.saved_state: side for member in reversed(members) for side in reversed(member.sides)}
+    for writing, reading in product(reversed(sides.values()), repeat=2):
+        for problem in unreadable_state(str(writing.release.name), writing.set, str(reading.release.name), reading.set):
+            states = {writing.set.saved_state, reading.set.saved_state}
+            concerned = [member for member in members if any(side.set.saved_state in states for side in member.sides)]
+            return BaselineProblem(BaselineCode.STATE_NOT_READABLE, problem.message, tuple(names_of(concerned)))
+    return None
 
 
 def _warnings(model: str, members: Sequence[Member]) -> Iterator[Caution]:
@@ -84,6 +100,11 @@ def _warnings(model: str, members: Sequence[Member]) -> Iterator[Caution]:
     if releases:
         message = f"Nobody has stated whether {named(list(releases))} can migrate {model} at all."
         yield Caution(WarningCode.MIGRATABILITY_UNKNOWN, message)
+    states = {str(side.release.name): side.set.saved_state for member in members for side in member.sides}
+    silent = [release for release, saved_state in states.items() if saved_state is None]
+    if 0 < len(silent) < len(states):
+        message = f"No saved state of {model} is stated by {named(silent)}, so that of the others was not compared."
+        yield Caution(WarningCode.STATE_NOT_COMPARED, message)
 
 
 def _best_choice(model: Model, members: Sequence[Member]) -> Baseline:
@@ -99,7 +120,7 @@ def _best_choice(model: Model, members: Sequence[Member]) -> Baseline:
         except UndecidedError:
             first = first or _undecided(sets.common)
             continue
-        problem = None if assignment is None else _whatever_the_settings(model, members, sides, sets.common)
+        problem = None if assignment is None else _nothing_compared(model, members, sides, sets.common)
         if problem is not None:
             first = first or Baseline(None, sets.common, (), (problem,))
         elif assignment is not None:
@@ -115,25 +136,20 @@ def _best_choice(model: Model, members: Sequence[Member]) -> Baseline:
     return first
 
 
-def _whatever_the_settings(
-    model: Model, members: Sequence[Member], sides: Sequence[Side], common: Container[str]
+def _nothing_compared(
+    model: Model, members: Sequence[Member], sides: Sequence[Side], settings: Container[str]
 ) -> BaselineProblem | None:
-    """Return why no settings let a device move between these sides: what steps 9 and 12 find. common: what is set."""
-
-    def names(colliding: Sequence[Side]) -> tuple[str, ...]:
-        return tuple(names_of([member for member, side in zip(members, sides, strict=True) if side in colliding]))
-
-    if (found := unreadable(sides)) is not None:
-        message, colliding = found
-        return BaselineProblem(BaselineCode.STATE_NOT_READABLE, message, names(colliding))
-    if opaque := [side for side in sides if not has_compared(side.set, common)]:
-        releases = named(list(dict.fromkeys(str(side.release.name) for side in opaque)))
-        message = (
-            f"No variable and no saved state of {model.name} is stated by {releases}, so nothing says that devices are "
-            "the same there."
-        )
-        return BaselineProblem(BaselineCode.NOTHING_COMPARED, message, names(opaque))
-    return None
+    """Return that no settings say that a device is the same at some of these sides (step 12), None if they do."""
+    opaque = [side for side in sides if not has_compared(side.set, settings)]
+    if not opaque:
+        return None
+    releases = named(list(dict.fromkeys(str(side.release.name) for side in opaque)))
+    message = (
+        f"No variable of {model.name} that is compared, and no saved state, is stated by {releases}, so nothing says "
+        "that devices are the same there."
+    )
+    names = tuple(names_of([member for member, side in zip(members, sides, strict=True) if side in opaque]))
+    return BaselineProblem(BaselineCode.NOTHING_COMPARED, message, names)
 
 
 def _undecided(domains: Mapping[str, AllowedValues]) -> Baseline:
@@ -287,8 +303,7 @@ def _all_accept(profile: Profile, model: Model, members: Sequence[Member], accep
         return (
             not is_opaque
             and not refusals
-            and all(acceptance.accepts(stated, model, str(side.release.name), side.set) for stated in made)
+            and all(acceptance.makes(stated, model, str(side.release.name), side.set) for stated in made)
         )
 
-    accepting = [[side for side in member.sides if accepts(side)] for member in members]
-    return any(unreadable(sides) is None for sides in islice(product(*accepting), MAX_CHOICES))
+    return all(any(map(accepts, member.sides)) for member in members)

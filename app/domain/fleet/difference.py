@@ -12,6 +12,9 @@ from app.domain.things.variable_set import Migratable, VariableSet
 from app.domain.values.allowed import AllowedValues
 from app.domain.values.value import Value, same, shown
 
+# What a field means that is absent; the other fields are always there, or null.
+_ABSENT = {"may_grow": False}
+
 
 class DifferenceKind(StrEnum):
     """How a variable or a whole model differs."""
@@ -159,11 +162,15 @@ def _saved_state_difference(before: SavedState | None, after: SavedState | None)
         closes[Direction.FORWARD] = Extent.ALWAYS
     if not after.is_read_by(before):
         closes[Direction.BACKWARD] = Extent.ALWAYS
-    written = (
-        "" if before.writes == after.writes else f"is written as {shown(after.writes)}, not {shown(before.writes)}"
-    )
-    read = "" if before.reads == after.reads else f"is read as {after.reads.shown()}, not {before.reads.shown()}"
-    message = f"The saved state {' and '.join(filter(None, (written, read)))}."
+    changes = [
+        f"{does} {now} (was {was})"
+        for does, was, now in (
+            ("writes format", before.writes_shown, after.writes_shown),
+            ("reads", before.reads_shown, after.reads_shown),
+        )
+        if was != now
+    ]
+    message = f"Saved state: {' and '.join(changes)}."
     return Difference(None, DifferenceKind.CHANGED, message, one, other, closes)
 
 
@@ -192,8 +199,8 @@ def _variable_differences(
     fields = [field for field in _COMPARED if one.get(field) != other.get(field)]
     if not fields:
         return
-    stated_before = {field: one.get(field) for field in fields}
-    stated_after = {field: other.get(field) for field in fields}
+    stated_before = {field: one.get(field, _ABSENT.get(field)) for field in fields}
+    stated_after = {field: other.get(field, _ABSENT.get(field)) for field in fields}
     message = _changed_message(name, before, after, fields)
     closes = _closed_between(before, after, off)
     yield Difference(name, DifferenceKind.CHANGED, message, stated_before, stated_after, closes)
@@ -242,7 +249,7 @@ def _closed_to(here: Variable, there: Variable, off: Value | None) -> Extent | N
     Devices that do not set an instance variable count, too.
     """
     has_same_type = here.type is there.type
-    admissible = there.admissible
+    admissible = there.allowed if here.resolved_by_host else there.admissible
     none_refused = has_same_type and here.allowed.is_within(admissible)
     all_refused = not has_same_type or here.allowed.intersection(admissible).is_empty
     if here.is_instance:
@@ -282,6 +289,6 @@ def _changed_kind(before: Variable, after: Variable, fields: Sequence[str]) -> I
     if "runtime" in fields:
         yield "can now be changed while running" if after.runtime else "can no longer be changed while running"
     if "may_grow" in fields:
-        yield "may be more in a running device" if after.may_grow else "may no longer be more in a running device"
+        yield f"{'now lets' if after.may_grow else 'no longer lets'} a running device find more"
     if "resolved_by_host" in fields:
         yield "has other values that each host resolves"

@@ -3,7 +3,6 @@
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from itertools import product
 
 from app.domain.things.erratum import with_errata
 from app.domain.things.model import Model
@@ -16,7 +15,7 @@ from app.domain.verdict.destination import Destination
 from app.domain.verdict.host import serving_implementation
 from app.domain.verdict.problem import ProblemCode
 from app.domain.verdict.source import Registry
-from app.domain.verdict.steps import step_1, step_7, unreadable_state
+from app.domain.verdict.steps import step_1, step_7
 
 _MAX_NAMED = 5
 
@@ -148,16 +147,6 @@ def _with_errata(side: Side, releases: Collection[ReleaseName]) -> Side:
         if any(erratum.forbids(release) for release in releases)
     ]
     return replace(side, set=with_errata(side.set, errata))
-
-
-def unreadable(sides: Sequence[Side]) -> tuple[str, Sequence[Side]] | None:
-    """Return that a side does not read the saved state of another one, as a message, and the sides; None if all do."""
-    # Sides that write and read alike are asked once.
-    distinct = list({side.set.saved_state: side for side in reversed(sides)}.values())[::-1]
-    for writing, reading in product(distinct, distinct):
-        for problem in unreadable_state(str(writing.release.name), writing.set, str(reading.release.name), reading.set):
-            return problem.message, (writing, reading)
-    return None
 
 
 def named(names: Sequence[str]) -> str:

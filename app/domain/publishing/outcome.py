@@ -84,7 +84,7 @@ class MadeOtherwise:
 
 @dataclass(frozen=True, slots=True)
 class StateNotReadable:
-    """An earlier release whose saved state of a model a new release cannot read."""
+    """An earlier release, or the release itself, whose saved state of a model the release cannot read."""
 
     release: str
     model: str
@@ -99,7 +99,7 @@ class Outcome:
     breaks: of a draft, what the evolution gate would refuse when it is published.
     previous: the release that it is compared with; None if there is none.
     no_longer_listed: profiles that the previous release lists and this one does not. made_otherwise: profiles that both
-    list, and of which this one makes something else by itself. state_not_readable: of all earlier releases.
+    list, and of which this one makes something else by itself. state_not_readable: of it and all earlier releases.
     """
 
     added: Added = field(default_factory=Added)

@@ -40,6 +40,24 @@ class SavedState:
         """Return whether another release reads what this one writes."""
         return self.writes in other.reads
 
+    @property
+    def writes_shown(self) -> str:
+        """The format that it writes, as a message shows it: a string in quotation marks, for "3" is not 3."""
+        return _shown(self.writes)
+
+    @property
+    def reads_shown(self) -> str:
+        """The formats that it reads, as a message shows them."""
+        if self.reads.is_empty:
+            return "none"
+        return (
+            ", ".join(map(_shown, self.reads.document() or ())) if isinstance(self.writes, str) else self.reads.shown()
+        )
+
     def document(self) -> Mapping[str, object]:
         """Return it in JSON."""
         return {"writes": self.writes, "reads": self.reads.listed()}
+
+
+def _shown(written: object) -> str:
+    return f'"{written}"' if isinstance(written, str) else str(written)

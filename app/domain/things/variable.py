@@ -124,8 +124,11 @@ class Variable:
             message = f"must be false: only a bool has an opposite value, and the type is {of_type}"
             (place / "stands_for" / "inverted").fault(FaultCode.INVALID_VALUE, message)
         if may_grow and (of_type is Type.STR or (stands_for is not None and stands_for.inverted)):
-            message = "must be false: a string has no more, and of what is turned round more would be less"
+            message = "must be false: only an int, or a bool that is not inverted, can grow"
             (place / "may_grow").fault(FaultCode.INVALID_VALUE, message)
+        if may_grow and scope in {Scope.BACKEND, Scope.INSTANCE}:
+            message = f"must be false: the guest of a device finds no more of a variable of scope {scope}"
+            (place / "may_grow").fault(FaultCode.WRONG_SCOPE, message)
         if len(place.faults) > faults_before or init is None:
             return None
         if init not in allowed:
@@ -170,7 +173,7 @@ class Variable:
     @property
     def admissible(self) -> AllowedValues:
         """The values with which a running device can come: those allowed, and those that can grow into one."""
-        return self.allowed.with_smaller() if self.may_grow else self.allowed
+        return self.allowed.with_smaller() if self.may_grow and not self.resolved_by_host else self.allowed
 
     @property
     def is_backend(self) -> bool:

@@ -42,6 +42,11 @@ class Pair(NamedTuple):
         return not here.is_backend or not (there is None or there.is_backend)
 
     @property
+    def wanted(self) -> Value | None:
+        """The value that the destination has to have: the one in effect, or else the off value; None: not known."""
+        return self.value if self.is_in_effect else self.off
+
+    @property
     def is_carried_over(self) -> bool:
         """Whether the destination takes the value from the one device: an instance variable that is not given."""
         return self.there is not None and self.there.is_instance and not self.is_given and not self.is_in_effect

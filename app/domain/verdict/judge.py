@@ -140,16 +140,8 @@ def compare(source: Source, vendor: str, variable_set: VariableSet | None, desti
         {**{name: value for name, value in refused.items() if name not in completed}, **completed},
         [pair.name for pair in pairs if pair.is_compared and pair.is_carried_over],
         [pair.name for pair in going if pair.name in completed and steps.is_unchecked(pair, completed[pair.name])],
-        dict(grown(going)),
+        dict(steps.grown(going)),
     )
-
-
-def grown(pairs: Iterable[Pair]) -> Iterator[tuple[str, tuple[Value, Value]]]:
-    """Iterate over the compared variables that have a larger value at the destination, before and after."""
-    for pair in pairs:
-        before, after = pair.value if pair.is_in_effect else pair.off, steps.grown_value(pair)
-        if pair.is_compared and before is not None and after is not None:
-            yield pair.name, (before, after)
 
 
 def _problems_of_variables(case: Case, pairs: Iterable[Pair], source: Source, destination: str) -> Iterator[Problem]:

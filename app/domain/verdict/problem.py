@@ -157,14 +157,14 @@ RULES: Mapping[ProblemCode, Rule] = {
             ProblemCode.VALUE_NOT_ALLOWED,
             4,
             Subject.VALUE,
-            "The value of a variable in effect is allowed at the destination.",
+            "The value of a variable in effect is allowed at the destination, or can grow into one that is.",
             "Choose another host, change the value at the source, or loosen the restriction of this host.",
         ),
         Rule(
             ProblemCode.CANNOT_BE_OFF,
             5,
             Subject.VALUE,
-            "A variable of the destination that is not in effect can take its off value.",
+            "A variable of the destination that is not in effect can take its off value, or grow from it.",
             "Use a profile that names the variable, or ask its vendor for an honest off value.",
         ),
         Rule(
@@ -225,6 +225,7 @@ class WarningCode(StrEnum):
 
     ONLY_VARIABLES_COMPARED = "only-variables-compared"
     MIGRATABILITY_UNKNOWN = "migratability-unknown"
+    STATE_NOT_COMPARED = "state-not-compared"
     MUST_BE_SET = "must-be-set"
     GUEST_MAY_SEE_MORE = "guest-may-see-more"
     ERRATUM_NOT_CHECKED = "erratum-not-checked"

@@ -121,12 +121,23 @@ def step_5(pair: Pair) -> ProblemCode | None:
 def grown_value(pair: Pair) -> Value | None:
     """Return the value to which a variable grows that steps 4 and 5 would refuse otherwise (DESIGN 5, "Growth").
 
-    The least larger one that the destination allows, where its vendor states that a running device may find more.
+    The least larger one that the destination allows, where its vendor states that a running device may find more. A
+    variable with values that hosts resolve does not grow: nobody knows what is more than `auto`.
     """
-    there, value = pair.there, pair.value if pair.is_in_effect else pair.off
+    there, value = pair.there, pair.wanted
     if there is None or not there.may_grow or pair.is_carried_over or value is None or value in there.allowed:
         return None
+    if there.resolved_by_host or (pair.here is not None and pair.here.resolved_by_host):
+        return None
     return there.allowed.least_above(value) if Type.of(value) is there.type else None
+
+
+def grown(pairs: Iterable[Pair]) -> Iterator[tuple[str, tuple[Value, Value]]]:
+    """Iterate over the compared variables that have a larger value at the destination, before and after."""
+    for pair in pairs:
+        before, after = pair.wanted, grown_value(pair)
+        if pair.is_compared and before is not None and after is not None:
+            yield pair.name, (before, after)
 
 
 STEPS_OF_A_VARIABLE: tuple[Callable[[Pair], ProblemCode | None], ...] = (step_2, step_3, step_4, step_5)
@@ -153,9 +164,8 @@ def completed_value(pair: Pair) -> Value | None:
         init = pair.there.init_value
         value = init if pair.written is None else read_or_keep((pair.there.type,), pair.written)
         return value if value in pair.there.allowed else init
-    if (grown := grown_value(pair)) is not None:
-        return grown
-    return pair.value if pair.is_in_effect else pair.off
+    larger = grown_value(pair)
+    return pair.wanted if larger is None else larger
 
 
 def is_unchecked(pair: Pair, completed: Value) -> bool:
@@ -266,17 +276,23 @@ def step_12(source: Source, release: Release, variable_set: VariableSet | None) 
 
     An instance variable says it only where one is given.
     """
-    if variable_set is None or source.model is None or has_compared(variable_set, source.device.values):
+    if variable_set is None or source.model is None or has_compared(variable_set, source.device.values, source.set):
         return
     profile = source.device.profile
     if profile is None or source.profile_values is None or profile not in (release.profiles or ()):
         yield wording.nothing_compared(str(release.name), source.model.name)
 
 
-def has_compared(variable_set: VariableSet, given: Container[str] = ()) -> bool:
-    """Return whether a set states anything that can be compared; given: the variables with explicit values."""
+def has_compared(variable_set: VariableSet, given: Container[str] = (), own: VariableSet | None = None) -> bool:
+    """Return whether a set states anything that can be compared.
+
+    given: the variables with explicit values. own: the set of the source, where one is known: a variable that only one
+    side calls backend or instance is compared.
+    """
+    here = own.variables if own else {}
     return variable_set.saved_state is not None or any(
-        not variable.is_backend and (not variable.is_instance or name in given)
+        (variable.is_instance and name in given)
+        or not all(side.is_backend or side.is_instance for side in (variable, here.get(name, variable)))
         for name, variable in variable_set.variables.items()
     )
 
@@ -391,7 +407,8 @@ def growth(release: Release, variable_set: VariableSet, grown: Mapping[str, tupl
         yield Caution(WarningCode.GUEST_MAY_SEE_MORE, wording.guest_may_see_more(release, before, after), after)
 
 
-# What `unchecked` lists beside variables, by the warning that says why.
+# What `unchecked` lists beside variables: the saved state, and by the warning that says why.
+SAVED_STATE = "saved-state"
 _NOT_CHECKED = {WarningCode.MIGRATABILITY_UNKNOWN: "migratable", WarningCode.ERRATUM_NOT_CHECKED: "errata"}
 
 
@@ -401,6 +418,6 @@ def not_checked(cautions: Iterable[Caution], source: Source, variable_set: Varia
     The saved state is among it where only one side states it (step 9).
     """
     states = {own is not None and own.saved_state is not None for own in (source.set, variable_set)}
-    state = ("saved-state",) if variable_set is not None and len(states) > 1 else ()
+    state = (SAVED_STATE,) if variable_set is not None and len(states) > 1 else ()
     codes = dict.fromkeys(_NOT_CHECKED[caution.code] for caution in cautions if caution.code in _NOT_CHECKED)
     return (*state, *codes)

@@ -139,24 +139,24 @@ def known_broken(erratum: Erratum, configuration: Mapping[str, Value] | None) ->
 
 def state_not_readable(source: str, written: SavedState, destination: str, there: SavedState) -> Problem:
     """Return the problem that a destination release does not read the saved state of the source release."""
-    writes = shown(written.writes)
-    reads = "none" if there.reads.is_empty else f"format {there.reads.shown()}"
-    message = f"{source} writes saved states of format {writes}, but {destination} reads {reads}."
+    message = (
+        f"{source} writes saved states of format {written.writes_shown}, but {destination} reads {there.reads_shown}."
+    )
     allowed = tuple(there.reads.document() or ())
     return Problem(ProblemCode.STATE_NOT_READABLE, message, None, written.writes, allowed)
 
 
 def guest_may_see_more(release: Release, before: Mapping[str, Value], after: Mapping[str, Value]) -> str:
-    """Return the warning of variables of which a destination only has more."""
+    """Return the warning of variables of which a destination has a larger value alone."""
     changes = "; ".join(f"{name}={shown(value)}, not {shown(before[name])}" for name, value in sorted(after.items()))
-    return f"The guest may see more at {release.name}, which its vendor states to be harmless: {changes}."
+    return f"The guest may find more at {release.name}, as its vendor states: {changes}."
 
 
 def nothing_compared(release: str, model: str) -> Problem:
     """Return the problem that nothing is known of a device model that could differ."""
     message = (
-        f"{release} states no variable and no saved state of {model}, and lists no profile that the device names, so "
-        "nothing says that the device is the same there."
+        f"{release} states no variable of {model} that is compared, and no saved state, and lists no profile that the "
+        "device names, so nothing says that the device is the same there."
     )
     return Problem(ProblemCode.NOTHING_COMPARED, message)
 
