@@ -183,6 +183,12 @@ def test_an_erratum_about_other_releases_that_cannot_concern_the_device_is_no_wa
     assert (fine.warnings, fine.unchecked) == ((), ())
 
 
+def test_an_erratum_is_not_checked_where_it_is_not_known_what_the_device_is() -> None:
+    made = world().erratum(B, when={"queues": [8]}, others=[A])
+    verdict = made.ask(device(None, "vendor-a.com/none"), B)
+    assert (codes(verdict), verdict.unchecked) == ([("unknown-profile", None)], ("errata",))
+
+
 def test_what_the_destination_refuses_is_held_against_its_errata_too() -> None:
     made = World().publish(A, {NIC: {"queues": QUEUES}}).publish(B, {NIC: {"queues": variable("int", 1, 1, ["1-2"])}})
     made.publish(B, {NIC: {"queues": variable("int", 1, 1, ["1-2"])}}).erratum(B, when={"queues": ["2-8"]})

@@ -134,6 +134,20 @@ def test_of_a_value_that_the_host_decides_nobody_knows_what_is_more(here: bool) 
     assert codes(world({"queues": source}, {"queues": there}).ask(asked, NEW)) == [("value-not-allowed", "queues")]
 
 
+def test_what_a_profile_does_not_name_grows_too() -> None:
+    there = {"flag": FIXED_FLAG, "queues": {**variable("int", 16, None, [16]), **MORE}}
+    made = world({"queues": QUEUES, "flag": FLAG}, there, {"queues": 8}).profile(
+        "vendor-a.com/q", {NIC: {"flag": True}}
+    )
+    assert grown(made.ask(device(None, P), NEW)) == {"flag": True, "queues": 16}
+    assert grown(made.ask(device(None, "vendor-a.com/q"), NEW)) == {"queues": 16}
+
+
+def test_a_value_of_another_type_does_not_grow() -> None:
+    made = world({"queues": QUEUES}, {"queues": {**variable("int", 16, None, [16]), **MORE}})
+    assert codes(made.ask(device(complete=True, queues="many"), NEW)) == [("type-mismatch", "queues")]
+
+
 def test_what_a_host_allows_decides_what_it_grows_to() -> None:
     made = world({"queues": QUEUES}, {"queues": {**variable("int", 16, None, ["16-64"]), **MORE}})
     verdict = made.ask(device(OLD), NEW, restrict={NIC: {"queues": ["32-48"]}})

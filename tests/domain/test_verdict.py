@@ -75,6 +75,17 @@ def test_under_a_profile_a_variable_without_off_value_keeps_its_init_value() -> 
     assert codes(fast.ask(device(profile=P1), NEW)) == [("cannot-be-off", "speed")]
 
 
+def test_a_listed_profile_says_that_a_device_of_which_nothing_is_stated_is_the_same() -> None:
+    listed = World().publish(OLD, {NIC: {}}, profiles=[P1, "vendor-a.com/q"])
+    listed.profile(P1, {NIC: {}}).profile("vendor-a.com/q", {"vendor-b.com/gpu": {}})
+    assert listed.ask(device(OLD, P1), OLD).compatible
+    of_another = listed.ask(device(OLD, "vendor-a.com/q"), OLD)
+    assert codes(of_another) == [("profile-not-for-model", None), ("nothing-compared", None)]
+    assert codes(listed.ask(device(OLD), OLD)) == [("nothing-compared", None)]
+    without_list = World().publish(OLD, {NIC: {}}).profile(P1, {NIC: {}})
+    assert codes(without_list.ask(device(OLD, P1), OLD)) == [("nothing-compared", None)]
+
+
 def with_state(**variables: Any) -> dict[str, Any]:
     """Return a set with a saved state, so that something is compared whatever the variables are."""
     return {"variables": variables, "saved_state": {"writes": 1, "reads": [1]}}

@@ -125,11 +125,11 @@ def grown_value(pair: Pair) -> Value | None:
     variable with values that hosts resolve does not grow: nobody knows what is more than `auto`.
     """
     there, value = pair.there, pair.wanted
-    if there is None or not there.may_grow or pair.is_carried_over or value is None or value in there.allowed:
+    if there is None or not there.may_grow or value is None or value in there.allowed:
         return None
     if there.resolved_by_host or (pair.here is not None and pair.here.resolved_by_host):
         return None
-    return there.allowed.least_above(value) if Type.of(value) is there.type else None
+    return there.allowed.least_above(value)
 
 
 def grown(pairs: Iterable[Pair]) -> Iterator[tuple[str, tuple[Value, Value]]]:
@@ -278,8 +278,7 @@ def step_12(source: Source, release: Release, variable_set: VariableSet | None) 
     """
     if variable_set is None or source.model is None or has_compared(variable_set, source.device.values, source.set):
         return
-    profile = source.device.profile
-    if profile is None or source.profile_values is None or profile not in (release.profiles or ()):
+    if source.profile_values is None or source.device.profile not in (release.profiles or ()):
         yield wording.nothing_compared(str(release.name), source.model.name)
 
 
