@@ -200,6 +200,14 @@ def _has_cpu_models(release: str | None, registry: Registry) -> bool:
     return published is not None and any(entry["model"] == CPU_MODEL for entry in published["models"])
 
 
+def _known_cpu_models(releases: Sequence[str | None], known: dict[str | None, bool], registry: Registry) -> bool:
+    """Return whether the registry has the CPU models of all these releases; known: of those that were looked up."""
+    for release in releases:
+        if release not in known:
+            known[release] = _has_cpu_models(release, registry)
+    return all(known[release] for release in releases)
+
+
 def _batches(vms: Sequence[Any]) -> Iterator[list[Any]]:
     batch: list[Any] = []
     count = 0
@@ -223,13 +231,15 @@ def _without_cpus(document: Any, registry: Registry) -> Mapping[str, str]:
         for device in vm["devices"]
         if device["id"] == CPU and device["model"] == CPU_MODEL
     ]
-    destinations = _releases_at(document.get("destinations"), registry) if cpus else []
+    destinations: list[str] | None = None
     for vm, device in cpus:
         is_default = device.pop("is_default", False)
-        releases = [device.get("release"), *destinations]
-        for release in releases:
-            if release not in known:
-                known[release] = _has_cpu_models(release, registry)
+        releases: list[str | None] = [device.get("release")]
+        if _known_cpu_models(releases, known, registry):
+            if destinations is None:
+                destinations = _releases_at(document.get("destinations"), registry)
+            releases += destinations
+            _known_cpu_models(releases, known, registry)
         lacking = ", ".join(release or "any release" for release in releases if not known[release])
         why = f"the registry has no CPU models of {lacking}"
         if is_default and device.get("release") is None:

@@ -355,7 +355,8 @@ def test_ask_answers_as_the_api_does(unchanged: TestClient) -> None:
     assert device["remedies"]
     assert "Remedy: on the running device change num-queues from 6 to" in page.text
     assert f"✗ broken {_rule('value-not-allowed')}" in page.text
-    assert "not applicable" not in page.text
+    # Nobody states a saved state.
+    assert re.findall(r"not applicable [^✓✗]*? ([a-z]+(?:-[a-z]+)+)(?= |$)", page.text) == ["state-not-readable"]
     yes = look(unchanged, "/ui/ask", model=NIC, source=f"{FIRMWARE}@1", value="mac=52:54:00:12:34:56")
     assert "Yes, to" in yes.text
     assert "mac 52:54:00:12:34:56" in yes.text
@@ -574,14 +575,27 @@ def test_rules_that_the_question_has_nothing_for_are_not_met(unchanged: TestClie
     for more, not_asked in (
         (
             {"source": f"{FIRMWARE}@1"},
-            {"unknown-host", "unknown-profile", "profile-not-for-model", "profile-retired", "profile-not-listed"},
+            {
+                "unknown-host",
+                "unknown-profile",
+                "profile-not-for-model",
+                "profile-retired",
+                "profile-not-listed",
+                "state-not-readable",
+            },
         ),
-        ({"profile": "vendor-a.com/base"}, {"unknown-host", "unknown-variable", "source-value-invalid"}),
+        (
+            {"profile": "vendor-a.com/base"},
+            {"unknown-host", "unknown-variable", "source-value-invalid", "state-not-readable"},
+        ),
         (
             {"source": f"{FIRMWARE}@1", "profile": "vendor-a.com/base", "policy": "permissive"},
-            {"unknown-host", "profile-not-listed"},
+            {"unknown-host", "profile-not-listed", "state-not-readable"},
         ),
-        ({"source": f"{FIRMWARE}@1", "profile": "vendor-a.com/base", "host": "host-1", "destination": ()}, set()),
+        (
+            {"source": f"{FIRMWARE}@1", "profile": "vendor-a.com/base", "host": "host-1", "destination": ()},
+            {"state-not-readable"},
+        ),
     ):
         page = look(unchanged, "/ui/ask", **{**asked, **more})
         told = re.findall(r"not applicable [^✓✗]*? ([a-z]+(?:-[a-z]+)+)(?= |$)", page.text)
