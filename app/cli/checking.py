@@ -4,6 +4,7 @@ import shlex
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 from urllib.parse import quote
@@ -200,14 +201,6 @@ def _has_cpu_models(release: str | None, registry: Registry) -> bool:
     return published is not None and any(entry["model"] == CPU_MODEL for entry in published["models"])
 
 
-def _known_cpu_models(releases: Sequence[str | None], known: dict[str | None, bool], registry: Registry) -> bool:
-    """Return whether the registry has the CPU models of all these releases; known: of those that were looked up."""
-    for release in releases:
-        if release not in known:
-            known[release] = _has_cpu_models(release, registry)
-    return all(known[release] for release in releases)
-
-
 def _batches(vms: Sequence[Any]) -> Iterator[list[Any]]:
     batch: list[Any] = []
     count = 0
@@ -224,25 +217,21 @@ def _batches(vms: Sequence[Any]) -> Iterator[list[Any]]:
 def _without_cpus(document: Any, registry: Registry) -> Mapping[str, str]:
     """Take CPUs out of a question where the registry has no CPU models to compare; return them with the reason."""
     unasked: dict[str, str] = {}
-    known: dict[str | None, bool] = {}
+    has_cpu_models = cache(partial(_has_cpu_models, registry=registry))
+    destinations = cache(partial(_releases_at, document.get("destinations"), registry))
     cpus = [
         (vm, device)
         for vm in document["vms"]
         for device in vm["devices"]
         if device["id"] == CPU and device["model"] == CPU_MODEL
     ]
-    destinations: list[str] | None = None
     for vm, device in cpus:
         is_default = device.pop("is_default", False)
-        releases: list[str | None] = [device.get("release")]
-        if _known_cpu_models(releases, known, registry):
-            if destinations is None:
-                destinations = _releases_at(document.get("destinations"), registry)
-            releases += destinations
-            _known_cpu_models(releases, known, registry)
-        lacking = ", ".join(release or "any release" for release in releases if not known[release])
+        source = device.get("release")
+        releases = [source, *destinations()] if has_cpu_models(source) else [source]
+        lacking = ", ".join(release or "any release" for release in releases if not has_cpu_models(release))
         why = f"the registry has no CPU models of {lacking}"
-        if is_default and device.get("release") is None:
+        if is_default and source is None:
             why = "the source release is not named"
         elif not lacking:
             continue
@@ -497,15 +486,15 @@ def _print_summary(answer: Any) -> None:
 
 
 def _warnings(warnings: Sequence[Any]) -> Iterator[str]:
-    """Iterate over what is said of the possible destinations; many warnings of a kind are one line."""
+    """Iterate over the warnings about the possible destinations; many warnings of a kind are one line."""
     by_code: dict[str, list[Any]] = {}
     for warning in warnings:
         by_code.setdefault(warning["code"], []).append(warning)
-    for code, said in by_code.items():
-        if len(said) <= _MAX_NAMES:
-            yield from (f"warning for {warning['count']:,} possible: {warning['message']}" for warning in said)
+    for code, of_code in by_code.items():
+        if len(of_code) <= _MAX_NAMES:
+            yield from (f"warning for {warning['count']:,} possible: {warning['message']}" for warning in of_code)
         else:
-            yield f"warning {code}: {named({device for warning in said for device in warning['devices']})}"
+            yield f"warning {code}: {named({device for warning in of_code for device in warning['devices']})}"
 
 
 def _end(answer: Any, unasked: Mapping[str, str]) -> NoReturn:

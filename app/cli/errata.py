@@ -10,7 +10,7 @@ from app.cli.client import Registry
 from app.cli.output import AsJson, fail, print_json, print_line, print_table, refuse
 from app.client import RegistryError
 from app.domain.things.erratum import Way
-from app.domain.values.value import shown
+from app.domain.values.allowed import shown_item
 from app.settings import ClientSettings
 
 commands = typer.Typer(
@@ -139,14 +139,8 @@ def list_errata(
     print_table(("id", "release", "device model", "when", "other releases", "description", "state"), rows)
 
 
-def _shown(value: Any) -> str:
-    if isinstance(value, dict):
-        return f"{value['min']}-{value['max']} in steps of {value['step']}"
-    return shown(value)
-
-
-def _shown_when(when: Mapping[str, Sequence[object]]) -> str:
-    return "\n".join(f"{name}={', '.join(map(_shown, values))}" for name, values in when.items()) or "always"
+def _shown_when(when: Mapping[str, Sequence[Any]]) -> str:
+    return "\n".join(f"{name}={', '.join(map(shown_item, values))}" for name, values in when.items()) or "always"
 
 
 @commands.command("withdraw")

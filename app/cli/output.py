@@ -79,14 +79,14 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]], ti
 
 def print_made_otherwise(entries: Sequence[Mapping[str, Any]], title: str) -> None:
     """Print what a release makes otherwise of profiles, by variable."""
-    found: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
+    changes: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
     for entry in entries:
         for variable, values in entry["values"].items():
             before, after = ("—" if value is None else shown(value) for value in (values["from"], values["to"]))
-            found.setdefault((variable, before, after), []).append(entry)
+            changes.setdefault((variable, before, after), []).append(entry)
     rows = [
-        (*key, named({entry["model"] for entry in of_key}), f"{len({entry['profile'] for entry in of_key}):,}")
-        for key, of_key in sorted(found.items())
+        (*change, named({entry["model"] for entry in entries}), f"{len({entry['profile'] for entry in entries}):,}")
+        for change, entries in sorted(changes.items())
     ]
     if rows:
         print_table(("variable", "before", "now", "device models", "profiles"), rows, title)

@@ -60,8 +60,8 @@ def baseline(
 
 
 def _print_baseline(model: str, result: Mapping[str, Any]) -> None:
-    for said in (*result["problems"], *result.get("warnings", ())):
-        print_line(f"{model}: {said['code']}: {said['message']}")
+    for entry in (*result["problems"], *result.get("warnings", ())):
+        print_line(f"{model}: {entry['code']}: {entry['message']}")
     if result["values"] is not None:
         _print_values(model, result["values"], result["domains"])
     if result["profiles"]:

@@ -61,7 +61,7 @@ _POLICIES = {"require": "on", "force": "on", "disable": "off", "forbid": "off"}
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What the VM has beside its <devices>: devices to ask about, and what is not asked, with the reason.
+    """What the VM has outside its <devices>: devices to ask about, and what is not asked, with the reason.
 
     default: the CPU that QEMU makes where the XML states nothing of it, if it is that.
     """
@@ -88,7 +88,7 @@ def parts_of(root: Element) -> Parts:
 
 
 def other_architecture(root: Element, release: str | None) -> Iterator[tuple[str, str]]:
-    """Yield the architecture of a domain if the QEMU that it is said to run on emulates another one, by its name."""
+    """Yield the architecture of a domain if the source release emulates a different one, by its name."""
     guest = root.find("os/type")
     architecture = (guest.get("arch") or "") if guest is not None else ""
     emulated = re.search(r"/qemu-system-([^@/]+)@", release or "")
@@ -243,7 +243,7 @@ def _switches_of_cpu(root: Element) -> dict[str, str]:
 
 
 def _unasked_of_cpu(cpu: Element) -> Iterator[tuple[str, str]]:
-    """Iterate over what <cpu> states beside its model and features: properties that are no variables."""
+    """Iterate over what <cpu> states other than its model and features: properties that are not variables."""
     model = cpu.find("model")
     if model is not None and model.get("vendor_id"):
         name = f"{CPU}/vendor_id"

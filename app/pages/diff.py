@@ -74,13 +74,13 @@ def _by_variable(
     made_otherwise: Sequence[MadeOtherwise],
 ) -> Mapping[tuple[str, Value | None, Value | None], tuple[Sequence[str], int]]:
     """Return the models, and the number of profiles, by variable and the values of both releases."""
-    found: dict[tuple[str, Value | None, Value | None], list[MadeOtherwise]] = {}
+    changes: dict[tuple[str, Value | None, Value | None], list[MadeOtherwise]] = {}
     for entry in made_otherwise:
         for name, (before, after) in entry.values.items():
-            found.setdefault((name, before, after), []).append(entry)
+            changes.setdefault((name, before, after), []).append(entry)
     return {
-        key: (sorted({entry.model for entry in entries}), len({entry.profile for entry in entries}))
-        for key, entries in sorted(found.items(), key=lambda item: item[0][0])
+        change: (sorted({entry.model for entry in entries}), len({entry.profile for entry in entries}))
+        for change, entries in sorted(changes.items(), key=lambda item: item[0][0])
     }
 
 

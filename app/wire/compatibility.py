@@ -236,7 +236,7 @@ class Reason(OpenShape):
 
 
 class SummaryWarning(OpenShape):
-    """What is said of some of the destinations to which a VM can move."""
+    """A warning about some of the destinations to which a VM can move."""
 
     count: int = Field(description="the number of these destinations")
     code: Code = Field(description="the kind of warning; stable")
@@ -258,7 +258,7 @@ class VmSummary(OpenShape):
     )
     warnings: list[SummaryWarning] = Field(
         default_factory=list,
-        description="what is said of the possible destinations, such as what was not compared there or must be set "
+        description="the warnings about the possible destinations, such as what was not compared there or must be set "
         "explicitly; the most frequent first; absent if there is nothing",
     )
 

@@ -107,7 +107,7 @@ class MigrationBlockDocument(Shape):
 
 
 class SavedStateDocument(Shape):
-    """The format in which a device's state is saved. It is no variable: it is in no profile and no configuration."""
+    """The format in which a device's state is saved. It is not a variable: it is in no profile and no configuration."""
 
     writes: int | str = Field(
         description="the format that this release writes: an int of at most 64 bits, or a string of at most "

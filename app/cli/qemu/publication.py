@@ -19,8 +19,8 @@ Progress = Callable[[str, int, int], None]
 class Published:
     """The result of publishing a QEMU: the registry's answer, and what is published differently from this QEMU.
 
-    left_out: device types and CPU models that were not published, and why. not_asked: the device models of which nobody
-    said whether they can be migrated. is_live: whether the QEMU itself was asked.
+    left_out: device types and CPU models that were not published, and why. not_asked: the device models for which
+    nobody stated whether they can be migrated. is_live: whether the QEMU itself was asked.
     """
 
     release: str

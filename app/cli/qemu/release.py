@@ -13,8 +13,8 @@ from app.domain.values.lazy import lazy
 from app.domain.values.value import Type, shown
 
 VENDOR = "qemu.org"
-# A device type of one name is another device under another architecture: the saved states do not fit. This variable of
-# each device that is not of x86 tells them apart.
+# Device types with the same name differ between architectures, and do not read each other's saved states. This variable
+# distinguishes the devices of every architecture but x86.
 TARGET = "qemu-target"
 _FIRST_TARGET = "x86_64"
 # What a difference is about, where it is not about a variable.
@@ -417,7 +417,7 @@ class QemuRelease:
             yield from self._differences_in_migration(device, own)
 
     def _differences_in_migration(self, device: str, own: Mapping[str, Any]) -> Iterator[Difference]:
-        """Iterate over what is published otherwise of migration; that something is unknown here is no finding."""
+        """Iterate over what is published otherwise of migration; an unknown value here is not a difference."""
         migratable = self._migratable(device)
         if migratable not in {"unknown", own["migratable"]}:
             yield Difference(device, MIGRATABLE, own["migratable"], migratable, "this release")
@@ -431,5 +431,5 @@ class QemuRelease:
 
     @property
     def not_asked(self) -> Sequence[str]:
-        """The device models of which nobody said whether they can be migrated."""
+        """The device models for which nobody stated whether they can be migrated."""
         return [qualified(device) for device in self.devices if self._migratable(device) == "unknown"]

@@ -143,10 +143,10 @@ class Migration:
         if self.comparison is None or self.set is None:
             return None
         explicit = self.compiled.source.device.values
-        made = {name: found for name, found in self._made.refused.items() if name not in explicit}
+        made = {name: findings for name, findings in self._made.refused.items() if name not in explicit}
         refused = [pair for findings in ({**made, **self._given.refused}).values() for _, pair in findings]
         values = {pair.name: pair.value for pair in refused if pair.there is not None and pair.value is not None}
-        return {**{name: value for name, value in values.items() if name not in self.completed}, **self.completed}
+        return {**values, **self.completed}
 
     def _must_be_set(self, release: Release) -> Iterator[Caution]:
         """Warn of what the release by itself makes otherwise of the profile; is_clear holds."""

@@ -20,6 +20,7 @@ from app.domain.verdict.destination import Destination
 from app.domain.verdict.problem import Caution, WarningCode
 from app.domain.verdict.source import Registry
 from app.domain.verdict.steps import admitted, has_compared, step_7, step_8, unreadable_state
+from app.domain.verdict.wording import migratability_unknown
 
 # The search for a model's baseline ends undecided after this many assignments.
 MAX_TRIES = 20_000
@@ -65,15 +66,14 @@ def baseline(
     if fleet.problems or not fleet.members:
         return Baseline(None, {}, (), tuple(fleet.problems))
     choice = _best_choice(model, fleet.members)
+    warnings = tuple(_warnings(name, fleet.members))
     if (unreadable := _unreadable(fleet.members)) is not None:
-        return Baseline(None, choice.domains, (), (*choice.problems, unreadable), tuple(_warnings(name, fleet.members)))
+        return Baseline(None, choice.domains, (), (*choice.problems, unreadable), warnings)
     acceptance = Acceptance()
     accepted = [profile.name for profile in profiles if _all_accept(profile, model, fleet.members, acceptance)]
     # A profile that all list is more certain than one that a release without a list lets pass.
     accepted.sort(key=lambda name: not _all_list(name, fleet.members))
-    return Baseline(
-        choice.values, choice.domains, tuple(accepted), choice.problems, tuple(_warnings(name, fleet.members))
-    )
+    return Baseline(choice.values, choice.domains, tuple(accepted), choice.problems, warnings)
 
 
 def _unreadable(members: Sequence[Member]) -> BaselineProblem | None:
@@ -98,8 +98,7 @@ def _warnings(model: str, members: Sequence[Member]) -> Iterator[Caution]:
         if side.set.migratable is Migratable.UNKNOWN
     )
     if releases:
-        message = f"Nobody has stated whether {named(list(releases))} can migrate {model} at all."
-        yield Caution(WarningCode.MIGRATABILITY_UNKNOWN, message)
+        yield migratability_unknown(named(list(releases)), model)
     states = {str(side.release.name): side.set.saved_state for member in members for side in member.sides}
     silent = [release for release, saved_state in states.items() if saved_state is None]
     if 0 < len(silent) < len(states):
@@ -295,7 +294,8 @@ def _all_accept(profile: Profile, model: Model, members: Sequence[Member], accep
     """Return whether a strict verdict accepts, at every member, the profile's devices as each member makes them."""
     values = profile.values[model.name]
     own = (side.release.made_of(profile.name, model.name) for member in members for side in member.sides)
-    made = [values, *({**values, **others} for others in {canonical_json(each): each for each in own if each}.values())]
+    distinct = {canonical_json(stated): stated for stated in own if stated}
+    made = [values, *({**values, **stated} for stated in distinct.values())]
 
     def accepts(side: Side) -> bool:
         refusals = (*step_7(side.release, profile.name, profile.state), *step_8(side.release, profile.name))

@@ -283,7 +283,7 @@ def _changed_message(name: str, before: Variable, after: Variable, fields: Seque
 
 
 def _changed_kind(before: Variable, after: Variable, fields: Sequence[str]) -> Iterator[str]:
-    """Iterate over what changes beside type and values."""
+    """Iterate over the changes of a variable other than its type and its values."""
     if "scope" in fields:
         yield f"has scope {after.scope.value}, not {before.scope.value}"
     if "runtime" in fields:

@@ -11,7 +11,7 @@ from app.domain.verdict.problem import Caution, Problem, ProblemCode, WarningCod
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why a VM cannot move to some destinations, or what is said of those that it can move to.
+    """Why a VM cannot move to some destinations, or the warnings about those that it can move to.
 
     releases, devices: those that it is about. destinations: in the order asked.
     """
@@ -68,13 +68,13 @@ def summarize(answers: Iterable[tuple[str, Answer]]) -> Summary:
 
 
 def _reasons(
-    shared: _Shared, positions: Mapping[str, int], said: Callable[[Verdict], Sequence[Problem | Caution]]
+    shared: _Shared, positions: Mapping[str, int], entries_of: Callable[[Verdict], Sequence[Problem | Caution]]
 ) -> tuple[Reason, ...]:
-    """Return what verdicts say, the most frequent first."""
+    """Return the problems or warnings of verdicts, the most frequent first."""
     occurrences: dict[tuple[ProblemCode | WarningCode, str, str | None], _Occurrences] = {}
     for answer, destinations in shared.values():
         for device in answer.devices:
-            for entry in said(device.verdict):
+            for entry in entries_of(device.verdict):
                 variable = entry.variable if isinstance(entry, Problem) else None
                 occurrence = occurrences.setdefault((entry.code, entry.message, variable), _Occurrences())
                 occurrence.releases[device.release] = None

@@ -87,7 +87,7 @@ class Others:
 def _can_be_met(comparisons: Sequence[tuple[str, str]]) -> bool:
     """Return whether some version meets all comparisons: one of those compared with, or one next to it."""
     numbers = [numeric(version) for _, version in comparisons]
-    tried = [number for each in numbers for number in (each, (*each, 1), _below(each))]
+    tried = [candidate for number in numbers for candidate in (number, (*number, 1), _below(number))]
     return any(all(_meets(number, operator, numeric(version)) for operator, version in comparisons) for number in tried)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from app.domain.things.model import Model
-from app.domain.things.variable_set import given_twice, renamed
+from app.domain.things.variable_set import renamed, report_given_twice
 from app.domain.values.document import FaultCode, Place, must_be
 from app.domain.values.name import read_name, variable_name
 from app.domain.values.state import State, read_state
@@ -87,10 +87,7 @@ def typed(own: Mapping[str, Written | None], model: Model, vendor: str, place: P
     """
     values: dict[str, Value | None] = {}
     renames = model.renames_for(vendor)
-    for name, other in given_twice(own, renames):
-        (place / name).fault(
-            FaultCode.DUPLICATE, f"must not be given together with {other}, which is the same variable"
-        )
+    report_given_twice(own, renames, place)
     known = {variable for statements in model.statements.values() for variable in statements}
     for variable, written in own.items():
         types = model.stated_types(variable)

@@ -9,7 +9,7 @@ from app.domain.things import variable_set
 from app.domain.things.erratum import Erratum
 from app.domain.things.profile import ProfileDocument, Values, Written, read_written
 from app.domain.things.variable import wrong_scope
-from app.domain.things.variable_set import VariableSet, given_twice
+from app.domain.things.variable_set import VariableSet, report_given_twice
 from app.domain.values.document import FaultCode, Place
 from app.domain.values.name import ReleaseName, read_name, version
 from app.domain.values.state import State, read_state
@@ -150,10 +150,7 @@ def typed_own_values(own_values: Mapping[str, Written], variable_set: VariableSe
     They are under the names that verdicts compare; either name of a renamed variable can be given.
     """
     values = {}
-    for name, other in given_twice(own_values, variable_set.renames):
-        (place / name).fault(
-            FaultCode.DUPLICATE, f"must not be given together with {other}, which is the same variable"
-        )
+    report_given_twice(own_values, variable_set.renames, place)
     for name, written in own_values.items():
         variable = variable_set.stated.get(name) or variable_set.variables.get(name)
         if variable is None:

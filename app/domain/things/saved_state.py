@@ -12,7 +12,7 @@ _REQUIRED = frozenset({"writes", "reads"})
 
 @dataclass(frozen=True, slots=True)
 class SavedState:
-    """Part of a variable set, but no variable: it is never in profiles, values or configurations.
+    """Part of a variable set, but not a variable: it is never in profiles, values or configurations.
 
     writes: an int or a string. reads: of the same type.
     """
@@ -42,7 +42,7 @@ class SavedState:
 
     @property
     def writes_shown(self) -> str:
-        """The format that it writes, as a message shows it: a string in quotation marks, for "3" is not 3."""
+        """The format that it writes, as a message shows it: a string in quotation marks, because "3" is not 3."""
         return _shown(self.writes)
 
     @property

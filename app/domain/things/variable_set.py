@@ -172,9 +172,7 @@ class VariableSet:
         """
         variables = {**self.variables, **self.stated}
         read = _ConditionReader(variables, frozenset(self.stated)).condition(document, place)
-        for name, other in given_twice(read, self.renames):
-            message = f"must not be given together with {other}, which is the same variable"
-            (place / name).fault(FaultCode.DUPLICATE, message)
+        report_given_twice(read, self.renames, place)
         return _compared(read, self.renames)
 
     def under_own_condition(self, condition: Condition) -> Condition:
@@ -322,6 +320,13 @@ def given_twice(names: Collection[str], renames: Mapping[str, StandsFor]) -> Ite
     for name in names:
         if name in renames and renames[name].variable in names:
             yield name, renames[name].variable
+
+
+def report_given_twice(names: Collection[str], renames: Mapping[str, StandsFor], place: Place) -> None:
+    """Report the variables of which a document gives both names."""
+    for name, other in given_twice(names, renames):
+        message = f"must not be given together with {other}, which is the same variable"
+        (place / name).fault(FaultCode.DUPLICATE, message)
 
 
 def _renames(stated: Mapping[str, Variable], places: Mapping[str, Place]) -> Mapping[str, StandsFor]:

@@ -2,10 +2,10 @@
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import gcd
-from typing import Self
+from typing import Any, Self
 
 from app.domain.values.document import FaultCode, Place
 from app.domain.values.value import INT_MAX, INT_MIN, InvalidValueError, Type, Value, read_int, shown
@@ -262,15 +262,16 @@ class AllowedValues:
         listed = self.document()
         if listed is None:
             return f"any {self.type}"
-        parts = [
-            f"{item['min']}-{item['max']} in steps of {item['step']}" if isinstance(item, dict) else shown(item)
-            for item in listed
-            if isinstance(item, dict | bool | int | str)
-        ]
+        parts = [shown_item(item) for item in listed if isinstance(item, dict | bool | int | str)]
         return (
             ", ".join(parts[:_MAX_SHOWN]) + (f" and {len(parts) - _MAX_SHOWN} more" if len(parts) > _MAX_SHOWN else "")
             or "nothing"
         )
+
+
+def shown_item(item: Mapping[str, Any] | Value) -> str:
+    """Return an item of a list of allowed values as a message shows it: a value, or a range with steps."""
+    return f"{item['min']}-{item['max']} in steps of {item['step']}" if isinstance(item, Mapping) else shown(item)
 
 
 def _read_steps(document: object) -> Steps:

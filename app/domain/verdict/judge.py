@@ -132,12 +132,12 @@ def compare(source: Source, vendor: str, variable_set: VariableSet | None, desti
     going = [pair for pair in pairs if not pair.is_compared or steps.first_problem(pair) is None]
     completed = {pair.name: value for pair in going if (value := steps.completed_value(pair)) is not None}
     problems += steps.step_6(variable_set, completed, destination, steps.blocks_of(source.set, configuration))
-    refused = {pair.name: pair.value for pair in pairs if pair.there is not None and pair.value is not None}
+    stated = {pair.name: pair.value for pair in pairs if pair.there is not None and pair.value is not None}
     return Compared(
         tuple(problems),
         completed,
         configuration,
-        {**{name: value for name, value in refused.items() if name not in completed}, **completed},
+        {**stated, **completed},
         [pair.name for pair in pairs if pair.is_compared and pair.is_carried_over],
         [pair.name for pair in going if pair.name in completed and steps.is_unchecked(pair, completed[pair.name])],
         dict(steps.grown(going)),

@@ -54,7 +54,7 @@ class Source:
     device: its aliases are resolved, and its values are under the names that verdicts compare.
     set: of the release, as the host restricts it; None without a release, or if it does not implement the model.
     of_profile: it stands for a profile that is checked against a release, not for a device.
-    problems: why it is not known what the device is. without_effect: what is said of restrictions of its host.
+    problems: why it is not known what the device is. without_effect: messages about restrictions of its host.
     """
 
     device: Device
@@ -161,7 +161,7 @@ def _at_host(device: Device, host: Destination, registry: Registry, problems: li
         problems.append(Problem(ProblemCode.SOURCE_UNKNOWN, message))
         return device
     known = {name: release for name in host.releases if (release := registry.release(name)) is not None}
-    names = [name for name, it in known.items() if it.aliases.get(device.model, device.model) in it.sets]
+    names = [name for name, release in known.items() if release.aliases.get(device.model, device.model) in release.sets]
     implementations = {known[name].name.implementation for name in names}
     first = host.releases.index(names[0]) if names else len(host.releases)
     # An unknown release can have made it if it is of the same implementation, or comes first in the host's order.

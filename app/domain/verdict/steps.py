@@ -263,7 +263,7 @@ def unreadable_state(
     source: str, own: VariableSet | None, destination: str, there: VariableSet | None
 ) -> Iterator[Problem]:
     """Report that one release does not read the saved state that another one writes, whatever the configuration is."""
-    written, read = (None if each is None else each.saved_state for each in (own, there))
+    written, read = own.saved_state if own else None, there.saved_state if there else None
     if written is not None and read is not None and not written.is_read_by(read):
         yield wording.state_not_readable(source, written, destination, read)
 
@@ -393,9 +393,7 @@ def warnings(source: Source, release: Release, variable_set: VariableSet | None,
     if source.release and source.set and source.set.migratable is Migratable.UNKNOWN:
         not_asked.insert(0, str(source.release.name))
     if not_asked:
-        names = " and ".join(dict.fromkeys(not_asked))
-        message = f"Nobody has stated whether {names} can migrate {source.device.model} at all."
-        yield Caution(WarningCode.MIGRATABILITY_UNKNOWN, message)
+        yield wording.migratability_unknown(" and ".join(dict.fromkeys(not_asked)), source.device.model)
 
 
 def growth(release: Release, variable_set: VariableSet, grown: Mapping[str, tuple[Value, Value]]) -> Iterator[Caution]:
@@ -406,13 +404,13 @@ def growth(release: Release, variable_set: VariableSet, grown: Mapping[str, tupl
         yield Caution(WarningCode.GUEST_MAY_SEE_MORE, wording.guest_may_see_more(release, before, after), after)
 
 
-# What `unchecked` lists beside variables: the saved state, and by the warning that says why.
+# What `unchecked` lists in addition to variables: the saved state, and by the warning that says why.
 SAVED_STATE = "saved-state"
 _NOT_CHECKED = {WarningCode.MIGRATABILITY_UNKNOWN: "migratable", WarningCode.ERRATUM_NOT_CHECKED: "errata"}
 
 
 def not_checked(cautions: Iterable[Caution], source: Source, variable_set: VariableSet | None) -> tuple[str, ...]:
-    """Return what `unchecked` lists beside variables.
+    """Return what `unchecked` lists in addition to variables.
 
     The saved state is among it where only one side states it (step 9).
     """

@@ -10,7 +10,7 @@ from app.domain.values.allowed import AllowedValues
 from app.domain.values.document import did_you_mean
 from app.domain.values.value import Type, Value, shown
 from app.domain.verdict.case import Pair
-from app.domain.verdict.problem import Problem, ProblemCode
+from app.domain.verdict.problem import Caution, Problem, ProblemCode, WarningCode
 from app.domain.verdict.source import Source
 
 
@@ -183,3 +183,9 @@ def must_be_set(release: Release, profile: str | None, values: Mapping[str, Valu
         f"Set {settings} explicitly at the destination: {release.name} by itself makes something else of {profile}, "
         "which would change the guest's hardware."
     )
+
+
+def migratability_unknown(releases: str, model: str) -> Caution:
+    """Return the warning that nobody stated whether releases migrate a device model; releases: their names."""
+    message = f"Nobody has stated whether {releases} can migrate {model} at all."
+    return Caution(WarningCode.MIGRATABILITY_UNKNOWN, message)
