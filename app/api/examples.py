@@ -11,7 +11,7 @@ _DEVICE_MODEL = "qemu.org/virtio-net-pci"
 _EMULATOR = "qemu.org/qemu-system-x86_64"
 _OLDER, _NEWER = f"{_EMULATOR}@7.2.22", f"{_EMULATOR}@10.0.13"
 _MACHINE = "qemu.org/pc-q35-7.2"
-_NEWER_SET = "sha256:74716bb6a3a859a30106ebd7d1b550dc31af0a3e80c9737bceea8d9d8b7ce11f"
+_NEWER_SET = "sha256:70d0ba6df55863dae43479ee6b542ca4f64126b61ac3c5d7a839575463a79557"
 
 # The id of ERRATUM.
 _ERRATUM = "d7e96fa1147312d9"
@@ -73,8 +73,16 @@ QUESTION = {
     "detail": "full",
 }
 HOST = {
-    "releases": [f"{FIRMWARE}@2024.1"],
-    "restrict": {NIC: {"num-queues": ["1-4"]}},
+    "releases": [_NEWER],
+    "resolves": {_DEVICE_MODEL: {"guest_uso4": {"on": False}}},
+    "units": [
+        {
+            "id": "pci/0000:3b:00.2",
+            "releases": [f"{FIRMWARE}@2024.1"],
+            "restrict": {NIC: {"num-queues": ["1-4"]}},
+            "available": 6,
+        }
+    ],
     "labels": {"rack": "r1"},
 }
 IMPLEMENTATION = {"evolution": "full", "transitive": True}

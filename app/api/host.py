@@ -5,6 +5,7 @@ from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Response
+from sqlalchemy import Connection
 
 from app.api import examples, paging
 from app.api.answer import json_response
@@ -12,9 +13,10 @@ from app.api.parameters import HostName, Labels
 from app.api.responses import BODY_ERRORS, INVALID, UNAUTHORIZED, not_found
 from app.api.route import Route
 from app.api.session import Administering, Reading
-from app.domain.things.restriction import checked
+from app.domain.things.restriction import Unknown, check_resolutions, check_restrictions
 from app.domain.values.document import FaultCode, Place
 from app.domain.values.name import ReleaseName, is_release_name
+from app.service.compatibility import check_units
 from app.service.known import UnknownNameError
 from app.storage import listing, lookup
 from app.storage.host import Label, delete_host, labels_of, put_host
@@ -42,30 +44,76 @@ def put_registered_host(
 ) -> Response:
     """Register a host: the releases that it runs, its restrictions and its labels. Replaces an earlier registration."""
     writing, at = session.writing, Place()
-    for index, release in enumerate(document.releases):
-        if not is_release_name(release):
-            message = f"must be <implementation>@<version>, not {json.dumps(release, ensure_ascii=False)}"
-            (at / "releases" / index).fault(FaultCode.INVALID_NAME, message)
-    restrict = wire.restrictions(document.restrict)
-    models = lookup.models(writing.connection, restrict)
+    stated = _content(document)
     before = listing.host(writing.connection, host)
-    existing = json.loads(before.document)["restrict"] if before else {}
-    unknown = checked(restrict, models, existing, at / "restrict")
+    existing = json.loads(before.document) if before else {}
+    unknown = _check(document, stated, existing, writing.connection, at)
     at.raise_faults()
-    is_new = put_host(writing, host, document.releases, restrict, document.labels)
+    is_new = put_host(writing, host, stated, document.labels)
+    running = [*document.releases, *(release for unit in document.units for release in unit.releases)]
     content = {
         "host": host,
         "dry_run": session.dry_run,
         "unknown_releases": [
             release
-            for release in dict.fromkeys(document.releases)
+            for release in dict.fromkeys(running)
             if lookup.release_id(writing.connection, *_parts(release)) is None
         ],
-        "unknown_models": unknown.models,
-        "unknown_variables": unknown.variables,
+        "unknown_models": list(unknown.models),
+        "unknown_variables": {model: list(variables) for model, variables in unknown.variables.items()},
     }
     status = HTTPStatus.CREATED if is_new else HTTPStatus.OK
     return json_response(content, status)
+
+
+def _content(document: HostDocument) -> dict[str, Any]:
+    """Return what a host states in plain JSON, without its labels; fields that are empty are left out of units."""
+    units = [
+        {
+            field: content
+            for field, content in {
+                "id": unit.id,
+                "releases": unit.releases,
+                "restrict": wire.restrictions(unit.restrict),
+                "resolves": unit.resolves,
+                "available": unit.available,
+            }.items()
+            if content or content == 0
+        }
+        for unit in document.units
+    ]
+    return {
+        "releases": document.releases,
+        "restrict": wire.restrictions(document.restrict),
+        "resolves": document.resolves,
+        "units": units,
+    }
+
+
+def _check(
+    document: HostDocument, stated: dict[str, Any], existing: dict[str, Any], connection: Connection, at: Place
+) -> Unknown:
+    """Return the unknown names of a host and its units; report all faults. existing: what is registered."""
+    check_units(document.units, at / "units")
+    units_before = {unit["id"]: unit for unit in existing.get("units", ())}
+    places = [(stated, existing, at)]
+    for index, unit in enumerate(stated["units"]):
+        places.append((unit, units_before.get(unit["id"], {}), at / "units" / index))
+    models = lookup.models(
+        connection,
+        dict.fromkeys(
+            model for content, _, _ in places for field in ("restrict", "resolves") for model in content.get(field, ())
+        ),
+    )
+    unknown = Unknown()
+    for content, before, place in places:
+        for index, release in enumerate(content["releases"]):
+            if not is_release_name(release):
+                message = f"must be <implementation>@<version>, not {json.dumps(release, ensure_ascii=False)}"
+                (place / "releases" / index).fault(FaultCode.INVALID_NAME, message)
+        for field, check in (("restrict", check_restrictions), ("resolves", check_resolutions)):
+            check(content.get(field, {}), models, before.get(field, {}), place / field, unknown)
+    return unknown
 
 
 def _parts(release: str) -> tuple[str, str]:
@@ -96,7 +144,7 @@ def get_host(host: HostName, reading: Reading) -> dict[str, Any]:
 
 
 def _stored(name: str, document: str, labels: dict[str, str]) -> dict[str, Any]:
-    return {"host": name, **json.loads(document), "labels": labels}
+    return {"host": name, "resolves": {}, "units": [], **json.loads(document), "labels": labels}
 
 
 @router.delete("/hosts/{host}", status_code=204, responses={**not_found("host"), **INVALID, **UNAUTHORIZED})

@@ -28,7 +28,7 @@ def find(question: FleetQuestion, reader: Reader) -> dict[str, Any]:
     profiles = {model: reader.naming([model]) for model in models}
     snapshot = reader.snapshot(
         models=models,
-        releases=dict.fromkeys(name for runs in {member.releases for member in members} for name in runs),
+        releases=dict.fromkeys(name for runs in {member.all_releases() for member in members} for name in runs),
         profiles=dict.fromkeys(name for names in profiles.values() for name in names),
         of_models=models,
     )

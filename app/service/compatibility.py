@@ -10,7 +10,7 @@ from app.domain.fleet.remedy import RemedySearch
 from app.domain.things.snapshot import Snapshot
 from app.domain.values.document import FaultCode, Place
 from app.domain.values.state import State
-from app.domain.verdict.destination import Destination
+from app.domain.verdict.destination import Destination, Unit
 from app.domain.verdict.source import Device
 from app.domain.verdict.steps import Policy
 from app.storage.reader import Reader
@@ -72,7 +72,7 @@ def ask(question: wire.Question, detail: wire.Detail, reader: Reader) -> Loaded:
     if destinations is not None:
         _check_pairs(detail, device_count * len(destinations), place)
         place.raise_faults()
-        distinct = {host.releases for host in destinations}
+        distinct = {host.all_releases() for host in destinations}
         _check_at_once(reader, value_count * len(distinct), len(destinations))
         snapshot = _load(devices, chain.from_iterable(distinct), destinations, reader)
     else:
@@ -112,9 +112,9 @@ def _load(
 ) -> Snapshot:
     """Load all that the devices and the hosts name; running: the releases that the hosts run."""
     models, releases, profiles = _named(devices)
-    restricted = dict.fromkeys(chain.from_iterable([host.restrict for host in destinations]))
+    named = dict.fromkeys(model for host in destinations if not host.is_plain for model, _ in host.named_models())
     return reader.snapshot(
-        models=models | restricted,
+        models=models | named,
         releases=dict.fromkeys([*releases, *running]),
         profiles=profiles,
         of_models=models,
@@ -137,7 +137,7 @@ def _load_all_releases(devices: Sequence[Device], reader: Reader) -> tuple[Seque
 def _aliased(devices: Sequence[Device], sources: Snapshot) -> Iterator[str]:
     """Iterate over the models that the devices' own releases call by other names."""
     for device in devices:
-        running = device.host.releases if device.host is not None else ()
+        running = device.host.all_releases() if device.host is not None else ()
         for name in (device.release, *running):
             release = None if name is None else sources.release(name)
             if release is not None and device.model in release.aliases:
@@ -156,7 +156,7 @@ def _named(devices: Sequence[Device]) -> tuple[dict[str, None], dict[str, None],
         if device.profile is not None:
             profiles[device.profile] = None
         if device.host is not None:
-            releases.update(dict.fromkeys(device.host.releases))
+            releases.update(dict.fromkeys(device.host.all_releases()))
     return models, releases, profiles
 
 
@@ -176,16 +176,61 @@ def _check(question: wire.Question, vms: Sequence[_Vm], device_count: int, place
     }
     _check_ids(single, place / "destinations")
     if question.vms is None:
-        _check_ids(dict(enumerate(device.id for device in question.devices or ())), place / "devices")
+        _check_devices(vms[0], place / "devices")
         return
     _check_ids(dict(enumerate(vm.id for vm in vms)), place / "vms")
     for index, vm in enumerate(vms):
-        _check_ids(dict(enumerate(device.id for device in vm.devices)), place / "vms" / index / "devices")
+        _check_devices(vm, place / "vms" / index / "devices")
+
+
+def _check_devices(vm: _Vm, place: Place) -> None:
+    """Report ids that are given twice, and parts that are of no device of the VM, or of themselves."""
+    _check_ids(dict(enumerate(device.id for device in vm.devices)), place)
+    above: dict[str, str] = {}
+    for index, device in enumerate(vm.devices):
+        if device.unit is not None and device.host is None and vm.host is None:
+            (place / index / "unit").fault(FaultCode.MISSING_FIELD, "must be given together with host")
+        if device.part_of is not None:
+            above[_id(device, index)] = device.part_of
+        elif device.role is not None:
+            (place / index / "role").fault(FaultCode.MISSING_FIELD, "must be given together with part_of")
+    if not above:
+        return
+    ids = {_id(device, index) for index, device in enumerate(vm.devices)}
+    for index, device in enumerate(vm.devices):
+        if device.part_of is None:
+            continue
+        at = place / index / "part_of"
+        if device.part_of not in ids:
+            at.fault(
+                FaultCode.INVALID_VALUE, f"must be the id of a device of the same VM{at.hint(device.part_of, ids)}"
+            )
+        elif _is_within_itself(_id(device, index), above):
+            at.fault(FaultCode.INVALID_VALUE, "must not lead back to the device itself")
+
+
+def _id(device: wire.Device, index: int) -> str:
+    return str(index) if device.id is None else device.id
+
+
+def _is_within_itself(device: str, above: Mapping[str, str]) -> bool:
+    at = above[device]
+    for _ in above:
+        if at == device or at not in above:
+            return at == device
+        at = above[at]
+    # It leads into a circle of others.
+    return False
 
 
 def _is_plain(destination: wire.Destination) -> bool:
     """Return whether a destination states its releases, and nothing else."""
-    return destination.releases is not None and destination.host is None and not destination.is_selection
+    return (
+        destination.releases is not None
+        and destination.host is None
+        and not destination.is_selection
+        and not destination.units
+    )
 
 
 def _check_destination(destination: wire.Destination, place: Place) -> None:
@@ -198,10 +243,18 @@ def _check_destination(destination: wire.Destination, place: Place) -> None:
     ]
     if sum(field is not None for field in stated) != 1:
         place.fault(FaultCode.MISSING_FIELD, "must have exactly one of releases, host, labels (or label) and all_hosts")
-    if destination.restrict and destination.releases is None:
-        (place / "restrict").fault(FaultCode.UNKNOWN_FIELD, "must not be given here: it is registered with the host")
+    registered = {"restrict": destination.restrict, "resolves": destination.resolves, "units": destination.units}
+    for field, content in registered.items():
+        if content and destination.releases is None:
+            (place / field).fault(FaultCode.UNKNOWN_FIELD, "must not be given here: it is registered with the host")
+    check_units(destination.units, place / "units")
     if destination.id is not None and destination.is_selection:
         (place / "id").fault(FaultCode.UNKNOWN_FIELD, "must not be given here: the id of each host is its name")
+
+
+def check_units(units: Sequence[wire.UnitDocument], place: Place) -> None:
+    """Report ids of units that are given twice."""
+    _check_ids(dict(enumerate(unit.id for unit in units)), place)
 
 
 def _check_ids(ids: Mapping[int, str | None], place: Place) -> None:
@@ -233,13 +286,16 @@ def _source_hosts(vms: Sequence[_Vm], reader: Reader) -> Mapping[str, Destinatio
 def _device(device: wire.Device, vm: _Vm, index: int, sources: Mapping[str, Destination]) -> Device:
     host = device.host or vm.host
     return Device(
-        id=str(index) if device.id is None else device.id,
+        id=_id(device, index),
         model=device.model,
         release=vm.release if device.release is None else device.release,
         profile=vm.profile if device.profile is None else device.profile,
         values=device.values,
         complete=device.complete,
         host=None if host is None else sources[host],
+        unit=device.unit,
+        part_of=device.part_of,
+        role=device.role,
     )
 
 
@@ -250,8 +306,7 @@ def _destinations(asked: Sequence[wire.Destination], reader: Reader, place: Plac
     expanded_already: set[tuple[str, ...]] = set()
     for index, wanted in enumerate(asked):
         if wanted.releases is not None and wanted.id is not None and wanted.id not in destinations:
-            restrict = wire.restrictions(wanted.restrict) if wanted.restrict else {}
-            destinations[wanted.id] = Destination(wanted.id, tuple(wanted.releases), restrict)
+            destinations[wanted.id] = _inline(wanted.id, wanted.releases, wanted)
             continue
         if wanted.is_selection:
             if wanted.selection in expanded_already:
@@ -263,13 +318,23 @@ def _destinations(asked: Sequence[wire.Destination], reader: Reader, place: Plac
             continue
         for destination in expanded:
             other = destinations.setdefault(destination.id, destination)
-            if (other.releases, other.restrict) != (destination.releases, destination.restrict):
+            if other._replace(problem=None) != destination._replace(problem=None):
                 where = place / "destinations" / index
-                where.fault(FaultCode.DUPLICATE, f"duplicate id {destination.id}, with other releases or restrictions")
+                where.fault(FaultCode.DUPLICATE, f"duplicate id {destination.id}, which states something else")
     if len(destinations) > wire.MAX_DESTINATIONS:
         message = f"must have at most {wire.MAX_DESTINATIONS:,} destinations, not {len(destinations):,}"
         (place / "destinations").fault(FaultCode.LIMIT_EXCEEDED, message)
     return list(destinations.values())
+
+
+def _inline(identifier: str, releases: Sequence[str], asked: wire.Destination) -> Destination:
+    """Return a destination that the question itself describes."""
+    units = (
+        Unit(unit.id, tuple(unit.releases), wire.restrictions(unit.restrict), unit.resolves, unit.available)
+        for unit in asked.units
+    )
+    restrict = wire.restrictions(asked.restrict) if asked.restrict else {}
+    return Destination(identifier, tuple(releases), restrict, resolves=asked.resolves, units=tuple(units))
 
 
 def _expanded(
@@ -278,8 +343,7 @@ def _expanded(
     """Return the destinations that one entry of the question expands to."""
     if asked.host is not None:
         host = hosts[asked.host]
-        return [Destination(asked.id or asked.host, host.releases, host.restrict, host.problem)]
+        return [host._replace(id=asked.id or asked.host)]
     if asked.releases is not None:
-        identifier = str(index) if asked.id is None else asked.id
-        return [Destination(identifier, tuple(asked.releases), wire.restrictions(asked.restrict))]
+        return [_inline(str(index) if asked.id is None else asked.id, asked.releases, asked)]
     return reader.all_hosts(asked.selection)

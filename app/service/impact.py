@@ -16,7 +16,7 @@ def of(name: str, state: State, reader: Reader) -> dict[str, Any]:
         raise UnknownNameError(name, "release" if is_release(name) else "profile")
     models = list(digests)
     hosts = list(reader.all_hosts())
-    runs = {host.releases for host in hosts}
+    runs = {host.all_releases() for host in hosts}
     if is_release(name):
         # Only hosts that run the release can flip.
         runs = {releases for releases in runs if name in releases}

@@ -50,6 +50,14 @@ def _reason(reason: Reason) -> dict[str, Any]:
     }
 
 
+def _unit_document(position: int | None, destination: Destination) -> dict[str, Any]:
+    """Return the fields of the unit that serves a device; none for the whole host."""
+    if position is None:
+        return {}
+    unit = destination.units[position]
+    return {"unit": unit.id, **({} if unit.available is None else {"available": unit.available})}
+
+
 class Writer:
     """Writes the answers on VMs; equal answers are written once."""
 
@@ -58,7 +66,7 @@ class Writer:
         self._detail = detail
         self._snapshot = snapshot
         self._render = render
-        self._written: dict[int, tuple[orjson.Fragment, int, Answer]] = {}
+        self._written: dict[tuple[object, ...], tuple[orjson.Fragment, int, Answer]] = {}
 
     def results(
         self, of_vm: Mapping[str, Any], destinations: Sequence[Destination], answers: Sequence[Answer]
@@ -70,25 +78,31 @@ class Writer:
                 ({**of_vm, "destination": destination.id, "compatible": answer.compatible}, _SMALL_BYTES)
                 for destination, answer in pairs
             ]
-        return [self._result({**of_vm, "destination": destination.id}, answer) for destination, answer in pairs]
+        return [
+            self._result({**of_vm, "destination": destination.id}, answer, destination) for destination, answer in pairs
+        ]
 
-    def _result(self, result: dict[str, Any], answer: Answer) -> Result:
-        written = self._written.get(id(answer))
+    def _result(self, result: dict[str, Any], answer: Answer, destination: Destination) -> Result:
+        # Hosts of one kind share the answer, but their units have ids of their own.
+        units = tuple((unit.id, unit.available) for unit in destination.units)
+        key = (id(answer), units)
+        written = self._written.get(key)
         if written is None:
-            devices = orjson.dumps([self._device(device) for device in answer.devices])
+            devices = orjson.dumps([self._device(device, destination) for device in answer.devices])
             # The answer is held too, so that its id is not reused.
-            written = self._written[id(answer)] = orjson.Fragment(devices), len(devices), answer
+            written = self._written[key] = orjson.Fragment(devices), len(devices), answer
         result["compatible"] = answer.compatible
         result["devices"] = written[0]
         return result, _SMALL_BYTES + written[1]
 
-    def _device(self, answer: DeviceAnswer) -> dict[str, Any]:
+    def _device(self, answer: DeviceAnswer, destination: Destination) -> dict[str, Any]:
         verdict = answer.verdict
         arguments, cautions = self._arguments(answer)
         document: dict[str, Any] = {
             "id": answer.device.id,
             "compatible": verdict.compatible,
             "release": answer.release,
+            **_unit_document(answer.unit, destination),
             "problems": [problem_document(problem) for problem in verdict.problems],
             "warnings": [warning_document(caution) for caution in (*verdict.warnings, *cautions)],
         }

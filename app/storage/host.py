@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from app.domain.publishing.change import ChangeKind
 from app.domain.values.canonical import canonical_json, digest
 from app.domain.values.lazy import lazy
-from app.domain.verdict.destination import Destination
+from app.domain.verdict.destination import Destination, Unit
 from app.domain.verdict.problem import Problem, ProblemCode
 from app.storage import lookup, schema
 from app.storage.change import Change, record
@@ -44,16 +44,23 @@ class Label:
         return has is not self.is_negative
 
 
+_ALWAYS = frozenset({"releases", "restrict"})
+
+
 def put_host(
     writing: Writing,
     name: str,
-    releases: Sequence[str],
-    restrict: Mapping[str, Any],
+    stated: Mapping[str, Any],
     labels: Mapping[str, str],
 ) -> bool:
-    """Register what a host runs, or replace what is registered for it; return whether the host is new."""
+    """Register what a host states, or replace what is registered for it; return whether the host is new.
+
+    stated: its releases and restrictions, and what it resolves and its units if there are any.
+    """
     connection, table = writing.connection, schema.host
-    document = canonical_json({"releases": list(releases), "restrict": restrict})
+    # What is empty is left out: what was registered before a field existed is the same document.
+    stated = {field: content for field, content in stated.items() if content or field in _ALWAYS}
+    document = canonical_json(stated)
     existing = connection.execute(sa.select(table.c.document).where(table.c.name == name)).scalar_one_or_none()
     if existing == document and labels_of(connection, [name]).get(name, {}) == dict(labels):
         return False
@@ -68,7 +75,7 @@ def put_host(
     if labels:
         rows = [{"host_id": host_id, "name": label, "value": value} for label, value in labels.items()]
         connection.execute(sa.insert(schema.host_label), rows)
-    whole = {"releases": list(releases), "restrict": restrict, "labels": labels}
+    whole = {**stated, "labels": labels}
     kind = ChangeKind.HOST_REGISTERED if is_new else ChangeKind.HOST_CHANGED
     record(writing, Change(kind=kind, name=name, document=whole, digest=digest(canonical_json(whole))))
     return is_new
@@ -115,7 +122,7 @@ class _Registered:
 
 @dataclass(frozen=True)
 class Fleet:
-    """All registered hosts as destinations; hosts that run the same releases share one list of them."""
+    """All registered hosts as destinations; hosts that state the same share the objects that say it."""
 
     _hosts: Mapping[str, _Registered]
 
@@ -127,7 +134,8 @@ class Fleet:
     def renewed(self, connection: sa.Connection, names: Collection[str] | None) -> "Fleet":
         """Return the hosts as registered now; names: the hosts to read again, None: all."""
         hosts = {name: host for name, host in self._hosts.items() if names is not None and name not in names}
-        runs = {host.document: (host.destination.releases, host.destination.restrict) for host in hosts.values()}
+        stated = {host.document: host.destination for host in hosts.values()}
+        shared: dict[str, Any] = {}
         table = schema.host
         rows: list[tuple[str, str]] = []
         if names is None:
@@ -137,10 +145,9 @@ class Fleet:
             rows += map(tuple, connection.execute(query))
         labels = labels_of(connection, [name for name, _ in rows])
         for name, document in rows:
-            if document not in runs:
-                fields = json.loads(document)
-                runs[document] = (tuple(fields["releases"]), fields["restrict"])
-            hosts[name] = _Registered(Destination(name, *runs[document]), labels.get(name, {}), document)
+            if document not in stated:
+                stated[document] = _read(json.loads(document), shared)
+            hosts[name] = _Registered(stated[document]._replace(id=name), labels.get(name, {}), document)
         return Fleet(hosts)
 
     def __len__(self) -> int:
@@ -189,5 +196,25 @@ class Fleet:
         return hosts or [_unknown(f"label {selection}", f"No registered host has the labels {selection}.")]
 
 
+def _read(stated: Mapping[str, Any], shared: dict[str, Any]) -> Destination:
+    """Return a destination without a name from what a host states; shared: by its text, what hosts state alike."""
+
+    def share(content: Any) -> Any:
+        return shared.setdefault(canonical_json(content), content)
+
+    units = tuple(
+        Unit(
+            unit["id"],
+            share(tuple(unit["releases"])),
+            share(unit.get("restrict", {})),
+            share(unit.get("resolves", {})),
+            unit.get("available"),
+        )
+        for unit in stated.get("units", ())
+    )
+    resolves = share(stated.get("resolves", {}))
+    return Destination("", share(tuple(stated["releases"])), share(stated["restrict"]), resolves=resolves, units=units)
+
+
 def _unknown(name: str, why: str) -> Destination:
-    return Destination(name, (), {}, Problem(ProblemCode.UNKNOWN_HOST, why))
+    return Destination(name, (), problem=Problem(ProblemCode.UNKNOWN_HOST, why))

@@ -281,7 +281,8 @@ class _Application:
     def _host(self, name: str, document: Mapping[str, Any]) -> bool:
         if not self.with_hosts:
             return False
-        return put_host(self.writing, name, document["releases"], document["restrict"], document["labels"])
+        stated = {field: content for field, content in document.items() if field != "labels"}
+        return put_host(self.writing, name, stated, document["labels"])
 
     def _forget_host(self, name: str, _document: Mapping[str, Any]) -> bool:
         return self.with_hosts and delete_host(self.writing, name)
@@ -318,11 +319,30 @@ def _check_shape(change: Mirrored, document: Mapping[str, Any]) -> None:
         if not isinstance(value, field_type) or (isinstance(value, str) and len(value) > MAX_DESCRIPTION):
             message = f"{field} has the wrong type or more than {MAX_DESCRIPTION} characters"
             raise TypeError(message)
+    if change.kind in {ChangeKind.HOST_REGISTERED, ChangeKind.HOST_CHANGED}:
+        _check_units(document.get("units", []))
+        if not isinstance(document.get("resolves", {}), dict):
+            message = "resolves has the wrong type"
+            raise TypeError(message)
     if change.kind is ChangeKind.GATE_OVERRIDDEN and not all(
         isinstance(entry, dict) and entry.keys() >= _BROKEN for entry in document["broken"]
     ):
         message = f"every entry of broken must be an object with {', '.join(sorted(_BROKEN))}"
         raise TypeError(message)
+
+
+def _check_units(units: object) -> None:
+    """Check the units of a host: that the fields have their types."""
+    for unit in units if isinstance(units, list) else [None]:
+        is_unit = (
+            isinstance(unit, dict)
+            and isinstance(unit.get("id"), str)
+            and isinstance(unit.get("releases"), list)
+            and all(isinstance(unit.get(field, {}), dict) for field in ("restrict", "resolves"))
+        )
+        if not is_unit:
+            message = "units must be objects with id, releases and, if they are given, restrict and resolves"
+            raise TypeError(message)
 
 
 _BROKEN = frozenset({"profile", "model", "accepted_by", "refused_by", "problems"})

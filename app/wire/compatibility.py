@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeAlias
 
 from pydantic import AfterValidator, Field
 
-from app.wire.base import Based, Code, Name, OpenShape, Shape, Value
+from app.wire.base import INT_MAX, Based, Code, Name, OpenShape, Shape, Value
 from app.wire.problem import Allowed, Problem, StepRange, VerdictWarning
 
 MAX_DEVICES = 1_000
@@ -17,7 +17,9 @@ MAX_PAIRS_IN_FULL = 50_000
 # name!=value, each of at most 255 characters.
 MAX_LABEL = 512
 MAX_LABELS = 64
+MAX_UNITS = 64
 # The same as in the domain, which the client has to do without; a test compares them.
+MAX_ROLE = 128
 MAX_LISTED = 1_000
 MAX_TRIES = 1_000
 
@@ -66,7 +68,18 @@ class Device(Shape):
     host: Id | None = Field(
         default=None,
         description="the registered host that it runs on: its release is the one there that implements the model, and "
-        "what the host restricts counts for the source",
+        "what the host restricts and resolves counts for the source",
+    )
+    unit: Id | None = Field(
+        default=None, description="the unit of that host that it is made from, where several differ", examples=["card0"]
+    )
+    part_of: Id | None = Field(
+        default=None,
+        description="the id of the device of the same VM that it is a part of: the one that needs it",
+        examples=["hostdev0"],
+    )
+    role: Annotated[str, Field(min_length=1, max_length=MAX_ROLE)] | None = Field(
+        default=None, description="what it is for that device, as the device's set calls it", examples=["host-device"]
     )
 
 
@@ -83,6 +96,42 @@ class Vm(Shape):
 Restrict = Annotated[
     dict[str, dict[str, Annotated[list[Allowed], Field(max_length=MAX_LISTED)]]],
     Field(description=f"per model and variable, the only values that this host allows, at most {MAX_LISTED:,} of each"),
+]
+Resolves = Annotated[
+    dict[str, dict[str, dict[str, Value]]],
+    Field(
+        description="per model, variable and value, as a command line writes it, what this host makes of the value; on "
+        "the source it takes the value's place, at a destination only values are allowed of which the host makes the "
+        "same",
+        examples=[{"qemu.org/virtio-net-pci": {"guest_uso4": {"on": False}}}],
+    ),
+]
+
+
+class UnitDocument(Shape):
+    """A piece of a host that devices are made from: a card, an mdev parent, a vDPA management device."""
+
+    id: Id = Field(description="its name on the host", examples=["pci/0000:3b:00.2"])
+    releases: list[Name] = Field(
+        min_length=1,
+        max_length=100,
+        description="what it provides, 1 to 100 releases: a firmware, an mdev type, a driver",
+        examples=[["vendor-a.com/my-nic-firmware@2024.1"]],
+    )
+    restrict: Restrict = Field(default_factory=dict)
+    resolves: Resolves = Field(default_factory=dict)
+    available: int | None = Field(
+        default=None, ge=0, le=INT_MAX, description="how many more devices it has room for; decides nothing"
+    )
+
+
+Units = Annotated[
+    list[UnitDocument],
+    Field(
+        max_length=MAX_UNITS,
+        description=f"at most {MAX_UNITS}, in the host's order of preference: a device whose model none of the host's "
+        "own releases implements goes to the first that takes it together with its parts",
+    ),
 ]
 _LABEL = r"^(![^\x00-\x1f=!]+|[^\x00-\x1f=!]+(!?=[^\x00-\x1f]*)?)$"
 
@@ -133,6 +182,8 @@ class Destination(Shape):
         default=None, min_length=1, max_length=100, description="what it runs, 1 to 100, in its order of preference"
     )
     restrict: Restrict = Field(default_factory=dict)
+    resolves: Resolves = Field(default_factory=dict)
+    units: Units = Field(default_factory=list)
     host: Id | None = Field(default=None, description="a registered host", examples=["host-17"])
     labels: list[Label] | None = Field(
         default=None,
@@ -190,6 +241,12 @@ class DeviceAnswer(OpenShape):
     id: str = Field(description="yours, or its position, from 0")
     compatible: bool = Field(description="whether there is no problem")
     release: str = Field(description="the release that serves it there, or that has these problems")
+    unit: str | None = Field(
+        default=None, description="the host's unit that serves it, or that has these problems; absent: the whole host"
+    )
+    available: int | None = Field(
+        default=None, description="how many more devices that unit has room for, as its host states; decides nothing"
+    )
     problems: list[Problem] = Field(description="all problems; empty if it is compatible")
     warnings: list[VerdictWarning] = Field(description="warnings; they do not change the verdict")
     configuration: dict[str, Value] | None = Field(

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from app.wire.base import DryRun, Name, OpenShape, Shape
-from app.wire.compatibility import Restrict
+from app.wire.compatibility import Resolves, Restrict, Units
 
 HostName = Annotated[str, Field(description="the name of the host: 1 to 255 characters, no / and no white space")]
 # Conditions on labels begin with ! or have != after the name.
@@ -14,7 +14,7 @@ LabelValue = Annotated[str, Field(max_length=255, pattern=r"^[^\x00-\x1f]*$")]
 
 
 class HostDocument(Shape):
-    """The releases, restrictions and labels of a host; a new document replaces the old one."""
+    """What a host runs and what it makes of values, with its units and labels; a new document replaces the old one."""
 
     releases: list[Name] = Field(
         min_length=1,
@@ -24,6 +24,8 @@ class HostDocument(Shape):
         examples=[["qemu.org/qemu-system-x86_64@10.0.13"]],
     )
     restrict: Restrict = Field(default_factory=dict)
+    resolves: Resolves = Field(default_factory=dict)
+    units: Units = Field(default_factory=list)
     labels: dict[LabelPart, LabelValue] = Field(
         default_factory=dict,
         max_length=64,
@@ -44,8 +46,8 @@ class HostRegistration(OpenShape):
 
     host: HostName
     dry_run: DryRun
-    unknown_releases: list[str] = Field(description="releases of the host that are not published")
-    unknown_models: list[str] = Field(description="restricted models that are not published")
+    unknown_releases: list[str] = Field(description="releases of the host, and of its units, that are not published")
+    unknown_models: list[str] = Field(description="restricted or resolved models that are not published")
     unknown_variables: dict[str, list[str]] = Field(
-        description="by model, restricted variables that no variable set has"
+        description="by model, restricted or resolved variables that no variable set has"
     )

@@ -5,8 +5,10 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from app.domain.things.part import MAX_OVER
 from app.domain.values.allowed import MAX_LISTED, MAX_STEPS
 from app.domain.values.document import MAX_DESCRIPTION, has_controls
+from app.domain.values.name import MAX_VARIABLE_NAME as MAX_ROLE
 from app.domain.values.value import MAX_TEXT
 from app.wire.base import ModelName, Name, OpenShape, Shape, Value
 from app.wire.problem import Allowed, StepRange
@@ -119,6 +121,34 @@ class SavedStateDocument(Shape):
     )
 
 
+class NeedDocument(Shape):
+    """State that lies outside this layer: such a device is decided only together with a part in the role."""
+
+    role: str = Field(
+        min_length=1,
+        max_length=MAX_ROLE,
+        description="what the part is for the device: 1 to 128 characters, no = or /",
+        examples=["host-device"],
+    )
+    when: When = Field(default_factory=dict, description="by variable, the values with which it is needed; {}: always")
+    description: Description = ""
+
+
+class TogetherDocument(Shape):
+    """A rule across one VM: where more than `over` devices have a part in the role, all of these parts meet it."""
+
+    role: str = Field(min_length=1, max_length=MAX_ROLE, description="the role", examples=["host-device"])
+    over: int = Field(ge=0, le=MAX_OVER, description="with more devices than this, the rule applies", examples=[1])
+    require: dict[str, list[Allowed]] = Field(
+        description="by variable of the parts, backend ones too, the values that all of them need; a part without the "
+        f"variable does not meet it; at most {MAX_LISTED:,} values and ranges",
+        examples=[{"p2p": [True]}],
+    )
+    description: Description = ""
+
+
+_NEEDS = "the parts that a device needs; an entry that is only a role is always needed"
+_TOGETHER = "the rules across all devices of one VM"
 _SAVED_STATE = (
     "absent: nothing is stated of it. Where both ends of a migration state it, the destination has to read what the "
     "source writes"
@@ -146,6 +176,10 @@ class SetDocument(Shape):
     saved_state: SavedStateDocument = Field(
         default_factory=partial(SavedStateDocument.model_construct, writes=0, reads=[]), description=_SAVED_STATE
     )
+    needs: list[NeedDocument | Annotated[str, Field(min_length=1, max_length=MAX_ROLE)]] = Field(
+        default_factory=list, description=_NEEDS
+    )
+    together: list[TogetherDocument] = Field(default_factory=list, description=_TOGETHER)
 
 
 class VariableSetDocument(SetDocument):
@@ -172,6 +206,8 @@ class StoredSet(OpenShape):
         description="the configurations in which it cannot be migrated, in canonical order"
     )
     saved_state: SavedStateDocument | None = Field(default=None, description=_SAVED_STATE)
+    needs: list[NeedDocument] = Field(default_factory=list, description=f"{_NEEDS}; absent: none")
+    together: list[TogetherDocument] = Field(default_factory=list, description=f"{_TOGETHER}; absent: none")
 
 
 class ListedSet(StoredSet):

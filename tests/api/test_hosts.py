@@ -71,7 +71,7 @@ def test_a_host_is_registered_replaced_and_forgotten(operated: TestClient) -> No
     assert operated.put("/hosts/host-1", json=document, params={"dry_run": True}).status_code == 200
     assert operated.get("/hosts/host-1").json()["labels"] == {"rack": "r1", "gen": "new"}
     assert operated.put("/hosts/host-1", json=document).status_code == 200
-    assert operated.get("/hosts/host-1").json() == {"host": "host-1", **document}
+    assert operated.get("/hosts/host-1").json() == {"host": "host-1", "resolves": {}, "units": [], **document}
     assert operated.delete("/hosts/host-1").status_code == 204
     problem(operated.get("/hosts/host-1"), 404, "unknown-host")
     problem(operated.delete("/hosts/host-1"), 404, "unknown-host")
@@ -265,7 +265,7 @@ def _asked_singly(app: FastAPI, vms: list[dict[str, Any]]) -> dict[tuple[str, st
             for device in vm["devices"]
         ]
         for host in hosts:
-            verdicts = [verdict for _, verdict in judge_vm(sources, host, snapshot, Policy.STRICT)]
+            verdicts = [served.verdict for served in judge_vm(sources, host, snapshot, Policy.STRICT)]
             problems[vm["id"], host.id] = [problem.message for verdict in verdicts for problem in verdict.problems]
     return problems
 

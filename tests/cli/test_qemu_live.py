@@ -12,7 +12,7 @@ from app.cli.client import Registry
 from app.cli.qemu import publication
 from app.cli.qemu.capture import Capture
 from app.cli.qemu.cpu import CpuModels, profile_name, publish_cpu_models, restriction, take_cpu_models
-from app.cli.qemu.facts import resolved_by_host
+from app.cli.qemu.facts import decided_by_probe
 from app.cli.qemu.live import start_qemu, take_capture
 from app.cli.qemu.properties import kind_of, scope_of
 from app.domain.fleet.rendering import CPU_MODEL
@@ -139,7 +139,7 @@ def test_rendered_arguments_create_a_device_with_the_answered_configuration(capt
         real = asyncio.run(_read(Path(BINARY), machine, [option, f"{rendered},id=d0"], list(answer["configuration"])))
         for name, value in answer["configuration"].items():
             kind = kind_of(capture.properties[device][name])
-            is_resolved = value in resolved_by_host(name)
+            is_resolved = value in decided_by_probe(name)
             if (
                 kind is not None
                 and scope_of(name, kind) != "backend"

@@ -693,7 +693,7 @@ def said(problems: Sequence[Problem]) -> list[Said]:
 def test_each_message_names_the_object_the_value_and_what_is_allowed(case: Case) -> None:
     world, destination = case.world(), Destination("there", case.at, case.restrict)
     registry = world.lookups()
-    ((_, verdict),) = judge_vm([Source.of(case.asked, registry)], destination, registry, case.policy)
+    ((_, verdict, _),) = judge_vm([Source.of(case.asked, registry)], destination, registry, case.policy)
     assert said(verdict.problems) == list(case.problems)
     assert [(warning.code.value, warning.message) for warning in verdict.warnings] == list(case.warnings)
     assert world.answer([case.asked], destination, case.policy).devices[0].verdict == verdict
@@ -706,6 +706,8 @@ def test_the_table_has_every_problem_code() -> None:
         "unknown-host",
         "known-broken",
         "state-not-readable",
+        "part-unknown",
+        "not-together",
     }
 
 

@@ -14,9 +14,9 @@ from app.domain.values.document import Place
 from app.domain.values.name import ReleaseName
 from app.domain.values.state import State
 from app.domain.verdict.destination import Destination
-from app.domain.verdict.host import judge_vm
+from app.domain.verdict.host import Served, judge_vm
 from app.domain.verdict.judge import Verdict
-from app.domain.verdict.source import Device, Registry, Source
+from app.domain.verdict.source import Device, Registry, Source, with_parts
 from app.domain.verdict.steps import Policy
 
 NIC = "vendor-a.com/nic"
@@ -116,9 +116,10 @@ class World:
         """Return the answer on a VM's devices at one destination, which the engine and the plain rule both give."""
         answer = self.question(devices, policy).at(destination)
         registry = self.lookups()
-        plain = judge_vm([Source.of(device, registry) for device in devices], destination, registry, policy)
-        assert [(one.release, replace(one.verdict, remedies=())) for one in answer.devices] == plain
-        assert answer.compatible == all(verdict.compatible for _, verdict in plain)
+        sources = [Source.of(device, registry) for device in with_parts(devices)]
+        plain = judge_vm(sources, destination, registry, policy)
+        assert [Served(one.release, replace(one.verdict, remedies=()), one.unit) for one in answer.devices] == plain
+        assert answer.compatible == all(served.verdict.compatible for served in plain)
         return answer
 
     def profiles_for(self, model: str) -> list[Profile]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import shutil
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,10 @@ from app.cli.qemu.live import start_qemu
 _SECONDS = 30
 _POLL_SECONDS = 0.05
 
+_INSTALLED = shutil.which("qemu-system-x86_64")
+_SECOND = Path(__file__).parents[2] / "var" / "second-qemu" / "qemu-system-x86_64"
+# The installed one, and that of .ci/second-qemu.
+BINARIES = [Path(path) for path in (_INSTALLED, str(_SECOND) if _SECOND.exists() else None) if path]
 Look = Callable[[QMPClient], Awaitable[str]]
 
 # What a device type needs beside itself: {backend arguments}, and its own arguments for them.

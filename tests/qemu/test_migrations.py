@@ -3,7 +3,6 @@
 The first QEMU is the installed one, the second that of .ci/second-qemu; with one alone, it is at both ends.
 """
 
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from itertools import product
 from pathlib import Path
@@ -19,11 +18,8 @@ from app.cli.qemu.live import take_capture
 from app.domain.fleet.rendering import CPU_MODEL
 from tests.cli.conftest import client_of
 from tests.conftest import fresh_database, make_app
-from tests.qemu.migration import Look, Vm, migrate, port, register, time_stamp_frequency, written
+from tests.qemu.migration import BINARIES, Look, Vm, migrate, port, register, time_stamp_frequency, written
 
-_INSTALLED = shutil.which("qemu-system-x86_64")
-_SECOND = Path(__file__).parents[2] / "var" / "second-qemu" / "qemu-system-x86_64"
-_BINARIES = [Path(path) for path in (_INSTALLED, str(_SECOND) if _SECOND.exists() else None) if path]
 _MACHINES = ["pc-q35-7.2", "pc-q35-6.1"]
 _DEVICES = [
     "amd-iommu", "e1000", "ivshmem-plain", "nec-usb-xhci", "nvme", "pcie-root-port", "pvpanic", "usb-audio", "usb-net",
@@ -35,11 +31,11 @@ Ask = Callable[[Path, Path, str, str, Mapping[str, Any]], Mapping[str, Any]]
 
 pytestmark = [
     pytest.mark.long,
-    pytest.mark.skipif(_INSTALLED is None, reason="qemu-system-x86_64 is not installed"),
+    pytest.mark.skipif(not BINARIES, reason="qemu-system-x86_64 is not installed"),
 ]
-needs_two = pytest.mark.skipif(len(_BINARIES) == 1, reason="there is no second QEMU: run .ci/second-qemu")
+needs_two = pytest.mark.skipif(len(BINARIES) == 1, reason="there is no second QEMU: run .ci/second-qemu")
 needs_kvm = pytest.mark.skipif(not Path("/dev/kvm").exists(), reason="the CPU's time stamp counter needs /dev/kvm")
-each_way = pytest.mark.parametrize(("source", "destination"), list(product(_BINARIES, repeat=2)), ids=lambda _: "")
+each_way = pytest.mark.parametrize(("source", "destination"), list(product(BINARIES, repeat=2)), ids=lambda _: "")
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +48,7 @@ def registry(request: pytest.FixtureRequest) -> Iterator[Published]:
     ):
         api.put("/vendors/qemu.org", {})
         releases = {}
-        for binary in _BINARIES:
+        for binary in BINARIES:
             capture = take_capture(binary, _MACHINES, _DEVICES, lambda *_: None)
             releases[binary] = publication.default_name(capture)
             publication.publish(api, capture, releases[binary], lambda *_: None, override="a test")
@@ -177,4 +173,4 @@ def test_an_invariant_time_stamp_counter_moves_with_its_frequency_alone(
 
 @needs_two
 def test_the_two_binaries_differ(registry: Published) -> None:
-    assert len(set(registry[1].values())) == len(_BINARIES)
+    assert len(set(registry[1].values())) == len(BINARIES)

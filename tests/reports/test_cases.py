@@ -8,7 +8,6 @@ import json
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -16,28 +15,12 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from app.cli.qemu import publication
-from app.cli.qemu.capture import Capture
-from tests.cli.conftest import DATA, RELEASE, Run, client_of, run  # noqa: F401 (run is a fixture)
-from tests.conftest import AUTHORIZATION, copied_database, fresh_database, make_app
+from tests.cli.conftest import DATA, Run, run  # noqa: F401 (run is a fixture)
+from tests.conftest import AUTHORIZATION, copied_database, make_app
 
 _HERE = Path(__file__).parent
 CASES: Sequence[Mapping[str, Any]] = json.loads((_HERE / "cases.json").read_text())
 pytestmark = pytest.mark.long
-
-
-@pytest.fixture(scope="module")
-def databases(request: pytest.FixtureRequest) -> Iterator[Mapping[str, str]]:
-    """Yield a database for each kind of registry that cases begin with."""
-    with ExitStack() as stack:
-        empty = stack.enter_context(fresh_database("sqlite", request))
-        urls = {"empty": empty}
-        for kind, before, version in (("qemu-7.2", "empty", "7.2"), ("qemu-7.2+10.0", "qemu-7.2", "10.0")):
-            urls[kind] = stack.enter_context(copied_database(urls[before], request))
-            with TestClient(make_app(urls[kind])) as service, client_of(service) as api:
-                taken = Capture.load(DATA / f"qemu-{version}.json.gz")
-                publication.publish(api, taken, RELEASE[version], lambda *_: None, override="a test")
-        yield urls
 
 
 @pytest.fixture

@@ -108,7 +108,7 @@ def test_unchanged_content_stays_in_memory_after_a_change(filled: Catalog, engin
     assert (nothing, hosts) == (None, 0)
     with database.writing(engine, "a test") as writing:
         publish(writing, "2")
-        put_host(writing, "one", ["vendor-a.com/fw@2"], {}, {})
+        put_host(writing, "one", {"releases": ["vendor-a.com/fw@2"], "restrict": {}}, {})
     filled.outdate()
     filled.ask(lambda reader: reader.position.seq)
     again = filled.ask_at_once(lambda reader: reader.snapshot(releases=[OLD], of_models=[NIC])).release(OLD)

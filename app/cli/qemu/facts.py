@@ -36,6 +36,38 @@ _NEVER_IN_LAST = frozenset(
 )  # fmt: skip
 
 
+# Device types without a saved state (-dump-vmstate has none of them) that nevertheless have one to lose: QEMU neither
+# saves it nor refuses, so after a migration the guest finds the device reset.
+_WITHOUT_STATE = frozenset(
+    {
+        "AMDVI-PCI", "adlib", "ati-vga", "base-xhci", "ccid-card-emulated", "cxl-downstream", "cxl-rp",
+        "cxl-switch-mailbox-cci", "cxl-type3", "cxl-upstream", "edu", "gpio_i2c", "hv-balloon", "hyperv-testdev",
+        "i2c-echo", "igbvf", "isa-applesmc", "ivshmem-flat", "pc-testdev", "pci-testdev", "pvrdma", "pxb-cxl",
+        "sgx-epc", "sysbus-ohci", "vhost-user-gpu", "vhost-user-gpu-pci", "virtio-pmem", "virtio-pmem-pci",
+        "xen-backend", "xen-cdrom", "xen-console", "xen-disk", "xen-net-device", "xen-primary-console",
+    }
+)  # fmt: skip
+_WITHOUT_STATE_IN_FIRST = frozenset({"ramfb"})
+# The others without one, looked at one by one: another device, the bus or the machine saves their state, or the guest
+# can change nothing in them.
+STATELESS = frozenset(
+    {
+        # Saved by the virtio device behind them.
+        "virtconsole", "virtio-mmio", "virtserialport",
+        # Saved by their controller, their vCPU, or by code of their own that -dump-vmstate does not show.
+        "apic", "esp", "floppy", "i82550", "i82551", "i82557a", "i82557b", "i82557c", "i82558a", "i82558b", "i82559a",
+        "i82559b", "i82559c", "i82559er", "i82562", "i82801", "hyperv-synic", "ide-cd", "ide-cf", "ide-hd",
+        "ipmi-bmc-extern", "ipmi-bmc-sim", "isa-ide", "isa-ipmi-bt", "isa-ipmi-kcs", "kvm-apic", "piix3-ide",
+        "piix4-ide", "serial", "vfio-pci", "vfio-pci-nohotplug",
+        # Memory, which is migrated as such; what is loaded before the guest starts; bridges and ports without registers
+        # that a guest writes.
+        "cpu-cluster", "guest-loader", "isa-debug-exit", "isa-debugcon", "isabus-bridge", "loader", "migration",
+        "nvdimm", "nvme-subsys", "pc-dimm", "pvpanic", "pxb", "pxb-pcie", "sga", "vfio-pci-igd-lpc-bridge", "vmport",
+        "xen-bridge", "xen-sysdev",
+    }
+)  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class Block:
     """Values with which a device type cannot be migrated, on any release that has the properties.
@@ -85,7 +117,50 @@ def is_never_migratable(device: str, version: str) -> bool:
         device in _NEVER
         or (release == _FIRST and device in _NEVER_IN_FIRST)
         or (release == _LAST and device in _NEVER_IN_LAST)
+        or device in _WITHOUT_STATE
+        or (release == _FIRST and device in _WITHOUT_STATE_IN_FIRST)
     )
+
+
+# The roles of the parts that lie behind QEMU's devices: a device of the host that QEMU passes through, and the program
+# or kernel driver that does the work of a vhost device.
+HOST_DEVICE, BACKEND = "host-device", "backend"
+_PASSED_THROUGH = frozenset(
+    {
+        "vfio-amd-xgbe", "vfio-ap", "vfio-calxeda-xgmac", "vfio-ccw", "vfio-pci", "vfio-pci-nohotplug", "vfio-platform",
+        "vfio-user-pci",
+    }
+)  # fmt: skip
+_OF_BACKENDS = ("vhost-user-", "vhost-vdpa-", "vhost-scsi")
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """A part that a device type needs: its state lies there."""
+
+    role: str
+    description: str
+
+
+def needs_of(device: str) -> Sequence[Need]:
+    """Return the parts that a device type needs."""
+    if device in _PASSED_THROUGH:
+        return [Need(HOST_DEVICE, "the state lies in the device that is passed through, and in its driver")]
+    if device.startswith(_OF_BACKENDS):
+        return [Need(BACKEND, "the state lies in the back end of the device")]
+    return ()
+
+
+def together_of(device: str) -> Sequence[Mapping[str, object]]:
+    """Return the rules across all devices of a VM that a device type brings, as they are published.
+
+    vfio_multiple_devices_migration_is_supported: of several passed-through devices, each has to be able to stop its
+    traffic to the others (VFIO_MIGRATION_P2P) before any of them is saved.
+    """
+    if device not in _VFIO:
+        return ()
+    description = "QEMU migrates several passed-through devices only if all of them support P2P"
+    return [{"role": HOST_DEVICE, "over": 1, "require": {"p2p": [True]}, "description": description}]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +210,22 @@ def resolved_by_vm(name: str) -> Sequence[int | str]:
     return _RESOLVED_BY_VM.get(name, ())
 
 
-def resolved_by_host(name: str) -> Sequence[int | str]:
+def decided_by_probe(name: str) -> Sequence[int | str]:
+    """Return the values of a property of which a live device shows what the probe's own host or VM made of them."""
+    return (*_RESOLVED_BY_HOST.get(name, ()), *resolved_by_vm(name))
+
+
+# Offloads of virtio-net: QEMU offers the guest only what the host's kernel and back end have (virtio_net_get_features).
+_OFFLOADS = frozenset(
+    {
+        "csum", "gso", "guest_csum", "guest_ecn", "guest_tso4", "guest_tso6", "guest_ufo", "guest_uso4", "guest_uso6",
+        "host_ecn", "host_tso4", "host_tso6", "host_ufo", "host_uso",
+    }
+)  # fmt: skip
+
+
+def resolved_by_host(device: str, name: str) -> Sequence[bool | int | str]:
     """Return the values of a property whose meaning each host decides for itself."""
+    if name in _OFFLOADS and device.startswith("virtio-net-"):
+        return [True]
     return _RESOLVED_BY_HOST.get(name, ())

@@ -5,7 +5,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.cli.qemu.capture import Capture, MachineType
-from app.cli.qemu.facts import blocks_of, is_never_migratable, rename_of, resolved_by_host, resolved_by_vm
+from app.cli.qemu.facts import (
+    blocks_of,
+    decided_by_probe,
+    is_never_migratable,
+    needs_of,
+    rename_of,
+    resolved_by_host,
+    together_of,
+)
 from app.cli.qemu.properties import Kind, Value, is_unset_marker, kind_of, scope_of
 from app.domain.values.allowed import AllowedValues
 from app.domain.values.document import Place
@@ -18,7 +26,7 @@ VENDOR = "qemu.org"
 TARGET = "qemu-target"
 _FIRST_TARGET = "x86_64"
 # What a difference is about, where it is not about a variable.
-MIGRATABLE, BLOCKS = "migratable", "blocks_migration"
+MIGRATABLE, BLOCKS, NEEDS, TOGETHER = "migratable", "blocks_migration", "needs", "together"
 
 
 def qualified(name: str, vendor: str = VENDOR) -> str:
@@ -209,7 +217,7 @@ class QemuRelease:
                     off if off is not None and kind.allows(off) else None,
                     stands_for=stands_for,
                     inverted=inverted,
-                    resolved_by_host=[value for value in resolved_by_host(name) if kind.allows(value)],
+                    resolved_by_host=[value for value in resolved_by_host(device, name) if kind.allows(value)],
                 ),
             )
         yield from self._fixed_variables(device)
@@ -252,8 +260,7 @@ class QemuRelease:
 
     def _live(self, machine: MachineType, device: str, name: str) -> Any:
         """Return the value read from a real device; None if it was not, or if the probe's host or VM decided it."""
-        decided = (*resolved_by_host(name), *resolved_by_vm(name))
-        is_of_probe = name in self.kinds[device] and self._default(device, name) in decided
+        is_of_probe = name in self.kinds[device] and self._default(device, name) in decided_by_probe(name)
         return None if is_of_probe else self._capture.live(machine.name, device, name)
 
     def _usable(self, device: str, name: str, value: Value) -> Value:
@@ -311,6 +318,11 @@ class QemuRelease:
                 blocks.append({"when": when, "description": block.description})
         return blocks
 
+    @staticmethod
+    def _needs(device: str) -> Sequence[Mapping[str, Any]]:
+        """Return the parts that a device type needs, in whatever configuration."""
+        return [{"role": need.role, "description": need.description} for need in needs_of(device)]
+
     @lazy
     def _machines(self) -> Sequence[MachineType]:
         """The machine types that become profiles, the oldest first: those with known values of some device."""
@@ -325,6 +337,8 @@ class QemuRelease:
             "variables": {name: variable.document() for name, variable in self.variables[device].items()},
             "migratable": self._migratable(device),
             "blocks_migration": self._blocks(device),
+            "needs": self._needs(device),
+            "together": together_of(device),
         }
 
     def _profile_entry(self, machine: MachineType) -> str | dict[str, Any]:
@@ -415,6 +429,24 @@ class QemuRelease:
                         "this release",
                     )
             yield from self._differences_in_migration(device, own)
+            yield from self._differences_in_parts(device, own)
+
+    def _differences_in_parts(self, device: str, own: Mapping[str, Any]) -> Iterator[Difference]:
+        """Iterate over the roles that this QEMU needs, and the rules that it brings, that are not published."""
+        published = {need["role"] for need in own.get("needs", ())}
+        for need in needs_of(device):
+            if need.role not in published:
+                yield Difference(device, NEEDS, None, need.role, "this release")
+        together = {rule["role"] for rule in own.get("together", ())}
+        for rule in together_of(device):
+            if rule["role"] not in together:
+                yield Difference(device, TOGETHER, None, str(rule["role"]), "this release")
+        for name, variable in self.variables[device].items():
+            published_values = own["variables"].get(name, {}).get("resolved_by_host", [])
+            missing = [value for value in variable.resolved_by_host if value not in published_values]
+            if missing and name in own["variables"]:
+                written = " or ".join(map(shown, missing))
+                yield Difference(device, f"resolved_by_host of {name}", None, written, "this release")
 
     def _differences_in_migration(self, device: str, own: Mapping[str, Any]) -> Iterator[Difference]:
         """Iterate over what is published otherwise of migration; an unknown value here is not a difference."""

@@ -8,11 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
+from app.domain.things.condition import MigrationBlock
 from app.domain.things.model import Model
 from app.domain.things.profile import Values, Written
 from app.domain.things.release import NOTHING
 from app.domain.things.variable import Variable
-from app.domain.things.variable_set import Migratable, MigrationBlock, VariableSet
+from app.domain.things.variable_set import Migratable, VariableSet
 from app.domain.values.lazy import lazy
 from app.domain.values.value import Value
 from app.domain.verdict import steps

@@ -4,8 +4,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 
 from app.domain.engine.comparison import Comparison, Compiled, Outcome
+from app.domain.things.condition import matches
 from app.domain.things.release import Release
-from app.domain.things.variable_set import Migratable, VariableSet, matches
+from app.domain.things.variable_set import Migratable, VariableSet
 from app.domain.values.value import Value
 from app.domain.verdict import steps, wording
 from app.domain.verdict.case import Case
@@ -117,6 +118,7 @@ class Migration:
             *steps.step_7(release, profile, state),
             *steps.step_8(release, profile, policy),
             *steps.step_9(source, release, self.set),
+            *self._parts(release),
             *steps.step_12(source, release, self.set),
             *self._errata(release),
         ]
@@ -131,6 +133,12 @@ class Migration:
                 return self.clear
         destination = destination_name(release, self.set)
         return self.verdict([*self.problems(destination), *problems], warnings)
+
+    def _parts(self, release: Release) -> Iterator[Problem]:
+        source = self.compiled.source
+        if any(own is not None and own.needs for own in (source.set, self.set)):
+            configuration = None if self.comparison is None else self.compiled.configuration
+            yield from steps.step_10(source, configuration, release, self.set, self._there())
 
     def _errata(self, release: Release) -> Iterator[Problem]:
         source = self.compiled.source

@@ -5,30 +5,31 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 from app.domain.engine.comparison import Comparison, Compiled, Origin
+from app.domain.engine.kind import Kind, Kinds
 from app.domain.engine.memo import Memo
 from app.domain.engine.migration import Migration
 from app.domain.things.release import Release
-from app.domain.things.restriction import Restrictions
+from app.domain.things.restriction import Limits
 from app.domain.things.variable_set import VariableSet
-from app.domain.values.canonical import canonical_json
 from app.domain.verdict.destination import Destination
-from app.domain.verdict.host import Group, Host, narrowed, unanswerable
+from app.domain.verdict.host import Group, Host, Runner, Served, Way, narrowed, unanswerable
 from app.domain.verdict.judge import Change, Verdict
 from app.domain.verdict.problem import Caution
-from app.domain.verdict.source import Device, Registry, Source, at_destination
+from app.domain.verdict.source import Device, Registry, Source, at_destination, with_parts
 from app.domain.verdict.steps import Policy
 
 
 class DeviceAnswer(NamedTuple):
     """The verdict on a device, and the release that serves it, or whose problems they are.
 
-    source: the device with its aliases resolved.
+    source: the device with its aliases resolved. unit: the position of the destination's unit that serves it.
     """
 
     device: Device
     release: str
     verdict: Verdict
     source: Source
+    unit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,17 +96,20 @@ class Engine:
         self._compiled_of: dict[int, Compiled] = {}
         self._migrations: dict[tuple[int, int, str], Migration] = {}
         self._of_restricted: dict[tuple[int, int, str], Comparison] = {}
-        self._verdicts: dict[tuple[int, int, str], tuple[Verdict, Release]] = {}
-        self._remedies: dict[tuple[int, str, str], Remedy | None] = {}
+        self._verdicts: dict[tuple[int, int, tuple[str, ...]], tuple[Verdict, Release]] = {}
+        self._remedies: dict[tuple[int, str, tuple[str, ...]], Remedy | None] = {}
         # Keyed by ids; the objects are held too, so that no id is reused. Hosts that restrict alike share the object.
-        self._narrowed: dict[tuple[int, str], tuple[VariableSet | None, Sequence[Caution], VariableSet]] = {}
-        self._canonical: dict[int, tuple[str, object]] = {}
+        self._narrowed: dict[
+            tuple[int, tuple[str, ...]], tuple[VariableSet | None, Sequence[Caution], VariableSet]
+        ] = {}
+        self.kinds = Kinds()
 
     def source(self, device: Device) -> Source:
         """Return what the registry has of a device's source; one object for devices that differ in the id alone."""
         # Compared as text, for 1 is not true. Values in another order cost one more source.
-        host = device.host.id if device.host else None
-        key = (device.model, device.release, device.profile, device.complete, host, repr(device.values))
+        host = (device.host.id, device.unit) if device.host else None
+        filled = device.filled
+        key = (device.model, device.release, device.profile, device.complete, host, filled, repr(device.values))
         compiled = self._compiled.get(key)
         if compiled is None:
             compiled = self._compiled[key] = self._compile(Source.of(device, self.registry))
@@ -121,11 +125,11 @@ class Engine:
         is_narrowed = source.set is not None and source.set.is_narrowed
         return Compiled(source, Origin(*made_from) if is_narrowed else self._memo.origin(*made_from))
 
-    def verdict(self, source: Source, release: Release, restrict: Restrictions) -> Verdict:
-        """Return the verdict on a device at a release on a host with these restrictions."""
-        key = (id(source), id(release), self.canonical(restrict.get(source.device.model)))
+    def verdict(self, source: Source, release: Release, limits: Sequence[Limits]) -> Verdict:
+        """Return the verdict on a device at a release; limits: what the host, and the unit, state of its model."""
+        key = (id(source), id(release), self._key(limits))
         if key not in self._verdicts:
-            variable_set, cautions = self._narrow(source.device.model, release, restrict)
+            variable_set, cautions = self._narrow(source.device.model, release, limits)
             migration = self._migration(source, release, variable_set)
             self._verdicts[key] = (migration.judge(release, self.policy).with_warnings(*cautions), release)
         return self._verdicts[key][0]
@@ -162,65 +166,57 @@ class Engine:
             raise TakesLongerError
 
     def _narrow(
-        self, model: str, release: Release, restrict: Restrictions
+        self, model: str, release: Release, limits: Sequence[Limits]
     ) -> tuple[VariableSet | None, Sequence[Caution]]:
-        """Return the release's set of a model with what a host restricts, and warnings of what has no effect."""
+        """Return the release's set of a model with what a host states, and warnings of what has no effect."""
         variable_set = release.sets.get(model)
-        if variable_set is None or not restrict.get(model):
+        if variable_set is None or not limits:
             return variable_set, ()
-        key = (id(variable_set), self.canonical(restrict[model]))
+        key = (id(variable_set), self._key(limits))
         if key not in self._narrowed:
-            self._narrowed[key] = (*narrowed(release, model, restrict), variable_set)
+            self._narrowed[key] = (*narrowed(release, model, limits), variable_set)
         return self._narrowed[key][:2]
 
-    def canonical(self, restrict: object) -> str:
-        """Return a text that is equal for equal restrictions; empty for none."""
-        if not restrict:
-            return ""
-        known = self._canonical.get(id(restrict))
-        if known is None:
-            known = self._canonical[id(restrict)] = (canonical_json(restrict), restrict)
-        return known[0]
+    def _key(self, limits: Sequence[Limits]) -> tuple[str, ...]:
+        """Return what is equal for equal statements of hosts and units."""
+        return tuple(self.kinds.text(stated) for limit in limits for stated in limit)
 
-    def add_remedies(self, group: Group, restrict: Restrictions) -> Mapping[int, Verdict]:
-        """Return the verdicts at the first release of a group that no release takes, with remedies.
+    def add_remedies(self, group: Group, destination: Destination) -> Mapping[int, Verdict]:
+        """Return the verdicts of the answer on a group that nothing takes, with remedies.
 
-        The remedies are those after which one release would take all the devices, with the fewest changes in all; if
-        there is no such release, those of each device at the first.
+        The remedies are those after which one release or unit would take all the devices, with the fewest changes in
+        all; if there is none, those of each device where it is answered.
         """
-        first = group.verdicts[0]
+        answered = group.answered
         if self.remedies is None:
-            return first
-        options = [
-            self._options(group.sources, release, verdicts, restrict)
-            for release, verdicts in zip(group.releases, group.verdicts, strict=True)
-        ]
+            return answered.verdicts
+        options = [self._options(group.sources, way, destination) for way in group.ways]
         complete = [option for option in options if None not in option.values()]
-        best = min(complete, key=_size, default=options[0])
+        best = min(complete, key=_size, default=options[group.ways.index(answered)])
         return {
             position: verdict if (remedy := best[position]) is None else replace(verdict, remedies=remedy.changes)
-            for position, verdict in first.items()
+            for position, verdict in answered.verdicts.items()
         }
 
     def _options(
-        self,
-        sources: Mapping[int, Source],
-        release: Release,
-        verdicts: Mapping[int, Verdict],
-        restrict: Restrictions,
+        self, sources: Mapping[int, Source], way: Way, destination: Destination
     ) -> Mapping[int, Remedy | None]:
-        """Return the remedy of each device at a release: no change where it needs none."""
-        return {
-            position: _NO_CHANGE if verdict.compatible else self._remedy(sources[position], release, restrict, verdict)
-            for position, verdict in verdicts.items()
-        }
+        """Return the remedy of each device served in a way: no change where it needs none."""
+        options = {}
+        for position, verdict in way.verdicts.items():
+            source = sources[position]
+            limits = destination.limits(source.device.model, way.runner.unit)
+            options[position] = (
+                _NO_CHANGE if verdict.compatible else self._remedy(source, way.releases[position], limits, verdict)
+            )
+        return options
 
-    def _remedy(self, source: Source, release: Release, restrict: Restrictions, verdict: Verdict) -> Remedy | None:
+    def _remedy(self, source: Source, release: Release, limits: Sequence[Limits], verdict: Verdict) -> Remedy | None:
         if self.remedies is None:
             return None
-        key = (id(source), str(release.name), self.canonical(restrict.get(source.device.model)))
+        key = (id(source), str(release.name), self._key(limits))
         if key not in self._remedies:
-            variable_set, _ = self._narrow(source.device.model, release, restrict)
+            variable_set, _ = self._narrow(source.device.model, release, limits)
             migration = self._migration(source, release, variable_set)
             is_possible = self.remedies.is_possible(migration, verdict)
             self._check_remembered(is_remembered=not is_possible)
@@ -238,11 +234,11 @@ class Question:
     """The devices of one VM, asked about at any number of destinations; equal hosts are judged once."""
 
     def __init__(self, devices: Iterable[Device], engine: Engine) -> None:
-        self._devices = list(devices)
+        self._devices = with_parts(devices)
         self._sources = [engine.source(device) for device in self._devices]
         self._engine = engine
-        # Keyed by releases, and the restrictions if there are any.
-        self._answers: dict[tuple[str | tuple[str, ...], ...], Answer] = {}
+        # By kind of host.
+        self._answers: dict[Kind, Answer] = {}
 
     def at(self, destination: Destination) -> Answer:
         """Return the answer for one destination."""
@@ -252,31 +248,32 @@ class Question:
         """Return the answers for destinations, in their order."""
         answers = []
         for destination in destinations:
-            # Unpacked: this is done for each of many thousands of hosts.
-            identifier, releases, restrict, problem = destination
+            problem = destination.problem
             if problem is not None:
-                verdicts = [unanswerable(source, problem) for source in self._sources]
-                answers.append(self._answer([(identifier, verdict) for verdict in verdicts]))
+                served = [Served(destination.id, unanswerable(source, problem)) for source in self._sources]
+                answers.append(self._answer(served))
                 continue
-            key = (releases, self._engine.canonical(restrict)) if restrict else releases
-            answer = self._answers.get(key)
+            kind = self._engine.kinds.of(destination)
+            answer = self._answers.get(kind)
             if answer is None:
-                answer = self._answers[key] = self._answer(self._at_host(destination))
+                answer = self._answers[kind] = self._answer(self._at_host(destination))
             answers.append(answer)
         return answers
 
-    def _at_host(self, destination: Destination) -> Sequence[tuple[str, Verdict]]:
-        engine, restrict = self._engine, destination.restrict
+    def _at_host(self, destination: Destination) -> Sequence[Served]:
+        engine = self._engine
+
+        def judge_at(source: Source, release: Release, runner: Runner) -> Verdict:
+            return engine.verdict(source, release, destination.limits(source.device.model, runner.unit))
+
         host = Host.of(destination, engine.registry)
         return host.answer(
-            self._sources,
-            lambda source, release: engine.verdict(source, release, restrict),
-            lambda group: engine.add_remedies(group, restrict),
+            self._devices, self._sources, judge_at, lambda group: engine.add_remedies(group, destination)
         )
 
-    def _answer(self, verdicts: Sequence[tuple[str, Verdict]]) -> Answer:
+    def _answer(self, served: Sequence[Served]) -> Answer:
         devices = tuple(
-            DeviceAnswer(device, release, verdict, source)
-            for device, (release, verdict), source in zip(self._devices, verdicts, self._sources, strict=True)
+            DeviceAnswer(device, release, verdict, source, unit)
+            for device, (release, verdict, unit), source in zip(self._devices, served, self._sources, strict=True)
         )
         return Answer(devices, all(device.verdict.compatible for device in devices))

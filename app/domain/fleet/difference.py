@@ -133,6 +133,11 @@ def _set_differences(before: VariableSet, after: VariableSet) -> Iterator[Differ
             is_opposite = before.is_inverted(name) is not after.is_inverted(name)
             message = f"{one_name} is now called {other_name}{', with the opposite value' if is_opposite else ''}."
             yield Difference(name, DifferenceKind.CHANGED, message, one_name, other_name, {})
+    yield from _rule_differences(before, after)
+
+
+def _rule_differences(before: VariableSet, after: VariableSet) -> Iterator[Difference]:
+    """Return how migration blocks, constraints, needs and the rules across a VM differ."""
     one, other = before.document(), after.document()
     if one["blocks_migration"] != other["blocks_migration"]:
         message = "The configurations that block migration differ."
@@ -140,6 +145,14 @@ def _set_differences(before: VariableSet, after: VariableSet) -> Iterator[Differ
         yield Difference(
             None, DifferenceKind.CHANGED, message, one["blocks_migration"], other["blocks_migration"], closes
         )
+    # A verdict asks both sets for their needs and rules, so neither way is easier than the other.
+    for field, message in (
+        ("needs", "The parts that devices need differ."),
+        ("together", "The rules across the devices of a VM differ."),
+    ):
+        if one.get(field) != other.get(field):
+            closes = dict.fromkeys(Direction, Extent.IN_PART)
+            yield Difference(None, DifferenceKind.CHANGED, message, one.get(field, []), other.get(field, []), closes)
     if one["constraints"] != other["constraints"]:
         closes = {}
         if set(after.constraint_texts) - set(before.constraint_texts):

@@ -4,15 +4,16 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from app.domain.engine.acceptance import Acceptance
+from app.domain.engine.kind import Kind, Kinds
 from app.domain.fleet.difference import Direction, between_releases
 from app.domain.fleet.support_matrix import refusals_at
 from app.domain.things.profile import Profile
 from app.domain.things.release import Release
-from app.domain.things.restriction import Restrictions, restricted
+from app.domain.things.restriction import narrowed
 from app.domain.things.variable_set import Migratable, VariableSet
 from app.domain.values.state import State
 from app.domain.verdict.destination import Destination
-from app.domain.verdict.host import serving_implementation
+from app.domain.verdict.host import Host, Runner
 from app.domain.verdict.source import Registry
 from app.domain.verdict.steps import lists, step_7, step_8
 
@@ -83,24 +84,25 @@ def _can_be_at(profile: Profile, release: Release) -> bool:
 
 
 class _AtHosts:
-    """Judges profiles at hosts; hosts that run the same are judged once."""
+    """Judges profiles at hosts; hosts of one kind are judged once."""
 
     def __init__(self, registry: Registry, acceptance: Acceptance) -> None:
         self._registry = registry
         self._acceptance = acceptance
+        self._kinds = Kinds()
         # Keyed by ids; the objects are held too, so that no id is reused.
-        self._narrowed: dict[tuple[int, int], tuple[VariableSet, VariableSet, Restrictions]] = {}
+        self._narrowed: dict[tuple[object, ...], tuple[VariableSet, VariableSet]] = {}
         self._covered: dict[tuple[int, int], tuple[bool, VariableSet, VariableSet]] = {}
 
     def flipping(self, hosts: Iterable[Destination], flips: Callable[[Destination], bool]) -> tuple[str, ...]:
         """Return the hosts that flip, in the order given."""
-        known: dict[tuple[tuple[str, ...], int], tuple[bool, Restrictions]] = {}
+        known: dict[Kind, bool] = {}
         flipping = []
         for host in hosts:
-            key = (host.releases, id(host.restrict) if host.restrict else 0)
-            if key not in known:
-                known[key] = (flips(host), host.restrict)
-            if known[key][0]:
+            kind = self._kinds.of(host)
+            if kind not in known:
+                known[kind] = flips(host)
+            if known[kind]:
                 flipping.append(host.id)
         return tuple(flipping)
 
@@ -110,21 +112,34 @@ class _AtHosts:
         profiles: those that can be at the release. Any values that the release allows count: what else a device sets
         is not known before it is asked about.
         """
-        if str(release.name) not in host.releases:
+        if str(release.name) not in host.all_releases():
             return False
-        known = self._releases(host)
-        serving = [
-            model
+        at_host = Host.of(host, self._registry)
+        return any(
+            self._needs(host, list(at_host.serving(model)), release, model, profiles)
             for model, own in release.sets.items()
-            if own.migratable is not Migratable.NO and _serves(release, model, known)
-        ]
+            if own.migratable is not Migratable.NO
+        )
+
+    def _needs(
+        self,
+        host: Destination,
+        serving: Sequence[tuple[Runner, Release]],
+        release: Release,
+        model: str,
+        profiles: Sequence[Profile],
+    ) -> bool:
+        """Return whether some device of a model can be at the host thanks to this release alone.
+
+        serving: all that can serve the model there.
+        """
         others = [
-            other
-            for other in known
-            if other.name != release.name and not _is_retired(other.state) and _is_same_product(other, release)
+            (runner, other) for runner, other in serving if other.name != release.name and not _is_retired(other.state)
         ]
-        for model in serving:
-            covering = [other for other in others if self._covers(other, release, model, host)]
+        for runner in [runner for runner, own in serving if own.name == release.name]:
+            covering = [
+                other for there, other in others if self._covers(host, (runner, release), (there, other), model)
+            ]
             # First a device without a profile, then one with each profile that can be here.
             if not covering or any(
                 model in profile.values and not any(lists(other, profile.name) for other in covering)
@@ -133,54 +148,43 @@ class _AtHosts:
                 return True
         return False
 
-    def _covers(self, other: Release, release: Release, name: str, host: Destination) -> bool:
-        """Return whether every device of a model that can be at a release can be at another one, too."""
-        own, there, model = release.sets[name], other.sets.get(name), self._registry.model(name)
-        if there is None or model is None:
+    def _covers(
+        self, host: Destination, here: tuple[Runner, Release], there: tuple[Runner, Release], name: str
+    ) -> bool:
+        """Return whether every device of a model that can be at one release can be at another one, too."""
+        model = self._registry.model(name)
+        own, other = (self._restricted(host, runner, release.sets[name]) for runner, release in (here, there))
+        if model is None:
             return False
-        sides = (self._restricted(own, host.restrict), self._restricted(there, host.restrict))
-        key = (id(sides[0]), id(sides[1]))
+        key = (id(own), id(other))
         if key not in self._covered:
-            differences = between_releases(model, (release.name.vendor, other.name.vendor), *sides)
+            differences = between_releases(model, (here[1].name.vendor, there[1].name.vendor), own, other)
             is_covered = not any(Direction.FORWARD in (difference.closes or {}) for difference in differences)
-            self._covered[key] = (is_covered, *sides)
+            self._covered[key] = (is_covered, own, other)
         return self._covered[key][0]
 
     def takes_some(self, host: Destination, profile: Profile) -> bool:
         """Return whether some device with the profile can be at the host."""
-        known = self._releases(host)
+        at_host = Host.of(host, self._registry)
         return any(
-            self._takes(host, release, profile, model)
-            for release in known
-            if _can_be_at(profile, release)
+            self._takes(host, runner, release, profile, model)
             for model in profile.values
-            if model in release.sets and _serves(release, model, known)
+            for runner, release in at_host.serving(model)
+            if _can_be_at(profile, release)
         )
 
-    def _releases(self, host: Destination) -> list[Release]:
-        releases = (self._registry.release(name) for name in host.releases)
-        return [release for release in releases if release is not None]
-
-    def _takes(self, host: Destination, release: Release, profile: Profile, name: str) -> bool:
-        own, model = release.sets.get(name), self._registry.model(name)
-        if own is None or model is None:
+    def _takes(self, host: Destination, runner: Runner, release: Release, profile: Profile, name: str) -> bool:
+        model = self._registry.model(name)
+        if model is None:
             return False
-        narrowed = self._restricted(own, host.restrict)
-        return self._acceptance.accepts(profile.values[name], model, str(release.name), narrowed)
+        own = self._restricted(host, runner, release.sets[name])
+        return self._acceptance.accepts(profile.values[name], model, str(release.name), own)
 
-    def _restricted(self, own: VariableSet, restrict: Restrictions) -> VariableSet:
-        if own.model not in restrict:
+    def _restricted(self, host: Destination, runner: Runner, own: VariableSet) -> VariableSet:
+        limits = host.limits(own.model, runner.unit)
+        if not limits:
             return own
-        key = (id(own), id(restrict))
+        key = (id(own), *(self._kinds.text(stated) for limit in limits for stated in limit))
         if key not in self._narrowed:
-            self._narrowed[key] = (restricted(own, restrict)[0], own, restrict)
+            self._narrowed[key] = (narrowed(own, limits)[0], own)
         return self._narrowed[key][0]
-
-
-def _is_same_product(one: Release, other: Release) -> bool:
-    return one.name.implementation == other.name.implementation
-
-
-def _serves(release: Release, model: str, known: Sequence[Release]) -> bool:
-    """Return whether a host's devices of the model belong to the release's implementation."""
-    return serving_implementation(model, known) == release.name.implementation

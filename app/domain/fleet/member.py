@@ -4,15 +4,16 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from app.domain.engine.kind import Kinds
 from app.domain.things.erratum import with_errata
 from app.domain.things.model import Model
 from app.domain.things.release import Release
-from app.domain.things.restriction import restricted
+from app.domain.things.restriction import narrowed
 from app.domain.things.variable_set import VariableSet
 from app.domain.values.canonical import canonical_json
 from app.domain.values.name import ReleaseName
 from app.domain.verdict.destination import Destination
-from app.domain.verdict.host import serving_implementation
+from app.domain.verdict.host import Host
 from app.domain.verdict.problem import ProblemCode
 from app.domain.verdict.source import Registry
 from app.domain.verdict.steps import step_1, step_7
@@ -68,12 +69,15 @@ class Side:
             if model in models
         )
         errata = tuple(erratum.id for erratum in release.errata.get(model, ()))
-        return (self.vendor, self.set.digest, release.profiles, frozenset(own), errata)
+        # A digest says nothing of the strings that a host does not take.
+        excluded = tuple((name, variable.allowed.excluded) for name, variable in self.set.variables.items())
+        taken = tuple(entry for entry in excluded if entry[1])
+        return (self.vendor, self.set.digest, taken, release.profiles, frozenset(own), errata)
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A release, or a host with the releases of which any can serve the model; members that are alike are one."""
+    """A release, or a host with the releases and units of which any can serve the model; those alike are one."""
 
     names: tuple[str, ...]
     sides: tuple[Side, ...]
@@ -89,11 +93,11 @@ class Fleet:
     @classmethod
     def of(cls, model: Model, destinations: Sequence[Destination], registry: Registry) -> "Fleet":
         """Return the fleet that releases and hosts make for a model."""
-        equal: dict[tuple[tuple[str, ...], int], list[Destination]] = {}
+        equal: dict[object, list[Destination]] = {}
+        kinds = Kinds()
         for destination in destinations:
-            # Hosts that run the same releases share the object that they restrict with.
-            key = (destination.releases, id(destination.restrict) if destination.restrict else 0)
-            equal.setdefault(key, []).append(destination)
+            kind = destination.id if destination.problem else kinds.of(destination)
+            equal.setdefault(kind, []).append(destination)
         fleet = cls()
         alike: dict[tuple[object, ...], Member] = {}
         releases: set[ReleaseName] = set()
@@ -116,25 +120,23 @@ class Fleet:
 
 
 def _sides(model: Model, destination: Destination, registry: Registry) -> list[Side] | tuple[BaselineCode, str]:
-    """Return the releases that can serve the model at a destination, or why none can."""
+    """Return the releases, of the host or of its units, that can serve the model at a destination, or why none can."""
     if destination.problem is not None:
         return BaselineCode.UNKNOWN_HOST, destination.problem.message
-    releases = {name: registry.release(name) for name in destination.releases}
-    known = [release for release in releases.values() if release is not None]
-    implementation = serving_implementation(model.name, known)
-    serving = [
-        release for release in known if release.name.implementation == implementation and model.name in release.sets
-    ]
+    host = Host.of(destination, registry)
+    serving = list(host.serving(model.name))
     if not serving:
-        unknown = [name for name, release in releases.items() if release is None]
-        if unknown:
-            return BaselineCode.UNKNOWN_RELEASE, f"The registry has no release {', '.join(unknown)}."
+        if host.unknown:
+            return BaselineCode.UNKNOWN_RELEASE, f"The registry has no release {', '.join(host.unknown)}."
         return BaselineCode.MODEL_NOT_SUPPORTED, f"No release there implements {model.name}."
-    usable = [release for release in serving if not any(step_7(release, None, None))]
+    usable = [(runner, release) for runner, release in serving if not any(step_7(release, None, None))]
     if not usable:
-        retired = ", ".join(str(release.name) for release in serving)
+        retired = ", ".join(dict.fromkeys(str(release.name) for _, release in serving))
         return BaselineCode.RELEASE_RETIRED, f"{retired} is retired."
-    sides = [Side(release, restricted(release.sets[model.name], destination.restrict)[0]) for release in usable]
+    sides = [
+        Side(release, narrowed(release.sets[model.name], destination.limits(model.name, runner.unit))[0])
+        for runner, release in usable
+    ]
     migratable = [side for side in sides if not any(step_1(model.name, side.set, str(side.release.name)))]
     return migratable or (BaselineCode.NOT_MIGRATABLE, f"No release there migrates {model.name}.")
 

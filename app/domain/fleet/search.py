@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from math import lcm
 
-from app.domain.things.variable_set import Condition, VariableSet, matches
+from app.domain.things.condition import Condition, matches
+from app.domain.things.variable_set import VariableSet
 from app.domain.values.allowed import AllowedValues
 from app.domain.values.value import Type, Value
 

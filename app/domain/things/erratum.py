@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from app.domain.things.variable_set import Condition, MigrationBlock, VariableSet, matches
+from app.domain.things.condition import Condition, MigrationBlock, matches
+from app.domain.things.variable_set import VariableSet
 from app.domain.values.canonical import canonical_json, digest
 from app.domain.values.document import MAX_QUOTED, FaultCode, Place, must_be_one_of
 from app.domain.values.name import InvalidNameError, ReleaseName, name, numeric, read_name

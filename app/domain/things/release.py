@@ -167,7 +167,7 @@ def typed_own_values(own_values: Mapping[str, Written], variable_set: VariableSe
             if values[name] not in variable.allowed:
                 message = f"must be a value that the release allows: {variable.allowed.shown()}"
                 (place / name).fault(FaultCode.INVALID_VALUE, message)
-    return variable_set.under_compared_names(values)
+    return variable_set.compared(values)
 
 
 def read_variable_set(document: object, place: Place) -> tuple[ReleaseName, ReleaseDocument]:

@@ -1,64 +1,182 @@
-"""Restrictions of a host (`restrict`): per model and variable, the only values that the host allows."""
+"""What a host states of variables: the only values that it allows (`restrict`), what it makes of some (`resolves`)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple, TypeAlias
 
 from app.domain.things.model import Model
+from app.domain.things.variable import Variable
 from app.domain.things.variable_set import VariableSet
 from app.domain.values.allowed import AllowedValues
-from app.domain.values.document import Place
+from app.domain.values.document import FaultCode, Place
 from app.domain.values.name import read_name, variable_name
+from app.domain.values.value import InvalidValueError, Type, Value
 
+# By model and variable, the only values that a host allows.
 Restrictions: TypeAlias = Mapping[str, Mapping[str, Sequence[object]]]
+# By model, variable and value, as a command line writes it: what a host makes of the value.
+Resolutions: TypeAlias = Mapping[str, Mapping[str, Mapping[str, object]]]
+
+
+class Limits(NamedTuple):
+    """What a host, or a unit of it, states of the variables of one model; None where it states nothing."""
+
+    restrict: Mapping[str, Sequence[object]] | None = None
+    resolves: Mapping[str, Mapping[str, object]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """The models and variables in restrictions that the registry does not have (yet)."""
+    """The models and variables that a host names and that the registry does not have (yet)."""
 
-    models: list[str] = field(default_factory=list)
-    variables: dict[str, list[str]] = field(default_factory=dict)
+    models: dict[str, None] = field(default_factory=dict)
+    variables: dict[str, dict[str, None]] = field(default_factory=dict)
+
+    def add(self, model: str, variable: str) -> None:
+        """Note a variable that the registry's model does not have."""
+        self.variables.setdefault(model, {})[variable] = None
 
 
-def checked(restrict: Restrictions, models: Mapping[str, Model], existing: Restrictions, place: Place) -> Unknown:
-    """Return the unknown names in restrictions; report invalid names and values.
+def check_restrictions(
+    restrict: Restrictions, models: Mapping[str, Model], existing: Restrictions, place: Place, unknown: Unknown
+) -> None:
+    """Note the unknown names in restrictions; report invalid names and values.
 
     existing: the registered restrictions. They stay valid, whatever was published since.
     """
-    unknown = Unknown()
     for name, variables in restrict.items():
         model_place = Place() if existing.get(name) == variables else place / name
-        read_name(name, model_place)
-        model = models.get(name)
-        if model is None:
-            unknown.models.append(name)
+        model = _known(name, models, model_place, unknown)
         for variable, values in variables.items():
             variable_place = model_place / variable
             read_name(variable, variable_place, variable_name)
-            if model is not None and not _is_known(model, variable, values, variable_place):
-                unknown.variables.setdefault(name, []).append(variable)
-    return unknown
+            if model is None:
+                continue
+            if types := model.stated_types(variable):
+                _check_values(types, values, variable_place)
+            else:
+                unknown.add(name, variable)
 
 
-def _is_known(model: Model, variable: str, values: Sequence[object], place: Place) -> bool:
-    """Return whether the model has the variable; report the values if they are of none of its types."""
-    types = model.stated_types(variable)
+def check_resolutions(
+    resolves: Resolutions, models: Mapping[str, Model], existing: Resolutions, place: Place, unknown: Unknown
+) -> None:
+    """Note the unknown names in what a host resolves; report invalid names and values. existing: as registered."""
+    for name, variables in resolves.items():
+        model_place = Place() if existing.get(name) == variables else place / name
+        model = _known(name, models, model_place, unknown)
+        for variable, made in variables.items():
+            variable_place = model_place / variable
+            read_name(variable, variable_place, variable_name)
+            if model is None:
+                continue
+            types = model.stated_types(variable)
+            if not types:
+                unknown.add(name, variable)
+            for value, result in made.items() if types else ():
+                for written in (value, result):
+                    if (problem := _invalid(types, written)) is not None:
+                        (variable_place / value).fault(FaultCode.INVALID_VALUE, problem)
+
+
+def _known(name: str, models: Mapping[str, Model], place: Place, unknown: Unknown) -> Model | None:
+    read_name(name, place)
+    model = models.get(name)
+    if model is None:
+        unknown.models[name] = None
+    return model
+
+
+def _check_values(types: Sequence[Type], values: Sequence[object], place: Place) -> None:
+    """Report the values if they are of none of the types that releases state of the variable."""
     places = [Place() for _ in types]
     for of_type, type_place in zip(types, places, strict=True):
         AllowedValues.read(of_type, list(values), type_place)
     if all(type_place.faults for type_place in places):
-        for fault in places[0].faults if places else ():
+        for fault in places[0].faults:
             (place / int(fault.pointer.split("/")[1]) if fault.pointer else place).fault(fault.code, fault.message)
-    return bool(types)
 
 
-def restricted(
-    variable_set: VariableSet, restrict: Restrictions, who: str = "The destination"
+def _invalid(types: Sequence[Type], written: object) -> str | None:
+    """Return why a value is of none of the types, None if it is of one."""
+    messages = []
+    for of_type in types:
+        try:
+            of_type.read(written)
+        except InvalidValueError as error:
+            messages.append(str(error))
+        else:
+            return None
+    return messages[0]
+
+
+@dataclass(slots=True)
+class _Narrowing:
+    """A variable set while what a host states is applied to it. who: what messages call the host."""
+
+    set: VariableSet
+    who: str
+    variables: dict[str, Variable]
+    messages: list[str] = field(default_factory=list)
+
+    def _variable(self, given: str, verb: str) -> tuple[str, Variable | None, bool]:
+        """Return a variable by either of its names, and whether the given one has the opposite values."""
+        standing = self.set.renames.get(given)
+        name = given if standing is None else standing.variable
+        variable = self.variables.get(name)
+        if variable is None:
+            self.messages.append(
+                f"{self.who} {verb} {given} of {self.set.model}, but its release has no such variable."
+            )
+        return name, variable, standing is not None and standing.inverted
+
+    def restrict(self, restrict: Mapping[str, Sequence[object]]) -> None:
+        for given, values in restrict.items():
+            name, variable, is_inverted = self._variable(given, "restricts")
+            if variable is None:
+                continue
+            place = Place()
+            allowed = AllowedValues.read(variable.type, values, place)
+            self.messages += [
+                f"{self.who} restricts {given} of {self.set.model}, but a value {fault.message}."
+                for fault in place.faults
+            ]
+            self.variables[name] = variable.restricted(allowed.inverted() if is_inverted else allowed)
+
+    def resolve(self, resolves: Mapping[str, Mapping[str, object]], *, is_source: bool) -> None:
+        for given, made in resolves.items():
+            name, variable, is_inverted = self._variable(given, "resolves")
+            if variable is None:
+                continue
+            values: dict[Value, Value] = {}
+            for written in made.items():
+                try:
+                    before, after = map(variable.type.read, written)
+                except InvalidValueError as error:
+                    self.messages.append(f"{self.who} resolves {given} of {self.set.model}, but a value {error}.")
+                    continue
+                values[not before if is_inverted else before] = not after if is_inverted else after
+            self.variables[name] = variable.resolved(values, is_source=is_source)
+
+
+def narrowed(
+    variable_set: VariableSet, limits: Sequence[Limits], who: str = "The destination", *, is_source: bool = False
 ) -> tuple[VariableSet, Sequence[str]]:
-    """Return a set narrowed by a host's restrictions, and messages about restrictions without effect.
+    """Return a set with what its host states, and messages about statements without effect.
 
-    who: what the messages call the host.
+    limits: of the host, and of the unit where the device is made. who: what the messages call the host.
+    is_source: values are replaced by what the host makes of them; otherwise only values are allowed of which the host
+    makes the same (DESIGN 5, "Values that a host decides").
     """
-    variables = restrict.get(variable_set.model)
-    return variable_set.narrowed(variables, who) if variables else (variable_set, ())
+    if not limits:
+        return variable_set, ()
+    narrowing = _Narrowing(variable_set, who, dict(variable_set.variables))
+    for limit in limits:
+        narrowing.restrict(limit.restrict or {})
+    made: dict[str, dict[str, object]] = {}
+    for limit in limits:
+        # What a unit makes of a value counts before what the host does.
+        for variable, values in (limit.resolves or {}).items():
+            made[variable] = {**made.get(variable, {}), **values}
+    narrowing.resolve(made, is_source=is_source)
+    return replace(variable_set, variables=narrowing.variables, is_narrowed=True), narrowing.messages

@@ -1,14 +1,14 @@
 """A variable (DESIGN 3): one thing that can differ between two devices of a model."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, TypeVar
 
 from app.domain.values.allowed import AllowedValues
 from app.domain.values.document import FaultCode, Place, must_be_one_of
 from app.domain.values.name import read_name, variable_name
-from app.domain.values.value import InvalidValueError, Type, Value, shown
+from app.domain.values.value import InvalidValueError, Type, Value, same, shown
 
 _REQUIRED = frozenset({"type", "init_value"})
 _OPTIONAL = frozenset(
@@ -79,6 +79,7 @@ class Variable:
     may_grow: a running device may find more of it than it had: on where it was off, a larger int.
     stands_for: the variable that this one is under another name.
     unrestricted: the values that the release allows, where a host allows fewer; None without a restriction.
+    made: what the host makes of values; empty where nobody says.
     """
 
     type: Type
@@ -93,6 +94,7 @@ class Variable:
     description: str = ""
     stands_for: StandsFor | None = None
     unrestricted: AllowedValues | None = None
+    made: Mapping[Value, Value] = field(default_factory=dict)
 
     @classmethod
     def read(cls, document: object, place: Place) -> "Variable | None":
@@ -169,6 +171,19 @@ class Variable:
     def restricted(self, allowed: AllowedValues) -> "Variable":
         """Return the variable with only those of its values that a host allows."""
         return replace(self, allowed=self.allowed.intersection(allowed), unrestricted=self.allowed)
+
+    def resolved(self, made: Mapping[Value, Value], *, is_source: bool) -> "Variable":
+        """Return the variable on a host that makes something of values; made: by the value asked for.
+
+        At a destination a value is allowed only if the host makes the same of it.
+        """
+        changed = [before for before, after in made.items() if not same(before, after)]
+        return replace(
+            self,
+            made=made,
+            allowed=self.allowed if is_source else self.allowed.without(changed),
+            resolved_by_host=self.resolved_by_host - made.keys(),
+        )
 
     @property
     def admissible(self) -> AllowedValues:

@@ -1,24 +1,32 @@
 """A variable set (DESIGN 3): what one release states about one device model."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
+from app.domain.things.condition import Condition, ConditionReader, Constraint, MigrationBlock, Need
+from app.domain.things.part import Together
 from app.domain.things.saved_state import SavedState
-from app.domain.things.variable import StandsFor, Variable, wrong_scope
-from app.domain.values.allowed import AllowedValues
+from app.domain.things.variable import StandsFor, Variable
 from app.domain.values.canonical import canonical_json, digest
 from app.domain.values.document import FaultCode, Place
 from app.domain.values.lazy import lazy
 from app.domain.values.name import read_name, variable_name
 from app.domain.values.value import Value, shown
 
-FIELDS = frozenset({"variables", "params", "constraints", "migratable", "blocks_migration", "saved_state"})
-_CONSTRAINT = frozenset({"when", "require"})
-_DESCRIPTION = frozenset({"description"})
-
-Condition = Mapping[str, AllowedValues]
+FIELDS = frozenset(
+    {
+        "variables",
+        "params",
+        "constraints",
+        "migratable",
+        "blocks_migration",
+        "saved_state",
+        "needs",
+        "together",
+    }
+)
 
 
 class Migratable(Enum):
@@ -38,40 +46,6 @@ class Migratable(Enum):
         return cls.UNKNOWN
 
 
-@dataclass(frozen=True, slots=True)
-class Constraint:
-    """If every variable under `when` has a listed value, every one under `require` must have one."""
-
-    when: Condition
-    require: Condition
-    description: str = ""
-
-    def broken_by(self, configuration: Mapping[str, Value]) -> Iterator[tuple[str, AllowedValues]]:
-        """Iterate over the variables that break the constraint, with the values that it requires of them.
-
-        A variable without a value breaks nothing.
-        """
-        if matches(self.when, configuration):
-            for variable, values in self.require.items():
-                if variable in configuration and configuration[variable] not in values:
-                    yield variable, values
-
-
-@dataclass(frozen=True, slots=True)
-class MigrationBlock:
-    """Configurations in which the device cannot be migrated: every variable under `when` has a listed value."""
-
-    when: Condition
-    description: str = ""
-
-
-def matches(condition: Condition, configuration: Mapping[str, Value]) -> bool:
-    """Return whether every variable of the condition has a value that the condition lists."""
-    return all(
-        variable in configuration and configuration[variable] in values for variable, values in condition.items()
-    )
-
-
 @dataclass(frozen=True, eq=False)
 class VariableSet:
     """What one release states about one device model; equal content has one digest.
@@ -79,8 +53,9 @@ class VariableSet:
     Variables and conditions are under the names that verdicts compare: a variable that stands for another one is under
     the name, and has the values, of that one (DESIGN 3).
     saved_state: None where the release states nothing of it.
+    needs: the roles of the parts that a device needs. together: the rules across all devices of a VM.
     renames: by the release's own name of such a variable, the one that it stands for.
-    is_narrowed: whether the restrictions of a host are applied.
+    is_narrowed: whether what a host restricts and resolves is applied.
     """
 
     model: str
@@ -89,6 +64,8 @@ class VariableSet:
     migratable: Migratable = Migratable.YES
     blocks_migration: tuple[MigrationBlock, ...] = ()
     saved_state: SavedState | None = None
+    needs: tuple[Need, ...] = ()
+    together: tuple[Together, ...] = ()
     renames: Mapping[str, StandsFor] = field(default_factory=dict)
     is_narrowed: bool = False
 
@@ -113,13 +90,16 @@ class VariableSet:
             if (variable := Variable.read(variable_document, variable_place)) is not None:
                 stated[name] = variable
         renames = _renames(stated, variable_places)
-        reader = _ConditionReader(stated, frozenset(variable_places))
+        reader = ConditionReader(stated, frozenset(variable_places))
         constraints = tuple(reader.constraints(fields.get("constraints", []), place / "constraints"))
         blocks = tuple(reader.blocks(fields.get("blocks_migration", []), place / "blocks_migration"))
         migratable = Migratable.YES
         if "migratable" in fields:
             migratable = Migratable.read(fields["migratable"], place / "migratable")
         saved_state = SavedState.read(fields["saved_state"], place / "saved_state") if "saved_state" in fields else None
+        needs = tuple(reader.needs(fields.get("needs", []), place / "needs"))
+        together_place = place / "together"
+        together = tuple(Together.read(item, at) for item, at in together_place.items(fields.get("together", [])))
         inits = {name: variable.init_value for name, variable in stated.items()}
         for index, constraint in enumerate(constraints if len(place.faults) == faults_before else ()):
             broken = next(constraint.broken_by(inits), None)
@@ -127,9 +107,10 @@ class VariableSet:
                 name, required = broken
                 message = f"must be met by the init values, but {name}={shown(inits[name])}, not {required.shown()}"
                 (place / "constraints" / index).fault(FaultCode.INIT_BREAKS_CONSTRAINT, message)
-        return _under_compared_names(cls(model, stated, constraints, migratable, blocks, saved_state), renames)
+        read = cls(model, stated, constraints, migratable, blocks, saved_state, needs, together)
+        return _under_compared_names(read, renames)
 
-    def under_compared_names(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
+    def compared(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return values under the names that verdicts compare; where both names are given, the release's own counts."""
         return renamed(values, self.renames)
 
@@ -171,7 +152,7 @@ class VariableSet:
         Either name of a renamed variable can be given.
         """
         variables = {**self.variables, **self.stated}
-        read = _ConditionReader(variables, frozenset(self.stated)).condition(document, place)
+        read = ConditionReader(variables, frozenset(self.stated)).condition(document, place)
         report_given_twice(read, self.renames, place)
         return _compared(read, self.renames)
 
@@ -212,28 +193,6 @@ class VariableSet:
         """The names of the backend variables."""
         return frozenset(name for name, variable in self.variables.items() if variable.is_backend)
 
-    def narrowed(
-        self, restrict: Mapping[str, Sequence[object]], who: str = "The destination"
-    ) -> tuple["VariableSet", Sequence[str]]:
-        """Return the set narrowed by a host's restrictions, and messages about restrictions without effect."""
-        variables = dict(self.variables)
-        without_effect = []
-        for given, values in restrict.items():
-            standing = self.renames.get(given)
-            name = given if standing is None else standing.variable
-            variable = variables.get(name)
-            if variable is None:
-                message = f"{who} restricts {given} of {self.model}, but its release has no such variable."
-                without_effect.append(message)
-                continue
-            place = Place()
-            allowed = AllowedValues.read(variable.type, values, place)
-            without_effect += [
-                f"{who} restricts {given} of {self.model}, but a value {fault.message}." for fault in place.faults
-            ]
-            variables[name] = variable.restricted(allowed.inverted() if standing and standing.inverted else allowed)
-        return replace(self, variables=variables, is_narrowed=True), without_effect
-
     def document(self) -> Mapping[str, object]:
         """Return the set in JSON with its model's name, every default filled in."""
         document: dict[str, object] = {
@@ -256,6 +215,13 @@ class VariableSet:
         # Absent where nothing is stated, as before this field existed: digests of published sets stay.
         if self.saved_state is not None:
             document["saved_state"] = self.saved_state.document()
+        if self.needs:
+            document["needs"] = _unordered(
+                {"role": need.role, "when": self._condition_document(need.when), "description": need.description}
+                for need in self.needs
+            )
+        if self.together:
+            document["together"] = _unordered(rule.document() for rule in self.together)
         return document
 
     def _condition_document(self, condition: Condition) -> Mapping[str, object]:
@@ -291,6 +257,7 @@ def _under_compared_names(variable_set: VariableSet, renames: Mapping[str, Stand
         blocks_migration=tuple(
             MigrationBlock(_compared(block.when, renames), block.description) for block in variable_set.blocks_migration
         ),
+        needs=tuple(Need(need.role, _compared(need.when, renames), need.description) for need in variable_set.needs),
         renames=renames,
     )
 
@@ -347,49 +314,6 @@ def _renames(stated: Mapping[str, Variable], places: Mapping[str, Place]) -> Map
         else:
             renames[name], standing[target] = variable.stands_for, name
     return renames
-
-
-@dataclass(frozen=True, slots=True)
-class _ConditionReader:
-    """Reads the conditions of constraints and migration blocks, which name variables of the set.
-
-    all_names: also of variables with faults; a condition on such a variable is not reported again.
-    """
-
-    variables: Mapping[str, Variable]
-    all_names: frozenset[str]
-
-    def constraints(self, document: object, place: Place) -> Iterator[Constraint]:
-        for item, item_place in place.items(document):
-            fields = item_place.fields(item, required=_CONSTRAINT, optional=_DESCRIPTION)
-            yield Constraint(
-                self.condition(fields.get("when", {}), item_place / "when"),
-                self.condition(fields.get("require", {}), item_place / "require"),
-                (item_place / "description").text(fields.get("description", "")),
-            )
-
-    def blocks(self, document: object, place: Place) -> Iterator[MigrationBlock]:
-        for item, item_place in place.items(document):
-            fields = item_place.fields(item, required=frozenset({"when"}), optional=_DESCRIPTION)
-            yield MigrationBlock(
-                self.condition(fields.get("when", {}), item_place / "when"),
-                (item_place / "description").text(fields.get("description", "")),
-            )
-
-    def condition(self, document: object, place: Place) -> Condition:
-        """Read a condition; report its faults."""
-        condition = {}
-        for name, values, values_place in place.entries(document):
-            variable = self.variables.get(name)
-            if variable is None:
-                if name not in self.all_names:
-                    message = f"unknown variable{place.hint(name, self.all_names)}"
-                    values_place.fault(FaultCode.UNKNOWN_VARIABLE, message)
-                continue
-            if variable.is_backend or variable.is_instance:
-                values_place.fault(FaultCode.WRONG_SCOPE, wrong_scope(variable))
-            condition[name] = AllowedValues.read(variable.type, values, values_place)
-        return condition
 
 
 def _unordered(documents: Iterable[Mapping[str, object]]) -> list[Mapping[str, object]]:

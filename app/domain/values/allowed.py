@@ -2,7 +2,7 @@
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import gcd
 from typing import Any, Self
@@ -57,6 +57,16 @@ class Steps:
             return True
         return self.count <= _MAX_SPLIT and all(number in values for number in range(self.min, self.max + 1, self.step))
 
+    def without(self, number: int) -> "Iterator[Steps]":
+        """Iterate over what is left without one int: itself, or up to two parts."""
+        if number not in self:
+            yield self
+            return
+        if self.min < number:
+            yield Steps.between(self.min, number - self.step, self.step)
+        if number < self.max:
+            yield Steps.between(number + self.step, self.max, self.step)
+
     def intersection(self, other: "Steps") -> "Steps | None":
         """Return the ints in both, by the Chinese remainder theorem, or None."""
         divisor = gcd(self.step, other.step)
@@ -86,12 +96,16 @@ _ALL_INTS = (Steps(INT_MIN, INT_MAX),)
 
 @dataclass(frozen=True, slots=True)
 class AllowedValues:
-    """A set of values of one type."""
+    """A set of values of one type.
+
+    excluded: of any string, those that are not allowed.
+    """
 
     type: Type
     values: frozenset[bool | str] | None = None
     ranges: tuple[Steps, ...] = ()
     steps: tuple[Steps, ...] = ()
+    excluded: frozenset[str] = frozenset()
     _lows: tuple[int, ...] = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -151,7 +165,7 @@ class AllowedValues:
     @property
     def is_any(self) -> bool:
         """Return whether the set has every value of the type."""
-        return self.ranges == _ALL_INTS if self.type is Type.INT else self.values is None
+        return self.ranges == _ALL_INTS if self.type is Type.INT else self.values is None and not self.excluded
 
     @property
     def is_free_form(self) -> bool:
@@ -166,14 +180,17 @@ class AllowedValues:
                 return False
             index = bisect_right(self._lows, value) - 1
             return (index >= 0 and value <= self.ranges[index].max) or any(value in part for part in self.steps)
-        return self.type is Type.STR and (self.values is None or value in self.values)
+        if self.type is not Type.STR:
+            return False
+        return value not in self.excluded if self.values is None else value in self.values
 
     def intersection(self, other: "AllowedValues") -> "AllowedValues":
         """Return the values in both sets, which must be of one type."""
         if self.type is not Type.INT:
-            if self.values is None or other.values is None:
-                return other if self.values is None else self
-            return AllowedValues(self.type, self.values & other.values)
+            if self.values is None and other.values is None:
+                return AllowedValues(self.type, excluded=self.excluded | other.excluded)
+            some, rest = (other, self) if self.values is None else (self, other)
+            return AllowedValues(self.type, frozenset(value for value in some.values or () if value in rest))
         ranges = tuple(_common_ranges(self.ranges, other.ranges))
         pairs = [(left, right) for left in self.steps for right in other.all_steps()]
         pairs += [(left, right) for left in other.steps for right in self.ranges]
@@ -191,8 +208,21 @@ class AllowedValues:
         if self.type is Type.INT:
             return AllowedValues._of_ints(self.all_steps() + other.all_steps())
         if self.values is None or other.values is None:
-            return self if self.values is None else other
+            excluded = frozenset(value for value in self.excluded | other.excluded if value not in self)
+            return AllowedValues(self.type, excluded=frozenset(value for value in excluded if value not in other))
         return AllowedValues(self.type, self.values | other.values)
+
+    def without(self, values: Iterable[Value]) -> "AllowedValues":
+        """Return the set without some values, which must be of its type."""
+        taken = set(values)
+        if self.type is Type.INT:
+            steps = list(self.all_steps())
+            for number in map(int, taken):
+                steps = [rest for part in steps for rest in part.without(number)]
+            return AllowedValues._of_ints(steps)
+        if self.type is Type.STR and self.values is None:
+            return AllowedValues(self.type, excluded=self.excluded | frozenset(map(str, taken)))
+        return AllowedValues(self.type, frozenset({False, True} if self.values is None else self.values) - taken)
 
     def is_within(self, other: "AllowedValues") -> bool:
         """Return whether the other set has every value; can be wrongly False for long steps within shorter ones."""
@@ -200,7 +230,9 @@ class AllowedValues:
             return False
         if self.type is Type.INT:
             return all(part.is_within(other) for part in self.all_steps())
-        return other.values is None or (self.values is not None and self.values <= other.values)
+        if self.values is None:
+            return other.values is None and other.excluded <= self.excluded
+        return all(value in other for value in self.values)
 
     def least_above(self, value: Value) -> Value | None:
         """Return the least value in the set that is larger: on after off, the next int; None if there is none."""
@@ -245,7 +277,7 @@ class AllowedValues:
 
     def document(self) -> list[object] | None:
         """Return the canonical list in JSON, or None for any value of the type."""
-        if self.is_any:
+        if self.is_any or self.excluded:
             return None
         if self.type is Type.INT:
             return [item for part in sorted(self.all_steps()) for item in part.document()]
@@ -260,8 +292,10 @@ class AllowedValues:
     def shown(self) -> str:
         """Return the set as a message shows it."""
         listed = self.document()
-        if listed is None:
-            return f"any {self.type}"
+        if listed is None or self.excluded:
+            return f"any {self.type}" + (
+                f" but {', '.join(map(shown, sorted(self.excluded)))}" if self.excluded else ""
+            )
         parts = [shown_item(item) for item in listed if isinstance(item, dict | bool | int | str)]
         return (
             ", ".join(parts[:_MAX_SHOWN]) + (f" and {len(parts) - _MAX_SHOWN} more" if len(parts) > _MAX_SHOWN else "")

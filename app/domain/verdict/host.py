@@ -1,111 +1,304 @@
-"""The verdict on a VM at a host: which release serves each device (DESIGN 5, "Hosts with several releases")."""
+"""The verdict on a VM at a host: which release, or which unit, serves each device (DESIGN 5)."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from itertools import islice, product
+from typing import NamedTuple, TypeAlias
 
 from app.domain.things.release import Release
-from app.domain.things.restriction import Restrictions, restricted
+from app.domain.things.restriction import Limits
+from app.domain.things.restriction import narrowed as narrowed_set
 from app.domain.things.variable_set import VariableSet
-from app.domain.verdict.destination import Destination
+from app.domain.verdict.case import Case, source_configuration
+from app.domain.verdict.destination import Destination, Unit
 from app.domain.verdict.judge import Verdict, judge
 from app.domain.verdict.problem import Caution, Problem, ProblemCode, WarningCode
-from app.domain.verdict.source import Registry, Source, unknown_names
-from app.domain.verdict.steps import Policy
+from app.domain.verdict.source import Device, Registry, Source, unknown_names
+from app.domain.verdict.steps import AtEnd, Policy, step_11
 
-# The verdict on a device at a release, as this host restricts it.
-Judge: TypeAlias = Callable[[Source, Release], Verdict]
+# Where a `together` rule fails, at most this many ways to serve the devices are tried.
+MAX_WAYS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """What runs releases: the whole host, or one of its units.
+
+    releases: those that the registry has, in order. unknown: the others. position: of the unit in the host's order.
+    """
+
+    releases: Sequence[Release]
+    unknown: Sequence[str]
+    unit: Unit | None = None
+    position: int | None = None
+
+    @classmethod
+    def of(
+        cls, names: Iterable[str], registry: Registry, unit: Unit | None = None, position: int | None = None
+    ) -> "Runner":
+        """Look up releases."""
+        found = {name: registry.release(name) for name in dict.fromkeys(names)}
+        return cls(
+            [release for release in found.values() if release is not None],
+            [name for name, release in found.items() if release is None],
+            unit,
+            position,
+        )
+
+    def implements(self, model: str) -> bool:
+        """Return whether one of the releases implements a model."""
+        return any(model in release.sets for release in self.releases)
+
+
+# The verdict on a device at a release of the host or of a unit, with what these restrict and resolve.
+Judge: TypeAlias = Callable[[Source, Release, Runner], Verdict]
+
+
+class Served(NamedTuple):
+    """The verdict on a device at a host.
+
+    release: the one that serves it, or has these problems. unit: the position of its unit, None: the whole host.
+    """
+
+    release: str
+    verdict: Verdict
+    unit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One way to serve some devices of a VM, by position: at which release, of the host or of a unit, and how."""
+
+    runner: Runner
+    releases: Mapping[int, Release]
+    verdicts: Mapping[int, Verdict]
+
+    @property
+    def takes_all(self) -> bool:
+        """Whether all the devices are compatible there."""
+        return all(verdict.compatible for verdict in self.verdicts.values())
+
+    @property
+    def problem_count(self) -> int:
+        """The number of problems of all the devices."""
+        return sum(len(verdict.problems) for verdict in self.verdicts.values())
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The devices of a VM that one implementation serves, by their position, where no release takes them all.
+    """Devices of a VM that one thing has to serve together, by position, where nothing takes them all.
 
-    releases: of the implementation, in the host's order. verdicts: on each device, at each of the releases.
+    ways: in the host's order. answered: the way whose problems are the answer.
     """
 
     sources: Mapping[int, Source]
-    releases: Sequence[Release]
-    verdicts: Sequence[Mapping[int, Verdict]]
+    ways: Sequence[Way]
+    answered: Way
 
 
-# Returns the verdicts of a group at its first release, with remedies.
+# Returns the verdicts of the way that is answered, with remedies.
 AddRemedies: TypeAlias = Callable[[Group], Mapping[int, Verdict]]
 
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """A destination with what the registry has of its releases.
+    """A destination with what the registry has of its releases and units.
 
-    name: of its first release. unknown: releases that the registry lacks.
+    name: of its first release. unknown: the releases that the registry lacks, of the host and of its units.
     """
 
     name: str
-    releases: Sequence[Release]
+    whole: Runner
+    units: Sequence[Runner]
     unknown: Sequence[str]
     warnings: Sequence[Caution]
 
     @classmethod
     def of(cls, destination: Destination, registry: Registry) -> "Host":
-        """Look up the releases and the restricted models of a destination."""
-        releases: list[Release] = []
-        unknown: list[str] = []
-        warnings: list[Caution] = []
-        for name in dict.fromkeys(destination.releases):
-            release = registry.release(name)
-            if release is None:
-                unknown.append(name)
-                warnings.append(Caution(WarningCode.UNKNOWN_RELEASE, _unknown_release(name)))
-            else:
-                releases.append(release)
-        unknown_models = [model for model in destination.restrict if registry.model(model) is None]
-        warnings += [Caution(WarningCode.RESTRICTION_WITHOUT_EFFECT, _unknown_model(model)) for model in unknown_models]
-        return cls(destination.releases[0], releases, unknown, warnings)
+        """Look up the releases, and the models of which the host states something."""
+        whole = Runner.of(destination.releases, registry)
+        units = [Runner.of(unit.releases, registry, unit, index) for index, unit in enumerate(destination.units)]
+        unknown = list(dict.fromkeys(name for runner in (whole, *units) for name in runner.unknown))
+        warnings = [Caution(WarningCode.UNKNOWN_RELEASE, _unknown_release(name)) for name in unknown]
+        named = dict.fromkeys(destination.named_models())
+        messages = (_unknown_model(model, verb) for model, verb in named if registry.model(model) is None)
+        warnings += [Caution(WarningCode.RESTRICTION_WITHOUT_EFFECT, message) for message in messages]
+        return cls(destination.releases[0], whole, units, unknown, warnings)
 
     def answer(
-        self, sources: Sequence[Source], judge_at: Judge, add_remedies: AddRemedies | None = None
-    ) -> list[tuple[str, Verdict]]:
-        """Return for each device of a VM the release that serves it, and the verdict there.
+        self,
+        devices: Sequence[Device],
+        sources: Sequence[Source],
+        judge_at: Judge,
+        add_remedies: AddRemedies | None = None,
+    ) -> list[Served]:
+        """Return for each device of a VM what serves it, and the verdict there.
+
+        devices: with their ids and what they are parts of; equal devices can share a source.
 
         A device belongs to the first implementation, in the host's order, that implements its model. Of each
-        implementation the first release that takes all its devices of the VM serves them. If none does, the problems
-        at its first release are the answer.
+        implementation the first release that takes all its devices of the VM serves them. A device whose model none of
+        the host's own releases implements goes to a unit: the first that takes it together with all its parts that are
+        made from units. If nothing takes them, the problems at the first release are the answer, or those at the unit
+        with the fewest, of the units that implement the model.
         """
-        answers: dict[int, tuple[str, Verdict]] = {}
-        groups: dict[str | None, dict[int, Source]] = {}
-        for position, source in enumerate(sources):
-            implementation = serving_implementation(source.device.model, self.releases)
-            groups.setdefault(implementation, {})[position] = source
-        for implementation, members in groups.items():
-            if implementation is None:
-                for position, source in members.items():
-                    answers[position] = (self.name, self._not_supported(source, judge_at))
-                continue
-            releases = [release for release in self.releases if release.name.implementation == implementation]
-            release, verdicts = _served(members, releases, judge_at, add_remedies)
-            for position, verdict in verdicts.items():
-                answers[position] = (str(release.name), verdict.with_warnings(*self.warnings))
+        answers: dict[int, Served] = {}
+        groups: list[tuple[Mapping[int, Source], Sequence[Way]]] = []
+        for members, root in self._groups(devices, sources):
+            ways = list(self._ways(members, root, judge_at))
+            if ways:
+                groups.append((members, ways))
+            else:
+                answers |= {position: self._not_supported(source, judge_at) for position, source in members.items()}
+        for members, way, verdicts in _chosen(_Together(devices, sources), groups, add_remedies):
+            for position in members:
+                verdict = verdicts[position].with_warnings(*self.warnings)
+                answers[position] = Served(str(way.releases[position].name), verdict, way.runner.position)
         return [answers[position] for position in range(len(sources))]
 
-    def _not_supported(self, source: Source, judge_at: Judge) -> Verdict:
-        """Return the verdict on a device whose model no known release of the host implements."""
-        if self.unknown or not self.releases:
-            unknown = (Problem(ProblemCode.UNKNOWN_RELEASE, _unknown_release(name)) for name in self.unknown)
-            return Verdict((*unknown_names(source), *unknown))
-        return judge_at(source, self.releases[0])
+    def serving(self, model: str) -> Iterator[tuple[Runner, Release]]:
+        """Iterate over the releases that can serve a device of a model, in the host's order: its own, or its units'."""
+        for runner in [self.whole] if self.whole.implements(model) else self.units:
+            implementation = serving_implementation(model, runner.releases)
+            for release in runner.releases:
+                if release.name.implementation == implementation and model in release.sets:
+                    yield runner, release
+
+    def _groups(
+        self, devices: Sequence[Device], sources: Sequence[Source]
+    ) -> Iterator[tuple[Mapping[int, Source], int | None]]:
+        """Iterate over the devices that belong together, with the outermost one if they are made from units."""
+        groups: dict[object, dict[int, Source]] = {}
+        positions = {device.id: position for position, device in enumerate(devices)}
+        made_from_units = [bool(self.units) and not self.whole.implements(source.device.model) for source in sources]
+        for position, source in enumerate(sources):
+            key: object = (None, serving_implementation(source.device.model, self.whole.releases))
+            if made_from_units[position]:
+                key = root = position
+                # The outermost device that is made from a unit takes all behind it along.
+                at = position
+                for _ in devices:
+                    if (above := devices[at].part_of) not in positions:
+                        break
+                    at = positions[above]
+                    key = root = at if made_from_units[at] else root
+            groups.setdefault(key, {})[position] = source
+        for key, members in groups.items():
+            yield members, key if isinstance(key, int) else None
+
+    def _ways(self, members: Mapping[int, Source], root: int | None, judge_at: Judge) -> Iterator[Way]:
+        """Iterate over the ways to serve devices that belong together, in the host's order; none: no known release."""
+        models = [source.device.model for source in members.values()]
+        if root is None:
+            implementation = serving_implementation(models[0], self.whole.releases)
+            for release in self.whole.releases:
+                if release.name.implementation == implementation:
+                    yield _way(self.whole, dict.fromkeys(members, release), members, judge_at)
+            return
+        # Of the devices that belong together, the outermost one decides which units there are to choose from.
+        for wanted in ([members[root].device.model], models):
+            units = [unit for unit in self.units if any(map(unit.implements, wanted))]
+            if units:
+                yield from (way for unit in units for way in _at_unit(unit, members, judge_at))
+                return
+
+    def _not_supported(self, source: Source, judge_at: Judge) -> Served:
+        """Return the answer for a device whose model nothing known of the host implements."""
+        if self.unknown or not self.whole.releases:
+            problems = (Problem(ProblemCode.UNKNOWN_RELEASE, _unknown_release(name)) for name in self.unknown)
+            return Served(self.name, Verdict((*unknown_names(source), *problems)))
+        return Served(self.name, judge_at(source, self.whole.releases[0], self.whole))
 
 
-def _served(
-    sources: Mapping[int, Source], releases: Sequence[Release], judge_at: Judge, add_remedies: AddRemedies | None
-) -> tuple[Release, Mapping[int, Verdict]]:
-    """Return the first release that takes all the devices, the first of all if none does, and the verdicts there."""
-    refused = []
-    for release in releases:
-        verdicts = {position: judge_at(source, release) for position, source in sources.items()}
-        if all(verdict.compatible for verdict in verdicts.values()):
-            return release, verdicts
-        refused.append(verdicts)
-    return releases[0], refused[0] if add_remedies is None else add_remedies(Group(sources, releases, refused))
+def _way(runner: Runner, releases: Mapping[int, Release], members: Mapping[int, Source], judge_at: Judge) -> Way:
+    verdicts = {position: judge_at(source, releases[position], runner) for position, source in members.items()}
+    return Way(runner, releases, verdicts)
+
+
+def _at_unit(unit: Runner, members: Mapping[int, Source], judge_at: Judge) -> Iterator[Way]:
+    """Iterate over the ways in which a unit serves devices: each of its implementations by any of its releases."""
+    groups: dict[str | None, list[int]] = {}
+    for position, source in members.items():
+        groups.setdefault(serving_implementation(source.device.model, unit.releases), []).append(position)
+    choices = [
+        [release for release in unit.releases if release.name.implementation == implementation] or unit.releases[:1]
+        for implementation in groups
+    ]
+    for releases in islice(product(*choices), MAX_WAYS):
+        at = {position: release for group, release in zip(groups.values(), releases, strict=True) for position in group}
+        yield _way(unit, {position: at[position] for position in members}, members, judge_at)
+
+
+def _chosen(
+    rules: "_Together",
+    groups: Sequence[tuple[Mapping[int, Source], Sequence[Way]]],
+    add_remedies: AddRemedies | None,
+) -> Iterator[tuple[Mapping[int, Source], Way, Mapping[int, Verdict]]]:
+    """Iterate over the groups with the way that is answered, and the verdicts there."""
+    taking = [[way for way in ways if way.takes_all] for _, ways in groups]
+    chosen = [
+        good[0] if good else min(ways, key=lambda way: way.problem_count if way.runner.unit else 0)
+        for good, (_, ways) in zip(taking, groups, strict=True)
+    ]
+    broken = rules.broken(chosen)
+    if broken and all(taking):
+        # Everything has a place; perhaps other ways to serve the devices meet the rules, too.
+        better = rules.first_that_meets(taking)
+        chosen, broken = (better, {}) if better is not None else (chosen, broken)
+    for (members, ways), good, way in zip(groups, taking, chosen, strict=True):
+        verdicts = way.verdicts
+        if not good and add_remedies is not None:
+            verdicts = add_remedies(Group(members, ways, way))
+        yield (
+            members,
+            way,
+            {position: verdict.refused(broken.get(position, ())) for position, verdict in verdicts.items()},
+        )
+
+
+class _Together:
+    """Step 11 for one VM: which ways to serve its devices meet the rules across it."""
+
+    def __init__(self, devices: Sequence[Device], sources: Sequence[Source]) -> None:
+        self._devices = devices
+        self._models = [source.device.model for source in sources]
+        self._has_parts = any(device.role is not None for device in devices)
+        self._here = [_at_source(source) for source in sources] if self._has_parts else []
+
+    def broken(self, ways: Iterable[Way]) -> Mapping[int, Sequence[Problem]]:
+        """Return the problems by the position of the device; devices without a way are not looked at."""
+        problems: dict[int, list[Problem]] = {}
+        if not self._has_parts:
+            return problems
+        there = [AtEnd(None, None, None)] * len(self._devices)
+        for way in ways:
+            for position, release in way.releases.items():
+                variable_set = release.sets.get(self._models[position])
+                values = way.verdicts[position].configuration
+                configuration = None if variable_set is None or values is None else variable_set.compared(values)
+                there[position] = AtEnd(str(release.name), variable_set, configuration)
+        for position, problem in step_11(self._devices, (self._here, there)):
+            problems.setdefault(position, []).append(problem)
+        return problems
+
+    def first_that_meets(self, choices: Sequence[Sequence[Way]]) -> list[Way] | None:
+        """Return the first ways that meet the rules, one of each choice, in the host's order; None if none is found.
+
+        A way that breaks a rule beside those without an alternative breaks it whatever the others are.
+        """
+        fixed = [ways[0] for ways in choices if len(ways) == 1]
+        left = [ways if len(ways) == 1 else [way for way in ways if not self.broken([*fixed, way])] for ways in choices]
+        return next((list(ways) for ways in islice(product(*left), MAX_WAYS) if not self.broken(ways)), None)
+
+
+def _at_source(source: Source) -> AtEnd:
+    """Return a device at the source: without a release, what the profile and the question say of it."""
+    if source.model is None or any(unknown_names(source)):
+        return AtEnd(source.device.release, source.set, None)
+    case = Case.of(source, source.model, None, "")
+    values = {pair.name: pair.value for pair in case.pairs() if pair.value is not None}
+    configuration = values if source.set is None else source_configuration(case)
+    return AtEnd(source.device.release, source.set, configuration)
 
 
 def serving_implementation(model: str, releases: Sequence[Release]) -> str | None:
@@ -121,17 +314,17 @@ def _unknown_release(name: str) -> str:
     return f"The registry has no release {name}, which the destination runs."
 
 
-def _unknown_model(name: str) -> str:
-    return f"The destination restricts {name}, but the registry has no device model {name}."
+def _unknown_model(name: str, verb: str) -> str:
+    return f"The destination {verb} {name}, but the registry has no device model {name}."
 
 
-def narrowed(release: Release, model: str, restrict: Restrictions) -> tuple[VariableSet | None, Sequence[Caution]]:
-    """Return a release's set of a model with what a host restricts, and warnings of what has no effect."""
+def narrowed(release: Release, model: str, limits: Sequence[Limits]) -> tuple[VariableSet | None, Sequence[Caution]]:
+    """Return a release's set of a model with what a host states, and warnings of what has no effect."""
     variable_set = release.sets.get(model)
     if variable_set is None:
         return None, ()
-    narrowed_set, without_effect = restricted(variable_set, restrict)
-    return narrowed_set, [Caution(WarningCode.RESTRICTION_WITHOUT_EFFECT, message) for message in without_effect]
+    with_limits, without_effect = narrowed_set(variable_set, limits)
+    return with_limits, [Caution(WarningCode.RESTRICTION_WITHOUT_EFFECT, message) for message in without_effect]
 
 
 def unanswerable(source: Source, problem: Problem) -> Verdict:
@@ -139,18 +332,18 @@ def unanswerable(source: Source, problem: Problem) -> Verdict:
     return Verdict((*unknown_names(source), problem))
 
 
-def judge_vm(
-    sources: Sequence[Source], destination: Destination, registry: Registry, policy: Policy
-) -> list[tuple[str, Verdict]]:
-    """Return for each device of a VM the release that serves it at a destination, and the verdict there.
+def judge_vm(sources: Sequence[Source], destination: Destination, registry: Registry, policy: Policy) -> list[Served]:
+    """Return for each device of a VM what serves it at a destination, and the verdict there.
 
     Without remedies, which are searched for apart.
     """
     if destination.problem is not None:
-        return [(destination.id, unanswerable(source, destination.problem)) for source in sources]
+        return [Served(destination.id, unanswerable(source, destination.problem)) for source in sources]
 
-    def judge_at(source: Source, release: Release) -> Verdict:
-        variable_set, cautions = narrowed(release, source.device.model, destination.restrict)
+    def judge_at(source: Source, release: Release, runner: Runner) -> Verdict:
+        limits = destination.limits(source.device.model, runner.unit)
+        variable_set, cautions = narrowed(release, source.device.model, limits)
         return judge(source, release, variable_set, policy).with_warnings(*cautions)
 
-    return Host.of(destination, registry).answer(sources, judge_at)
+    devices = [source.device for source in sources]
+    return Host.of(destination, registry).answer(devices, sources, judge_at)

@@ -45,6 +45,13 @@ class Verdict:
         """Return the verdict with further warnings."""
         return replace(self, warnings=self.warnings + warnings) if warnings else self
 
+    def refused(self, problems: Sequence[Problem]) -> "Verdict":
+        """Return the verdict with further problems, those of the whole VM."""
+        if not problems:
+            return self
+        warnings = tuple(caution for caution in self.warnings if caution.code is not WarningCode.MUST_BE_SET)
+        return replace(self, problems=ordered([*self.problems, *problems]), warnings=warnings, configuration=None)
+
 
 def judge(source: Source, release: Release, variable_set: VariableSet | None, policy: Policy) -> Verdict:
     """Return the verdict on a device at a destination release (DESIGN 5, all steps).
@@ -60,6 +67,7 @@ def judge(source: Source, release: Release, variable_set: VariableSet | None, po
             *steps.step_7(release, source.device.profile, profile_state),
             *steps.step_8(release, source.device.profile, policy),
             *steps.step_9(source, release, variable_set),
+            *steps.step_10(source, comparison.source, release, variable_set, comparison.there),
             *steps.step_12(source, release, variable_set),
             *steps.step_13(source, comparison.source, release, comparison.there or {}),
         ]

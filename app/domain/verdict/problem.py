@@ -30,6 +30,8 @@ class ProblemCode(StrEnum):
     PROFILE_RETIRED = "profile-retired"
     PROFILE_NOT_LISTED = "profile-not-listed"
     STATE_NOT_READABLE = "state-not-readable"
+    PART_UNKNOWN = "part-unknown"
+    NOT_TOGETHER = "not-together"
     NOTHING_COMPARED = "nothing-compared"
     KNOWN_BROKEN = "known-broken"
 
@@ -201,6 +203,20 @@ RULES: Mapping[ProblemCode, Rule] = {
             Subject.RELEASE,
             "The destination reads the saved state that the source writes.",
             "Choose a host whose release reads it, for example one of the same release or of a newer one.",
+        ),
+        Rule(
+            ProblemCode.PART_UNKNOWN,
+            10,
+            Subject.QUESTION,
+            "Every part that the device needs, at the source or at the destination, is in the question.",
+            "Add the device behind it (kernel driver, firmware, backend) to the question, with part_of and role.",
+        ),
+        Rule(
+            ProblemCode.NOT_TOGETHER,
+            11,
+            Subject.HOST,
+            "What the source and the destination require of several devices in one VM holds for all of them.",
+            "Choose a host or a unit where it holds, or take devices out of the VM until the rule no longer applies.",
         ),
         Rule(
             ProblemCode.NOTHING_COMPARED,

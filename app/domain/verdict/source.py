@@ -1,18 +1,21 @@
 """The source: what a device is where it runs (DESIGN 5, "Source configuration")."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from app.domain.things.model import Model
 from app.domain.things.profile import Profile, Values, Written, read_as
 from app.domain.things.release import NOTHING, Release
-from app.domain.things.restriction import restricted
+from app.domain.things.restriction import Limits, narrowed
 from app.domain.things.variable import StandsFor, Variable
 from app.domain.things.variable_set import VariableSet, given_twice, renamed
 from app.domain.values.value import InvalidValueError, Type, Value
-from app.domain.verdict.destination import Destination
+from app.domain.verdict.destination import Destination, Unit
 from app.domain.verdict.problem import Problem, ProblemCode
+
+# Releases of a host, each with the unit that it runs on, None for the whole host.
+Choices: TypeAlias = Sequence[tuple[Unit | None, str]]
 
 
 class Registry(Protocol):
@@ -35,7 +38,9 @@ class Device:
     release, profile: what it was made from, where that is known; model and profile can be aliases of the release.
     values: the explicit values; None: the variable is off.
     complete: with neither release nor profile, the values are all the variables in effect.
-    host: the registered host that it runs on, where the question says so.
+    host: the registered host that it runs on, where the question says so; unit: the unit of it that it is made from.
+    part_of: the device of the VM that it is a part of, in which role.
+    filled: the roles of its own parts in the question.
     """
 
     id: str
@@ -45,6 +50,22 @@ class Device:
     values: Mapping[str, Written | None] = field(default_factory=dict)
     complete: bool = False
     host: Destination | None = None
+    unit: str | None = None
+    part_of: str | None = None
+    role: str | None = None
+    filled: frozenset[str] = frozenset()
+
+
+def with_parts(devices: Iterable[Device]) -> list[Device]:
+    """Return the devices of one VM, each with the roles that its parts fill."""
+    listed = list(devices)
+    filled: dict[str, set[str]] = {}
+    for device in listed:
+        if device.part_of is not None and device.role is not None:
+            filled.setdefault(device.part_of, set()).add(device.role)
+    if not filled:
+        return listed
+    return [replace(device, filled=frozenset(filled.get(device.id, ()))) for device in listed]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +73,8 @@ class Source:
     """A device with what the registry has under the names that it gives; None where it has nothing.
 
     device: its aliases are resolved, and its values are under the names that verdicts compare.
-    set: of the release, as the host restricts it; None without a release, or if it does not implement the model.
+    set: of the release, with what the host restricts and resolves; None without a release, or if it does not implement
+    the model.
     of_profile: it stands for a profile that is checked against a release, not for a device.
     problems: why it is not known what the device is. without_effect: messages about restrictions of its host.
     """
@@ -70,8 +92,9 @@ class Source:
     def of(cls, device: Device, registry: Registry) -> "Source":
         """Look up the names that a device gives."""
         problems: list[Problem] = []
+        limits: Sequence[Limits] = ()
         if device.host is not None:
-            device = _at_host(device, device.host, registry, problems)
+            device, limits = at_host(device, device.host, registry, problems)
         release = None if device.release is None else registry.release(device.release)
         # The device's own release is asked first what a name means (DESIGN 3, aliases).
         aliases = release.aliases if release else {}
@@ -80,8 +103,8 @@ class Source:
         model = registry.model(model_name)
         variable_set = release.sets.get(model_name) if release else None
         without_effect: Sequence[str] = ()
-        if variable_set is not None and device.host is not None:
-            variable_set, without_effect = restricted(variable_set, device.host.restrict, "The source host")
+        if variable_set is not None:
+            variable_set, without_effect = narrowed(variable_set, limits, "The source host", is_source=True)
         renames = _renames(device, model, release, variable_set)
         problems += _given_twice(device, renames)
         return cls(
@@ -145,33 +168,84 @@ def at_destination(source: Source, variable_set: VariableSet | None) -> Source:
     )
 
 
-def _at_host(device: Device, host: Destination, registry: Registry, problems: list[Problem]) -> Device:
-    """Return the device with the release that its host runs of its model (DESIGN 5, "The source host").
+def at_host(
+    device: Device, host: Destination, registry: Registry, problems: list[Problem]
+) -> tuple[Device, Sequence[Limits]]:
+    """Return the device with the release that its host runs of its model, and what the host states of the variables.
 
-    Where several releases there implement the model, the device has to say which.
+    DESIGN 5, "The source host": a release of the whole host counts before one of a unit. Where several releases there
+    implement the model, or several units differ, the device has to say which.
     """
     if host.problem is not None:
         problems.append(host.problem)
-        return device
-    if device.release is not None and device.release in host.releases:
-        return device
+        return device, ()
+    places: list[Unit | None] = [None, *host.units]
+    if device.unit is not None:
+        places = [unit for unit in host.units if unit.id == device.unit]
+        if not places:
+            units = ", ".join(unit.id for unit in host.units) or "none"
+            problems.append(_source_unknown(f"The host {host.id} has no unit {device.unit}. Its units: {units}."))
+            return device, ()
+    running = [(place, name) for place in places for name in (host if place is None else place).releases]
     if device.release is not None:
-        runs = ", ".join(host.releases)
-        message = f"The device names the source release {device.release}, but its host {host.id} runs {runs}."
-        problems.append(Problem(ProblemCode.SOURCE_UNKNOWN, message))
-        return device
-    known = {name: release for name in host.releases if (release := registry.release(name)) is not None}
-    names = [name for name, release in known.items() if release.aliases.get(device.model, device.model) in release.sets]
+        named = [place for place, name in running if name == device.release]
+        if not named:
+            runs = ", ".join(dict.fromkeys(name for _, name in running))
+            where = f"its host {host.id}" if device.unit is None else f"the unit {device.unit} of its host {host.id}"
+            message = f"The device names the source release {device.release}, but {where} runs {runs}."
+            problems.append(_source_unknown(message))
+            return device, ()
+        choices: Choices = [(place, device.release) for place in ([None] if None in named else named)]
+    else:
+        choices = _implementing(device, host, running, registry, problems)
+    if not choices:
+        return device, ()
+    release = registry.release(choices[0][1])
+    model = release.aliases.get(device.model, device.model) if release else device.model
+    stated = [host.limits(model, place) for place, _ in choices]
+    if any(other != stated[0] for other in stated):
+        units = ", ".join(place.id for place, _ in choices if place is not None)
+        message = f"Units of the host {host.id} make {device.model} differently: {units}. Name the device's unit."
+        problems.append(_source_unknown(message))
+        return device, ()
+    return replace(device, release=choices[0][1]), stated[0]
+
+
+def _source_unknown(message: str) -> Problem:
+    return Problem(ProblemCode.SOURCE_UNKNOWN, message)
+
+
+def _implementing(
+    device: Device,
+    host: Destination,
+    running: Choices,
+    registry: Registry,
+    problems: list[Problem],
+) -> Choices:
+    """Return where a host can have made a device: the one release that implements its model, and the units with it.
+
+    Report a problem and return nothing where the release is not known.
+    """
+    known = {name: release for _, name in running if (release := registry.release(name)) is not None}
+    implementing = [
+        (place, name)
+        for place, name in running
+        if name in known and known[name].aliases.get(device.model, device.model) in known[name].sets
+    ]
+    whole = [(place, name) for place, name in implementing if place is None]
+    choices = whole or implementing
+    names = list(dict.fromkeys(name for _, name in choices))
     implementations = {known[name].name.implementation for name in names}
-    first = host.releases.index(names[0]) if names else len(host.releases)
+    order = [name for place, name in running if not whole or place is None]
+    first = order.index(names[0]) if names else len(order)
     # An unknown release can have made it if it is of the same implementation, or comes first in the host's order.
     unknown = [
         name
-        for position, name in enumerate(host.releases)
+        for position, name in enumerate(order)
         if name not in known and (position < first or name.partition("@")[0] in implementations)
     ]
     if len(names) == 1 and not unknown:
-        return replace(device, release=names[0])
+        return choices
     if unknown:
         unknown = list(dict.fromkeys(unknown))
         message = f"The registry has no release {', '.join(unknown)}, which the host {host.id} runs."
@@ -180,9 +254,10 @@ def _at_host(device: Device, host: Destination, registry: Registry, problems: li
     elif names:
         message = f"Several releases of the host {host.id} implement {device.model}: {', '.join(names)}. Name one."
     else:
-        message = f"No release that the host {host.id} runs implements {device.model}: {', '.join(host.releases)}."
-    problems.append(Problem(ProblemCode.SOURCE_UNKNOWN, message))
-    return device
+        runs = ", ".join(dict.fromkeys(name for _, name in running))
+        message = f"No release that the host {host.id} runs implements {device.model}: {runs}."
+    problems.append(_source_unknown(message))
+    return ()
 
 
 def unknown_names(source: Source) -> Iterator[Problem]:
@@ -228,17 +303,25 @@ def own_value(name: str, variable: Variable, stated: Values | None, off: Value |
 def made_value(name: str, variable: Variable, stated: Values | None, off: Value | None) -> Value | None:
     """Return the value of a variable in a device of which nothing is given: `own_value`, as far as its host has it.
 
-    A switch that the host allows in one position alone was in that one: the guest never got what the host does not
-    have (DESIGN 5). Of any other value nobody knows what became of it: it is refused.
+    A value that the host resolves is what the host makes of it. A switch that the host allows in one position alone was
+    in that one: the guest never got what the host does not have (DESIGN 5). Of any other value nobody knows what became
+    of it: it is refused.
     """
-    value = own_value(name, variable, stated, off)
+    value = _as_made(variable, own_value(name, variable, stated, off))
     is_lacking = variable.unrestricted is not None and value not in variable.allowed and value in variable.unrestricted
     return not value if is_lacking and isinstance(value, bool) and (not value) in variable.allowed else value
 
 
 def given_value(variable: Variable, written: Written | None, off: Value | None) -> Value | None:
-    """Return an explicit value in the type of the source's variable; None (written) stands for the off value."""
-    return off if written is None else read_or_keep((variable.type,), written)
+    """Return an explicit value in the type of the source's variable, as its host makes it; None stands for off."""
+    return _as_made(variable, off if written is None else read_or_keep((variable.type,), written))
+
+
+def _as_made(variable: Variable, value: Value | None) -> Value | None:
+    """Return what the source's host makes of a value: the same where nobody says (DESIGN 5)."""
+    if value is None or not variable.made or Type.of(value) is not variable.type:
+        return value
+    return variable.made.get(value, value)
 
 
 def explicit_values(source: Source) -> Mapping[str, Value]:

@@ -4,20 +4,23 @@ Steps 2 to 5 look at one variable at a time: a `Pair`. The other steps look at t
 """
 
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 
+from app.domain.things.condition import MigrationBlock, matches
 from app.domain.things.erratum import ENTERING, LEAVING, forbidding
+from app.domain.things.part import Together
 from app.domain.things.profile import Values
 from app.domain.things.release import Release
 from app.domain.things.variable import Variable
-from app.domain.things.variable_set import Migratable, MigrationBlock, VariableSet, matches
+from app.domain.things.variable_set import Migratable, VariableSet
 from app.domain.values.allowed import AllowedValues
 from app.domain.values.state import State
 from app.domain.values.value import Type, Value, same
 from app.domain.verdict import wording
 from app.domain.verdict.case import Case, Pair, source_configuration
 from app.domain.verdict.problem import Caution, Problem, ProblemCode, WarningCode
-from app.domain.verdict.source import Source, own_value, read_or_keep, stated_values
+from app.domain.verdict.source import Device, Source, own_value, read_or_keep, stated_values
 
 
 class Policy(StrEnum):
@@ -266,6 +269,86 @@ def unreadable_state(
     written, read = own.saved_state if own else None, there.saved_state if there else None
     if written is not None and read is not None and not written.is_read_by(read):
         yield wording.state_not_readable(source, written, destination, read)
+
+
+# --- Steps 10 and 11: the parts.
+
+
+def step_10(
+    source: Source,
+    configuration: Mapping[str, Value] | None,
+    release: Release,
+    variable_set: VariableSet | None,
+    there: Mapping[str, Value] | None,
+) -> Iterator[Problem]:
+    """Check that every role that either set needs, in this configuration, is filled by a part in the question.
+
+    configuration: of the source; there: at the destination, also values that it does not allow. None: not known.
+    """
+    needed: dict[str, Problem] = {}
+    ends = ((source.device.release, source.set, configuration), (str(release.name), variable_set, there))
+    for name, own, values in ends:
+        for need in own.needs if own else ():
+            if need.role not in source.device.filled and matches(need.when, values or {}):
+                needed.setdefault(need.role, wording.part_unknown(str(name), need, values or {}))
+    yield from needed.values()
+
+
+@dataclass(frozen=True, slots=True)
+class AtEnd:
+    """A device of a VM at one end of the migration, for step 11.
+
+    release: where it is there, None: not known. set: of its model there. configuration: None where it is not known.
+    """
+
+    release: str | None
+    set: VariableSet | None
+    configuration: Mapping[str, Value] | None
+
+
+def step_11(devices: Sequence[Device], ends: Sequence[Sequence[AtEnd]]) -> Iterator[tuple[int, Problem]]:
+    """Check that every `together` rule holds across the VM, at the source and at the destination.
+
+    ends: for either end, each device there. Reports the position of the device whose part does not meet a rule. A part
+    whose configuration is not known there has problems of its own.
+    """
+    positions = {device.id: position for position, device in enumerate(devices)}
+    parts: dict[str, list[tuple[int, int]]] = {}
+    for position, device in enumerate(devices):
+        if device.role is not None and device.part_of in positions:
+            parts.setdefault(device.role, []).append((positions[device.part_of], position))
+    told: set[tuple[int, str, str]] = set()
+    for end in ends if parts else ():
+        for rule, release in _rules_together(end):
+            in_role = parts.get(rule.role, [])
+            count = len({whole for whole, _ in in_role})
+            for whole, position in in_role if count > rule.over else ():
+                part = end[position]
+                if part.configuration is None:
+                    continue
+                for name, required in rule.broken_by(_under_both_names(part)):
+                    key = (whole, rule.role, name)
+                    if key not in told:
+                        told.add(key)
+                        value = _under_both_names(part).get(name)
+                        yield (
+                            whole,
+                            wording.not_together(rule, release, count, devices[position].id, name, value, required),
+                        )
+
+
+def _rules_together(end: Sequence[AtEnd]) -> Iterator[tuple[Together, str | None]]:
+    """Iterate over the distinct rules of the sets at one end, with a release that states them."""
+    # Devices of one model share the set.
+    sets = {id(device.set): (device.set.together, device.release) for device in end if device.set is not None}
+    for together, release in sets.values():
+        yield from ((rule, release) for rule in together)
+
+
+def _under_both_names(part: AtEnd) -> Mapping[str, Value]:
+    """Return a configuration under the names that verdicts compare and, for renamed variables, the release's own."""
+    values = part.configuration or {}
+    return values if part.set is None or not part.set.renames else {**part.set.under_own_names(values), **values}
 
 
 # --- Step 12: something was compared.

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 
+from app.domain.things.condition import Condition, Constraint, MigrationBlock, Need
 from app.domain.things.erratum import Erratum, Way
+from app.domain.things.part import Together
 from app.domain.things.release import Release
 from app.domain.things.saved_state import SavedState
-from app.domain.things.variable_set import Condition, Constraint, MigrationBlock
-from app.domain.values.allowed import AllowedValues
+from app.domain.values.allowed import AllowedValues, shown_item
 from app.domain.values.document import did_you_mean
-from app.domain.values.value import Type, Value, shown
+from app.domain.values.value import Type, Value, same, shown
 from app.domain.verdict.case import Pair
 from app.domain.verdict.problem import Caution, Problem, ProblemCode, WarningCode
 from app.domain.verdict.source import Source
@@ -18,6 +19,9 @@ def problem(code: ProblemCode, pair: Pair, source: Source, destination: str) -> 
     """Return the problem that a step from 2 to 5, or the check of the source, found of a variable."""
     name, value = pair.name, pair.value
     allowed = pair.there.allowed if pair.there else None
+    code_of_value = {ProblemCode.VALUE_NOT_ALLOWED, ProblemCode.CANNOT_BE_OFF}
+    if code in code_of_value and pair.there is not None and (made := _made_otherwise(pair)) is not None:
+        return Problem.about(code, _resolved_otherwise(pair, source, made), name, pair.wanted, allowed)
     match code:
         case ProblemCode.UNKNOWN_VARIABLE:
             release = f"the source release {source.device.release}"
@@ -39,13 +43,32 @@ def problem(code: ProblemCode, pair: Pair, source: Source, destination: str) -> 
 
 
 def _stated(pair: Pair, source: Source) -> str:
-    setting = f"{pair.name}={shown(pair.value)}"
+    return _setting(pair.name, pair.value, pair, source)
+
+
+def _setting(name: str, value: Value | None, pair: Pair, source: Source) -> str:
+    setting = f"{name}={shown(value)}"
     return f"The profile sets {setting}" if _is_of_profile(pair, source) else f"{setting} at the source"
 
 
 def _is_of_profile(pair: Pair, source: Source) -> bool:
     """Return whether the value of a variable is what a profile says: nothing else is known of the source."""
     return source.profile is not None and source.release is None and not pair.is_given
+
+
+def _made_otherwise(pair: Pair) -> Value | None:
+    """Return what the destination's host makes of the value that it has to have, None if the same."""
+    if pair.there is None or pair.wanted is None:
+        return None
+    made = pair.there.made.get(pair.wanted)
+    return None if made is None or same(made, pair.wanted) else made
+
+
+def _resolved_otherwise(pair: Pair, source: Source, made: Value) -> str:
+    return (
+        f"{_setting(pair.name, pair.wanted, pair, source)}, but the destination's host makes {shown(made)} of "
+        f"{shown(pair.wanted)}."
+    )
 
 
 def _not_supported(pair: Pair, source: Source, destination: str) -> str:
@@ -150,6 +173,37 @@ def guest_may_see_more(release: Release, before: Mapping[str, Value], after: Map
     """Return the warning of variables of which a destination has a larger value alone."""
     changes = "; ".join(f"{name}={shown(value)}, not {shown(before[name])}" for name, value in sorted(after.items()))
     return f"The guest may find more at {release.name}, as its vendor states: {changes}."
+
+
+def part_unknown(release: str, need: Need, configuration: Mapping[str, Value]) -> Problem:
+    """Return the problem that a device needs a part which the question does not have."""
+    with_values = f" with {_shown_values(need.when, configuration)}" if need.when else ""
+    reason = f": {need.description.removesuffix('.')}" if need.description else ""
+    message = (
+        f"At {release} such a device{with_values} needs a part in the role {need.role}, and the question has "
+        f"none{reason}."
+    )
+    return Problem(ProblemCode.PART_UNKNOWN, message, value=need.role)
+
+
+def not_together(  # noqa: PLR0913, PLR0917 (each is a word of the sentence)
+    rule: Together,
+    release: str | None,
+    count: int,
+    part: str,
+    name: str,
+    value: Value | None,
+    required: Sequence[object],
+) -> Problem:
+    """Return the problem that a part does not meet what a release requires of all parts in its role, across a VM."""
+    values = ", ".join(shown_item(item) for item in required if isinstance(item, dict | bool | int | str)) or "nothing"
+    reason = f" ({rule.description.removesuffix('.')})" if rule.description else ""
+    has = f"has no variable {name}" if value is None else f"has {name}={shown(value)}"
+    message = (
+        f"The VM has {count} devices with a part in the role {rule.role}, and {release} then requires {name} {values} "
+        f"of each such part{reason}; {part} {has}."
+    )
+    return Problem(ProblemCode.NOT_TOGETHER, message, name, value, tuple(required))
 
 
 def nothing_compared(release: str, model: str) -> Problem:
