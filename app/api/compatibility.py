@@ -37,8 +37,12 @@ _MAX_WRITTEN = MAX_VARIABLE_NAME + 1 + MAX_TEXT
 # A larger answer is sent in pieces.
 _PIECE_BYTES = 4 * 1024 * 1024
 Render = Annotated[
-    Form | None,
-    Query(description="also the arguments of the destination's program: qemu or vfio-user; implies detail=full"),
+    list[Form] | None,
+    Query(
+        max_length=len(Form),
+        description="also the arguments of a program at the destination: qemu, vfio-user, vdpa or mdevctl; can be "
+        "repeated: for each device the first one that can make it; implies detail=full",
+    ),
 ]
 
 
@@ -144,11 +148,11 @@ def _refuse_parameter(parameter: str, index: int, message: str) -> NoReturn:
     raise RequestValidationError([{"type": "value_error", "loc": ("query", parameter, index), "msg": message}])
 
 
-def _answer(question: wire.Question, render: Form | None, reader: Reader) -> Response:
+def _answer(question: wire.Question, render: Sequence[Form] | None, reader: Reader) -> Response:
     """Answer a question from one revision of the registry: load, judge, write."""
-    detail = question.detail if render is None else wire.Detail.FULL
+    detail = question.detail if not render else wire.Detail.FULL
     loaded = service.ask(question, detail, reader)
-    writer = Writer(detail, loaded.snapshot, render)
+    writer = Writer(detail, loaded.snapshot, render or ())
     results: list[Result] = []
     compatible = incompatible = 0
     for vm in loaded.answers:

@@ -74,7 +74,13 @@ def check(  # noqa: PLR0913, PLR0917 (each is an option of the command)
         Policy,
         typer.Option(help="strict: the destination must list the profile; permissive: only variables are compared."),
     ] = Policy.STRICT,
-    render: Annotated[Form | None, typer.Option(help="Also print the arguments for the destination's program.")] = None,
+    render: Annotated[
+        list[Form] | None,
+        typer.Option(
+            help="Also print the arguments for a program at the destination. Repeatable: for each device the first one "
+            "that can make it."
+        ),
+    ] = None,
     domain: Annotated[
         list[Path] | None,
         typer.Option(
@@ -138,7 +144,7 @@ def check(  # noqa: PLR0913, PLR0917 (each is an option of the command)
     given["--detail"] = [detail] if detail else None
     given["--policy"] = None if policy is Policy.STRICT else [policy]
     _check_options("a question file" if question else "--domain" if domain else "--model", given)
-    if render is not None and detail not in {None, Detail.FULL}:
+    if render and detail not in {None, Detail.FULL}:
         fail(f"--render needs --detail full, not {detail}; leave --detail out")
     unasked: Mapping[str, str] = {}
     if question is not None:
@@ -151,7 +157,7 @@ def check(  # noqa: PLR0913, PLR0917 (each is an option of the command)
     if question is None:
         document["policy"] = policy
         # Only programs need the configurations: the table does not show them, and for many hosts they are large.
-        document["detail"] = detail or (Detail.FULL if as_json or render is not None else Detail.PROBLEMS)
+        document["detail"] = detail or (Detail.FULL if as_json or render else Detail.PROBLEMS)
     if destinations := _destinations(destination or [], host or [], label or []):
         document["destinations"] = destinations
     try:
@@ -181,9 +187,9 @@ def _destinations(releases: list[str], hosts: list[str], labels: list[str]) -> l
     return [*destinations, *({"host": name} for name in hosts), *([{"labels": labels}] if labels else [])]
 
 
-def _ask(registry: Registry, document: Any, render: Form | None) -> Any:
+def _ask(registry: Registry, document: Any, render: Sequence[Form] | None) -> Any:
     """Return the answer to a question; VMs with too many devices for one are asked about in several."""
-    parameters = {} if render is None else {"render": render}
+    parameters = {"render": list(render)} if render else {}
     vms = document.get("vms") if isinstance(document, dict) else None
     if not isinstance(vms, list):
         return registry.post("/compatibility", document, **parameters)
@@ -428,7 +434,7 @@ def _print(answer: Any) -> None:
         if not devices:
             rows.append((destination, "", verdict(is_compatible=result["compatible"]), ""))
         for index, device in enumerate(devices):
-            lines = [reasons(device["problems"])]
+            lines = [f"unit: {device['unit']}" if "unit" in device else "", reasons(device["problems"])]
             lines += [f"remedy: set {remedy['variable']} to {remedy['to']}" for remedy in device["remedies"]]
             lines += [f"warning: {warning['message']}" for warning in device["warnings"]]
             if device["unchecked"]:

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from app.domain.values.value import shown
+from app.domain.verdict.joining import Entry, joined
 
 if TYPE_CHECKING:
     from app.client import RegistryError  # serve prints through this module and needs no client
@@ -157,5 +158,9 @@ def verdict(*, is_compatible: bool) -> Text:
 
 
 def reasons(problems: Sequence[Mapping[str, Any]]) -> str:
-    """Return problems for a table cell, one per line."""
-    return "\n".join(f"{problem['code']}: {problem['message']}" for problem in problems)
+    """Return problems for a table cell, one per line; what is said of many variables is one line."""
+    entries = (
+        Entry(problem["code"], problem["message"], (problem["variable"],) if "variable" in problem else ())
+        for problem in problems
+    )
+    return "\n".join(f"{entry.code}: {entry.message}" for entry in joined(entries))

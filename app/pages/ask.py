@@ -286,11 +286,12 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """The answer that several destinations share, with the outcome of each rule."""
+    """The answer that several destinations share, with the outcome of each rule; unit: of the first of them."""
 
     destinations: Sequence[str]
     answer: DeviceAnswer
     rules: Sequence[Rule]
+    unit: str | None
 
 
 def _answers(reader: Reader, asked: Asked) -> Mapping[str, object]:
@@ -314,14 +315,21 @@ def _answers(reader: Reader, asked: Asked) -> Mapping[str, object]:
     )
     loaded = compatibility.ask(question, Detail.FULL, reader)
     (of_vm,) = loaded.answers
-    # Hosts that run the same releases share one answer.
+    # Hosts that state the same share one answer.
     ids: dict[int, list[str]] = {}
+    units: dict[int, Sequence[str]] = {}
     for destination, answer in zip(of_vm.destinations, of_vm.answers, strict=True):
         ids.setdefault(id(answer), []).append(destination.id)
+        units.setdefault(id(answer), [unit.id for unit in destination.units])
     answers = {id(answer): answer for answer in of_vm.answers}
     ordered = sorted(ids, key=lambda key: not answers[key].compatible)
     shown_answers = [
-        Shown(ids[key], device, _rules(device, asked, ids[key]))
+        Shown(
+            ids[key],
+            device,
+            _rules(device, asked, ids[key]),
+            None if device.unit is None else units[key][device.unit],
+        )
         for key in ordered[:_MAX_SHOWN]
         for device in answers[key].devices
     ]
@@ -336,7 +344,12 @@ def _answers(reader: Reader, asked: Asked) -> Mapping[str, object]:
 # If one of these is broken, no other rule can be checked.
 _NOT_KNOWN = {code for code, rule in RULES.items() if rule.step is None and rule.subject is not Subject.SOURCE}
 _OF_VARIABLES = {code for code, rule in RULES.items() if rule.step in range(2, 7)}
-_OF_SETS = {*_OF_VARIABLES, ProblemCode.STATE_NOT_READABLE, ProblemCode.NOTHING_COMPARED}
+_OF_SETS = {
+    *_OF_VARIABLES,
+    ProblemCode.STATE_NOT_READABLE,
+    ProblemCode.PART_UNKNOWN,
+    ProblemCode.NOTHING_COMPARED,
+}
 _OF_PROFILE = {code for code, rule in RULES.items() if rule.subject is Subject.PROFILE}
 _OF_SOURCE = {code for code, rule in RULES.items() if rule.subject is Subject.SOURCE}
 
@@ -362,6 +375,8 @@ def _rules(answer: DeviceAnswer, asked: Asked, destinations: Sequence[str]) -> l
         (bool(asked.label or set(asked.host).intersection(destinations)), {ProblemCode.UNKNOWN_HOST}),
         (asked.policy is Policy.STRICT and not is_listing_unasked, {ProblemCode.PROFILE_NOT_LISTED}),
         (_is_state_compared(answer), {ProblemCode.STATE_NOT_READABLE}),
+        # This page asks about one device alone.
+        (False, {ProblemCode.NOT_TOGETHER}),
     ]
     not_asked = {code for is_asked, codes in unless if not is_asked for code in codes}
 

@@ -3,7 +3,7 @@
 import base64
 import binascii
 import json
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from functools import cache
 from hashlib import blake2b
 from http import HTTPStatus
@@ -22,7 +22,8 @@ from starlette.types import Scope
 from app.api.errors import problem_of
 from app.api.route import Route
 from app.domain.values.value import shown
-from app.domain.verdict.problem import RULES
+from app.domain.verdict.joining import Entry, joined
+from app.domain.verdict.problem import RULES, Problem
 from app.storage.replica import ReplicaLostError
 
 _FOLDER = Path(__file__).parent
@@ -89,10 +90,21 @@ def _environment() -> Environment:
         auto_reload=False,
     )
     environment.filters["shown"] = shown
+    environment.filters["joined"] = _joined
     environment.filters["thousands"] = lambda number: f"{number:,}"
     environment.globals["cures"] = {code: rule.cure for code, rule in RULES.items()}
     environment.globals["rules"] = {code.value: rule.sentence for code, rule in RULES.items()}
     return environment
+
+
+def _joined(problems: Sequence[Problem]) -> Iterator[Problem | Entry]:
+    """Iterate over problems; those that say the same of many variables are one entry."""
+    entries = {
+        Entry(problem.code.value, problem.message, (problem.variable,) if problem.variable is not None else ()): problem
+        for problem in problems
+    }
+    for entry in joined(entries):
+        yield entries.get(entry, entry)
 
 
 _TEMPLATES = _environment()

@@ -6,8 +6,9 @@ from typing import Any, TypeAlias
 import orjson
 
 from app.domain.engine.question import Answer, DeviceAnswer
-from app.domain.fleet.rendering import Form, UnrenderableError, rendered
+from app.domain.fleet.rendering import Form, rendered
 from app.domain.fleet.summary import Reason, Summary
+from app.domain.fleet.unit_rendering import Made, UnrenderableError
 from app.domain.things.snapshot import Snapshot
 from app.domain.verdict.destination import Destination
 from app.domain.verdict.problem import Caution, WarningCode
@@ -41,9 +42,10 @@ def summary_document(summary: Summary, destinations: int) -> dict[str, Any]:
 def _reason(reason: Reason) -> dict[str, Any]:
     return {
         "count": len(reason.destinations),
-        "code": reason.code.value,
+        "code": reason.code,
         "message": reason.message,
-        **({} if reason.variable is None else {"variable": reason.variable}),
+        **({"variable": reason.variables[0]} if len(reason.variables) == 1 else {}),
+        **({"variables": reason.variables} if len(reason.variables) > 1 else {}),
         "releases": reason.releases,
         "devices": reason.devices,
         "examples": reason.destinations[:_MAX_EXAMPLES],
@@ -61,8 +63,8 @@ def _unit_document(position: int | None, destination: Destination) -> dict[str, 
 class Writer:
     """Writes the answers on VMs; equal answers are written once."""
 
-    def __init__(self, detail: Detail, snapshot: Snapshot, render: Form | None) -> None:
-        """render: also the arguments of the destination's program, in this form."""
+    def __init__(self, detail: Detail, snapshot: Snapshot, render: Sequence[Form]) -> None:
+        """render: also the arguments of the first of these programs that can make a device at the destination."""
         self._detail = detail
         self._snapshot = snapshot
         self._render = render
@@ -97,7 +99,7 @@ class Writer:
 
     def _device(self, answer: DeviceAnswer, destination: Destination) -> dict[str, Any]:
         verdict = answer.verdict
-        arguments, cautions = self._arguments(answer)
+        form, arguments, cautions = self._arguments(answer, destination)
         document: dict[str, Any] = {
             "id": answer.device.id,
             "compatible": verdict.compatible,
@@ -113,20 +115,27 @@ class Writer:
         document["remedies"] = [
             {"variable": change.variable, "from": change.before, "to": change.after} for change in verdict.remedies
         ]
-        if self._render is not None:
+        if self._render:
             document["arguments"] = arguments
+            if form is not None:
+                document["arguments_of"] = form.value
         return document
 
-    def _arguments(self, answer: DeviceAnswer) -> tuple[list[str] | None, list[Caution]]:
-        """Return the arguments of the destination's program, or a warning that says why there are none."""
+    def _arguments(
+        self, answer: DeviceAnswer, destination: Destination
+    ) -> tuple[Form | None, list[str] | None, list[Caution]]:
+        """Return a program at the destination and its arguments, or a warning that says why there are none."""
         configuration, device = answer.verdict.configuration, answer.source.device
-        if self._render is None or configuration is None:
-            return None, []
         release, model = self._snapshot.release(answer.release), self._snapshot.model(device.model)
-        if release is None or model is None:
-            return None, []
+        if not self._render or configuration is None or release is None or model is None:
+            return None, None, []
         profile = self._snapshot.profile(device.profile) if device.profile is not None else None
-        try:
-            return rendered(self._render, configuration, release, model, profile), []
-        except UnrenderableError as error:
-            return None, [Caution(WarningCode.NOT_RENDERABLE, str(error))]
+        unit = None if answer.unit is None else destination.units[answer.unit].id
+        made = Made(answer.device.id, unit, answer.device.part_of is not None)
+        reasons = []
+        for form in self._render:
+            try:
+                return form, rendered(form, configuration, release, model, profile, made), []
+            except UnrenderableError as error:
+                reasons.append(str(error))
+        return None, None, [Caution(WarningCode.NOT_RENDERABLE, " ".join(reasons))]

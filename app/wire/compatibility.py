@@ -264,8 +264,11 @@ class DeviceAnswer(OpenShape):
     )
     arguments: list[str] | None = Field(
         default=None,
-        description="with `render`: the arguments of the destination's program, without shell quoting; null if "
+        description="with `render`: the arguments of a program at the destination, without shell quoting; null if "
         "incompatible, or if no arguments can express the configuration (a warning says so)",
+    )
+    arguments_of: str | None = Field(
+        default=None, description="with `render`: the program that they are for; absent if there are none"
     )
 
 
@@ -286,7 +289,10 @@ class Reason(OpenShape):
     count: int = Field(description="the number of these destinations")
     code: Code = Field(description="the rule that is not met; stable")
     message: str = Field(description="the same for people")
-    variable: str | None = Field(default=None, description="the variable concerned; absent if none is")
+    variable: str | None = Field(default=None, description="the variable concerned; absent if none is, or several are")
+    variables: list[str] = Field(
+        default_factory=list, description="the variables concerned, where the message is about several; else absent"
+    )
     releases: list[str] = Field(description="the releases that have the problem")
     devices: list[str] = Field(description="the devices of the VM that have the problem")
     examples: list[str] = Field(description="the first five of these destinations")

@@ -166,7 +166,7 @@ def test_reasons_are_grouped_over_hosts_and_devices() -> None:
     result = summarize((host.id, question.at(host)) for host in hosts)
     assert result.possible == ("h0", "h3", "h6")
     (reason,) = result.reasons
-    assert (reason.code.value, reason.variable, reason.releases) == ("value-not-allowed", "queues", (TWO,))
+    assert (reason.code, reason.variables, reason.releases) == ("value-not-allowed", ("queues",), (TWO,))
     assert reason.destinations == ("h1", "h2", "h4", "h5", "h7", "h8")
     assert reason.message == f"queues=8 at the source, but {TWO} allows 1-4."
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from app.domain.fleet.rendering import CPU_MODEL, Form, UnrenderableError, rendered
+from app.domain.fleet.rendering import CPU_MODEL, Form, rendered
+from app.domain.fleet.unit_rendering import Made, UnrenderableError
 from app.domain.things.profile import Profile
 from app.domain.values.value import Value
 from tests.domain.world import World, variable
@@ -150,3 +151,123 @@ def test_a_model_that_qemu_would_misread_is_refused(model: str) -> None:
 
 def test_a_comma_in_a_model_is_doubled() -> None:
     assert arguments(Form.QEMU, {}, {}, "vendor-a.com/a,b/c") == ["-device", "a,,b/c"]
+
+
+def on_unit(
+    form: Form,
+    configuration: dict[str, Value],
+    variables: dict[str, Any],
+    made: Made,
+    *,
+    model: str = "virtio-spec.org/net",
+    release: str = "vendor-a.com/nic@1",
+) -> list[str]:
+    """Return the arguments for a configuration on a unit of a host."""
+    world = World().publish(release, {model: variables})
+    published, read = world.release(release), world.model(model)
+    assert published is not None
+    assert read is not None
+    return rendered(form, configuration, published, read, None, made)
+
+
+FEATURES = {
+    **{
+        f"f.{name}": variable("bool", False, False)
+        for name in ("csum", "mtu", "mac", "mq", "ctrl_vq", "version_1", "guest_uso4", "speed_duplex")
+    },
+    "max_vqp": variable("int", 1, 1, ["1-16"]),
+    "mtu": variable("int", 1500, 1500, ["68-9000"]),
+    "mac": MAC,
+}
+CARD = Made("vdpa0", "pci/0000:3b:00.2")
+
+
+def test_vdpa_gets_the_features_that_are_on_and_the_settings_that_go_with_them() -> None:
+    off: dict[str, Value] = {name: False for name in FEATURES if name.startswith("f.")}
+    configuration: dict[str, Value] = {**off, "f.version_1": True, "f.csum": True, "f.guest_uso4": True, "max_vqp": 1}
+    start = ["dev", "add", "name", "vdpa0", "mgmtdev", "pci/0000:3b:00.2"]
+    assert on_unit(Form.VDPA, {**configuration, "mtu": 1500}, FEATURES, CARD) == [
+        *start,
+        "device_features",
+        hex(1 << 32 | 1 << 0 | 1 << 54),
+    ]
+    more = {**off, "f.mac": True, "f.mtu": True, "f.mq": True, "f.ctrl_vq": True, "f.speed_duplex": True}
+    settings: dict[str, Value] = {"mac": "52:54:00:12:34:56", "mtu": 9000, "max_vqp": 8}
+    assert on_unit(Form.VDPA, {**more, **settings}, FEATURES, CARD) == [
+        *start,
+        *("mac", "52:54:00:12:34:56", "mtu", "9000", "max_vqp", "8"),
+        "device_features",
+        "0x8000000000420028",
+    ]
+
+
+def test_vdpa_is_given_no_features_where_the_hardware_decides_them_all() -> None:
+    fixed = {"csum": variable("bool", True, settable=False), "max_vqp": variable("int", 1, 1, ["1-16"])}
+    assert on_unit(Form.VDPA, {"csum": True, "max_vqp": 4}, fixed, CARD)[6:] == ["max_vqp", "4"]
+    # A feature that the hardware always has is among those that are set.
+    some = {**fixed, "status": variable("bool", False, False)}
+    assert on_unit(Form.VDPA, {"csum": True, "status": True}, some, CARD)[6:] == ["device_features", "0x10001"]
+
+
+def test_vdpa_knows_the_features_of_block_devices() -> None:
+    features = {name: variable("bool", False, False) for name in ("f.mq", "f.discard")}
+    configuration: dict[str, Value] = {"f.mq": True, "f.discard": True}
+    for model in ("virtio-spec.org/blk", "vendor-a.com/virtio-block"):
+        assert on_unit(Form.VDPA, configuration, features, CARD, model=model)[-1] == hex(1 << 12 | 1 << 13)
+
+
+def test_mdevctl_gets_the_parent_and_the_type() -> None:
+    gpu = {"gb": variable("int", 4, settable=False)}
+    uuid = "83b8f4f2-509f-382f-3c1e-e6bfe0fa1001"
+    of_release = {"release": "vendor-a.com/gpu/gfx-4@1", "model": "vendor-a.com/gpu"}
+    for unit, parent, of_type in (
+        ("0000:41:00.0/nvidia-557", "0000:41:00.0", "nvidia-557"),
+        ("0000:41:00.0", "0000:41:00.0", "gfx-4"),
+        ("pci/0000:41:00.0", "0000:41:00.0", "gfx-4"),
+    ):
+        rest = ["--parent", parent, "--type", of_type]
+        assert on_unit(Form.MDEVCTL, {"gb": 4}, gpu, Made("gpu0", unit), **of_release) == ["start", *rest]
+        assert on_unit(Form.MDEVCTL, {"gb": 4}, gpu, Made(uuid, unit), **of_release) == ["start", "--uuid", uuid, *rest]
+    typed = {"vgpu-type": variable("str", "a", allowed=["a", "b"]), "v": variable("int", 1, scope="saved-state")}
+    made = Made("gpu0", "0000:41:00.0")
+    assert on_unit(Form.MDEVCTL, {"vgpu-type": "b", "v": 2}, typed, made, **of_release)[-1] == "b"
+
+
+@pytest.mark.parametrize(
+    ("form", "variables", "made", "message"),
+    [
+        (Form.VDPA, FEATURES, Made("vdpa0"), "vdpa dev add needs a management device: name it as a unit of the host."),
+        (Form.MDEVCTL, FEATURES, Made("x"), "mdevctl needs the parent of the device: name it as a unit of the host."),
+        (
+            Form.VDPA,
+            {"gb": variable("int", 4)},
+            CARD,
+            "vdpa dev add makes virtio devices, and virtio-spec.org/net has none of virtio's features.",
+        ),
+        (
+            Form.VDPA,
+            {**FEATURES, "rings": variable("int", 4)},
+            CARD,
+            "vdpa dev add cannot set rings to 8; a new device has 4.",
+        ),
+        (Form.MDEVCTL, {"mig": variable("bool", False)}, CARD, "mdevctl cannot set mig to on; a new device has off."),
+        (
+            Form.QEMU,
+            FEATURES,
+            CARD,
+            "QEMU has no option for virtio-spec.org/net: it is made on the host, behind another device.",
+        ),
+        (
+            Form.QEMU,
+            FEATURES,
+            Made("x", is_part=True),
+            "QEMU has no option for virtio-spec.org/net: it is made on the host, behind another device.",
+        ),
+    ],
+)
+def test_what_a_program_cannot_make_is_said(form: Form, variables: dict[str, Any], made: Made, message: str) -> None:
+    configuration: dict[str, Value] = {name: 8 if name == "rings" else True for name in variables if name not in "mac"}
+    configuration |= {name: stated["init_value"] for name, stated in FEATURES.items() if name in configuration}
+    with pytest.raises(UnrenderableError) as raised:
+        on_unit(form, configuration, variables, made)
+    assert str(raised.value) == message

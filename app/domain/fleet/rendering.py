@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 
+from app.domain.fleet.unit_rendering import Made, UnrenderableError, mdevctl, vdpa
 from app.domain.things.model import Model
 from app.domain.things.profile import Profile, Values
 from app.domain.things.release import Release
@@ -18,24 +19,42 @@ _SIGNS = frozenset("+-")
 
 
 class Form(StrEnum):
-    """The form of the arguments: `qemu`: -device or -cpu options; `vfio-user`: the RFC's --m-<param>=<value>."""
+    """The program that the arguments are for.
+
+    `qemu`: -device or -cpu options; `vfio-user`: the RFC's --m-<param>=<value>; `vdpa`: vdpa dev add; `mdevctl`:
+    mdevctl start.
+    """
 
     QEMU = "qemu"
     VFIO_USER = "vfio-user"
+    VDPA = "vdpa"
+    MDEVCTL = "mdevctl"
 
 
-class UnrenderableError(ValueError):
-    """A configuration that no arguments can express; the message says which part."""
+_WHOLE = Made("")
 
 
 def rendered(
-    form: Form, configuration: Values, release: Release, model: Model, profile: Profile | None = None
+    form: Form,
+    configuration: Values,
+    release: Release,
+    model: Model,
+    profile: Profile | None = None,
+    made: Made = _WHOLE,
 ) -> list[str]:
     """Return the arguments, each as the program receives it, without shell quoting.
 
     profile: the device's. It decides what else is on the destination's command line: QEMU is started with the machine
-    type that the profile is named after, a CPU with the CPU model. Raises UnrenderableError.
+    type that the profile is named after, a CPU with the CPU model. made: which device it is, and the unit that was
+    answered. Raises UnrenderableError.
     """
+    if form is Form.VDPA:
+        return vdpa(configuration, release.sets[model.name], made)
+    if form is Form.MDEVCTL:
+        return mdevctl(configuration, release.sets[model.name], release.name.implementation, made)
+    if form is Form.QEMU and (made.is_part or made.unit is not None):
+        message = f"QEMU has no option for {model.name}: it is made on the host, behind another device."
+        raise UnrenderableError(message)
     variables = release.sets[model.name].stated
     settable = {name: value for name, value in configuration.items() if variables[name].settable}
     if form is Form.VFIO_USER:

@@ -5,20 +5,21 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from app.domain.engine.question import Answer
+from app.domain.verdict.joining import Entry, joined
 from app.domain.verdict.judge import Verdict
-from app.domain.verdict.problem import Caution, Problem, ProblemCode, WarningCode
+from app.domain.verdict.problem import Caution, Problem
 
 
 @dataclass(frozen=True, slots=True)
 class Reason:
     """Why a VM cannot move to some destinations, or the warnings about those that it can move to.
 
-    releases, devices: those that it is about. destinations: in the order asked.
+    variables: those concerned; releases, devices: those that it is about. destinations: in the order asked.
     """
 
-    code: ProblemCode | WarningCode
+    code: str
     message: str
-    variable: str | None
+    variables: tuple[str, ...]
     releases: tuple[str, ...]
     devices: tuple[str, ...]
     destinations: tuple[str, ...]
@@ -70,24 +71,28 @@ def summarize(answers: Iterable[tuple[str, Answer]]) -> Summary:
 def _reasons(
     shared: _Shared, positions: Mapping[str, int], entries_of: Callable[[Verdict], Sequence[Problem | Caution]]
 ) -> tuple[Reason, ...]:
-    """Return the problems or warnings of verdicts, the most frequent first."""
-    occurrences: dict[tuple[ProblemCode | WarningCode, str, str | None], _Occurrences] = {}
+    """Return the problems or warnings of verdicts, the most frequent first; those of many variables are one."""
+    occurrences: dict[Entry, _Occurrences] = {}
     for answer, destinations in shared.values():
         for device in answer.devices:
-            for entry in entries_of(device.verdict):
-                variable = entry.variable if isinstance(entry, Problem) else None
-                occurrence = occurrences.setdefault((entry.code, entry.message, variable), _Occurrences())
+            for entry in joined(map(_entry, entries_of(device.verdict))):
+                occurrence = occurrences.setdefault(entry, _Occurrences())
                 occurrence.releases[device.release] = None
                 occurrence.devices[device.device.id] = None
                 occurrence.destinations.update(dict.fromkeys(destinations))
     reasons = [
         Reason(
-            *key,
+            *entry,
             tuple(occurrence.releases),
             tuple(occurrence.devices),
             tuple(sorted(occurrence.destinations, key=positions.__getitem__)),
         )
-        for key, occurrence in occurrences.items()
+        for entry, occurrence in occurrences.items()
     ]
     reasons.sort(key=lambda reason: (-len(reason.destinations), reason.code, reason.message))
     return tuple(reasons)
+
+
+def _entry(entry: Problem | Caution) -> Entry:
+    variables = (entry.variable,) if isinstance(entry, Problem) and entry.variable is not None else ()
+    return Entry(entry.code.value, entry.message, variables)

@@ -1,0 +1,125 @@
+"""Rendering for what makes devices on a unit of a host: `vdpa dev add`, and `mdevctl start` for mediated devices."""
+
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+from uuid import UUID
+
+from app.domain.things.profile import Values
+from app.domain.things.variable import Scope, Variable
+from app.domain.things.variable_set import VariableSet
+from app.domain.values.value import same, shown
+
+
+class UnrenderableError(ValueError):
+    """A configuration that no arguments can express; the message says which part."""
+
+
+class Made(NamedTuple):
+    """Which device is made where. unit: the id of the host's unit that was answered, None for the whole host."""
+
+    device: str
+    unit: str | None = None
+    is_part: bool = False
+
+
+# The feature bits of virtio (VIRTIO 1.4, 5.1.3 and 5.2.3, 6, and those of earlier versions), by the name that the vdpa
+# tool prints, in lower case. A variable for one is called that, with or without a leading `f.`.
+_TRANSPORT = {
+    "notify_on_empty": 24, "any_layout": 27, "ring_indirect_desc": 28, "ring_event_idx": 29, "version_1": 32,
+    "access_platform": 33, "ring_packed": 34, "in_order": 35, "order_platform": 36, "sr_iov": 37,
+    "notification_data": 38, "notif_config_data": 39, "ring_reset": 40, "admin_vq": 41,
+}  # fmt: skip
+_NET = {
+    "csum": 0, "guest_csum": 1, "ctrl_guest_offloads": 2, "mtu": 3, "mac": 5, "gso": 6, "guest_tso4": 7,
+    "guest_tso6": 8, "guest_ecn": 9, "guest_ufo": 10, "host_tso4": 11, "host_tso6": 12, "host_ecn": 13, "host_ufo": 14,
+    "mrg_rxbuf": 15, "status": 16, "ctrl_vq": 17, "ctrl_rx": 18, "ctrl_vlan": 19, "ctrl_rx_extra": 20,
+    "guest_announce": 21, "mq": 22, "ctrl_mac_addr": 23, "device_stats": 50, "hash_tunnel": 51, "vq_notf_coal": 52,
+    "notf_coal": 53, "guest_uso4": 54, "guest_uso6": 55, "host_uso": 56, "hash_report": 57, "guest_hdrlen": 59,
+    "rss": 60, "rsc_ext": 61, "standby": 62, "speed_duplex": 63,
+}  # fmt: skip
+_BLOCK = {
+    "barrier": 0, "size_max": 1, "seg_max": 2, "geometry": 4, "ro": 5, "blk_size": 6, "scsi": 7, "flush": 9,
+    "topology": 10, "config_wce": 11, "mq": 12, "discard": 13, "write_zeroes": 14, "lifetime": 15, "secure_erase": 16,
+    "zoned": 17,
+}  # fmt: skip
+_BLOCK_MODEL = re.compile(r"(virtio-)?(blk|block)")
+# What `vdpa dev add` takes beside features, each with the feature without which the kernel refuses it (EINVAL).
+_SETTINGS = {"mac": "mac", "mtu": "mtu", "max_vqp": "mq"}
+# The variable that says which type of mediated device one is, where a release has several.
+_TYPE_VARIABLES = ("mdev-type", "mdev_type", "vgpu-type", "type")
+
+
+def vdpa(configuration: Values, variable_set: VariableSet, made: Made) -> list[str]:
+    """Return the arguments with which the vdpa tool makes a device on a management device (vdpa-dev(8)).
+
+    All features that are on are in device_features, also those that the hardware always has: the kernel takes the whole
+    set. Where none of them can be set, the kernel takes no device_features.
+    """
+    if made.unit is None:
+        message = "vdpa dev add needs a management device: name it as a unit of the host."
+        raise UnrenderableError(message)
+    variables = variable_set.stated
+    features = _features(variable_set.model.rpartition("/")[2], variables)
+    if not features:
+        message = f"vdpa dev add makes virtio devices, and {variable_set.model} has none of virtio's features."
+        raise UnrenderableError(message)
+    arguments = ["dev", "add", "name", made.device, "mgmtdev", made.unit]
+    on = {features[name] for name, value in configuration.items() if name in features and value is True}
+    bits = {name.removeprefix("f."): bit for name, bit in features.items()}
+    for name, feature in _SETTINGS.items():
+        variable, value = variables.get(name), configuration.get(name)
+        if variable is None or not variable.settable or value is None or value == "":
+            continue
+        if feature not in bits or bits[feature] in on:
+            arguments += [name, str(value)]
+    if any(variables[name].settable for name in features):
+        arguments += ["device_features", f"{sum(1 << bit for bit in on):#x}"]
+    _check_rest(configuration, variables, {*features, *_SETTINGS}, "vdpa dev add")
+    return arguments
+
+
+def _features(device: str, variables: Mapping[str, Variable]) -> Mapping[str, int]:
+    """Return the bits of the variables that are virtio features."""
+    table = _TRANSPORT | (_BLOCK if _BLOCK_MODEL.fullmatch(device) else _NET)
+    return {
+        name: table[name.removeprefix("f.")]
+        for name, variable in variables.items()
+        if name.removeprefix("f.") in table and isinstance(variable.init_value, bool)
+    }
+
+
+def mdevctl(configuration: Values, variable_set: VariableSet, implementation: str, made: Made) -> list[str]:
+    """Return the arguments with which the command mdevctl starts a device: its UUID, parent and type.
+
+    A unit is called `<parent>/<type>`, or as the parent alone; then the type is the value of a variable that says it,
+    or else what the implementation is called after its last slash. The UUID is the device's id, if it is one: without
+    it mdevctl makes one and prints it.
+    """
+    if made.unit is None:
+        message = "mdevctl needs the parent of the device: name it as a unit of the host."
+        raise UnrenderableError(message)
+    parent, slash, of_unit = made.unit.removeprefix("pci/").partition("/")
+    variables = variable_set.stated
+    named = next((name for name in _TYPE_VARIABLES if isinstance(configuration.get(name), str)), None)
+    of_type = configuration[named] if named else of_unit if slash else implementation.rpartition("/")[2]
+    _check_rest(configuration, variables, {named} if named else set(), "mdevctl")
+    uuid = ["--uuid", made.device] if _is_uuid(made.device) else []
+    return ["start", *uuid, "--parent", parent, "--type", str(of_type)]
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        return str(UUID(text)) == text.lower()
+    except ValueError:
+        return False
+
+
+def _check_rest(configuration: Values, variables: Mapping[str, Variable], taken: set[str], tool: str) -> None:
+    """Raise UnrenderableError for a setting of the guest's interface that a tool cannot make."""
+    for name, value in sorted(configuration.items()):
+        variable = variables[name]
+        is_made = name in taken or not variable.settable or variable.scope is not Scope.INTERFACE
+        if not is_made and not same(value, variable.init_value):
+            message = f"{tool} cannot set {name} to {shown(value)}; a new device has {shown(variable.init_value)}."
+            raise UnrenderableError(message)
