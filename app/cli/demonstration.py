@@ -5,8 +5,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import httpx
 import orjson
@@ -26,21 +27,10 @@ _TOKEN = "demo-token"
 _START_SECONDS = 30
 # QEMU 10.0 does not accept everything that 7.2 accepts, so the evolution gate would refuse it.
 _OVERRIDE = "upstream's decision: QEMU 10.0 dropped pc-i440fx-1.4, and with it the switch mitigation of e1000"
-_QUESTION = {
-    "devices": [
-        {
-            "id": "net0",
-            "model": "qemu.org/virtio-net-pci",
-            "release": "qemu.org/qemu-system-x86_64@10.0.13",
-            "profile": "qemu.org/pc-q35-7.2",
-            "values": {"guest_uso4": True},
-        }
-    ],
-    "destinations": [
-        {"id": "new-host", "releases": ["qemu.org/qemu-system-x86_64@10.0.13"]},
-        {"id": "old-host", "releases": ["qemu.org/qemu-system-x86_64@7.2.22"]},
-    ],
-}
+# The firmware of the hosts' network cards, in turn: each fourth host has two. The types that a GPU can be divided into.
+_CARDS = ("1.1", "1.1", "2.0", "1.0", "2.0")
+_GPUS = ("gfx-2g", "gfx-4g", "gfx-8g")
+_OLD_KERNEL_RACK, _OLD_RACK = 3, 4
 
 
 def demo(
@@ -48,7 +38,10 @@ def demo(
     *,
     once: Annotated[bool, typer.Option("--once", help="Exit after the question is answered.")] = False,
 ) -> None:
-    """Serve the registry with some devices of two real QEMU releases, ask it a question, and keep serving.
+    """Serve the registry with sample data, ask it a question, and keep serving.
+
+    The sample: some devices of two real QEMU releases, a vDPA network card with three firmware versions, a GPU with
+    three types of mediated devices, and forty hosts with such cards.
 
     Example:
 
@@ -67,8 +60,7 @@ def demo(
         _wait(server, url)
         settings = ClientSettings(url=url, token=SecretStr(secret))
         with Registry(settings) as registry:
-            publish_sample(registry)
-            _ask(registry, url)
+            _ask(registry, url, publish_sample(registry))
         if not once:
             print_line(
                 f"\nOpen {url} in a browser; the API is at {url}/docs. The admin token is {secret}. Ctrl-C stops it."
@@ -94,20 +86,67 @@ def _wait(server: "subprocess.Popen[bytes]", url: str) -> None:
     fail(f"the service did not start at {url}")
 
 
-def publish_sample(registry: Registry) -> None:
-    """Publish some devices of two QEMU releases."""
+def publish_sample(registry: Registry) -> Mapping[str, Any]:
+    """Publish devices of two QEMU releases and of two other vendors, and hosts; return a question about them."""
     for name in ("qemu-7.2.json.gz", "qemu-10.0.json.gz"):
         capture = Capture.load(_SAMPLE / name)
         with progress_bar() as progress:
             release = publication.default_name(capture)
             published = publication.publish(registry, capture, release, progress, override=_OVERRIDE)
         print_line(f"published {release}: {published.models} models, {published.profiles} profiles")
+    devices = orjson.loads((_SAMPLE / "devices.json").read_bytes())
+    for vendor, document in devices["vendors"].items():
+        registry.put(f"/vendors/{vendor}", document)
+    for entry in devices["releases"]:
+        reason = {"override": entry["override"]} if "override" in entry else {}
+        registry.put(f"/releases/{entry['release']}", entry["document"], **reason)
+        print_line(f"published {entry['release']}: {entry['document']['description']}")
+    for release, state in devices["states"].items():
+        registry.patch(f"/releases/{release}", {"state": state})
+    for erratum in devices["errata"]:
+        registry.post("/errata", erratum)
+    hosts = dict(_hosts())
+    with progress_bar() as progress:
+        for done, (host, document) in enumerate(hosts.items()):
+            progress("hosts", done, len(hosts))
+            registry.put(f"/hosts/{host}", document)
+    print_line(f"registered {len(hosts)} hosts, with network cards and GPUs")
+    question: Mapping[str, Any] = devices["question"]
+    return question
 
 
-def _ask(registry: Registry, url: str) -> None:
-    question = orjson.dumps(_QUESTION).decode()
-    print_line("\nCan a network card with USO (new in QEMU 10.0) enabled move to these hosts? The same with curl:\n")
+def _hosts() -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Iterate over forty hosts in four racks: the emulator they run, their cards, and what their kernel lacks."""
+    for number in range(1, 41):
+        firmware = [_CARDS[number % 5], *([_CARDS[(number + 1) % 5]] if number % 4 == 0 else [])]
+        units: list[Mapping[str, Any]] = [
+            {"id": f"pci/0000:{slot}b:00.2", "releases": [f"acme.example/dpu@{version}"], "available": number % 7}
+            for slot, version in enumerate(firmware, 3)
+        ]
+        if number % 2 == 0:
+            units += [
+                {"id": f"0000:41:00.0/{kind}", "releases": [f"pixel.example/gfx/{kind}@535.1"], "available": 4}
+                for kind in _GPUS
+            ]
+        rack = (number - 1) // 10 + 1
+        document: dict[str, Any] = {
+            "releases": [f"qemu.org/qemu-system-x86_64@{'7.2.22' if rack == _OLD_RACK else '10.0.13'}"],
+            "units": units,
+            "labels": {"rack": f"r{rack}", "gpu": "yes" if number % 2 == 0 else "no"},
+        }
+        if rack == _OLD_KERNEL_RACK:
+            # Its kernel is older than Linux 6.2: its tap devices cannot segment UDP.
+            lacking = {name: {"on": False} for name in ("guest_uso4", "guest_uso6", "host_uso")}
+            document["resolves"] = {"qemu.org/virtio-net-pci": lacking}
+        yield f"host-{number:02}", document
+
+
+def _ask(registry: Registry, url: str, asked: Mapping[str, Any]) -> None:
+    question = orjson.dumps(asked).decode()
+    print_line(
+        "\nA VM on host-01 has a vDPA network card with 16 queue pairs. Can it move to host-08, or to host-33?\n"
+    )
     token = "" if read_settings().read == "open" else "-H 'Authorization: Bearer …' "
     print_line(f"curl -s {url}/compatibility {token}-H 'Content-Type: application/json' -d '{question}'\n")
-    answer = registry.post("/compatibility", _QUESTION)
+    answer = registry.post("/compatibility", asked)
     print_line(orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode())
