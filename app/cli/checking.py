@@ -91,8 +91,9 @@ def check(  # noqa: PLR0913, PLR0917 (each is an option of the command)
     device: Annotated[
         list[str] | None,
         typer.Option(
-            help="With --domain: <id>=<device model> for a device that check does not know; <vm>:<id>=<device model> "
-            "for one of several VMs. Repeatable."
+            help="With --domain: <id>=<device model> for a device that check does not know, or for what is behind one: "
+            "<id>-backend, and <id>-device of a device that QEMU passes through; <vm>:<id>=<device model> for one of "
+            "several VMs. Repeatable."
         ),
     ] = None,
     without: Annotated[
@@ -131,9 +132,10 @@ def check(  # noqa: PLR0913, PLR0917 (each is an option of the command)
         virsh dumpxml vm | profile-registry check --domain - --host host-17
 
         profile-registry check --domain vm.xml --label rack=r1 \
-          --source qemu.org/qemu-system-x86_64@7.2.22 \
-          --device hostdev0=vendor-a.com/gfx \
-          --source hostdev0=vendor-a.com/gfx/gfx-4GB@1
+          --source qemu.org/qemu-system-x86_64@10.0.13 \
+          --device hostdev0=qemu.org/vfio-pci \
+          --device hostdev0-device=pixel.example/vgpu \
+          --source hostdev0-device=pixel.example/gfx/gfx-4g@535.1
     """
     if sum(subject is not None for subject in (question, model, domain or None)) != 1:
         fail(

@@ -14,7 +14,15 @@ from xml.etree.ElementTree import Element, ParseError  # only the types; defused
 import defusedxml
 import defusedxml.ElementTree
 
-from app.cli.virtual_machine import CPU, backends_of, name_it_or_leave_it_out, other_architecture, parts_of
+from app.cli.qemu.facts import BACKEND, HOST_DEVICE
+from app.cli.virtual_machine import (
+    CPU,
+    backends_of,
+    name_it_or_leave_it_out,
+    other_architecture,
+    parts_of,
+    passed_through,
+)
 
 VENDOR = "qemu.org"
 
@@ -429,6 +437,10 @@ class DomainOptions:
 _WITH_COLON = frozenset({"qemu:commandline", "qemu:override", "qemu:capabilities"})
 
 
+# What names in a question say of the device that they belong to: which part of it they are.
+_ROLES = {"-backend": BACKEND, "-device": HOST_DEVICE}
+
+
 def is_general(name: str) -> bool:
     """Return whether an option is about a device or setting of any VM."""
     return ":" not in name or name in _WITH_COLON
@@ -490,6 +502,8 @@ class Domain:
             unique_id = device_id if ids[device_id] == 1 else f"{device_id}-{ids[device_id]}"
             domain._add(element, unique_id, options)
             domain.unasked.update(backends_of(element, unique_id))
+            if options.models.get(unique_id, "").startswith(f"{VENDOR}/vfio-"):
+                domain.unasked.update(passed_through(unique_id))
         domain._add_passed_through(root)
         parts = parts_of(root)
         domain.devices.extend(parts.devices)
@@ -513,6 +527,9 @@ class Domain:
         for name in [name for name in self.unasked if name in options.models and name not in ids]:
             self._add_device(name, options.models[name])
             del self.unasked[name]
+            for suffix, role in _ROLES.items():
+                if name.endswith(suffix) and (whole := name.removesuffix(suffix)) in ids:
+                    self.devices[-1] |= {"part_of": whole, "role": role}
 
     def _add(self, element: Element, device_id: str, options: DomainOptions) -> None:
         kind, libvirt_name = element.tag, _libvirt_name(element)
@@ -604,11 +621,16 @@ class Domain:
     def _leave_out(self, options: DomainOptions) -> None:
         ids = {device["id"] for device in [*self.devices, *self.default_cpu]}
         self.names.update(ids, self.unasked)
-        back_ends = {f"{name}-backend" for name in options.without} - options.models.keys()
+        back_ends = {f"{name}{suffix}" for name in options.without for suffix in _ROLES} - options.models.keys()
         without = {*options.without, *back_ends}
         self.unknown.update((options.stated - ids) | {*options.without} - ids - self.unasked.keys() - self.left_out)
         for devices in (self.devices, self.default_cpu):
             devices[:] = [device for device in devices if device["id"] not in without]
+        left = {device["id"] for device in self.devices}
+        for device in self.devices:
+            if device.get("part_of", device["id"]) not in left:
+                # What it is a part of is left out: it is asked about alone.
+                del device["part_of"], device["role"]
         for name in [name for name in self.unasked if not {name, name.partition("/")[0]}.isdisjoint(without)]:
             del self.unasked[name]
 

@@ -131,6 +131,12 @@ def backends_of(element: Element, device_id: str) -> Iterator[tuple[str, str]]:
         yield name, f"{blocks}; if that is no hindrance, leave it out with --without {name}"
 
 
+def passed_through(device_id: str) -> Iterator[tuple[str, str]]:
+    """Yield what lies behind a device that QEMU passes through: its id in the question, and why it has to be there."""
+    name = f"{device_id}-device"
+    yield name, f"the device that is passed through has releases of its own; {name_it_or_leave_it_out(name)}"
+
+
 def name_it_or_leave_it_out(name: str) -> str:
     """Return what a user can do about something that is not asked."""
     return f"name its model with --device {name}=<device model>, or leave it out with --without {name}"

@@ -126,8 +126,10 @@ class Writer:
     ) -> tuple[Form | None, list[str] | None, list[Caution]]:
         """Return a program at the destination and its arguments, or a warning that says why there are none."""
         configuration, device = answer.verdict.configuration, answer.source.device
+        if not self._render or configuration is None:
+            return None, None, []
         release, model = self._snapshot.release(answer.release), self._snapshot.model(device.model)
-        if not self._render or configuration is None or release is None or model is None:
+        if release is None or model is None:
             return None, None, []
         profile = self._snapshot.profile(device.profile) if device.profile is not None else None
         unit = None if answer.unit is None else destination.units[answer.unit].id

@@ -149,7 +149,8 @@ def test_the_demonstration_asks_a_question(tmp_path: Path, monkeypatch: pytest.M
     shown = CliRunner().invoke(command(), ["demo", "--port", port, "--once"])
     assert shown.exit_code == 0
     assert "curl -s http://127.0.0.1" in shown.stdout
-    assert "does not know guest_uso4. Only devices with guest_uso4=off can move there." in shown.stdout
+    assert '"unit": "pci/0000:4b:00.2",' in shown.stdout
+    assert "max_vqp=16 at the source, but acme.example/dpu@1.0 allows 1-8." in shown.stdout
 
 
 def test_the_version_is_that_of_the_package(run: Run) -> None:

@@ -135,6 +135,8 @@ def test_the_user_can_name_the_model_of_what_lies_on_the_host(tmp_path: Path) ->
         "model": "swtpm.org/state",
         "release": "swtpm.org/swtpm@0.8",
         "values": {},
+        "part_of": "tpm0",
+        "role": "backend",
     }
 
 
@@ -331,7 +333,10 @@ def test_what_is_stated_of_a_cpu_that_the_xml_does_not_name_is_a_question(
 def test_a_back_end_that_is_named_stays_where_its_device_is_left_out(tmp_path: Path) -> None:
     path = domain(tmp_path, devices=CARD + "<tpm model='tpm-crb'><backend type='emulator'/></tpm>")
     read = Domain.read(path, DomainOptions(without=["tpm0"], models={"tpm0-backend": "swtpm.org/state"}), RELEASE)
-    assert [device["id"] for device in read.devices] == ["net0", "tpm0-backend"]
+    assert [(device["id"], device.get("part_of")) for device in read.devices] == [
+        ("net0", None),
+        ("tpm0-backend", None),
+    ]
 
 
 def test_several_labels_select_the_hosts_that_have_all_of_them(api: Registry, run: Run) -> None:
@@ -363,3 +368,23 @@ def test_one_document_is_printed_whatever_the_end(api: Registry, run: Run) -> No
     document = json.loads(answer.stdout)
     assert document["results"] == []
     assert "there is no destination to check" in answer.stderr
+
+
+def test_what_is_behind_a_device_is_a_part_of_it(tmp_path: Path) -> None:
+    xml = (
+        "<filesystem><driver type='virtiofs'/><target dir='a'/></filesystem>"
+        "<hostdev mode='subsystem' type='mdev' model='vfio-pci'><source/></hostdev>"
+    )
+    models = {
+        "filesystem0-backend": "vendor-a.com/share",
+        "hostdev0": "qemu.org/vfio-pci",
+        "hostdev0-device": "vendor-a.com/gfx",
+    }
+    options = DomainOptions(models=models, releases={"hostdev0-device": "vendor-a.com/gfx/4g@1"})
+    asked = Domain.read(domain(tmp_path, devices=xml), options)
+    parts = {device["id"]: (device.get("part_of"), device.get("role")) for device in asked.devices}
+    assert parts["filesystem0-backend"] == ("filesystem0", "backend")
+    assert parts["hostdev0-device"] == ("hostdev0", "host-device")
+    assert parts["hostdev0"] == parts["filesystem0"] == (None, None)
+    unstated = Domain.read(domain(tmp_path, devices=xml), DomainOptions(models={"hostdev0": "qemu.org/vfio-pci"}))
+    assert "hostdev0-device" in unstated.unasked
