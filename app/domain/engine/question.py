@@ -12,7 +12,7 @@ from app.domain.things.release import Release
 from app.domain.things.restriction import Limits
 from app.domain.things.variable_set import VariableSet
 from app.domain.verdict.destination import Destination
-from app.domain.verdict.host import Group, Host, Runner, Served, Way, narrowed, unanswerable
+from app.domain.verdict.host import Group, Host, Runner, Served, Vm, Way, narrowed, unanswerable
 from app.domain.verdict.judge import Change, Verdict
 from app.domain.verdict.problem import Caution
 from app.domain.verdict.source import Device, Registry, Source, at_destination, with_parts
@@ -103,6 +103,7 @@ class Engine:
             tuple[int, tuple[str, ...]], tuple[VariableSet | None, Sequence[Caution], VariableSet]
         ] = {}
         self.kinds = Kinds()
+        self._hosts: dict[Kind, Host] = {}
 
     def source(self, device: Device) -> Source:
         """Return what the registry has of a device's source; one object for devices that differ in the id alone."""
@@ -124,6 +125,14 @@ class Engine:
         # What one host restricts is not worth remembering for other questions.
         is_narrowed = source.set is not None and source.set.is_narrowed
         return Compiled(source, Origin(*made_from) if is_narrowed else self._memo.origin(*made_from))
+
+    def host(self, destination: Destination) -> Host:
+        """Return a destination with what the registry has of its releases; hosts of one kind share it."""
+        kind = self.kinds.of(destination)
+        host = self._hosts.get(kind)
+        if host is None:
+            host = self._hosts[kind] = Host.of(destination, self.registry)
+        return host
 
     def verdict(self, source: Source, release: Release, limits: Sequence[Limits]) -> Verdict:
         """Return the verdict on a device at a release; limits: what the host, and the unit, state of its model."""
@@ -236,6 +245,7 @@ class Question:
     def __init__(self, devices: Iterable[Device], engine: Engine) -> None:
         self._devices = with_parts(devices)
         self._sources = [engine.source(device) for device in self._devices]
+        self._vm = Vm(self._devices, self._sources)
         self._engine = engine
         # By kind of host.
         self._answers: dict[Kind, Answer] = {}
@@ -266,10 +276,8 @@ class Question:
         def judge_at(source: Source, release: Release, runner: Runner) -> Verdict:
             return engine.verdict(source, release, destination.limits(source.device.model, runner.unit))
 
-        host = Host.of(destination, engine.registry)
-        return host.answer(
-            self._devices, self._sources, judge_at, lambda group: engine.add_remedies(group, destination)
-        )
+        host = engine.host(destination)
+        return host.answer(self._vm, judge_at, lambda group: engine.add_remedies(group, destination))
 
     def _answer(self, served: Sequence[Served]) -> Answer:
         devices = tuple(

@@ -9,6 +9,7 @@ from app.domain.things.release import Release
 from app.domain.things.restriction import Limits
 from app.domain.things.restriction import narrowed as narrowed_set
 from app.domain.things.variable_set import VariableSet
+from app.domain.values.lazy import lazy
 from app.domain.verdict.case import Case, source_configuration
 from app.domain.verdict.destination import Destination, Unit
 from app.domain.verdict.judge import Verdict, judge
@@ -96,6 +97,83 @@ class Group:
     answered: Way
 
 
+class _Ways:
+    """The ways to serve some devices, in the host's order, each judged when it is first looked at."""
+
+    def __init__(self, ways: Iterator[Way]) -> None:
+        self._judged: list[Way] = []
+        self._others = ways
+
+    def __iter__(self) -> Iterator[Way]:
+        yield from self._judged
+        for way in self._others:
+            self._judged.append(way)
+            yield way
+
+    @property
+    def answered(self) -> Way:
+        """The first that takes all; otherwise the first release, or the first unit with the fewest problems."""
+        first = next((way for way in self if way.takes_all), None)
+        return first or min(self, key=lambda way: way.problem_count if way.runner.unit else 0)
+
+
+class Vm:
+    """The devices of a VM: as the question links them, and what the registry has of their sources."""
+
+    def __init__(self, devices: Sequence[Device], sources: Sequence[Source]) -> None:
+        """devices: with their ids and what they are parts of; equal devices can share a source."""
+        self.devices = devices
+        self.sources = sources
+        self._has_parts = any(device.role is not None for device in devices)
+
+    @lazy
+    def _here(self) -> Sequence[AtEnd]:
+        """The devices at the source, parts with their configuration."""
+        return [
+            _at_source(source, is_part=device.role is not None)
+            for device, source in zip(self.devices, self.sources, strict=True)
+        ]
+
+    def broken_together(self, ways: Iterable[Way]) -> Mapping[int, Sequence[Problem]]:
+        """Return the problems of step 11 by the position of the device; devices without a way are not looked at."""
+        problems: dict[int, list[Problem]] = {}
+        if not self._has_parts:
+            return problems
+        there = [AtEnd(None, None, None)] * len(self.devices)
+        for way in ways:
+            for position, release in way.releases.items():
+                variable_set = release.sets.get(self.sources[position].device.model)
+                values = way.verdicts[position].configuration if self.devices[position].role is not None else None
+                configuration = None if variable_set is None or values is None else variable_set.compared(values)
+                there[position] = AtEnd(str(release.name), variable_set, configuration)
+        for position, problem in step_11(self.devices, (self._here, there)):
+            problems.setdefault(position, []).append(problem)
+        return problems
+
+    def first_that_meets(self, choices: Sequence[Sequence[Way]]) -> list[Way] | None:
+        """Return the first ways that meet the rules, one of each choice, in the host's order; None if none is found.
+
+        A way that breaks a rule beside those without an alternative breaks it whatever the others are.
+        """
+        fixed = [ways[0] for ways in choices if len(ways) == 1]
+        left = [
+            ways if len(ways) == 1 else [way for way in ways if not self.broken_together([*fixed, way])]
+            for ways in choices
+        ]
+        tried = islice(product(*left), MAX_WAYS)
+        return next((list(ways) for ways in tried if not self.broken_together(ways)), None)
+
+
+def _at_source(source: Source, *, is_part: bool) -> AtEnd:
+    """Return a device at the source: without a release, what the profile and the question say of it."""
+    if not is_part or source.model is None or any(unknown_names(source)):
+        return AtEnd(source.device.release, source.set, None)
+    case = Case.of(source, source.model, None, "")
+    values = {pair.name: pair.value for pair in case.pairs() if pair.value is not None}
+    configuration = values if source.set is None else source_configuration(case)
+    return AtEnd(source.device.release, source.set, configuration)
+
+
 # Returns the verdicts of the way that is answered, with remedies.
 AddRemedies: TypeAlias = Callable[[Group], Mapping[int, Verdict]]
 
@@ -125,16 +203,8 @@ class Host:
         warnings += [Caution(WarningCode.RESTRICTION_WITHOUT_EFFECT, message) for message in messages]
         return cls(destination.releases[0], whole, units, unknown, warnings)
 
-    def answer(
-        self,
-        devices: Sequence[Device],
-        sources: Sequence[Source],
-        judge_at: Judge,
-        add_remedies: AddRemedies | None = None,
-    ) -> list[Served]:
+    def answer(self, vm: Vm, judge_at: Judge, add_remedies: AddRemedies | None = None) -> list[Served]:
         """Return for each device of a VM what serves it, and the verdict there.
-
-        devices: with their ids and what they are parts of; equal devices can share a source.
 
         A device belongs to the first implementation, in the host's order, that implements its model. Of each
         implementation the first release that takes all its devices of the VM serves them. A device whose model none of
@@ -143,18 +213,18 @@ class Host:
         with the fewest, of the units that implement the model.
         """
         answers: dict[int, Served] = {}
-        groups: list[tuple[Mapping[int, Source], Sequence[Way]]] = []
-        for members, root in self._groups(devices, sources):
-            ways = list(self._ways(members, root, judge_at))
-            if ways:
+        groups: list[tuple[Mapping[int, Source], _Ways]] = []
+        for members, root in self._groups(vm):
+            ways = _Ways(self._ways(members, root, judge_at))
+            if any(True for _ in ways):
                 groups.append((members, ways))
             else:
                 answers |= {position: self._not_supported(source, judge_at) for position, source in members.items()}
-        for members, way, verdicts in _chosen(_Together(devices, sources), groups, add_remedies):
+        for members, way, verdicts in _chosen(vm, groups, add_remedies):
             for position in members:
                 verdict = verdicts[position].with_warnings(*self.warnings)
                 answers[position] = Served(str(way.releases[position].name), verdict, way.runner.position)
-        return [answers[position] for position in range(len(sources))]
+        return [answers[position] for position in range(len(vm.sources))]
 
     def serving(self, model: str) -> Iterator[tuple[Runner, Release]]:
         """Iterate over the releases that can serve a device of a model, in the host's order: its own, or its units'."""
@@ -164,21 +234,19 @@ class Host:
                 if release.name.implementation == implementation and model in release.sets:
                     yield runner, release
 
-    def _groups(
-        self, devices: Sequence[Device], sources: Sequence[Source]
-    ) -> Iterator[tuple[Mapping[int, Source], int | None]]:
+    def _groups(self, vm: Vm) -> Iterator[tuple[Mapping[int, Source], int | None]]:
         """Iterate over the devices that belong together, with the outermost one if they are made from units."""
         groups: dict[object, dict[int, Source]] = {}
-        positions = {device.id: position for position, device in enumerate(devices)}
-        made_from_units = [bool(self.units) and not self.whole.implements(source.device.model) for source in sources]
-        for position, source in enumerate(sources):
+        positions = {device.id: position for position, device in enumerate(vm.devices)}
+        made_from_units = [bool(self.units) and not self.whole.implements(source.device.model) for source in vm.sources]
+        for position, source in enumerate(vm.sources):
             key: object = (None, serving_implementation(source.device.model, self.whole.releases))
             if made_from_units[position]:
                 key = root = position
                 # The outermost device that is made from a unit takes all behind it along.
                 at = position
-                for _ in devices:
-                    if (above := devices[at].part_of) not in positions:
+                for _ in vm.devices:
+                    if (above := vm.devices[at].part_of) not in positions:
                         break
                     at = positions[above]
                     key = root = at if made_from_units[at] else root
@@ -230,75 +298,26 @@ def _at_unit(unit: Runner, members: Mapping[int, Source], judge_at: Judge) -> It
 
 
 def _chosen(
-    rules: "_Together",
-    groups: Sequence[tuple[Mapping[int, Source], Sequence[Way]]],
+    vm: Vm,
+    groups: Sequence[tuple[Mapping[int, Source], _Ways]],
     add_remedies: AddRemedies | None,
 ) -> Iterator[tuple[Mapping[int, Source], Way, Mapping[int, Verdict]]]:
     """Iterate over the groups with the way that is answered, and the verdicts there."""
-    taking = [[way for way in ways if way.takes_all] for _, ways in groups]
-    chosen = [
-        good[0] if good else min(ways, key=lambda way: way.problem_count if way.runner.unit else 0)
-        for good, (_, ways) in zip(taking, groups, strict=True)
-    ]
-    broken = rules.broken(chosen)
-    if broken and all(taking):
+    chosen = [ways.answered for _, ways in groups]
+    broken = vm.broken_together(chosen)
+    if broken and all(way.takes_all for way in chosen):
         # Everything has a place; perhaps other ways to serve the devices meet the rules, too.
-        better = rules.first_that_meets(taking)
+        better = vm.first_that_meets([[way for way in ways if way.takes_all] for _, ways in groups])
         chosen, broken = (better, {}) if better is not None else (chosen, broken)
-    for (members, ways), good, way in zip(groups, taking, chosen, strict=True):
+    for (members, ways), way in zip(groups, chosen, strict=True):
         verdicts = way.verdicts
-        if not good and add_remedies is not None:
-            verdicts = add_remedies(Group(members, ways, way))
+        if not way.takes_all and add_remedies is not None:
+            verdicts = add_remedies(Group(members, list(ways), way))
         yield (
             members,
             way,
             {position: verdict.refused(broken.get(position, ())) for position, verdict in verdicts.items()},
         )
-
-
-class _Together:
-    """Step 11 for one VM: which ways to serve its devices meet the rules across it."""
-
-    def __init__(self, devices: Sequence[Device], sources: Sequence[Source]) -> None:
-        self._devices = devices
-        self._models = [source.device.model for source in sources]
-        self._has_parts = any(device.role is not None for device in devices)
-        self._here = [_at_source(source) for source in sources] if self._has_parts else []
-
-    def broken(self, ways: Iterable[Way]) -> Mapping[int, Sequence[Problem]]:
-        """Return the problems by the position of the device; devices without a way are not looked at."""
-        problems: dict[int, list[Problem]] = {}
-        if not self._has_parts:
-            return problems
-        there = [AtEnd(None, None, None)] * len(self._devices)
-        for way in ways:
-            for position, release in way.releases.items():
-                variable_set = release.sets.get(self._models[position])
-                values = way.verdicts[position].configuration
-                configuration = None if variable_set is None or values is None else variable_set.compared(values)
-                there[position] = AtEnd(str(release.name), variable_set, configuration)
-        for position, problem in step_11(self._devices, (self._here, there)):
-            problems.setdefault(position, []).append(problem)
-        return problems
-
-    def first_that_meets(self, choices: Sequence[Sequence[Way]]) -> list[Way] | None:
-        """Return the first ways that meet the rules, one of each choice, in the host's order; None if none is found.
-
-        A way that breaks a rule beside those without an alternative breaks it whatever the others are.
-        """
-        fixed = [ways[0] for ways in choices if len(ways) == 1]
-        left = [ways if len(ways) == 1 else [way for way in ways if not self.broken([*fixed, way])] for ways in choices]
-        return next((list(ways) for ways in islice(product(*left), MAX_WAYS) if not self.broken(ways)), None)
-
-
-def _at_source(source: Source) -> AtEnd:
-    """Return a device at the source: without a release, what the profile and the question say of it."""
-    if source.model is None or any(unknown_names(source)):
-        return AtEnd(source.device.release, source.set, None)
-    case = Case.of(source, source.model, None, "")
-    values = {pair.name: pair.value for pair in case.pairs() if pair.value is not None}
-    configuration = values if source.set is None else source_configuration(case)
-    return AtEnd(source.device.release, source.set, configuration)
 
 
 def serving_implementation(model: str, releases: Sequence[Release]) -> str | None:
@@ -345,5 +364,5 @@ def judge_vm(sources: Sequence[Source], destination: Destination, registry: Regi
         variable_set, cautions = narrowed(release, source.device.model, limits)
         return judge(source, release, variable_set, policy).with_warnings(*cautions)
 
-    devices = [source.device for source in sources]
-    return Host.of(destination, registry).answer(devices, sources, judge_at)
+    vm = Vm([source.device for source in sources], sources)
+    return Host.of(destination, registry).answer(vm, judge_at)
