@@ -66,7 +66,7 @@ def report(  # noqa: PLR0913 (each is an option of the command)
     """Register the QEMU binaries and the kernel of this host. Run it on the host; it can be repeated at any time.
 
     If the registry has CPU models (import cpu-models), the features that this host lacks are registered, too. Labels,
-    restrictions of other models and releases of other products stay registered.
+    restrictions of other models, releases of other products, units and what the host resolves stay registered.
 
     Example:
 
@@ -81,10 +81,12 @@ def report(  # noqa: PLR0913 (each is an option of the command)
         with progress_bar() as progress, Registry(ClientSettings()) as registry:
             detected = [*(release or []), *_releases(registry, binaries, complain), f"{_KERNEL}@{platform.release()}"]
             existing = registry.find(f"/hosts/{host}")
-            existing = existing or {"releases": [], "restrict": {}, "labels": {}}
+            existing = existing or {"releases": [], "restrict": {}, "resolves": {}, "units": [], "labels": {}}
             document = {
                 "releases": [*dict.fromkeys(detected), *_other_products(existing["releases"], detected)],
                 "restrict": {**existing["restrict"], **_restrict(registry, binaries, progress, emulated=emulated)},
+                "resolves": existing["resolves"],
+                "units": existing["units"],
                 "labels": labels or existing["labels"],
             }
             answer = registry.put(f"/hosts/{host}", document, dry_run=dry_run)
@@ -197,7 +199,7 @@ def list_hosts(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """List the registered hosts with their releases, labels and restrictions.
+    """List the registered hosts with their releases, units, labels, and how many variables they restrict or resolve.
 
     Example:
 
@@ -215,12 +217,22 @@ def list_hosts(
         (
             host["host"],
             "\n".join(host["releases"]),
+            "\n".join(f"{unit['id']}: {', '.join(unit['releases'])}" for unit in host["units"]),
             ", ".join(f"{name}={value}" for name, value in sorted(host["labels"].items())),
-            ", ".join(f"{model}: {len(variables)} variables" for model, variables in host["restrict"].items()),
+            "\n".join(_stated(host)),
         )
         for host in hosts
     ]
-    print_table(("host", "releases", "labels", "restricts"), rows)
+    print_table(("host", "releases", "units", "labels", "restricts, resolves"), rows)
+
+
+def _stated(host: dict[str, Any]) -> Iterator[str]:
+    """Iterate over the models of which a host or a unit states something, with how many variables."""
+    for place in (host, *host["units"]):
+        of_unit = f" ({place['id']})" if "id" in place else ""
+        for field in ("restrict", "resolves"):
+            for model, variables in place.get(field, {}).items():
+                yield f"{field} {model}{of_unit}: {len(variables)}"
 
 
 @commands.command("forget")

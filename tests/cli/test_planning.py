@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from app.cli import hosts
+from app.cli.client import Registry
 from tests.cli.conftest import Run
 
 NIC = "vendor-a.com/nic"
@@ -125,6 +126,23 @@ def test_a_report_keeps_other_products_and_names_removed_releases(fleet: Run, tm
     # Another version of the same product replaces the registered one.
     newer = json.loads(fleet(*report, *both, "--release", ONE, "--json").stdout)["releases"]
     assert (ONE in newer, TWO in newer) == (True, False)
+
+
+def test_a_report_keeps_units_and_what_the_host_resolves(
+    fleet: Run, api: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    binary = tmp_path / "qemu-system-x86_64"
+    binary.write_text('#!/bin/sh\necho "QEMU emulator version 9.2.1"\n')
+    binary.chmod(0o755)
+    unit = {"id": "card0", "releases": [TWO], "restrict": {NIC: {"queues": [1]}}, "resolves": {}, "available": 2}
+    registered = {"releases": [ONE], "resolves": {NIC: {"queues": {"0": 4}}}, "units": [unit]}
+    api.put("/hosts/host-1", registered)
+    reported = json.loads(fleet("host", "report", "--name", "host-1", "--binary", str(binary), "--json").stdout)
+    assert (reported["units"], reported["resolves"]) == ([unit], registered["resolves"])
+    monkeypatch.setenv("COLUMNS", "200")
+    listed = fleet("host", "list").stdout
+    assert f"card0: {TWO}" in listed
+    assert f"resolves {NIC}: 1; restrict {NIC} (card0): 1" in listed
 
 
 def test_binaries_for_the_hosts_own_architecture_come_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from app.domain.engine.question import Answer
+from app.domain.fleet.baseline import baseline
 from app.domain.fleet.difference import Direction, Extent, between_releases
 from app.domain.things.variable_set import FIELDS, VariableSet
 from app.domain.values.document import Place
@@ -285,3 +286,14 @@ def test_a_difference_of_needs_or_rules_is_shown() -> None:
     ]
     for one in differences:
         assert one.closes == dict.fromkeys(Direction, Extent.IN_PART)
+
+
+def test_a_baseline_says_that_parts_have_baselines_of_their_own() -> None:
+    members = [Destination(release, (release,)) for release in (OLD, NEW)]
+    answer = baseline(PASS, members, world().lookups())
+    assert answer.values == {"flag": False, "queues": 4}
+    (caution,) = answer.warnings
+    assert caution.code == "parts-not-compared"
+    assert caution.message == (
+        "vendor-a.com/pass needs parts, in the roles host-device: ask for a baseline of their models, too."
+    )

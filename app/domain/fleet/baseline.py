@@ -99,6 +99,10 @@ def _warnings(model: str, members: Sequence[Member]) -> Iterator[Caution]:
     )
     if releases:
         yield migratability_unknown(named(list(releases)), model)
+    roles = sorted({need.role for member in members for side in member.sides for need in side.set.needs})
+    if roles:
+        message = f"{model} needs parts, in the roles {', '.join(roles)}: ask for a baseline of their models, too."
+        yield Caution(WarningCode.PARTS_NOT_COMPARED, message)
     states = {str(side.release.name): side.set.saved_state for member in members for side in member.sides}
     silent = [release for release, saved_state in states.items() if saved_state is None]
     if 0 < len(silent) < len(states):

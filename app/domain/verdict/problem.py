@@ -242,6 +242,7 @@ class WarningCode(StrEnum):
     ONLY_VARIABLES_COMPARED = "only-variables-compared"
     MIGRATABILITY_UNKNOWN = "migratability-unknown"
     STATE_NOT_COMPARED = "state-not-compared"
+    PARTS_NOT_COMPARED = "parts-not-compared"
     MUST_BE_SET = "must-be-set"
     GUEST_MAY_SEE_MORE = "guest-may-see-more"
     ERRATUM_NOT_CHECKED = "erratum-not-checked"
