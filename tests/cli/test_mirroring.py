@@ -56,6 +56,8 @@ def fill(registry: TestClient) -> None:
             "clock": {"type": "int", "init_value": 1, "off_value": 0},
         },
         "saved_state": {"writes": "b", "reads": ["a", "b"]},
+        "needs": ["firmware", {"role": "driver", "when": {"clock": [1]}}],
+        "together": [{"role": "driver", "over": 1, "require": {"p2p": [True, "2-4"]}}],
     }
     assert registry.post("/variable-sets", json=gpu).status_code == 201
     # A parent gains a model that its child already has; a release gains another vendor's model.
@@ -68,9 +70,14 @@ def fill(registry: TestClient) -> None:
     registry.put(f"/implementations/{FIRMWARE}", json={"evolution": "full", "transitive": True})
     registry.patch(f"/profiles/{P}", json={"state": "retired"})
     registry.patch(f"/releases/{TWO}", json={"state": "published"})
-    registry.put(
-        "/hosts/host-1", json={"releases": [ONE], "labels": {"rack": "r1"}, "restrict": {NIC: {"num-queues": [1]}}}
-    )
+    host = {
+        "releases": [ONE],
+        "labels": {"rack": "r1"},
+        "restrict": {NIC: {"num-queues": [1]}},
+        "resolves": {NIC: {"num-queues": {"0": 4}}},
+        "units": [{"id": "card0", "releases": [TWO], "restrict": {GPU: {"clock": [1]}}, "available": 3}],
+    }
+    assert registry.put("/hosts/host-1", json=host).is_success
     registry.put("/hosts/host-2", json={"releases": [ONE]})
     registry.delete("/hosts/host-2")
 
@@ -432,6 +439,9 @@ MALFORMED: list[tuple[str, str, Any]] = [
     ("release-state-changed", "vendor-a.com/none@1", {"state": "retired"}),
     ("profile-published", P, {"values": {NIC: "sha256:x"}}),
     ("host-registered", "host-1", {"releases": "x", "restrict": {}, "labels": {}}),
+    ("host-registered", "host-1", {"releases": [], "restrict": {}, "labels": {}, "units": {}}),
+    ("host-registered", "host-1", {"releases": [], "restrict": {}, "labels": {}, "units": [{"id": "a"}]}),
+    ("host-changed", "host-1", {"releases": [], "restrict": {}, "labels": {}, "resolves": []}),
 ]
 
 
