@@ -1,8 +1,8 @@
 """What a host states of variables: the only values that it allows (`restrict`), what it makes of some (`resolves`)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, TypeVar
 
 from app.domain.things.model import Model
 from app.domain.things.variable import Variable
@@ -32,10 +32,6 @@ class Unknown:
     models: dict[str, None] = field(default_factory=dict)
     variables: dict[str, dict[str, None]] = field(default_factory=dict)
 
-    def add(self, model: str, variable: str) -> None:
-        """Note a variable that the registry's model does not have."""
-        self.variables.setdefault(model, {})[variable] = None
-
 
 def check_restrictions(
     restrict: Restrictions, models: Mapping[str, Model], existing: Restrictions, place: Place, unknown: Unknown
@@ -44,47 +40,49 @@ def check_restrictions(
 
     existing: the registered restrictions. They stay valid, whatever was published since.
     """
-    for name, variables in restrict.items():
-        model_place = Place() if existing.get(name) == variables else place / name
-        model = _known(name, models, model_place, unknown)
-        for variable, values in variables.items():
-            variable_place = model_place / variable
-            read_name(variable, variable_place, variable_name)
-            if model is None:
-                continue
-            if types := model.stated_types(variable):
-                _check_values(types, values, variable_place)
-            else:
-                unknown.add(name, variable)
+    for types, values, variable_place in _known(restrict, models, existing, place, unknown):
+        _check_values(types, values, variable_place)
 
 
 def check_resolutions(
     resolves: Resolutions, models: Mapping[str, Model], existing: Resolutions, place: Place, unknown: Unknown
 ) -> None:
     """Note the unknown names in what a host resolves; report invalid names and values. existing: as registered."""
-    for name, variables in resolves.items():
+    for types, made, variable_place in _known(resolves, models, existing, place, unknown):
+        for value, result in made.items():
+            for written in (value, result):
+                if (problem := _invalid(types, written)) is not None:
+                    (variable_place / value).fault(FaultCode.INVALID_VALUE, problem)
+
+
+Stated = TypeVar("Stated")
+_ByVariable: TypeAlias = Mapping[str, Mapping[str, Stated]]
+
+
+def _known(
+    stated: _ByVariable[Stated],
+    models: Mapping[str, Model],
+    existing: _ByVariable[Stated],
+    place: Place,
+    unknown: Unknown,
+) -> Iterator[tuple[Sequence[Type], Stated, Place]]:
+    """Iterate over what is stated of variables that releases have, with the types that they state.
+
+    Report invalid names, and note unknown ones.
+    """
+    for name, variables in stated.items():
         model_place = Place() if existing.get(name) == variables else place / name
-        model = _known(name, models, model_place, unknown)
-        for variable, made in variables.items():
-            variable_place = model_place / variable
-            read_name(variable, variable_place, variable_name)
-            if model is None:
-                continue
-            types = model.stated_types(variable)
-            if not types:
-                unknown.add(name, variable)
-            for value, result in made.items() if types else ():
-                for written in (value, result):
-                    if (problem := _invalid(types, written)) is not None:
-                        (variable_place / value).fault(FaultCode.INVALID_VALUE, problem)
-
-
-def _known(name: str, models: Mapping[str, Model], place: Place, unknown: Unknown) -> Model | None:
-    read_name(name, place)
-    model = models.get(name)
-    if model is None:
-        unknown.models[name] = None
-    return model
+        read_name(name, model_place)
+        model = models.get(name)
+        if model is None:
+            unknown.models[name] = None
+        for variable, content in variables.items():
+            read_name(variable, model_place / variable, variable_name)
+            types = () if model is None else model.stated_types(variable)
+            if types:
+                yield types, content, model_place / variable
+            elif model is not None:
+                unknown.variables.setdefault(name, {})[variable] = None
 
 
 def _check_values(types: Sequence[Type], values: Sequence[object], place: Place) -> None:
