@@ -30,6 +30,9 @@ def test_from_three_on_they_are_one_sentence_and_one_list() -> None:
         "40 variables (v00, v01, v02, v03, v04 and 35 more): each on at the source, but vendor-a.com/fw@1 allows off."
     )
     assert len(many.variables) == 40
+    for count, names in ((5, "(v0, v1, v2, v3, v4): "), (6, "(v0, v1, v2, v3, v4 and 1 more): ")):
+        (some,) = joined([refused(f"v{number}") for number in range(count)])
+        assert names in some.message
 
 
 def test_only_what_differs_in_the_variable_alone_is_joined() -> None:

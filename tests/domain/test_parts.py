@@ -297,3 +297,45 @@ def test_a_baseline_says_that_parts_have_baselines_of_their_own() -> None:
     assert caution.message == (
         "vendor-a.com/pass needs parts, in the roles host-device: ask for a baseline of their models, too."
     )
+
+
+def test_a_part_without_a_release_meets_a_rule_by_what_is_told_of_it() -> None:
+    both = {**TOGETHER, "over": 0, "require": {"p2p": [True], "v": [3]}}
+    made = world(pass_through(together=[both]), pass_through())
+    made.profile("vendor-b.com/p", {DRIVER: {"v": 3}})
+    told = Device(
+        id="vf", model=DRIVER, profile="vendor-b.com/p", values={"p2p": True}, part_of="dev", role="host-device"
+    )
+    assert made.answer([passed(), told], host(NEW, HAS_P2P)).compatible
+
+
+def test_a_part_can_state_a_rule_and_a_rule_can_be_about_a_role_that_nothing_has() -> None:
+    stating = {"variables": driver(p2p=False)["variables"], "together": [{**TOGETHER, "over": 0}]}
+    made = world(pass_through(together=[{**TOGETHER, "role": "firmware"}]), pass_through())
+    made.publish("vendor-b.com/drv@4", {DRIVER: stating})
+    answer = made.answer([passed(), part("vf", release="vendor-b.com/drv@4")], host(NEW, HAS_P2P))
+    (problem,) = answer.devices[0].verdict.problems
+    assert problem.message == (
+        "The VM has 1 device with a part in the role host-device, and vendor-b.com/drv@4 then requires p2p on of each "
+        "such part (all of them have to support P2P); vf has p2p=off."
+    )
+    assert made.answer([passed(), part("vf")], host(NEW, HAS_P2P)).compatible
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        ({"require": {"v": [5, "7-9"]}}, "requires v 7-9, 5 of each such part; vf has v=1."),
+        ({"require": {"v": []}, "description": "never"}, "requires v nothing of each such part (never); vf has v=1."),
+    ],
+)
+def test_the_message_shows_what_a_rule_requires(rule: dict[str, Any], words: str) -> None:
+    made = world(pass_through(together=[{"role": "host-device", "over": 0, **rule}]), pass_through())
+    (problem,) = made.answer([passed(), part("vf")], host(NEW, HAS_P2P)).devices[0].verdict.problems
+    assert problem.message.endswith(words)
+
+
+def test_a_description_is_told_without_its_full_stop() -> None:
+    needs = [{"role": "fw", "description": "the flow table lies in the card."}]
+    (problem,) = world(pass_through(needs)).answer([passed()], host(NEW)).devices[0].verdict.problems[:1]
+    assert problem.message.endswith("and the question has none: the flow table lies in the card.")

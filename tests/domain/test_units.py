@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from app.domain.engine.question import Answer
 from app.domain.verdict.destination import Destination, Unit
+from app.domain.verdict.host import Host
 from app.domain.verdict.source import Device
 from tests.domain.world import World, codes, variable
 
@@ -476,3 +477,79 @@ def test_what_cannot_be_resolved_has_no_effect_and_is_said() -> None:
         "The destination resolves no of vendor-a.com/pass, but its release has no such variable.",
         "The destination resolves a.com/x, but the registry has no device model a.com/x.",
     ]
+
+
+def test_a_value_that_its_host_does_not_resolve_stays_as_it_is() -> None:
+    asked = Device(id="dev", model=PASS, host=resolving("src", mode={"auto": "fast"}), values={"mode": "safe"})
+    verdict = offloading().answer([asked], resolving("dst")).devices[0].verdict
+    assert verdict.configuration == {"uso": True, "mode": "safe"}
+
+
+def test_the_message_about_a_resolved_value_says_why_it_is_refused() -> None:
+    made = offloading().profile("vendor-a.com/p", {PASS: {"uso": True, "mode": "fast"}})
+    of_profile = Device(id="dev", model=PASS, profile="vendor-a.com/p")
+    (problem,) = made.answer([of_profile], resolving("dst", uso=LACKS)).devices[0].verdict.problems
+    assert problem.message == "The profile sets uso=on, but the destination's host makes off of on."
+    # A restriction refuses it, not what is made of it.
+    restricted = resolving("dst", uso=HAS)._replace(restrict={PASS: {"uso": [False]}})
+    (problem,) = made.answer([of_profile], restricted).devices[0].verdict.problems
+    assert problem.message == "The profile sets uso=on, but vendor-a.com/emu@1 on this host allows off."
+
+
+def test_the_remedy_is_one_that_the_unit_allows() -> None:
+    runtime = {"queues": {**QUEUES, "runtime": True}, "on": variable("bool", False, False)}
+    made = cards().publish("vendor-a.com/fw@3", {NIC: runtime})
+    asked = nic(release="vendor-a.com/fw@3", values={"queues": 8})
+    (change,) = made.answer([asked], at_units(Unit("a", (OLD,), {NIC: {"queues": [2]}}))).devices[0].verdict.remedies
+    assert change.after == 2
+
+
+def test_a_unit_of_two_products_serves_each_device_by_its_own() -> None:
+    gpu = Device(id="gpu", model=GPU, release="vendor-a.com/gpu-1@1", part_of="nic", role="engine")
+    both = Unit("both", (OLD, "vendor-a.com/gpu-2@1", "vendor-a.com/gpu-1@1", NEW))
+    answer = cards().answer([nic(values={"queues": 8}), gpu], at_units(both))
+    # The GPUs are products of their own: the first one there has the model, and does not take the device.
+    assert [(one.release, one.verdict.compatible) for one in answer.devices] == [
+        (NEW, True),
+        ("vendor-a.com/gpu-2@1", False),
+    ]
+    right = both._replace(releases=(OLD, "vendor-a.com/gpu-1@1", NEW))
+    assert served(cards().answer([nic(values={"queues": 8}), gpu], at_units(right))) == [
+        (0, NEW, []),
+        (0, "vendor-a.com/gpu-1@1", []),
+    ]
+
+
+def test_a_host_names_what_serves_a_model_itself_or_by_its_units() -> None:
+    units = (Unit("a", (OLD, "vendor-a.com/gpu-1@1")), Unit("b", (NEW,)))
+    host = at_units(*units, releases=(EMULATOR, "vendor-a.com/none@1"))
+    assert host.all_releases() == (EMULATOR, "vendor-a.com/none@1", OLD, "vendor-a.com/gpu-1@1", NEW)
+    assert at_units().all_releases() == (EMULATOR,)
+    found = Host.of(host, cards().lookups())
+
+    def names(model: str) -> list[tuple[int | None, str]]:
+        return [(runner.position, str(release.name)) for runner, release in found.serving(model)]
+
+    assert names(NIC) == [(0, OLD), (1, NEW)]
+    assert names(PASS) == [(None, EMULATOR)]
+    assert names("vendor-a.com/none") == []
+    assert found.unknown == ["vendor-a.com/none@1"]
+
+
+def test_a_release_of_the_whole_source_host_counts_before_one_of_a_unit() -> None:
+    narrow = Unit("a", (NEW,), {NIC: {"queues": [4]}})
+    both = Destination("src", (EMULATOR, NEW), units=(narrow,))
+    here = at_units(Unit("x", (NEW,)))
+    assert cards().answer([source_of(both, queues=8)], here).compatible
+    assert cards().answer([source_of(both, release=NEW, queues=8)], here).compatible
+    assert not cards().answer([source_of(both, "a", queues=8)], here).compatible
+    older = Destination("src", (OLD,), units=(Unit("a", (NEW,)),))
+    assert served(cards().answer([source_of(older, queues=8)], here))[0][2] == [("source-value-invalid", "queues")]
+
+
+def test_what_a_source_host_states_counts_for_the_model_that_an_alias_means() -> None:
+    made = cards().publish("vendor-a.com/fw@3", {NIC: {"queues": QUEUES}}, aliases={"vendor-a.com/card-1": NIC})
+    host = Destination("src", (EMULATOR,), {NIC: {"queues": [4]}}, units=(Unit("a", ("vendor-a.com/fw@3",)),))
+    asked = Device(id="nic", model="vendor-a.com/card-1", host=host, values={"queues": 8})
+    answer = made.answer([asked], at_units(Unit("x", (NEW,))))
+    assert codes(answer.devices[0].verdict) == [("source-value-invalid", "queues")]

@@ -199,9 +199,10 @@ def not_together(  # noqa: PLR0913, PLR0917 (each is a word of the sentence)
     values = ", ".join(shown_item(item) for item in required if isinstance(item, dict | bool | int | str)) or "nothing"
     reason = f" ({rule.description.removesuffix('.')})" if rule.description else ""
     has = f"has no variable {name}" if value is None else f"has {name}={shown(value)}"
+    devices = f"{count} device{'' if count == 1 else 's'}"
     message = (
-        f"The VM has {count} devices with a part in the role {rule.role}, and {release} then requires {name} {values} "
-        f"of each such part{reason}; {part} {has}."
+        f"The VM has {devices} with a part in the role {rule.role}, and {release} then requires {name} {values} of "
+        f"each such part{reason}; {part} {has}."
     )
     return Problem(ProblemCode.NOT_TOGETHER, message, name, value, tuple(required))
 
