@@ -12,6 +12,7 @@ from app.domain.things.variable_set import FIELDS, VariableSet
 from app.domain.values.document import Place
 from app.domain.verdict.destination import Destination, Unit
 from app.domain.verdict.source import Device
+from app.domain.verdict.steps import Policy
 from tests.domain.world import World, codes, variable
 
 PASS, DRIVER = "vendor-a.com/pass", "vendor-a.com/driver"
@@ -339,3 +340,36 @@ def test_a_description_is_told_without_its_full_stop() -> None:
     needs = [{"role": "fw", "description": "the flow table lies in the card."}]
     (problem,) = world(pass_through(needs)).answer([passed()], host(NEW)).devices[0].verdict.problems[:1]
     assert problem.message.endswith("and the question has none: the flow table lies in the card.")
+
+
+def test_every_role_that_is_missing_is_told_once() -> None:
+    made = world(pass_through(["host-device", "firmware"]), pass_through(["firmware", "flow-table"]))
+    problems = made.answer([passed()], host(NEW)).devices[0].verdict.problems
+    assert sorted(str(problem.value) for problem in problems) == ["firmware", "flow-table", "host-device"]
+
+
+def test_what_a_broken_rule_leaves_of_the_verdict() -> None:
+    made = World().publish(OLD, {PASS: pass_through()})
+    own = {"vendor-a.com/p": {PASS: {"flag": True}}}
+    made.publish(NEW, {PASS: pass_through(together=[TOGETHER])}, ["vendor-a.com/p"], own_values=own)
+    made.publish(NO_P2P, {DRIVER: driver(p2p=False)}).publish(HAS_P2P, {DRIVER: driver(p2p=True)})
+    made.profile("vendor-a.com/p", {PASS: {"queues": 4}})
+    asked = [
+        Device(id=device.id, model=device.model, release=device.release, profile="vendor-a.com/p")
+        if device.model == PASS
+        else device
+        for device in several(HAS_P2P, HAS_P2P)
+    ]
+    taken = made.answer(asked, host(NEW, HAS_P2P), Policy.STRICT).devices[0].verdict
+    assert [caution.code for caution in taken.warnings] == ["must-be-set"]
+    refused = made.answer(asked, host(NEW, NO_P2P), Policy.STRICT).devices
+    assert [problem.message for problem in refused[0].verdict.problems] == [
+        (
+            "The VM has 2 devices with a part in the role host-device, and vendor-a.com/emu@2 then requires p2p on of "
+            "each such part (all of them have to support P2P); vf0 has p2p=off."
+        )
+    ]
+    # What would have to be set is no longer a question; what was not compared is.
+    assert refused[0].verdict.warnings == ()
+    told = made.answer(several(HAS_P2P, HAS_P2P), host(NEW, NO_P2P), Policy.STRICT).devices[0].verdict
+    assert [caution.code for caution in told.warnings] == ["only-variables-compared"]

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.domain.engine.kind import Kinds
 from app.domain.engine.question import Answer
 from app.domain.verdict.destination import Destination, Unit
 from app.domain.verdict.host import Host
@@ -553,3 +554,32 @@ def test_what_a_source_host_states_counts_for_the_model_that_an_alias_means() ->
     asked = Device(id="nic", model="vendor-a.com/card-1", host=host, values={"queues": 8})
     answer = made.answer([asked], at_units(Unit("x", (NEW,))))
     assert codes(answer.devices[0].verdict) == [("source-value-invalid", "queues")]
+
+
+def test_what_a_source_makes_of_a_value_is_allowed_there_whatever_it_makes_of_that() -> None:
+    source = resolving("src", mode={"auto": "fast", "fast": "safe"})
+    asked = Device(id="dev", model=PASS, host=source, values={"mode": "auto"})
+    assert offloading().answer([asked], resolving("dst")).devices[0].verdict.configuration == {
+        "uso": True,
+        "mode": "fast",
+    }
+
+
+def test_hosts_are_of_one_kind_if_they_state_the_same_but_for_the_ids_of_units() -> None:
+    kinds = Kinds()
+    unit = Unit("a", (OLD,), {NIC: {"queues": [1]}}, {NIC: {"queues": {"0": 1}}}, 3)
+    plain = Destination("plain", (EMULATOR,))
+    assert kinds.of(plain) == kinds.of(plain._replace(id="other"))
+    one = plain._replace(units=(unit,))
+    assert kinds.of(one) == kinds.of(one._replace(id="other", units=(unit._replace(id="b", available=None),)))
+    others = [
+        plain,
+        plain._replace(restrict={NIC: {"queues": [1]}}),
+        plain._replace(resolves={NIC: {"queues": {"0": 1}}}),
+        plain._replace(units=(unit._replace(restrict={}),)),
+        plain._replace(units=(unit._replace(resolves={}),)),
+        plain._replace(units=(unit._replace(releases=(NEW,)),)),
+        plain._replace(units=(unit, unit)),
+    ]
+    assert len({kinds.of(host) for host in [one, *others]}) == 1 + len(others)
+    assert [host.is_plain for host in [one, *others]] == [False, True, *[False] * 6]
