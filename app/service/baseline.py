@@ -26,8 +26,9 @@ def find(question: FleetQuestion, reader: Reader) -> dict[str, Any]:
     place.raise_faults()
     models = dict.fromkeys(question.models)
     profiles = {model: reader.naming([model]) for model in models}
+    restricted = dict.fromkeys(model for member in members for model, _ in member.named_models())
     snapshot = reader.snapshot(
-        models=models,
+        models=models | restricted,
         releases=dict.fromkeys(name for runs in {member.all_releases() for member in members} for name in runs),
         profiles=dict.fromkeys(name for names in profiles.values() for name in names),
         of_models=models,

@@ -288,8 +288,9 @@ def _device(device: wire.Device, vm: _Vm, index: int, sources: Mapping[str, Dest
     return Device(
         id=_id(device, index),
         model=device.model,
-        release=vm.release if device.release is None else device.release,
-        profile=vm.profile if device.profile is None else device.profile,
+        # A part is another vendor's device: what the VM says of the emulator's devices does not count for it.
+        release=vm.release if device.release is None and device.part_of is None else device.release,
+        profile=vm.profile if device.profile is None and device.part_of is None else device.profile,
         values=device.values,
         complete=device.complete,
         host=None if host is None else sources[host],

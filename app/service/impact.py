@@ -21,17 +21,18 @@ def of(name: str, state: State, reader: Reader) -> dict[str, Any]:
         # Only hosts that run the release can flip.
         runs = {releases for releases in runs if name in releases}
     on_hosts = [release for releases in runs for release in releases]
+    named = dict.fromkeys([*models, *(model for host in hosts for model, _ in host.named_models())])
     if is_release(name):
         profiles = reader.naming()
         snapshot = reader.snapshot(
-            models=models, releases=dict.fromkeys([name, *on_hosts]), profiles=profiles, of_models=models
+            models=named, releases=dict.fromkeys([name, *on_hosts]), profiles=profiles, of_models=models
         )
         release = known_release(name, snapshot)
         flipped = impact.of_release(release, state, snapshot.known_profiles(), hosts, snapshot)
     else:
         implementing = reader.implementing(models)
         snapshot = reader.snapshot(
-            models=models, releases=dict.fromkeys([*implementing, *on_hosts]), profiles=[name], of_models=models
+            models=named, releases=dict.fromkeys([*implementing, *on_hosts]), profiles=[name], of_models=models
         )
         releases = [other for listed in implementing if (other := snapshot.release(listed)) is not None]
         flipped = impact.of_profile(known_profile(name, snapshot), state, releases, hosts, snapshot)

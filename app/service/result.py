@@ -135,7 +135,7 @@ class Writer:
         unit = None if answer.unit is None else destination.units[answer.unit].id
         made = Made(answer.device.id, unit, answer.device.part_of is not None)
         reasons = []
-        for form in self._render:
+        for form in dict.fromkeys(self._render):
             try:
                 return form, rendered(form, configuration, release, model, profile, made), []
             except UnrenderableError as error:

@@ -84,7 +84,7 @@ class Device(Shape):
 
 
 class Vm(Shape):
-    """A VM; its release, profile and host are the defaults of its devices."""
+    """A VM; its host is the default of its devices, its release and profile those of its devices that are no parts."""
 
     id: Id | None = Field(default=None, description="yours; defaults to the position, from 0")
     release: Name | None = Field(default=None, description="for its devices that name none")

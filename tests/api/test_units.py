@@ -206,3 +206,27 @@ def test_a_baseline_and_an_impact_see_the_releases_of_units(published: TestClien
     # Only the second firmware takes eight queues, so both hosts would lose something; the first card covers no more.
     assert impact["hosts"] == ["two"]
     assert published.get("/impact", params={"name": FIRST, "state": "retired"}).json()["hosts"] == ["one"]
+
+
+def test_a_fleet_question_about_one_model_takes_hosts_that_restrict_others(published: TestClient) -> None:
+    stated = {"restrict": {NIC: {"num-queues": [1]}}, "units": [unit("a", FIRST, resolves={NIC: {}})]}
+    assert published.put("/hosts/one", json={"releases": [KERNEL], **stated}).status_code == 201
+    answer = published.post("/baseline", json={"models": [PASS], "hosts": ["one"]})
+    assert answer.status_code == 200
+    assert answer.json()["models"][PASS]["values"] == {"uso": True}
+    assert published.get("/impact", params={"name": KERNEL, "state": "retired"}).json()["hosts"] == ["one"]
+    retired = published.patch(f"/releases/{KERNEL}?dry_run=true", json={"state": "retired"})
+    assert retired.status_code == 200, retired.text
+
+
+def test_a_vms_release_and_profile_are_not_those_of_its_parts(published: TestClient) -> None:
+    profile = {"name": "vendor-a.com/mach", "values": {PASS: {"uso": True}}}
+    assert published.post("/profiles", json=profile).status_code == 201
+    devices = vm()
+    del devices[0]["release"]
+    question = {
+        "vms": [{"id": "vm", "release": KERNEL, "profile": "vendor-a.com/mach", "devices": devices}],
+        "destinations": [{"id": "there", **TWO_CARDS}],
+    }
+    (result,) = results(published.post("/compatibility", json=question))
+    assert result["compatible"], result

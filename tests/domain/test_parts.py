@@ -373,3 +373,48 @@ def test_what_a_broken_rule_leaves_of_the_verdict() -> None:
     assert refused[0].verdict.warnings == ()
     told = made.answer(several(HAS_P2P, HAS_P2P), host(NEW, NO_P2P), Policy.STRICT).devices[0].verdict
     assert [caution.code for caution in told.warnings] == ["only-variables-compared"]
+
+
+def test_many_cards_that_break_a_rule_do_not_hide_the_one_that_meets_it() -> None:
+    rule = pass_through(together=[TOGETHER])
+    made = world(pass_through(), rule).publish("vendor-a.com/emu@3", {PASS: rule})
+    bad = [Unit(f"bad{number}", (NO_P2P,)) for number in range(20)]
+    runs = Destination("there", (NEW, "vendor-a.com/emu@3"), units=(*bad, Unit("good", (HAS_P2P,))))
+    answer = made.answer(several(*[HAS_P2P] * 12), runs)
+    assert answer.compatible
+    assert {one.unit for one in answer.devices} == {None, 20}
+
+
+def test_a_part_without_a_release_has_what_it_does_not_name_off() -> None:
+    made = World().publish(OLD, {PASS: pass_through(together=[{**TOGETHER, "over": 0, "require": {"fast": [False]}}])})
+    made.publish(NEW, {PASS: pass_through()})
+    made.publish("vendor-a.com/drv@1", {DRIVER: {"v": variable("int", 1, 1), "fast": variable("bool", True, False)}})
+    made.profile("vendor-b.com/p", {DRIVER: {}})
+    for stated in ({"complete": True}, {"profile": "vendor-b.com/p"}, {"complete": True, "values": {"fast": None}}):
+        told = Device(id="vf", model=DRIVER, part_of="dev", role="host-device", **stated)
+        assert made.answer([passed(), told], host(NEW, "vendor-a.com/drv@1")).compatible
+
+
+def test_a_rule_can_name_a_variable_as_a_later_release_does() -> None:
+    require = {**TOGETHER, "over": 0, "require": {"no-p2p": [False]}}
+    made = World().publish(OLD, {PASS: pass_through(together=[require])}).publish(NEW, {PASS: pass_through()})
+    made.publish(
+        HAS_P2P.replace("b.com", "a.com"), {"vendor-a.com/drv": {"p2p": variable("bool", True, scope="backend")}}
+    )
+    renamed = variable("bool", False, scope="backend", stands_for={"variable": "p2p", "inverted": True})
+    made.publish("vendor-a.com/drv@2", {"vendor-a.com/drv": {"v": variable("int", 1), "no-p2p": renamed}})
+    older = Device(id="vf", model="vendor-a.com/drv", release="vendor-a.com/drv@1", part_of="dev", role="host-device")
+    answer = made.answer([passed(), older], host(NEW, "vendor-a.com/drv@1"))
+    assert "not-together" not in str(found(answer))
+
+
+def test_a_remedy_never_breaks_a_rule_across_the_vm() -> None:
+    made = World().publish(OLD, {PASS: pass_through(together=[{**TOGETHER, "over": 0}])})
+    p2p = variable("bool", True, None, runtime=True)
+    never = {**p2p, "allowed_values": [False], "init_value": False}
+    made.publish(HAS_P2P, {DRIVER: {"p2p": p2p}}).publish(NO_P2P, {DRIVER: {"p2p": never}})
+    answer = made.answer([passed(), part("vf")], host(OLD, NO_P2P))
+    verdict = answer.devices[1].verdict
+    assert codes(verdict) == [("value-not-allowed", "p2p")]
+    assert verdict.remedies == ()
+    assert made.ask(Device(id="vf", model=DRIVER, release=HAS_P2P), NO_P2P).remedies

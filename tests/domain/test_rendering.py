@@ -212,8 +212,14 @@ def test_vdpa_is_given_no_features_where_the_hardware_decides_them_all() -> None
 def test_vdpa_knows_the_features_of_block_devices() -> None:
     features = {name: variable("bool", False, False) for name in ("f.mq", "f.discard")}
     configuration: dict[str, Value] = {"f.mq": True, "f.discard": True}
-    for model in ("virtio-spec.org/blk", "vendor-a.com/virtio-block"):
+    # What only disks have says that it is one.
+    for model in ("virtio-spec.org/blk", "vendor-a.com/dpu-disk"):
         assert on_unit(Form.VDPA, configuration, features, CARD, model=model)[-1] == hex(1 << 12 | 1 << 13)
+    only = {"f.mq": variable("bool", False, False)}
+    for model, bit in (("vendor-a.com/dpu-blk", 12), ("vendor-a.com/virtio-block", 12), ("vendor-a.com/my-nic", 22)):
+        assert on_unit(Form.VDPA, {"f.mq": True}, only, CARD, model=model)[-1] == hex(1 << bit)
+    with pytest.raises(UnrenderableError, match="is neither a network nor a disk"):
+        on_unit(Form.VDPA, {"f.mq": True}, only, CARD, model="vendor-a.com/fs")
 
 
 def test_mdevctl_gets_the_parent_and_the_type() -> None:
@@ -249,6 +255,21 @@ def test_mdevctl_gets_the_parent_and_the_type() -> None:
             {**FEATURES, "rings": variable("int", 4)},
             CARD,
             "vdpa dev add cannot set rings to 8; a new device has 4.",
+        ),
+        (
+            Form.VDPA,
+            {**FEATURES, "f.new": variable("bool", False, False)},
+            CARD,
+            (
+                "vdpa dev add cannot be told the features of virtio-spec.org/net, which has features that it "
+                "does not know: f.new."
+            ),
+        ),
+        (
+            Form.VDPA,
+            {**FEATURES, "f.discard": variable("bool", False, False)},
+            CARD,
+            "vdpa dev add cannot be told the features of virtio-spec.org/net, which is neither a network nor a disk.",
         ),
         (Form.MDEVCTL, {"mig": variable("bool", False)}, CARD, "mdevctl cannot set mig to on; a new device has off."),
         (

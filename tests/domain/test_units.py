@@ -583,3 +583,63 @@ def test_hosts_are_of_one_kind_if_they_state_the_same_but_for_the_ids_of_units()
     ]
     assert len({kinds.of(host) for host in [one, *others]}) == 1 + len(others)
     assert [host.is_plain for host in [one, *others]] == [False, True, *[False] * 6]
+
+
+def test_a_switch_that_host_and_unit_both_restrict_was_in_the_one_position_left() -> None:
+    made = World().publish(NEW, {NIC: {"on": variable("bool", True, False)}}).publish(EMULATOR, {PASS: {}})
+    lacking = {NIC: {"on": [False]}}
+    host = Destination("src", (EMULATOR,), lacking, units=(Unit("a", (NEW,), lacking),))
+    verdict = made.answer([source_of(host)], at_units(Unit("x", (NEW,)))).devices[0].verdict
+    assert verdict.configuration == {"on": False}
+
+
+@pytest.mark.parametrize("at_source", [True, False])
+def test_what_a_unit_says_of_a_value_counts_first_by_whatever_name(at_source: bool) -> None:
+    renamed = {"not-x": variable("bool", False, stands_for={"variable": "x", "inverted": True})}
+    made = World().publish(OLD, {NIC: {"x": variable("bool", True)}}).publish(NEW, {NIC: renamed})
+    made.publish(EMULATOR, {PASS: {"v": variable("int", 1)}})
+    # The host makes off of on; the unit says, by the new name, what it makes of off.
+    unit = Unit("u", (NEW,), resolves={NIC: {"not-x": {"on": True}}})
+    host = Destination("h", (EMULATOR,), resolves={NIC: {"x": {"on": False}}}, units=(unit,))
+    if at_source:
+        answer = made.answer([source_of(host)], Destination("there", (OLD,)))
+        assert answer.devices[0].verdict.configuration == {"x": False}
+        return
+    # The unit overrules its host.
+    kept = host._replace(units=(unit._replace(resolves={NIC: {"not-x": {"off": False}}}),))
+    assert made.answer([nic(release=OLD)], kept).compatible
+    assert not made.answer([nic(release=OLD)], host).compatible
+
+
+def test_a_device_without_a_named_unit_can_be_on_any_that_the_registry_does_not_know() -> None:
+    known, unknown = Unit("a", (NEW,)), Unit("b", ("vendor-a.com/other@1",))
+    for units in ((known, unknown), (unknown, known)):
+        host = Destination("src", (EMULATOR,), units=units)
+        verdict = cards().answer([source_of(host)], at_units(Unit("x", (NEW,)))).devices[0].verdict
+        assert codes(verdict) == [("source-unknown", None)]
+        assert cards().answer([source_of(host, "a")], at_units(Unit("x", (NEW,)))).compatible
+
+
+def test_each_product_of_a_unit_is_chosen_by_itself_however_many_releases_it_has() -> None:
+    made = World().publish(EMULATOR, {PASS: {"v": variable("int", 1)}})
+    products = ("one", "two", "three")
+    for product_name in products:
+        for version in range(1, 12):
+            allowed = [1, 2] if version == 11 else [1]
+            made.publish(
+                f"vendor-a.com/{product_name}@{version}",
+                {f"vendor-a.com/m-{product_name}": {"v": variable("int", 1, None, allowed)}},
+            )
+    vm = [
+        Device(
+            id=product_name,
+            model=f"vendor-a.com/m-{product_name}",
+            release=f"vendor-a.com/{product_name}@11",
+            values={"v": 2},
+            part_of=products[index - 1] if index else None,
+            role="behind" if index else None,
+        )
+        for index, product_name in enumerate(products)
+    ]
+    unit = Unit("u", tuple(f"vendor-a.com/{name}@{version}" for name in products for version in range(1, 12)))
+    assert made.answer(vm, at_units(unit)).compatible

@@ -17,7 +17,7 @@ from app.domain.values.allowed import AllowedValues
 from app.domain.values.canonical import canonical_json
 from app.domain.values.value import Type, Value, same, shown
 from app.domain.verdict.destination import Destination
-from app.domain.verdict.problem import Caution, WarningCode
+from app.domain.verdict.problem import Caution, Problem, WarningCode
 from app.domain.verdict.source import Registry
 from app.domain.verdict.steps import admitted, has_compared, step_7, step_8, unreadable_state
 from app.domain.verdict.wording import migratability_unknown
@@ -79,15 +79,23 @@ def baseline(
 def _unreadable(members: Sequence[Member]) -> BaselineProblem | None:
     """Return that a member does not read the saved state that a member writes, None if all do (step 9).
 
-    Every release of a host counts: which of them serves a device is decided by the host's order.
+    Every release of a host, and of its units, can be the one that writes; one of them has to read what comes.
     """
-    sides = {side.set.saved_state: side for member in reversed(members) for side in reversed(member.sides)}
-    for writing, reading in product(reversed(sides.values()), repeat=2):
-        for problem in unreadable_state(str(writing.release.name), writing.set, str(reading.release.name), reading.set):
-            states = {writing.set.saved_state, reading.set.saved_state}
+    writing = {side.set.saved_state: side for member in reversed(members) for side in reversed(member.sides)}
+    for writer, reader in product(reversed(writing.values()), members):
+        problems = [_not_read(writer, side) for side in reader.sides]
+        if all(problem is not None for problem in problems):
+            states = {writer.set.saved_state, *(side.set.saved_state for side in reader.sides)}
             concerned = [member for member in members if any(side.set.saved_state in states for side in member.sides)]
-            return BaselineProblem(BaselineCode.STATE_NOT_READABLE, problem.message, tuple(names_of(concerned)))
+            message = next(problem.message for problem in problems if problem is not None)
+            return BaselineProblem(BaselineCode.STATE_NOT_READABLE, message, tuple(names_of(concerned)))
     return None
+
+
+def _not_read(writer: Side, reader: Side) -> Problem | None:
+    """Return that a release does not read the saved state of another one, None if it does or nothing is stated."""
+    problems = unreadable_state(str(writer.release.name), writer.set, str(reader.release.name), reader.set)
+    return next(problems, None)
 
 
 def _warnings(model: str, members: Sequence[Member]) -> Iterator[Caution]:

@@ -154,7 +154,11 @@ class _AtHosts:
         """Return whether every device of a model that can be at one release can be at another one, too."""
         model = self._registry.model(name)
         own, other = (self._restricted(host, runner, release.sets[name]) for runner, release in (here, there))
-        if model is None:
+        # The values that a host makes something else of are no part of a difference.
+        if model is None or any(
+            name in other.variables and not other.variables[name].allowed.excluded <= variable.allowed.excluded
+            for name, variable in own.variables.items()
+        ):
             return False
         key = (id(own), id(other))
         if key not in self._covered:

@@ -8,7 +8,7 @@ from uuid import UUID
 from app.domain.things.profile import Values
 from app.domain.things.variable import Scope, Variable
 from app.domain.things.variable_set import VariableSet
-from app.domain.values.value import same, shown
+from app.domain.values.value import Type, same, shown
 
 
 class UnrenderableError(ValueError):
@@ -43,9 +43,11 @@ _BLOCK = {
     "topology": 10, "config_wce": 11, "mq": 12, "discard": 13, "write_zeroes": 14, "lifetime": 15, "secure_erase": 16,
     "zoned": 17,
 }  # fmt: skip
-_BLOCK_MODEL = re.compile(r"(virtio-)?(blk|block)")
+# A model says of which class of devices it is by a word of its name, where its features do not.
+_WORDS = {"net": _NET, "nic": _NET, "blk": _BLOCK, "block": _BLOCK}
 # What `vdpa dev add` takes beside features, each with the feature without which the kernel refuses it (EINVAL).
 _SETTINGS = {"mac": "mac", "mtu": "mtu", "max_vqp": "mq"}
+_ALL = _TRANSPORT | _NET | _BLOCK
 # The variable that says which type of mediated device one is, where a release has several.
 _TYPE_VARIABLES = ("mdev-type", "mdev_type", "vgpu-type", "type")
 
@@ -60,7 +62,7 @@ def vdpa(configuration: Values, variable_set: VariableSet, made: Made) -> list[s
         message = "vdpa dev add needs a management device: name it as a unit of the host."
         raise UnrenderableError(message)
     variables = variable_set.stated
-    features = _features(variable_set.model.rpartition("/")[2], variables)
+    features = _features(variable_set.model, variables)
     if not features:
         message = f"vdpa dev add makes virtio devices, and {variable_set.model} has none of virtio's features."
         raise UnrenderableError(message)
@@ -79,14 +81,26 @@ def vdpa(configuration: Values, variable_set: VariableSet, made: Made) -> list[s
     return arguments
 
 
-def _features(device: str, variables: Mapping[str, Variable]) -> Mapping[str, int]:
-    """Return the bits of the variables that are virtio features."""
-    table = _TRANSPORT | (_BLOCK if _BLOCK_MODEL.fullmatch(device) else _NET)
-    return {
-        name: table[name.removeprefix("f.")]
-        for name, variable in variables.items()
-        if name.removeprefix("f.") in table and isinstance(variable.init_value, bool)
-    }
+def _features(model: str, variables: Mapping[str, Variable]) -> Mapping[str, int]:
+    """Return the bits of the variables that are virtio features; raises UnrenderableError if some bit is not known."""
+    bools = {name: name.removeprefix("f.") for name, variable in variables.items() if variable.type is Type.BOOL}
+    own = set(bools.values()) - _TRANSPORT.keys()
+    # Features that only one class has say which class it is; MQ, for example, has another bit in each.
+    classes = [table for table, other in ((_NET, _BLOCK), (_BLOCK, _NET)) if own & (table.keys() - other.keys())]
+    words = re.split(r"[^a-z]+", model.rpartition("/")[2].lower())
+    classes = classes or [table for word, table in _WORDS.items() if word in words][:1]
+    known = own & (_NET.keys() | _BLOCK.keys())
+    strange = sorted(name for name, feature in bools.items() if name.startswith("f.") and feature not in _ALL)
+    if strange or len(classes) > 1 or (known and not classes):
+        why = (
+            f"has features that it does not know: {', '.join(strange)}"
+            if strange
+            else "is neither a network nor a disk"
+        )
+        message = f"vdpa dev add cannot be told the features of {model}, which {why}."
+        raise UnrenderableError(message)
+    table = _TRANSPORT | (classes[0] if classes else {})
+    return {name: table[feature] for name, feature in bools.items() if feature in table}
 
 
 def mdevctl(configuration: Values, variable_set: VariableSet, implementation: str, made: Made) -> list[str]:

@@ -141,20 +141,23 @@ class _Narrowing:
             ]
             self.variables[name] = variable.restricted(allowed.inverted() if is_inverted else allowed)
 
-    def resolve(self, resolves: Mapping[str, Mapping[str, object]], *, is_source: bool) -> None:
-        for given, made in resolves.items():
+    def resolve(self, resolves: Sequence[Mapping[str, Mapping[str, object]]], *, is_source: bool) -> None:
+        """Apply what is made of values; what is stated later of a value counts before what is stated earlier."""
+        made: dict[str, dict[Value, Value]] = {}
+        for given, stated in ((given, stated) for one in resolves for given, stated in one.items()):
             name, variable, is_inverted = self._variable(given, "resolves")
             if variable is None:
                 continue
-            values: dict[Value, Value] = {}
-            for written in made.items():
+            for written in stated.items():
                 try:
                     before, after = map(variable.type.read, written)
                 except InvalidValueError as error:
                     self.messages.append(f"{self.who} resolves {given} of {self.set.model}, but a value {error}.")
                     continue
-                values[not before if is_inverted else before] = not after if is_inverted else after
-            self.variables[name] = variable.resolved(values, is_source=is_source)
+                of_variable = made.setdefault(name, {})
+                of_variable[not before if is_inverted else before] = not after if is_inverted else after
+        for name, values in made.items():
+            self.variables[name] = self.variables[name].resolved(values, is_source=is_source)
 
 
 def narrowed(
@@ -171,10 +174,6 @@ def narrowed(
     narrowing = _Narrowing(variable_set, who, dict(variable_set.variables))
     for limit in limits:
         narrowing.restrict(limit.restrict or {})
-    made: dict[str, dict[str, object]] = {}
-    for limit in limits:
-        # What a unit makes of a value counts before what the host does.
-        for variable, values in (limit.resolves or {}).items():
-            made[variable] = {**made.get(variable, {}), **values}
-    narrowing.resolve(made, is_source=is_source)
+    # What a unit makes of a value counts before what the host does.
+    narrowing.resolve([limit.resolves for limit in limits if limit.resolves], is_source=is_source)
     return replace(variable_set, variables=narrowing.variables, is_narrowed=True), narrowing.messages

@@ -170,7 +170,11 @@ class Variable:
 
     def restricted(self, allowed: AllowedValues) -> "Variable":
         """Return the variable with only those of its values that a host allows."""
-        return replace(self, allowed=self.allowed.intersection(allowed), unrestricted=self.allowed)
+        return replace(
+            self,
+            allowed=self.allowed.intersection(allowed),
+            unrestricted=self.allowed if self.unrestricted is None else self.unrestricted,
+        )
 
     def resolved(self, made: Mapping[Value, Value], *, is_source: bool) -> "Variable":
         """Return the variable on a host that makes something of values; made: by the value asked for.

@@ -1,7 +1,7 @@
 """The verdict on a VM at a host: which release, or which unit, serves each device (DESIGN 5)."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice, product
 from typing import NamedTuple, TypeAlias
 
@@ -97,6 +97,13 @@ class Group:
     answered: Way
 
 
+def _without_remedies(verdict: Verdict, required: Container[str]) -> Verdict:
+    """Return a verdict without remedies that change what a rule across the VM requires: they could break it."""
+    if not any(change.variable in required for change in verdict.remedies):
+        return verdict
+    return replace(verdict, remedies=())
+
+
 class _Ways:
     """The ways to serve some devices, in the host's order, each judged when it is first looked at."""
 
@@ -145,23 +152,44 @@ class Vm:
                 variable_set = release.sets.get(self.sources[position].device.model)
                 values = way.verdicts[position].configuration if self.devices[position].role is not None else None
                 configuration = None if variable_set is None or values is None else variable_set.compared(values)
-                there[position] = AtEnd(str(release.name), variable_set, configuration)
+                there[position] = AtEnd(str(release.name), variable_set, configuration, self.sources[position].model)
         for position, problem in step_11(self.devices, (self._here, there)):
             problems.setdefault(position, []).append(problem)
         return problems
 
     def first_that_meets(self, choices: Sequence[Sequence[Way]]) -> list[Way] | None:
-        """Return the first ways that meet the rules, one of each choice, in the host's order; None if none is found.
+        """Return ways that meet the rules, one of each choice; None if none are found.
 
-        A way that breaks a rule beside those without an alternative breaks it whatever the others are.
+        Only rules couple the choices: those that state rules are combined, the first combination in the host's order
+        that works counts; each of the others is then the first way that meets them.
         """
-        fixed = [ways[0] for ways in choices if len(ways) == 1]
-        left = [
-            ways if len(ways) == 1 else [way for way in ways if not self.broken_together([*fixed, way])]
-            for ways in choices
-        ]
-        tried = islice(product(*left), MAX_WAYS)
-        return next((list(ways) for ways in tried if not self.broken_together(ways)), None)
+        if any(step_11(self.devices, (self._here,))):
+            # What breaks a rule at the source breaks it wherever the VM goes.
+            return None
+        stating = [index for index, ways in enumerate(choices) if any(map(self._states_rules, ways))]
+        for combination in islice(product(*(choices[index] for index in stating)), MAX_WAYS):
+            chosen = dict(zip(stating, combination, strict=True))
+            for index, ways in enumerate(choices):
+                meeting = (way for way in ways if not self.broken_together([*combination, way]))
+                if index not in chosen and (first := next(meeting, None)) is not None:
+                    chosen[index] = first
+            ways_of_all = [chosen[index] for index in sorted(chosen)]
+            if len(chosen) == len(choices) and not self.broken_together(ways_of_all):
+                return ways_of_all
+        return None
+
+    def _states_rules(self, way: Way) -> bool:
+        sets = (release.sets.get(self.sources[position].device.model) for position, release in way.releases.items())
+        return any(variable_set is not None and variable_set.together for variable_set in sets)
+
+    def required(self, ways: Iterable[Way]) -> frozenset[str]:
+        """Return the variables of parts that rules, at the source or there, require to have some values."""
+        if not self._has_parts:
+            return frozenset()
+        models = [source.device.model for source in self.sources]
+        there = (release.sets.get(models[at]) for way in ways for at, release in way.releases.items())
+        sets = (*(source.set for source in self.sources), *there)
+        return frozenset(name for own in sets if own is not None for rule in own.together for name in rule.require)
 
 
 def _at_source(source: Source, *, is_part: bool) -> AtEnd:
@@ -169,9 +197,12 @@ def _at_source(source: Source, *, is_part: bool) -> AtEnd:
     if not is_part or source.model is None or any(unknown_names(source)):
         return AtEnd(source.device.release, source.set, None)
     case = Case.of(source, source.model, None, "")
-    values = {pair.name: pair.value for pair in case.pairs() if pair.value is not None}
-    configuration = values if source.set is None else source_configuration(case)
-    return AtEnd(source.device.release, source.set, configuration)
+    if source.set is not None:
+        return AtEnd(source.device.release, source.set, source_configuration(case), source.model)
+    # Of what is not named, a profile and complete values say that it is off.
+    told = {pair.name: pair.value for pair in case.pairs() if pair.value is not None}
+    off = source.model.off_values(source.model.vendor)
+    return AtEnd(None, None, {**off, **told}, source.model)
 
 
 # Returns the verdicts of the way that is answered, with remedies.
@@ -239,17 +270,12 @@ class Host:
         groups: dict[object, dict[int, Source]] = {}
         positions = {device.id: position for position, device in enumerate(vm.devices)}
         made_from_units = [bool(self.units) and not self.whole.implements(source.device.model) for source in vm.sources]
+        outermost = _outermost(vm.devices, positions, made_from_units)
         for position, source in enumerate(vm.sources):
             key: object = (None, serving_implementation(source.device.model, self.whole.releases))
             if made_from_units[position]:
-                key = root = position
                 # The outermost device that is made from a unit takes all behind it along.
-                at = position
-                for _ in vm.devices:
-                    if (above := vm.devices[at].part_of) not in positions:
-                        break
-                    at = positions[above]
-                    key = root = at if made_from_units[at] else root
+                key = outermost[position]
             groups.setdefault(key, {})[position] = source
         for key, members in groups.items():
             yield members, key if isinstance(key, int) else None
@@ -259,9 +285,8 @@ class Host:
         models = [source.device.model for source in members.values()]
         if root is None:
             implementation = serving_implementation(models[0], self.whole.releases)
-            for release in self.whole.releases:
-                if release.name.implementation == implementation:
-                    yield _way(self.whole, dict.fromkeys(members, release), members, judge_at)
+            releases = [release for release in self.whole.releases if release.name.implementation == implementation]
+            yield from _by_any(self.whole, releases, members, judge_at)
             return
         # Of the devices that belong together, the outermost one decides which units there are to choose from.
         for wanted in ([members[root].device.model], models):
@@ -284,17 +309,61 @@ def _way(runner: Runner, releases: Mapping[int, Release], members: Mapping[int, 
 
 
 def _at_unit(unit: Runner, members: Mapping[int, Source], judge_at: Judge) -> Iterator[Way]:
-    """Iterate over the ways in which a unit serves devices: each of its implementations by any of its releases."""
-    groups: dict[str | None, list[int]] = {}
+    """Iterate over the ways in which a unit serves devices: each of its implementations by a release that takes all.
+
+    An implementation of which no release does serves them by the first.
+    """
+    groups: dict[str | None, dict[int, Source]] = {}
     for position, source in members.items():
-        groups.setdefault(serving_implementation(source.device.model, unit.releases), []).append(position)
-    choices = [
-        [release for release in unit.releases if release.name.implementation == implementation] or unit.releases[:1]
-        for implementation in groups
-    ]
-    for releases in islice(product(*choices), MAX_WAYS):
-        at = {position: release for group, release in zip(groups.values(), releases, strict=True) for position in group}
-        yield _way(unit, {position: at[position] for position in members}, members, judge_at)
+        groups.setdefault(serving_implementation(source.device.model, unit.releases), {})[position] = source
+    choices = []
+    for implementation, group in groups.items():
+        releases = [release for release in unit.releases if release.name.implementation == implementation]
+        choices.append(_Ways(_taking(_Ways(_by_any(unit, releases or unit.releases[:1], group, judge_at)))))
+    first = _joined([next(iter(choice)) for choice in choices])
+    yield first
+    if first.takes_all:
+        yield from map(_joined, islice(product(*choices), 1, MAX_WAYS))
+
+
+def _by_any(
+    runner: Runner, releases: Iterable[Release], members: Mapping[int, Source], judge_at: Judge
+) -> Iterator[Way]:
+    """Iterate over the ways in which one of some releases serves devices."""
+    for release in releases:
+        yield _way(runner, dict.fromkeys(members, release), members, judge_at)
+
+
+def _taking(ways: _Ways) -> Iterator[Way]:
+    """Iterate over the ways that take all, or over the first one if there are none."""
+    yield ways.answered
+    yield from (way for way in ways if way.takes_all and way is not ways.answered)
+
+
+def _joined(parts: Sequence[Way]) -> Way:
+    """Return the way in which one unit serves what each of its implementations serves."""
+    releases = {position: release for part in parts for position, release in part.releases.items()}
+    verdicts = {position: verdict for part in parts for position, verdict in part.verdicts.items()}
+    return Way(parts[0].runner, releases, verdicts)
+
+
+def _outermost(
+    devices: Sequence[Device], positions: Mapping[str, int], made_from_units: Sequence[bool]
+) -> Mapping[int, int | None]:
+    """Return for each device the outermost one, itself or above it, that is made from a unit; None if none is."""
+    known: dict[int, int | None] = {}
+    for start in range(len(devices)):
+        path: dict[int, None] = {}
+        at: int | None = start
+        while at is not None and at not in known and at not in path:
+            path[at] = None
+            above = devices[at].part_of
+            at = None if above is None else positions.get(above)
+        top = None if at is None else known.get(at)
+        for one in reversed(path):
+            top = one if top is None and made_from_units[one] else top
+            known[one] = top
+    return known
 
 
 def _chosen(
@@ -309,10 +378,12 @@ def _chosen(
         # Everything has a place; perhaps other ways to serve the devices meet the rules, too.
         better = vm.first_that_meets([[way for way in ways if way.takes_all] for _, ways in groups])
         chosen, broken = (better, {}) if better is not None else (chosen, broken)
+    required = vm.required(chosen)
     for (members, ways), way in zip(groups, chosen, strict=True):
         verdicts = way.verdicts
         if not way.takes_all and add_remedies is not None:
             verdicts = add_remedies(Group(members, list(ways), way))
+            verdicts = {at: _without_remedies(verdict, required) for at, verdict in verdicts.items()}
         yield (
             members,
             way,

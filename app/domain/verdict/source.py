@@ -238,11 +238,13 @@ def _implementing(
     implementations = {known[name].name.implementation for name in names}
     order = [name for place, name in running if not whole or place is None]
     first = order.index(names[0]) if names else len(order)
-    # An unknown release can have made it if it is of the same implementation, or comes first in the host's order.
+    # An unknown release can have made it if it is of the same implementation, or comes first in the host's order; one
+    # of a unit, wherever it comes: a device can be on any of them.
+    is_of_unit = bool(choices) and not whole
     unknown = [
         name
         for position, name in enumerate(order)
-        if name not in known and (position < first or name.partition("@")[0] in implementations)
+        if name not in known and (position < first or is_of_unit or name.partition("@")[0] in implementations)
     ]
     if len(names) == 1 and not unknown:
         return choices

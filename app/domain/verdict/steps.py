@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from app.domain.things.condition import MigrationBlock, matches
 from app.domain.things.erratum import ENTERING, LEAVING, forbidding
+from app.domain.things.model import Model
 from app.domain.things.part import Together
 from app.domain.things.profile import Values
 from app.domain.things.release import Release
@@ -299,11 +300,13 @@ class AtEnd:
     """A device of a VM at one end of the migration, for step 11.
 
     release: where it is there, None: not known. set: of its model there. configuration: None where it is not known.
+    model: where the configuration is known, the model that says what variables stand for.
     """
 
     release: str | None
     set: VariableSet | None
     configuration: Mapping[str, Value] | None
+    model: Model | None = None
 
 
 def step_11(devices: Sequence[Device], ends: Sequence[Sequence[AtEnd]]) -> Iterator[tuple[int, Problem]]:
@@ -346,9 +349,17 @@ def _rules_together(end: Sequence[AtEnd]) -> Iterator[tuple[Together, str | None
 
 
 def _under_both_names(part: AtEnd) -> Mapping[str, Value]:
-    """Return a configuration under the names that verdicts compare and, for renamed variables, the release's own."""
+    """Return a configuration under the names that verdicts compare, and under all others of these variables."""
     values = part.configuration or {}
-    return values if part.set is None or not part.set.renames else {**part.set.under_own_names(values), **values}
+    renames = {} if part.set is None else dict(part.set.renames)
+    if part.model is not None:
+        renames |= part.model.renames_for(part.model.vendor)
+    others = {
+        name: stands_for.converted(values[stands_for.variable])
+        for name, stands_for in renames.items()
+        if stands_for.variable in values
+    }
+    return {**others, **values}
 
 
 # --- Step 12: something was compared.
