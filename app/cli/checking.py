@@ -444,7 +444,9 @@ def _print(answer: Any) -> None:
             why = "\n".join(filter(None, lines))
             rows.append(("" if index else destination, device["id"], verdict(is_compatible=device["compatible"]), why))
             if device.get("arguments"):
-                arguments.append(shlex.join(device["arguments"]))
+                # QEMU and vfio-user servers take them among others; these two are whole commands.
+                program = [of] if (of := device["arguments_of"]) in {Form.VDPA, Form.MDEVCTL} else []
+                arguments.append(shlex.join([*program, *device["arguments"]]))
     print_table(("destination", "device", "verdict", "why"), rows)
     _print_cures(answer["results"])
     # Print the arguments outside the table, which would wrap them: people copy these lines.
