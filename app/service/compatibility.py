@@ -288,7 +288,7 @@ def _device(device: wire.Device, vm: _Vm, index: int, sources: Mapping[str, Dest
     return Device(
         id=_id(device, index),
         model=device.model,
-        # A part is another vendor's device: what the VM says of the emulator's devices does not count for it.
+        # The VM's release and profile are the emulator's. A part is a device of another product.
         release=vm.release if device.release is None and device.part_of is None else device.release,
         profile=vm.profile if device.profile is None and device.part_of is None else device.profile,
         values=device.values,

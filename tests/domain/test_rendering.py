@@ -218,7 +218,7 @@ def test_vdpa_knows_the_features_of_block_devices() -> None:
     only = {"f.mq": variable("bool", False, False)}
     for model, bit in (("vendor-a.com/dpu-blk", 12), ("vendor-a.com/virtio-block", 12), ("vendor-a.com/my-nic", 22)):
         assert on_unit(Form.VDPA, {"f.mq": True}, only, CARD, model=model)[-1] == hex(1 << bit)
-    with pytest.raises(UnrenderableError, match="is neither a network nor a disk"):
+    with pytest.raises(UnrenderableError, match="is neither a network card nor a disk"):
         on_unit(Form.VDPA, {"f.mq": True}, only, CARD, model="vendor-a.com/fs")
 
 
@@ -261,7 +261,7 @@ def test_mdevctl_gets_the_parent_and_the_type() -> None:
             {**FEATURES, "f.new": variable("bool", False, False)},
             CARD,
             (
-                "vdpa dev add cannot be told the features of virtio-spec.org/net, which has features that it "
+                "vdpa dev add cannot set the features of virtio-spec.org/net, which has features that it "
                 "does not know: f.new."
             ),
         ),
@@ -269,7 +269,7 @@ def test_mdevctl_gets_the_parent_and_the_type() -> None:
             Form.VDPA,
             {**FEATURES, "f.discard": variable("bool", False, False)},
             CARD,
-            "vdpa dev add cannot be told the features of virtio-spec.org/net, which is neither a network nor a disk.",
+            "vdpa dev add cannot set the features of virtio-spec.org/net, which is neither a network card nor a disk.",
         ),
         (Form.MDEVCTL, {"mig": variable("bool", False)}, CARD, "mdevctl cannot set mig to on; a new device has off."),
         (

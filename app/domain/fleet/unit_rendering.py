@@ -45,7 +45,7 @@ _BLOCK = {
 }  # fmt: skip
 # A model says of which class of devices it is by a word of its name, where its features do not.
 _WORDS = {"net": _NET, "nic": _NET, "blk": _BLOCK, "block": _BLOCK}
-# What `vdpa dev add` takes beside features, each with the feature without which the kernel refuses it (EINVAL).
+# What `vdpa dev add` takes in addition to features, with the feature without which the kernel refuses it (EINVAL).
 _SETTINGS = {"mac": "mac", "mtu": "mtu", "max_vqp": "mq"}
 _ALL = _TRANSPORT | _NET | _BLOCK
 # The variable that says which type of mediated device one is, where a release has several.
@@ -95,9 +95,9 @@ def _features(model: str, variables: Mapping[str, Variable]) -> Mapping[str, int
         why = (
             f"has features that it does not know: {', '.join(strange)}"
             if strange
-            else "is neither a network nor a disk"
+            else "is neither a network card nor a disk"
         )
-        message = f"vdpa dev add cannot be told the features of {model}, which {why}."
+        message = f"vdpa dev add cannot set the features of {model}, which {why}."
         raise UnrenderableError(message)
     table = _TRANSPORT | (classes[0] if classes else {})
     return {name: table[feature] for name, feature in bools.items() if feature in table}

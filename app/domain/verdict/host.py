@@ -38,10 +38,10 @@ class Runner:
         cls, names: Iterable[str], registry: Registry, unit: Unit | None = None, position: int | None = None
     ) -> "Runner":
         """Look up releases."""
-        found = {name: registry.release(name) for name in dict.fromkeys(names)}
+        releases = {name: registry.release(name) for name in dict.fromkeys(names)}
         return cls(
-            [release for release in found.values() if release is not None],
-            [name for name, release in found.items() if release is None],
+            [release for release in releases.values() if release is not None],
+            [name for name, release in releases.items() if release is None],
             unit,
             position,
         )
@@ -200,9 +200,9 @@ def _at_source(source: Source, *, is_part: bool) -> AtEnd:
     if source.set is not None:
         return AtEnd(source.device.release, source.set, source_configuration(case), source.model)
     # Of what is not named, a profile and complete values say that it is off.
-    told = {pair.name: pair.value for pair in case.pairs() if pair.value is not None}
+    stated = {pair.name: pair.value for pair in case.pairs() if pair.value is not None}
     off = source.model.off_values(source.model.vendor)
-    return AtEnd(None, None, {**off, **told}, source.model)
+    return AtEnd(None, None, {**off, **stated}, source.model)
 
 
 # Returns the verdicts of the way that is answered, with remedies.
@@ -288,7 +288,7 @@ class Host:
             releases = [release for release in self.whole.releases if release.name.implementation == implementation]
             yield from _by_any(self.whole, releases, members, judge_at)
             return
-        # Of the devices that belong together, the outermost one decides which units there are to choose from.
+        # The outermost device decides which units there are to choose from.
         for wanted in ([members[root].device.model], models):
             units = [unit for unit in self.units if any(map(unit.implements, wanted))]
             if units:

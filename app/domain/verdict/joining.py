@@ -1,4 +1,4 @@
-"""Problems of many variables, told once: one sentence for people, one list of variables for programs."""
+"""Join problems that say the same of many variables: one sentence for people, one list for programs."""
 
 import re
 from collections.abc import Iterable

@@ -320,7 +320,7 @@ def step_11(devices: Sequence[Device], ends: Sequence[Sequence[AtEnd]]) -> Itera
     for position, device in enumerate(devices):
         if device.role is not None and device.part_of in positions:
             parts.setdefault(device.role, []).append((positions[device.part_of], position))
-    told: set[tuple[int, str, str]] = set()
+    reported: set[tuple[int, str, str]] = set()
     for end in ends if parts else ():
         for rule, release in _rules_together(end):
             in_role = parts.get(rule.role, [])
@@ -331,8 +331,8 @@ def step_11(devices: Sequence[Device], ends: Sequence[Sequence[AtEnd]]) -> Itera
                     continue
                 for name, required in rule.broken_by(_under_both_names(part)):
                     key = (whole, rule.role, name)
-                    if key not in told:
-                        told.add(key)
+                    if key not in reported:
+                        reported.add(key)
                         value = _under_both_names(part).get(name)
                         yield (
                             whole,
