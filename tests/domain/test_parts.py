@@ -190,8 +190,8 @@ def test_values_of_a_rule_are_of_the_type_that_the_part_has() -> None:
 def test_a_part_of_which_no_release_is_known_meets_what_the_question_says() -> None:
     made = world(pass_through(together=[{**TOGETHER, "over": 0}]), pass_through())
     made.profile("vendor-b.com/p", {DRIVER: {"v": 1}})
-    told = Device(id="vf", model=DRIVER, profile="vendor-b.com/p", part_of="dev", role="host-device")
-    assert found(made.answer([passed(), told], host(NEW, HAS_P2P))) == {"dev": ["not-together"]}
+    given = Device(id="vf", model=DRIVER, profile="vendor-b.com/p", part_of="dev", role="host-device")
+    assert found(made.answer([passed(), given], host(NEW, HAS_P2P))) == {"dev": ["not-together"]}
     unknown = Device(id="vf", model=DRIVER, part_of="dev", role="host-device")
     assert found(made.answer([passed(), unknown], host(NEW, HAS_P2P))) == {"vf": ["source-unknown"]}
 
@@ -304,10 +304,10 @@ def test_a_part_without_a_release_meets_a_rule_by_what_is_told_of_it() -> None:
     both = {**TOGETHER, "over": 0, "require": {"p2p": [True], "v": [3]}}
     made = world(pass_through(together=[both]), pass_through())
     made.profile("vendor-b.com/p", {DRIVER: {"v": 3}})
-    told = Device(
+    given = Device(
         id="vf", model=DRIVER, profile="vendor-b.com/p", values={"p2p": True}, part_of="dev", role="host-device"
     )
-    assert made.answer([passed(), told], host(NEW, HAS_P2P)).compatible
+    assert made.answer([passed(), given], host(NEW, HAS_P2P)).compatible
 
 
 def test_a_part_can_state_a_rule_and_a_rule_can_be_about_a_role_that_nothing_has() -> None:
@@ -371,8 +371,8 @@ def test_what_a_broken_rule_leaves_of_the_verdict() -> None:
     ]
     # What would have to be set is no longer a question; what was not compared is.
     assert refused[0].verdict.warnings == ()
-    told = made.answer(several(HAS_P2P, HAS_P2P), host(NEW, NO_P2P), Policy.STRICT).devices[0].verdict
-    assert [caution.code for caution in told.warnings] == ["only-variables-compared"]
+    given = made.answer(several(HAS_P2P, HAS_P2P), host(NEW, NO_P2P), Policy.STRICT).devices[0].verdict
+    assert [caution.code for caution in given.warnings] == ["only-variables-compared"]
 
 
 def test_many_cards_that_break_a_rule_do_not_hide_the_one_that_meets_it() -> None:
@@ -391,8 +391,8 @@ def test_a_part_without_a_release_has_what_it_does_not_name_off() -> None:
     made.publish("vendor-a.com/drv@1", {DRIVER: {"v": variable("int", 1, 1), "fast": variable("bool", True, False)}})
     made.profile("vendor-b.com/p", {DRIVER: {}})
     for stated in ({"complete": True}, {"profile": "vendor-b.com/p"}, {"complete": True, "values": {"fast": None}}):
-        told = Device(id="vf", model=DRIVER, part_of="dev", role="host-device", **stated)
-        assert made.answer([passed(), told], host(NEW, "vendor-a.com/drv@1")).compatible
+        given = Device(id="vf", model=DRIVER, part_of="dev", role="host-device", **stated)
+        assert made.answer([passed(), given], host(NEW, "vendor-a.com/drv@1")).compatible
 
 
 def test_a_rule_can_name_a_variable_as_a_later_release_does() -> None:

@@ -322,9 +322,9 @@ def test_an_unknown_release_of_a_unit_is_named() -> None:
     gone = Unit("gone", ("vendor-a.com/fw@9",))
     answer = cards().answer([nic()], at_units(gone))
     assert served(answer) == [(None, EMULATOR, [("unknown-release", None)])]
-    beside = cards().answer([nic()], at_units(gone, Unit("b", (NEW,))))
-    assert served(beside) == [(1, NEW, [])]
-    assert "unknown-release" in [caution.code for caution in beside.devices[0].verdict.warnings]
+    answered = cards().answer([nic()], at_units(gone, Unit("b", (NEW,))))
+    assert served(answered) == [(1, NEW, [])]
+    assert "unknown-release" in [caution.code for caution in answered.devices[0].verdict.warnings]
 
 
 def test_a_remedy_at_any_unit_is_one() -> None:
@@ -460,8 +460,8 @@ def test_only_named_values_are_resolved_and_a_unit_counts_before_its_host() -> N
     unit = Unit("u", (EMULATOR,), resolves={PASS: {"uso": HAS}})
     host = Destination("dst", (NEW,), resolves={PASS: {"uso": LACKS}}, units=(unit,))
     made.publish(NEW, {NIC: {"queues": QUEUES}})
-    told = Device(id="dev", model=PASS, release=EMULATOR, values={"mode": "fast"})
-    assert made.answer([told], host).compatible
+    given = Device(id="dev", model=PASS, release=EMULATOR, values={"mode": "fast"})
+    assert made.answer([given], host).compatible
 
 
 def test_what_cannot_be_resolved_has_no_effect_and_is_said() -> None:

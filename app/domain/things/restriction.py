@@ -119,14 +119,14 @@ class _Narrowing:
 
     def _variable(self, given: str, verb: str) -> tuple[str, Variable | None, bool]:
         """Return a variable by either of its names, and whether the given one has the opposite values."""
-        standing = self.set.renames.get(given)
-        name = given if standing is None else standing.variable
+        rename = self.set.renames.get(given)
+        name = given if rename is None else rename.variable
         variable = self.variables.get(name)
         if variable is None:
             self.messages.append(
                 f"{self.who} {verb} {given} of {self.set.model}, but its release has no such variable."
             )
-        return name, variable, standing is not None and standing.inverted
+        return name, variable, rename is not None and rename.inverted
 
     def restrict(self, restrict: Mapping[str, Sequence[object]]) -> None:
         for given, values in restrict.items():
