@@ -201,6 +201,16 @@ def test_vdpa_gets_the_features_that_are_on_and_the_settings_that_go_with_them()
     ]
 
 
+def test_vdpa_takes_no_setting_whose_feature_is_not_given() -> None:
+    off: dict[str, Value] = {name: False for name in FEATURES if name.startswith("f.")}
+    assert "mtu" not in on_unit(Form.VDPA, {**off, "mtu": 1500}, FEATURES, CARD)
+    with pytest.raises(UnrenderableError, match=r"vdpa dev add cannot set mtu to 9000; a new device has 1500\."):
+        on_unit(Form.VDPA, {**off, "mtu": 9000}, FEATURES, CARD)
+    without = {"f.csum": FEATURES["f.csum"], "max_vqp": FEATURES["max_vqp"]}
+    with pytest.raises(UnrenderableError, match="cannot set max_vqp to 8"):
+        on_unit(Form.VDPA, {"f.csum": True, "max_vqp": 8}, without, CARD)
+
+
 def test_vdpa_is_given_no_features_where_the_hardware_decides_them_all() -> None:
     fixed = {"csum": variable("bool", True, settable=False), "max_vqp": variable("int", 1, 1, ["1-16"])}
     assert on_unit(Form.VDPA, {"csum": True, "max_vqp": 4}, fixed, CARD)[6:] == ["max_vqp", "4"]

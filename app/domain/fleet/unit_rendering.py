@@ -69,15 +69,19 @@ def vdpa(configuration: Values, variable_set: VariableSet, made: Made) -> list[s
     arguments = ["dev", "add", "name", made.device, "mgmtdev", made.unit]
     on = {features[name] for name, value in configuration.items() if name in features and value is True}
     bits = {name.removeprefix("f."): bit for name, bit in features.items()}
+    are_given = any(variables[name].settable for name in features)
+    taken = set(features)
     for name, feature in _SETTINGS.items():
         variable, value = variables.get(name), configuration.get(name)
         if variable is None or not variable.settable or value is None or value == "":
             continue
-        if feature not in bits or bits[feature] in on:
+        # Where features are given, the kernel refuses a setting whose feature is not among them (EINVAL).
+        if not are_given or bits.get(feature) in on:
             arguments += [name, str(value)]
-    if any(variables[name].settable for name in features):
+            taken.add(name)
+    if are_given:
         arguments += ["device_features", f"{sum(1 << bit for bit in on):#x}"]
-    _check_rest(configuration, variables, {*features, *_SETTINGS}, "vdpa dev add")
+    _check_rest(configuration, variables, taken, "vdpa dev add")
     return arguments
 
 
