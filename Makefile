@@ -11,6 +11,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PORT ?= 8000
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+  --no-emit-find-links --custom-compile-command "make lock"
 
 .PHONY: install run test test-long mutate lint bench docs lock
 
@@ -49,7 +51,7 @@ bench: install
 docs: install
 	$(BIN)/mkdocs build --config-file docs/mkdocs.yml
 
+# With the constraint, what is tested is what is shipped: the same versions.
 lock: install
-	for set in "runtime" "dev --extra dev"; do set -- $$set; \
-	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	  --no-emit-find-links --custom-compile-command "make lock" $$2 $$3 pyproject.toml -o requirements/$$1.txt; done
+	$(COMPILE) --extra dev pyproject.toml -o requirements/dev.txt
+	$(COMPILE) --constraint requirements/dev.txt pyproject.toml -o requirements/runtime.txt
