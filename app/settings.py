@@ -58,6 +58,54 @@ class Settings(BaseSettings):
         default="text", description="how requests are logged: text for people, json for programs"
     )
     max_body_bytes: int = Field(default=32 * 1024 * 1024, description="the limit of a request body, in bytes", ge=1024)
+    max_question_bytes: int = Field(
+        default=2 * 1024 * 1024, description="the limit of the body of a question, in bytes", ge=1024
+    )
+    max_answer_bytes: int = Field(
+        default=512 * 1024 * 1024, description="the limit of an answer to a question, in bytes", ge=1024
+    )
+    max_steps: int = Field(
+        default=700_000,
+        description="the work that a question can take, in steps of about a microsecond",
+        ge=10_000,
+    )
+    questions_at_once: int = Field(
+        default=3,
+        description="long questions that each worker answers at the same time; one of them is left for clients with a "
+        "token",
+        ge=1,
+        le=100,
+    )
+    questions_per_client: int = Field(
+        default=4, description="long questions that a client can have at a time, those that wait included", ge=1
+    )
+    streams_per_client: int = Field(
+        default=16, description="requests that wait for changes which a client can have at a time", ge=1
+    )
+    requests_per_minute: int = Field(
+        default=6_000,
+        description="requests that each worker answers for an address in a minute, of clients without a token; 0: any "
+        "number",
+        ge=0,
+    )
+    token_requests_per_minute: int = Field(default=60_000, description="the same for each token; 0: any number", ge=0)
+    wrong_tokens_per_minute: int = Field(
+        default=30, description="requests with a wrong token that an address can send in a minute; 0: any number", ge=0
+    )
+    trusted_proxies: list[str] = Field(
+        default=[],
+        description='addresses or networks of the proxies whose X-Forwarded-* headers count, as JSON: ["10.0.0.0/8"]',
+    )
+    grace_seconds: int = Field(
+        default=8, description="how long requests can still run after SIGTERM, in seconds", ge=1, le=3600
+    )
+    drain_seconds: int = Field(
+        default=0,
+        description="how long to go on after SIGTERM before connections are refused, in seconds; /readyz answers 503 "
+        "meanwhile",
+        ge=0,
+        le=3600,
+    )
 
 
 class ClientSettings(BaseSettings):

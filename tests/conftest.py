@@ -32,6 +32,12 @@ from tests.counts import IS_LONG
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 TOKEN = "a-token-for-tests"
+# The tests of all others send more requests from one address than one client is allowed.
+NO_LIMITS: dict[str, Any] = {
+    "requests_per_minute": 0,
+    "token_requests_per_minute": 0,
+    "wrong_tokens_per_minute": 0,
+}
 AUTHORIZATION = {"Authorization": f"Bearer {TOKEN}"}
 
 settings.register_profile("default", max_examples=25, deadline=None)
@@ -172,7 +178,7 @@ def make_app(database_url: str, *, max_body_bytes: int = 32 * 1024 * 1024) -> Fa
     app = copy(_routed())
     app.state = State()
     app.state.container = Container.of(
-        Settings(database_url=database_url, admin_token=SecretStr(TOKEN), max_body_bytes=max_body_bytes)
+        Settings(database_url=database_url, admin_token=SecretStr(TOKEN), max_body_bytes=max_body_bytes, **NO_LIMITS)
     )
     app.middleware_stack = None
     return app

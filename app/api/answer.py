@@ -5,7 +5,11 @@ from http import HTTPStatus
 import orjson
 from fastapi import Response
 
+from app.domain.values.budget import write
+
 
 def json_response(content: object, status: HTTPStatus = HTTPStatus.OK) -> Response:
     """Return a JSON answer."""
-    return Response(orjson.dumps(content), status, media_type="application/json")
+    body = orjson.dumps(content)
+    write(len(body))
+    return Response(body, status, media_type="application/json")

@@ -1,5 +1,6 @@
 """Create the application: its routes, error handlers and middleware."""
 
+from asyncio import get_running_loop
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -33,6 +34,7 @@ from app.api import (
     vendor,
 )
 from app.api.container import Container
+from app.api.guard import Guarded
 from app.api.observer import Observed
 from app.api.responses import UNAUTHORIZED, UNAVAILABLE
 from app.settings import Settings
@@ -47,8 +49,9 @@ The examples work as they are with the sample that `make run` publishes. Example
 the draft first: publish the second example there. [The pages](./) show the same content to people.
 
 Every error is `application/problem+json` (RFC 9457) with a stable `code`. Any operation can also answer
-404 `not-found` for an unknown address, 405 `method-not-allowed` for another method (HEAD, too), and
-500 `internal-error` for an error of the registry itself. `ETag` and `If-None-Match` save the transfer of a GET whose
+404 `not-found` for an unknown address, 405 `method-not-allowed` for another method, 429 `too-many-requests` with
+`Retry-After` where a client sends more than its share, and 500 `internal-error` for an error of the registry itself.
+HEAD is allowed wherever GET is. `ETag` and `If-None-Match` save the transfer of a GET whose
 answer has not changed.
 """
 _TAGS = {
@@ -79,6 +82,8 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=_lifespan,
         strict_content_type=False,
         redoc_url=None,
+        # It would redirect to the host that the client names; see errors.
+        redirect_slashes=False,
         openapi_tags=[{"name": name, "description": text} for name, text in _TAGS.items()],
         separate_input_output_schemas=False,
         generate_unique_id_function=_operation_id,
@@ -104,6 +109,7 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(module.router, responses={401: UNAUTHORIZED[401], **UNAVAILABLE})
     app.include_router(health.router)
     app.include_router(metrics.router)
+    app.add_middleware(Guarded)
     app.add_middleware(Observed)
     documentation.document(app)
     return app
@@ -112,6 +118,8 @@ def create_app(settings: Settings) -> FastAPI:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     container: Container = app.state.container
+    settings = container.settings
+    container.stopping.listen(get_running_loop(), settings.drain_seconds, settings.grace_seconds)
     async with create_task_group() as tasks:
         tasks.start_soon(background.keep_noting_uses, container.tokens)
         tasks.start_soon(background.keep_freezing, container.catalog)

@@ -1,6 +1,5 @@
 """Baselines: which settings a new VM should get so that it can move anywhere in a fleet."""
 
-from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Response
@@ -8,13 +7,16 @@ from fastapi import APIRouter, Body, Response
 from app.api import examples
 from app.api.answer import json_response
 from app.api.responses import BODY_ERRORS
-from app.api.route import Route
-from app.api.session import Registry
+from app.api.route import QuestionRoute
+from app.api.session import Asking
 from app.domain.fleet import baseline as domain
 from app.service import baseline as service
 from app.wire import baseline as wire
+from app.wire.reading import InPieces
 
-router = APIRouter(route_class=Route, tags=["fleets"])
+router = APIRouter(route_class=QuestionRoute, tags=["fleets"])
+
+_INSTEAD = "Ask about fewer models, releases or hosts at once."
 
 
 @router.post(
@@ -27,11 +29,13 @@ router = APIRouter(route_class=Route, tags=["fleets"])
     "question. "
     f"The search tries at most {domain.MAX_TRIES:,} assignments, and then reports `baseline-undecided`.",
 )
-def post_baseline(
+async def post_baseline(
     question: Annotated[
-        wire.FleetQuestion, Body(openapi_examples=examples.example("settings for two releases", examples.BASELINE))
+        wire.FleetQuestion,
+        InPieces(),
+        Body(openapi_examples=examples.example("settings for two releases", examples.BASELINE)),
     ],
-    registry: Registry,
+    session: Asking,
 ) -> Response:
     """Find the best settings of each model that every release and host accepts."""
-    return json_response(registry.ask(partial(service.find, question)))
+    return await session.ask(lambda reader: json_response(service.find(question, reader)), _INSTEAD)

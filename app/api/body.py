@@ -7,15 +7,14 @@ from typing import Any, NoReturn, TypeVar
 
 from anyio import to_thread
 from fastapi import Request
-from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ValidationError
 
-from app.api.container import container
 from app.api.errors import ApiError
+from app.wire.base import Shape
+from app.wire.reading import read_shape
 
-Shaped = TypeVar("Shaped", bound=BaseModel)
+Shaped = TypeVar("Shaped", bound=Shape)
 
-_PARSED_ON_THE_LOOP = 64 * 1024
+_READ_ON_THE_LOOP = 64 * 1024
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _JSON = re.compile(r"application/(?:[\w.+-]+\+)?json", re.IGNORECASE)
 
@@ -63,22 +62,18 @@ def _refuse_constant(constant: str) -> NoReturn:
 
 
 def _too_large(limit: int) -> NoReturn:
-    message = f"the body is larger than the limit of {limit:,} bytes (REGISTRY_MAX_BODY_BYTES)"
+    message = f"the body is larger than the limit of {limit:,} bytes"
     raise ApiError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-large", message)
 
 
 async def shaped(shape: type[Shaped], document: object, request: Request) -> Shaped:
-    """Return the document of a request as its shape; a large one is validated in a worker thread.
+    """Return the document of a request as its shape; a large one is read in a worker thread.
 
-    Raises RequestValidationError with all faults.
+    Raises InvalidShapeError.
     """
-    try:
-        if len(await request.body()) > _PARSED_ON_THE_LOOP:
-            return await to_thread.run_sync(shape.model_validate, document)
-        return shape.model_validate(document)
-    except ValidationError as error:
-        faults = [{**fault, "loc": ("body", *fault["loc"])} for fault in error.errors(include_url=False)]
-        raise RequestValidationError(faults) from None
+    if len(await request.body()) > _READ_ON_THE_LOOP:
+        return await to_thread.run_sync(read_shape, shape, document)
+    return read_shape(shape, document)
 
 
 class JsonRequest(Request):
@@ -87,7 +82,7 @@ class JsonRequest(Request):
     async def body(self) -> bytes:
         """Return the body; raises 413 as soon as it is larger than the limit."""
         if not hasattr(self, "_body"):
-            limit: int = container(self).settings.max_body_bytes * self.scope.get("body_factor", 1)
+            limit: int = self.scope["max_body_bytes"]
             announced = self.headers.get("content-length", "")
             if announced.isdecimal() and int(announced) > limit:
                 _too_large(limit)
@@ -102,7 +97,7 @@ class JsonRequest(Request):
     async def json(self) -> Any:
         """Return the parsed body; a large one is parsed in a worker thread."""
         body = await self.body()
-        return parse(body) if len(body) <= _PARSED_ON_THE_LOOP else await to_thread.run_sync(parse, body)
+        return parse(body) if len(body) <= _READ_ON_THE_LOOP else await to_thread.run_sync(parse, body)
 
 
 def check_content_type(content_type: str | None) -> None:

@@ -73,14 +73,18 @@ async def list_changes(  # noqa: PLR0913, PLR0917 (the parameters of the query)
         return StreamingResponse(_events(request, session, start, filters), media_type=_STREAM, headers=headers)
     deadline = time.monotonic() + wait * _SECOND
     head = container(request).head
+
+    def is_over() -> bool:
+        return time.monotonic() >= deadline or session.must_end
+
     while True:
         await session.check()
         read_at = time.monotonic()
         page = await to_thread.run_sync(_page, session.engine, after, limit, filters)
-        if page.items or time.monotonic() >= deadline:
+        if page.items or is_over():
             return json_response(page.document())
         # Poll: other processes write, too, so there is no event to wait for.
-        while not await head.is_other_than(page.position, read_at) and time.monotonic() < deadline:  # noqa: ASYNC110
+        while not await head.is_other_than(page.position, read_at) and not is_over():  # noqa: ASYNC110
             await sleep(LOOK_SECONDS)
 
 
@@ -138,7 +142,7 @@ def _item(row: change.Row, fields: Collection[str] = Change.model_fields) -> dic
 async def _events(
     request: Request, session: FollowSession, after: int, filters: dict[str, str | None]
 ) -> AsyncIterator[bytes]:
-    """Iterate over the events while the client is connected and its token is valid.
+    """Iterate over the events while the client is connected, its token is valid, and the service does not stop.
 
     The stream ends if the registry was set back: the client then reads the feed again, and compares links.
     """
@@ -146,7 +150,7 @@ async def _events(
     yield b": the feed of changes\n\n"
     page: _Page | None = None
     read_at = float("-inf")
-    while await session.is_valid():
+    while not session.must_end and await session.is_valid():
         if page is None or not page.is_last or await head.is_other_than(page.position, read_at):
             read_at = time.monotonic()
             before = page.position if page else None

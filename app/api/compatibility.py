@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
-from operator import itemgetter
 from typing import Annotated, Any, NoReturn
 
 import orjson
@@ -12,30 +11,33 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import StreamingResponse
 
 from app.api import examples
-from app.api.answer import json_response
 from app.api.body import shaped
 from app.api.metrics import count_verdicts
 from app.api.parameters import Labels
 from app.api.responses import BODY_ERRORS, INVALID
-from app.api.route import Route
-from app.api.session import Registry, ask
+from app.api.route import QuestionRoute
+from app.api.session import Asking
 from app.domain.fleet.rendering import Form
 from app.domain.fleet.summary import summarize
 from app.domain.values.name import MAX_VARIABLE_NAME
 from app.domain.values.value import MAX_TEXT
 from app.service import compatibility as service
-from app.service.result import Result, Writer, sized, summary_document
+from app.service.result import Results, Writer, summary_document, summary_result
 from app.storage.reader import Reader
 from app.wire import compatibility as wire
 from app.wire.base import AsDocumented
 
-router = APIRouter(route_class=Route, tags=["compatibility"])
+router = APIRouter(route_class=QuestionRoute, tags=["compatibility"])
 
 # Limits of the short question: the number of values, and the length of each with the name of its variable.
 _MAX_VALUES = 1_000
 _MAX_WRITTEN = MAX_VARIABLE_NAME + 1 + MAX_TEXT
 # A larger answer is sent in pieces.
 _PIECE_BYTES = 4 * 1024 * 1024
+_INSTEAD = (
+    "Ask about fewer VMs, devices or destinations at once. Destinations that state the same count once, and detail "
+    "verdict or summary answers less."
+)
 Render = Annotated[
     list[Form] | None,
     Query(
@@ -53,7 +55,7 @@ async def post_compatibility(
         AsDocumented(wire.Question),
         Body(openapi_examples=examples.example("can this device move there?", examples.QUESTION)),
     ],
-    registry: Registry,
+    session: Asking,
     request: Request,
     render: Render = None,
 ) -> Response:
@@ -62,12 +64,12 @@ async def post_compatibility(
     An incompatible device is an answer: the status is 200.
     """
     question = await shaped(wire.Question, document, request)
-    return await ask(registry, partial(_answer, question, render))
+    return await session.ask(partial(_answer, question, render), _INSTEAD)
 
 
 @router.get("/compatibility", response_model=wire.Answer, response_model_exclude_unset=True, responses=INVALID)
 async def get_compatibility(  # noqa: PLR0913, PLR0917 (the question's own parameters)
-    registry: Registry,
+    session: Asking,
     model: Annotated[str, Query(max_length=400, description="the device model")],
     profile: Annotated[str | None, Query(max_length=400, description="the profile that it was created with")] = None,
     source: Annotated[str | None, Query(max_length=400, description="the release that it runs on")] = None,
@@ -97,7 +99,7 @@ async def get_compatibility(  # noqa: PLR0913, PLR0917 (the question's own param
 ) -> Response:
     """Ask the short question: one device and its possible destinations."""
     question = short_question(model, profile, source, destination, host, label, value, policy, detail)
-    return await ask(registry, partial(_answer, question, render))
+    return await session.ask(partial(_answer, question, render), _INSTEAD)
 
 
 def short_question(  # noqa: PLR0913, PLR0917 (the question's own parameters)
@@ -153,7 +155,7 @@ def _answer(question: wire.Question, render: Sequence[Form] | None, reader: Read
     detail = question.detail if not render else wire.Detail.FULL
     loaded = service.ask(question, detail, reader)
     writer = Writer(detail, loaded.snapshot, render or ())
-    results: list[Result] = []
+    results: list[Results] = []
     compatible = incompatible = 0
     for vm in loaded.answers:
         possible = [answer.compatible for answer in vm.answers].count(True)
@@ -163,31 +165,29 @@ def _answer(question: wire.Question, render: Sequence[Form] | None, reader: Read
         if detail is wire.Detail.SUMMARY:
             ids = (destination.id for destination in vm.destinations)
             summary = summarize(zip(ids, vm.answers, strict=True))
-            results.append(sized({**of_vm, **summary_document(summary, len(vm.destinations))}))
+            results.append(summary_result({**of_vm, **summary_document(summary, len(vm.destinations))}))
         else:
-            results += writer.results(of_vm, vm.destinations, vm.answers)
+            results.append(writer.results(of_vm, vm.destinations, vm.answers))
     count_verdicts(compatible, incompatible)
     return _response(results, asdict(reader.position))
 
 
-def _response(results: Sequence[Result], position: Mapping[str, Any]) -> Response:
+def _response(results: Sequence[Results], position: Mapping[str, Any]) -> Response:
     """Return the answer, with the position in the feed that it is based on.
 
     A large one is sent in pieces, never in memory as a whole.
     """
-    if sum(map(itemgetter(1), results)) <= _PIECE_BYTES:
-        return json_response({"results": [document for document, _ in results], **position})
-    return StreamingResponse(_pieces(results, position), media_type="application/json")
+    pieces = _pieces(results, position)
+    if sum(of_vm.size for of_vm in results) <= _PIECE_BYTES:
+        return Response(b"".join(pieces), media_type="application/json")
+    return StreamingResponse(pieces, media_type="application/json")
 
 
-def _pieces(results: Sequence[Result], position: Mapping[str, Any]) -> Iterator[bytes]:
-    before = b'{"results":['
-    piece: list[Mapping[str, Any]] = []
-    piece_size = 0
-    for document, size in results:
-        piece.append(document)
-        piece_size += size
-        if piece_size >= _PIECE_BYTES:
-            yield before + orjson.dumps(piece)[1:-1]
-            before, piece, piece_size = b",", [], 0
-    yield (before + orjson.dumps(piece)[1:-1] if piece else b"") + b"]," + orjson.dumps(position)[1:]
+def _pieces(results: Sequence[Results], position: Mapping[str, Any]) -> Iterator[bytes]:
+    yield b'{"results":['
+    before = b""
+    for of_vm in results:
+        for piece in of_vm.pieces(_PIECE_BYTES):
+            yield before + piece
+            before = b","
+    yield b"]," + orjson.dumps(position)[1:]

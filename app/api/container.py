@@ -8,6 +8,8 @@ import sqlalchemy as sa
 from anyio import CapacityLimiter, Lock, Semaphore, to_thread
 from fastapi import Request
 
+from app.api.share import Shares
+from app.api.stopping import Stopping
 from app.settings import Settings
 from app.storage import change, database
 from app.storage.catalog import Catalog
@@ -44,9 +46,24 @@ class Container:
     # These belong to the event loop that runs, so they are made with the first request.
 
     @cached_property
+    def shares(self) -> Shares:
+        """How much of the service each client uses."""
+        return Shares(self.settings)
+
+    @cached_property
+    def stopping(self) -> Stopping:
+        """Whether the process is about to end, and the requests that it has to end before."""
+        return Stopping()
+
+    @cached_property
     def readers(self) -> Semaphore:
         """The requests that can read from the database at the same time."""
         return Semaphore(self.settings.database_pool_size)
+
+    @cached_property
+    def asking(self) -> CapacityLimiter:
+        """The threads in which long questions are answered."""
+        return CapacityLimiter(self.settings.questions_at_once)
 
     @cached_property
     def waiting_to_write(self) -> CapacityLimiter:

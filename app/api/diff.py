@@ -1,6 +1,5 @@
 """Differences between two releases or two profiles, by device model."""
 
-from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
@@ -9,13 +8,14 @@ from app.api.answer import json_response
 from app.api.parameters import narrowing
 from app.api.responses import INVALID, not_found
 from app.api.route import Route
-from app.api.session import Registry
+from app.api.session import Asking
 from app.service import diff as service
 from app.wire.base import printable
 from app.wire.diff import Diff
 
 router = APIRouter(route_class=Route, tags=["fleets"])
 
+_INSTEAD = "Name a model."
 Compared = Annotated[str, Query(max_length=400)]
 
 
@@ -25,8 +25,8 @@ Compared = Annotated[str, Query(max_length=400)]
     response_model_exclude_unset=True,
     responses={**not_found("release", "profile", "model"), **INVALID},
 )
-def get_diff(
-    registry: Registry,
+async def get_diff(
+    session: Asking,
     before: Annotated[Compared, Query(alias="from", description="a release or a profile; at most 400 characters")],
     after: Annotated[
         Compared,
@@ -39,4 +39,4 @@ def get_diff(
     A difference can close a direction of migration; forward is `from` to `to`. Profiles are compared with all their
     inherited values, because devices that were created with different values are different hardware.
     """
-    return json_response(registry.ask(partial(service.compare, before, after, model)))
+    return await session.ask(lambda reader: json_response(service.compare(before, after, model, reader)), _INSTEAD)

@@ -20,6 +20,7 @@ from app.service.known import UnknownNameError
 from app.storage import erratum as storage
 from app.wire.base import AsDocumented, Page, printable
 from app.wire.erratum import ErratumDocument, ErratumPublication, ErratumState, StoredErratum
+from app.wire.reading import InPieces
 
 router = APIRouter(route_class=Route, tags=["errata"])
 
@@ -108,7 +109,9 @@ def get_erratum(erratum: ErratumId, reading: Reading) -> dict[str, Any]:
 )
 def patch_erratum(
     erratum: ErratumId,
-    _document: Annotated[ErratumState, Body(openapi_examples=examples.example("withdraw it", examples.WITHDRAWN))],
+    _document: Annotated[
+        ErratumState, InPieces(), Body(openapi_examples=examples.example("withdraw it", examples.WITHDRAWN))
+    ],
     session: Publishing,
 ) -> Response:
     """Withdraw an erratum: no verdict looks at it any more. It stays in the registry, and cannot be published again."""

@@ -9,18 +9,22 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Match
 
 from app.domain.publishing.gate import EvolutionError
 from app.domain.publishing.outcome import ConflictError, UnknownVendorError
-from app.domain.values.document import Fault, FaultCode, InvalidDocumentError
+from app.domain.values.budget import STEPS, AbandonedError, OverBudgetError
+from app.domain.values.document import Fault, FaultCode, InvalidDocumentError, pointer_step
 from app.service.diff import OtherKindError
 from app.service.document import broken_document
 from app.service.known import UnknownNameError
 from app.storage.mirror import AlteredError, GapError, RefusedError
 from app.storage.replica import ReplicaLostError
 from app.wire.problem import MAX_BROKEN
+from app.wire.reading import MAX_FAULTS, InvalidShapeError
 
 _RETRY_SECONDS = 2
+_CLIENT_CLOSED_REQUEST = 499
 _CODES = {
     HTTPStatus.NOT_FOUND: "not-found",
     HTTPStatus.METHOD_NOT_ALLOWED: "method-not-allowed",
@@ -64,12 +68,30 @@ def _stated(faults: Iterable[Fault]) -> list[Mapping[str, str]]:
     return [{"pointer": fault.pointer, "code": fault.code.value, "message": fault.message} for fault in faults]
 
 
-async def _api_error(_request: Request, error: Exception) -> Response:
+async def _api_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
     status = HTTPStatus(error.status_code)
+    if status is HTTPStatus.NOT_FOUND and not isinstance(error, ApiError) and (moved := _without_slash(request)):
+        return problem(HTTPStatus.PERMANENT_REDIRECT, "moved", f"The address is {moved}.", headers={"Location": moved})
     code = error.code if isinstance(error, ApiError) else _CODES.get(status, status.phrase.lower().replace(" ", "-"))
     return problem(status, code, str(error.detail), headers=error.headers)
+
+
+def _without_slash(request: Request) -> str | None:
+    """Return the address without a slash at its end, None if nothing is there either.
+
+    It is a path, so that neither the host nor the scheme that the client names is trusted.
+    """
+    path, raw = request.scope["path"], request.scope["raw_path"].decode("ascii", "ignore")
+    if not path.endswith("/") or path.startswith("//") or "\\" in path:
+        return None
+    scope = {**request.scope, "path": path.rstrip("/")}
+    routes: Sequence[BaseRoute] = request.app.routes
+    if all(route.matches(scope)[0] is Match.NONE for route in routes):
+        return None
+    address: str = raw.rstrip("/")
+    return address + (f"?{request.url.query}" if request.url.query else "")
 
 
 async def _invalid_request(_request: Request, error: Exception) -> Response:
@@ -78,9 +100,16 @@ async def _invalid_request(_request: Request, error: Exception) -> Response:
     return invalid(_merged([_fault_of(fault) for fault in error.errors()]))
 
 
+async def _invalid_shape(_request: Request, error: Exception) -> Response:
+    if not isinstance(error, InvalidShapeError):
+        raise error
+    return invalid(_merged([_fault_of({**fault, "loc": ("body", *fault["loc"])}) for fault in error.faults]))
+
+
 def invalid(faults: Sequence[Mapping[str, str]]) -> JSONResponse:
-    """Return the error for a request with faults."""
-    count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+    """Return the error for a request with faults; beyond MAX_FAULTS they are neither counted nor listed."""
+    count = "1 fault" if len(faults) == 1 else f"{len(faults):,} faults"
+    count += " or more" if len(faults) >= MAX_FAULTS else ""
     return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", f"The request has {count}.", faults)
 
 
@@ -126,7 +155,7 @@ def _fault_of(error: Mapping[str, Any]) -> Mapping[str, str]:
     if location != "body":
         return {"parameter": ".".join(map(str, path)), **fault}
     # Pydantic adds names of union members and keys, which are not in the document.
-    steps = [str(step).replace("~", "~0").replace("/", "~1") for step in path if step not in _PYDANTICS_OWN]
+    steps = [pointer_step(step) for step in path if step not in _PYDANTICS_OWN]
     return {"pointer": "".join(f"/{step}" for step in steps), **fault}
 
 
@@ -192,6 +221,19 @@ async def _other_kind(_request: Request, error: Exception) -> Response:
     return invalid([fault])
 
 
+async def _over_budget(_request: Request, error: Exception) -> Response:
+    if not isinstance(error, OverBudgetError):
+        raise error
+    setting = "REGISTRY_MAX_STEPS" if error.unit == STEPS else "REGISTRY_MAX_ANSWER_BYTES"
+    detail = f"The answer takes more than {error.limit:,} {error.unit} ({setting}). {error.instead or 'Ask for less.'}"
+    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "over-budget", detail)
+
+
+async def _abandoned(_request: Request, _error: Exception) -> Response:
+    # Nobody receives it; the status, which nginx made known, is for the log and the metrics.
+    return Response(status_code=_CLIENT_CLOSED_REQUEST)
+
+
 # PostgreSQL's SQLSTATE for a missing table and a missing column.
 _MISSING = frozenset({"42P01", "42703"})
 
@@ -226,6 +268,9 @@ async def _failure(request: Request, _error: Exception) -> Response:
 _ANSWERS: Mapping[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
     HTTPException: _api_error,
     RequestValidationError: _invalid_request,
+    InvalidShapeError: _invalid_shape,
+    OverBudgetError: _over_budget,
+    AbandonedError: _abandoned,
     InvalidDocumentError: _invalid_document,
     ConflictError: _conflict,
     EvolutionError: _evolution,
@@ -256,6 +301,7 @@ async def problem_of(request: Request, error: Exception) -> Response | None:
     return None if answer is None else await answer(request, error)
 
 
+STOPPING = "The service stops; try again."
 OTHER_SCHEMA = "The database schema has another version: run profile-registry migrate."
 
 

@@ -23,6 +23,7 @@ from app.storage.host import Label, delete_host, labels_of, put_host
 from app.wire import compatibility as wire
 from app.wire.base import Page
 from app.wire.host import HostDocument, HostRegistration, StoredHost
+from app.wire.reading import InPieces
 
 router = APIRouter(route_class=Route, tags=["hosts"])
 
@@ -39,7 +40,7 @@ router = APIRouter(route_class=Route, tags=["hosts"])
 )
 def put_registered_host(
     host: HostName,
-    document: Annotated[HostDocument, Body(openapi_examples=examples.example("a host", examples.HOST))],
+    document: Annotated[HostDocument, InPieces(), Body(openapi_examples=examples.example("a host", examples.HOST))],
     session: Administering,
 ) -> Response:
     """Register a host: the releases that it runs, its restrictions and its labels. Replaces an earlier registration."""

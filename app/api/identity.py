@@ -1,6 +1,7 @@
 """Who makes a request: the bearer token, the identity behind it, and what a role is allowed to do."""
 
 import hmac
+import logging
 from http import HTTPStatus
 from typing import Annotated, NoReturn
 
@@ -10,8 +11,10 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from app.api.container import Container, container
 from app.api.errors import ApiError
+from app.api.share import client_of
 from app.domain.publishing.token import Identity, Role
 
+_LOGGER = logging.getLogger("registry")
 _ADMIN = Identity("admin", Role.ADMIN)
 
 bearer = HTTPBearer(
@@ -29,8 +32,13 @@ async def identify(
     """Return the identity behind the request's token, None without a token; raises 401 for an invalid one."""
     if credentials is None:
         return None
-    identity = await find(credentials.credentials, container(request))
+    shared, client = container(request), client_of(request)
+    if not client.has_token:
+        shared.shares.check_tokens(client)
+    identity = await find(credentials.credentials, shared)
     if identity is None:
+        _LOGGER.warning("wrong token from %s, request %s", client.key, request.state.request_id)
+        shared.shares.note_wrong_token(client)
         refuse_unknown(INVALID_TOKEN, 'Bearer error="invalid_token"')
     # For the log of requests.
     request.state.token = identity.name
@@ -39,11 +47,16 @@ async def identify(
 
 async def find(secret: str, shared: Container) -> Identity | None:
     """Return the identity behind a token, None if it is not valid."""
+    return remembered(secret, shared) or await to_thread.run_sync(shared.tokens.find, secret)
+
+
+def remembered(secret: str, shared: Container) -> Identity | None:
+    """Return the identity behind a valid token that was seen a moment ago, else None; reads no database."""
     settings = shared.settings
     admin = settings.admin_token.get_secret_value() if settings.admin_token else ""
     if admin and hmac.compare_digest(admin.encode(), secret.encode()):
         return _ADMIN
-    return shared.tokens.remembered(secret) or await to_thread.run_sync(shared.tokens.find, secret)
+    return shared.tokens.remembered(secret)
 
 
 def refuse_unknown(message: str, challenge: str = "Bearer") -> NoReturn:

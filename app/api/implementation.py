@@ -18,6 +18,7 @@ from app.service.known import UnknownNameError
 from app.storage.evolution import evolution_named
 from app.storage.publication import set_evolution
 from app.wire.implementation import ImplementationDocument, StoredImplementation
+from app.wire.reading import InPieces
 
 router = APIRouter(route_class=Route, tags=["implementations"])
 
@@ -36,7 +37,9 @@ router = APIRouter(route_class=Route, tags=["implementations"])
 def put_implementation(
     implementation: NewImplementation,
     document: Annotated[
-        ImplementationDocument, Body(openapi_examples=examples.example("the strictest mode", examples.IMPLEMENTATION))
+        ImplementationDocument,
+        InPieces(),
+        Body(openapi_examples=examples.example("the strictest mode", examples.IMPLEMENTATION)),
     ],
     session: Publishing,
 ) -> Response:

@@ -2,9 +2,9 @@
 
 import os
 from functools import cache
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Depends, Response
 from prometheus_client import (
     CONTENT_TYPE_PLAIN_0_0_4,
     REGISTRY,
@@ -17,8 +17,8 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 from starlette.types import Scope
 
+from app.api.identity import check_reader
 from app.api.responses import UNAUTHORIZED
-from app.api.session import Registry
 from app.settings import COUNTS_FOLDER
 
 router = APIRouter(tags=["health"])
@@ -61,7 +61,7 @@ _CONTENT_READS = Counter(
         401: UNAUTHORIZED[401],
     },
 )
-def get_metrics(_: Registry) -> Response:
+def get_metrics(_: Annotated[None, Depends(check_reader)]) -> Response:
     """Return the metrics since the service started: requests, the time to answer them, and verdicts.
 
     With several workers, any of them reports the sum of all. This works while the database cannot be reached.

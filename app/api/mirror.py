@@ -14,6 +14,7 @@ from app.api.session import Administering, Reading
 from app.service.known import UnknownNameError
 from app.storage import change, listing, mirror
 from app.wire.change import Mirror, Mirrored, MirroredChanges
+from app.wire.reading import InPieces
 
 router = APIRouter(route_class=MirrorRoute, tags=["mirrors"])
 
@@ -41,7 +42,9 @@ RegistryId = Annotated[
 )
 def post_mirrored_changes(
     registry: RegistryId,
-    document: Annotated[MirroredChanges, Body(openapi_examples=examples.example("a vendor", examples.MIRRORED))],
+    document: Annotated[
+        MirroredChanges, InPieces(), Body(openapi_examples=examples.example("a vendor", examples.MIRRORED))
+    ],
     session: Administering,
 ) -> Response:
     """Add changes of another registry to this one, all or none; changes that are already here are skipped.

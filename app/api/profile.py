@@ -19,7 +19,7 @@ from app.api.parameters import (
 )
 from app.api.responses import INVALID, PUBLICATION, not_found, published
 from app.api.route import Route
-from app.api.session import Publishing, Reading, Registry, ask
+from app.api.session import Asking, Publishing, Reading
 from app.domain.things import profile as domain
 from app.domain.values.document import Place
 from app.domain.values.name import is_name, vendor_of
@@ -113,14 +113,14 @@ def list_profiles(
 @router.get("/profiles/{name:path}", response_model=StoredProfile, responses={**not_found("profile"), **INVALID})
 async def get_profile(
     name: AnyName,
-    registry: Registry,
+    asking: Asking,
     *,
     resolved: Annotated[bool, Query(description="all values, also the inherited ones")] = False,
     include_drafts: AlsoDraft = False,
 ) -> Response:
     """Return a profile with its own values or all values; a draft as it was written."""
     read = partial(_written, name, resolved=resolved, include_drafts=include_drafts)
-    document = await ask(registry, read) if is_name(name) else None
+    document = await asking.ask(read) if is_name(name) else None
     if document is None:
         raise UnknownNameError(name, "profile")
     return Response(document, media_type="application/json")

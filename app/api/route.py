@@ -14,6 +14,7 @@ from app.api.body import JsonRequest, check_content_type
 from app.api.container import container
 from app.api.errors import ApiError
 from app.api.session import check_before_body, is_for_admins
+from app.settings import Settings
 from app.storage.replica import ReplicaLostError
 
 _TAG_BYTES = 16
@@ -31,8 +32,11 @@ IfMatch = Annotated[
 class Route(APIRoute):
     """A route that reads strict JSON, refuses unknown parameters, and adds an ETag to the answers of GET."""
 
-    # A factor on the limit of the request body.
-    body_factor = 1
+    @staticmethod
+    def max_body_bytes(settings: Settings) -> int:
+        """Return the limit of the request body, in bytes."""
+        return settings.max_body_bytes
+
     # Refuse unknown parameters: with a misspelt dry_run the request would write.
     is_strict = True
 
@@ -47,7 +51,7 @@ class Route(APIRoute):
                 # Check the token first: no body is read from a client that is not allowed to send one.
                 await check_before_body(request, self.dependant)
                 check_content_type(request.headers.get("content-type"))
-                request.scope["body_factor"] = self.body_factor
+                request.scope["max_body_bytes"] = self.max_body_bytes(container(request).settings)
             # One request for both: it keeps the query that it has parsed, so nothing parses it again.
             json_request = JsonRequest(request.scope, request.receive)
             if self.is_strict:
@@ -69,7 +73,19 @@ class Route(APIRoute):
 class MirrorRoute(Route):
     """A route for changes of another registry, which repeat defaults and so are larger than what it received."""
 
-    body_factor = 8
+    @staticmethod
+    def max_body_bytes(settings: Settings) -> int:
+        """Return the limit of the request body, in bytes."""
+        return 8 * settings.max_body_bytes
+
+
+class QuestionRoute(Route):
+    """A route for questions, which anybody can send: a body costs much more than its size."""
+
+    @staticmethod
+    def max_body_bytes(settings: Settings) -> int:
+        """Return the limit of the request body, in bytes."""
+        return min(settings.max_question_bytes, settings.max_body_bytes)
 
 
 def _parameters(dependant: Dependant) -> Iterator[tuple[str, bool]]:

@@ -1,12 +1,13 @@
 """Sessions: a route gets to read or write by asking for a session, which only an allowed identity receives."""
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractContextManager, asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, TypeVar
 
 import sqlalchemy as sa
-from anyio import CancelScope, CapacityLimiter, move_on_after, to_thread
+from anyio import CancelScope, CapacityLimiter, create_task_group, from_thread, move_on_after, to_thread
 from fastapi import Depends, Query, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.security import HTTPAuthorizationCredentials
@@ -23,10 +24,11 @@ from app.api.identity import (
     identify,
     refuse_unknown,
 )
+from app.api.share import client_of
 from app.domain.engine.question import TakesLongerError
 from app.domain.publishing.token import Identity
+from app.domain.values.budget import Budget, OverBudgetError, limited
 from app.storage import database
-from app.storage.catalog import Catalog
 from app.storage.content import ColdError
 from app.storage.database import Writing
 from app.storage.reader import Reader
@@ -35,18 +37,78 @@ Answer = TypeVar("Answer")
 Entered = TypeVar("Entered")
 
 _PATIENCE_SECONDS = 30
+# A short question takes some milliseconds, so it can block the event loop, and needs no turn.
+_SHORT_STEPS = 20_000
+_SHORT_BYTES = 1024 * 1024
+_SHORT_LOADS = 200
 
 
-async def _catalog(request: Request, _: Annotated[None, Depends(check_reader)]) -> Catalog:
-    return container(request).catalog
+@dataclass(frozen=True, slots=True)
+class AskSession:
+    """Asks the registry, within the budget of a request."""
+
+    _request: Request
+    _shared: Container
+
+    async def ask(self, question: Callable[[Reader], Answer], instead: str = "") -> Answer:
+        """Return the answer to a question: from memory on the event loop where possible, otherwise in a worker thread.
+
+        Long questions wait for their turn, and end when the client has gone. instead: what to ask where the budget is
+        exceeded. Raises OverBudgetError, AbandonedError, and ApiError beyond the client's share.
+        """
+        catalog, settings = self._shared.catalog, self._shared.settings
+        work = partial(catalog.ask, question)
+        try:
+            with limited(_short_budget()):
+                return catalog.ask_at_once(question)
+        except (TakesLongerError, OverBudgetError):
+            is_short = False
+        except ColdError:
+            # It waits for the database, and can be short all the same.
+            is_short = True
+        if is_short:
+            with suppress(OverBudgetError), limited(_short_budget()) as budget:
+                return await self._unless_gone(budget, work)
+        async with self._shared.shares.turn_to_ask(client_of(self._request)):
+            with limited(Budget(settings.max_steps, settings.max_answer_bytes, instead)) as budget:
+                return await self._unless_gone(budget, work, self._shared.asking)
+
+    async def _unless_gone(
+        self, budget: Budget, work: Callable[[], Answer], limiter: CapacityLimiter | None = None
+    ) -> Answer:
+        """Return the result of work in a thread; the work is abandoned when the client has gone."""
+
+        async def watch() -> None:
+            try:
+                while (await self._request.receive())["type"] != "http.disconnect":
+                    pass
+            finally:
+                # Also when the request is cancelled, which does not reach a thread.
+                budget.abandon()
+
+        failure: Exception | None = None
+        async with create_task_group() as tasks:
+            tasks.start_soon(watch)
+            try:
+                answer = await to_thread.run_sync(work, limiter=limiter)
+            except Exception as error:  # noqa: BLE001 (raised below, for a task group would wrap it)
+                failure = error
+            tasks.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+        return answer
+
+    def ask_from_thread(self, question: Callable[[Reader], Answer], instead: str = "") -> Answer:
+        """Return the answer to a question; for routes that run in a worker thread."""
+        return from_thread.run(self.ask, question, instead)
 
 
-async def ask(catalog: Catalog, question: Callable[[Reader], Answer]) -> Answer:
-    """Return the answer to a question: from memory on the event loop where possible, otherwise in a worker thread."""
-    try:
-        return catalog.ask_at_once(question)
-    except (ColdError, TakesLongerError):
-        return await to_thread.run_sync(catalog.ask, question)
+def _short_budget() -> Budget:
+    return Budget(_SHORT_STEPS, _SHORT_BYTES, max_loads=_SHORT_LOADS)
+
+
+async def _asking(request: Request, _: Annotated[None, Depends(check_reader)]) -> AskSession:
+    return AskSession(request, container(request))
 
 
 @asynccontextmanager
@@ -186,6 +248,11 @@ class FollowSession:
         """The database that is written, which is never behind."""
         return self._shared.primary
 
+    @property
+    def must_end(self) -> bool:
+        """Whether the service stops: the client can go on elsewhere."""
+        return self._shared.stopping.has_begun
+
     async def check(self) -> None:
         """Raise 401 once the token is no longer valid."""
         if not await self.is_valid():
@@ -202,8 +269,10 @@ async def _following(
     request: Request,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
     _: Annotated[None, Depends(check_reader)],
-) -> FollowSession:
-    return FollowSession(container(request), credentials.credentials if credentials else None)
+) -> AsyncIterator[FollowSession]:
+    shared = container(request)
+    with shared.shares.following(client_of(request)):
+        yield FollowSession(shared, credentials.credentials if credentials else None)
 
 
 async def _auditing(
@@ -219,7 +288,7 @@ Auditing = Annotated[sa.Connection, Depends(_auditing)]
 Publishing = Annotated[PublishSession, Depends(_publishing, scope="function")]
 Administering = Annotated[AdminSession, Depends(_administering, scope="function")]
 Following = Annotated[FollowSession, Depends(_following)]
-Registry = Annotated[Catalog, Depends(_catalog)]
+Asking = Annotated[AskSession, Depends(_asking)]
 
 
 def is_for_admins(dependant: Dependant) -> bool:

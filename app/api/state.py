@@ -23,7 +23,7 @@ from app.api.responses import (
     not_found,
 )
 from app.api.route import IfMatch, Route, check_if_match, etag_of
-from app.api.session import Publishing, Registry
+from app.api.session import Asking, AskSession, Publishing
 from app.domain.things import profile as profiles
 from app.domain.things import release as releases
 from app.domain.values.document import Place
@@ -39,11 +39,13 @@ from app.service.release import release_document
 from app.storage import lookup, schema, state
 from app.storage.database import Writing
 from app.storage.publication import Gate, publish_profile, publish_release
+from app.wire.reading import InPieces
 from app.wire.state import Impact, StateChange, StateDocument
 
+_INSTEAD = "Give a dry run of a release with fewer models, or ask for the support matrix of one profile."
 router = APIRouter(route_class=Route)
 
-NewState = Annotated[StateDocument, Body(openapi_examples=examples.example("deprecate it", examples.STATE))]
+NewState = Annotated[StateDocument, InPieces(), Body(openapi_examples=examples.example("deprecate it", examples.STATE))]
 _PUBLISHED: dict[int | str, dict[str, Any]] = {
     409: error_response("`published`: it is published, and published entries are never deleted")
 }
@@ -69,7 +71,7 @@ def patch_release(
     release: AnyRelease,
     document: NewState,
     session: Publishing,
-    registry: Registry,
+    asking: Asking,
     override: Override = None,
     if_match: IfMatch = None,
 ) -> Response:
@@ -84,7 +86,7 @@ def patch_release(
         _check_unchanged(if_match, release_document(reading, name) or draft_release_document(reading, name))
     if lookup.release_id(reading, name.implementation, name.version) is not None:
         before = state.set_release_state(writing, name, document.state)
-        return json_response(_changed(release, before, document.state, session, writing, registry))
+        return json_response(_changed(release, before, document.state, session, writing, asking))
     draft = state.release_draft(reading, name)
     if draft is None:
         raise UnknownNameError(release, "release")
@@ -105,7 +107,7 @@ def patch_release(
     responses=_changing("profile"),
 )
 def patch_profile(
-    name: AnyName, document: NewState, session: Publishing, registry: Registry, if_match: IfMatch = None
+    name: AnyName, document: NewState, session: Publishing, asking: Asking, if_match: IfMatch = None
 ) -> Response:
     """Deprecate, retire or restore a profile, or publish its draft. With `dry_run`, return the impact."""
     if not is_name(name):
@@ -116,7 +118,7 @@ def patch_profile(
         _check_unchanged(if_match, profile_document(reading, name) or draft_profile_document(reading, name))
     if lookup.ids(reading, schema.profile, [name]):
         before = state.set_profile_state(writing, name, document.state)
-        return json_response(_changed(name, before, document.state, session, writing, registry))
+        return json_response(_changed(name, before, document.state, session, writing, asking))
     draft = state.profile_draft(reading, name)
     if draft is None:
         raise UnknownNameError(name, "profile")
@@ -135,7 +137,7 @@ def _check_unchanged(if_match: str, document: dict[str, Any] | None) -> None:
 
 
 def _changed(
-    name: str, before: State, after: State, session: Publishing, writing: Writing, registry: Registry
+    name: str, before: State, after: State, session: Publishing, writing: Writing, asking: AskSession
 ) -> dict[str, Any]:
     change: dict[str, Any] = {
         "name": name,
@@ -146,7 +148,7 @@ def _changed(
     if session.dry_run:
         # Undo the change first: other requests can write while the impact is computed.
         writing.undo()
-        change["impact"] = registry.ask(partial(impact.of, name, after))
+        change["impact"] = asking.ask_from_thread(partial(impact.of, name, after), _INSTEAD)
     return change
 
 
@@ -169,15 +171,15 @@ def _check_is_published(wanted: State) -> None:
 
 
 @router.get("/impact", tags=["states"], response_model=Impact, responses={**not_found("release", "profile"), **INVALID})
-def get_impact(
-    registry: Registry,
+async def get_impact(
+    asking: Asking,
     name: Annotated[str, Query(max_length=400, description="a release or a profile; at most 400 characters")],
     state: Annotated[
         Literal[State.PUBLISHED, State.DEPRECATED, State.RETIRED], Query(description="the new state")
     ] = State.RETIRED,
 ) -> Response:
     """Return the impact of a change of state: the profiles, releases, hosts and listed pairs that it flips."""
-    return json_response(registry.ask(partial(impact.of, name, state)))
+    return json_response(await asking.ask(partial(impact.of, name, state), _INSTEAD))
 
 
 @router.delete("/releases/{release:path}", tags=["releases"], status_code=204, responses=_deleting("release"))

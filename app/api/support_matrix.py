@@ -13,15 +13,17 @@ from fastapi import APIRouter, Header, Query, Response
 from app.api.answer import json_response
 from app.api.responses import INVALID, not_found
 from app.api.route import Route
-from app.api.session import Registry
+from app.api.session import Asking
 from app.domain.fleet.support_matrix import Cell, Row
 from app.service import support_matrix as service
 from app.service.document import problem_document
+from app.storage.reader import Reader
 from app.wire.support_matrix import SupportMatrix
 
 router = APIRouter(route_class=Route, tags=["fleets"])
 
 MAX_CELLS = 100_000
+_INSTEAD = "Name a profile, a model or an implementation."
 _WEIGHT = re.compile(r"[01](?:\.[0-9]{0,3})?")
 Names = Annotated[list[Annotated[str, Query(max_length=400)]] | None, Query()]
 
@@ -35,8 +37,8 @@ Names = Annotated[list[Annotated[str, Query(max_length=400)]] | None, Query()]
         **INVALID,
     },
 )
-def get_support_matrix(
-    registry: Registry,
+async def get_support_matrix(
+    session: Asking,
     profile: Annotated[Names, Query(description="only this profile; can be repeated")] = None,
     model: Annotated[Names, Query(description="judge only this device model; can be repeated")] = None,
     implementation: Annotated[Names, Query(description="only releases of this implementation; can be repeated")] = None,
@@ -48,8 +50,19 @@ def get_support_matrix(
     cells. In CSV (`Accept: text/csv`) a cell is `yes`, `yes 17/20` if the release implements only some of the models,
     or `no 17/20: <reason>`.
     """
-    matrix = registry.ask(partial(service.find, profile, model, implementation))
-    if accept is not None and _prefers_csv(accept):
+    is_csv = accept is not None and _prefers_csv(accept)
+    return await session.ask(partial(_answer, profile, model, implementation, is_csv), _INSTEAD)
+
+
+def _answer(
+    profiles: Sequence[str] | None,
+    models: Sequence[str] | None,
+    implementations: Sequence[str] | None,
+    is_csv: bool,  # noqa: FBT001 (given by position to partial)
+    reader: Reader,
+) -> Response:
+    matrix = service.find(profiles, models, implementations, reader)
+    if is_csv:
         return Response(_csv(matrix.releases, matrix.rows), media_type="text/csv")
     rows = [_row(row) for row in matrix.rows]
     return json_response({"releases": matrix.releases, "rows": rows, **asdict(matrix.position)})

@@ -17,6 +17,7 @@ from app.domain.values.document import FaultCode, Place
 from app.service.known import UnknownNameError
 from app.storage import listing, lookup, schema, token
 from app.wire.base import Page, printable
+from app.wire.reading import InPieces
 from app.wire.token import CreatedToken, Token, TokenDocument
 
 router = APIRouter(route_class=Route, tags=["tokens"])
@@ -29,7 +30,9 @@ router = APIRouter(route_class=Route, tags=["tokens"])
     responses={**BODY_ERRORS, **ADMINISTRATION, **not_found("vendor")},
 )
 def post_token(
-    document: Annotated[TokenDocument, Body(openapi_examples=examples.example("a vendor's pipeline", examples.TOKEN))],
+    document: Annotated[
+        TokenDocument, InPieces(), Body(openapi_examples=examples.example("a vendor's pipeline", examples.TOKEN))
+    ],
     session: Administering,
 ) -> Response:
     """Create a token. Only this answer contains its secret."""

@@ -15,6 +15,7 @@ from app.service.known import UnknownNameError
 from app.storage import listing
 from app.storage.publication import publish_vendor
 from app.wire.base import Page
+from app.wire.reading import InPieces
 from app.wire.release import Publication
 from app.wire.vendor import StoredVendor, VendorDocument
 
@@ -29,7 +30,9 @@ router = APIRouter(route_class=Route, tags=["vendors"])
 )
 def put_vendor(
     vendor: NewVendor,
-    document: Annotated[VendorDocument, Body(openapi_examples=examples.example("a vendor", examples.VENDOR))],
+    document: Annotated[
+        VendorDocument, InPieces(), Body(openapi_examples=examples.example("a vendor", examples.VENDOR))
+    ],
     session: Administering,
 ) -> Response:
     """Register a vendor, which then owns all names that begin with it.

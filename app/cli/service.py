@@ -14,11 +14,12 @@ import uvicorn
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from app.api.connection import Connection
 from app.cli.output import AsJson, fail, print_json, print_line
 from app.settings import COUNTS_FOLDER, Settings
 from app.storage import database
 
-_GRACE_SECONDS = 10
+_MARGIN_SECONDS = 1
 _KEEP_ALIVE_SECONDS = 75
 
 
@@ -63,8 +64,13 @@ def serve(
             access_log=False,
             # Longer than clients keep connections: if the server closed first, a request in flight could be lost.
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-            # Requests that follow the feed never end by themselves.
-            timeout_graceful_shutdown=_GRACE_SECONDS,
+            # The service itself ends requests that take longer than the time of grace.
+            timeout_graceful_shutdown=settings.grace_seconds + _MARGIN_SECONDS,
+            http=Connection,
+            ws="none",
+            proxy_headers=bool(settings.trusted_proxies),
+            forwarded_allow_ips=settings.trusted_proxies,
+            server_header=False,
         )
 
 

@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BeforeValidator
 from app.api.compatibility import read_values, short_question
 from app.api.container import container
 from app.api.parameters import MAX_FILTER, Filter
-from app.api.session import Registry
+from app.api.session import Asking
 from app.domain.engine.question import DeviceAnswer
 from app.domain.things.variable import Variable
 from app.domain.values.allowed import AllowedValues
@@ -114,7 +114,7 @@ _Label = Annotated[str, Query(max_length=MAX_LABEL), AfterValidator(_label)]
 @router.get("/ui/ask")
 def get_ask_page(  # noqa: PLR0913, PLR0917 (the question's own parameters)
     request: Request,
-    registry: Registry,
+    asking: Asking,
     model: Filter = None,
     source: Filter = None,
     profile: Filter = None,
@@ -129,7 +129,9 @@ def get_ask_page(  # noqa: PLR0913, PLR0917 (the question's own parameters)
 ) -> Response:
     """Show the form of a question, and its answer; add, remove: the variable to give a value, or to leave out."""
     if not model:
-        return page(request, "ask_model.html", q=q or "", models=registry.ask(lambda reader: _models(reader, q or "")))
+        return page(
+            request, "ask_model.html", q=q or "", models=asking.ask_from_thread(lambda reader: _models(reader, q or ""))
+        )
     sent = request.query_params.multi_items()
     values = dict(read_values([text for text in value or () if text]))
     values |= {name.removeprefix(_TYPED): text for name, text in sent if name.startswith(_TYPED)}
@@ -144,11 +146,11 @@ def get_ask_page(  # noqa: PLR0913, PLR0917 (the question's own parameters)
         policy or Policy.STRICT,
     )
     if add and add not in values:
-        initial = registry.ask(lambda reader: Choices.of(reader, asked).initial_value(add))
+        initial = asking.ask_from_thread(lambda reader: Choices.of(reader, asked).initial_value(add))
         asked = replace(asked, values=(*asked.values, (add, initial)))
     if sent != asked.parameters():
         return RedirectResponse(f"{root_of(request)}/ui/ask?{urlencode(asked.parameters())}", HTTPStatus.SEE_OTHER)
-    content = registry.ask(lambda reader: {**_form(reader, asked), **_answers(reader, asked)})
+    content = asking.ask_from_thread(lambda reader: {**_form(reader, asked), **_answers(reader, asked)})
     return page(request, "ask.html", asked=asked, curl=_curl(asked, request), **content)
 
 

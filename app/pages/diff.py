@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from app.api.parameters import Filter
-from app.api.session import Registry
+from app.api.session import Asking
 from app.domain.publishing.outcome import MadeOtherwise
 from app.domain.values.name import ReleaseName
 from app.domain.values.value import Value
@@ -27,7 +27,7 @@ _AT_ONCE = 10
 @router.get("/ui/diff")
 def get_diff_page(  # noqa: PLR0913 (the parameters of the page)
     request: Request,
-    registry: Registry,
+    asking: Asking,
     before: Annotated[Filter, Query(alias="from")] = None,
     after: Annotated[Filter, Query(alias="to")] = None,
     model: Filter = None,
@@ -38,16 +38,16 @@ def get_diff_page(  # noqa: PLR0913 (the parameters of the page)
     """Show the differences; closing: only those that close a direction of migration."""
     before, after, model = pasted(before) or "", pasted(after) or "", pasted(model)
     if not (before and after):
-        choices = registry.ask(_choices)
+        choices = asking.ask_from_thread(_choices)
         return page(request, "diff_form.html", before=before, after=after, model=model, choices=choices)
-    names = registry.ask(partial(diff.differing, before, after, model))
+    names = asking.ask_from_thread(partial(diff.differing, before, after, model))
     shown = [name for name in names if name == model] if model else names[row : row + _MODELS]
-    no_longer_listed, made_otherwise = registry.ask(partial(diff.of_listed_profiles, before, after))
+    no_longer_listed, made_otherwise = asking.ask_from_thread(partial(diff.of_listed_profiles, before, after))
     remaining = iter(shown)
 
     def parts() -> Iterator[Mapping[str, object]]:
         while batch := list(islice(remaining, _AT_ONCE)):
-            by_model = registry.ask(partial(diff.differences, batch, before, after))
+            by_model = asking.ask_from_thread(partial(diff.differences, batch, before, after))
             for name, differences in by_model.items():
                 if listed := [difference for difference in differences if difference.closes or not closing]:
                     yield {"name": name, "differences": listed}

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from fastapi import APIRouter, Request, Response
 
 from app.api.parameters import Filter, states
-from app.api.session import Registry
+from app.api.session import Asking
 from app.domain.fleet.difference import Difference, between_releases
 from app.domain.things.model import Model
 from app.domain.things.variable import Variable
@@ -110,7 +110,7 @@ class ModelPage:
 def get_model_page(
     model: str,
     request: Request,
-    registry: Registry,
+    asking: Asking,
     implementation: Filter = None,
     until: Filter = None,
     release: Filter = None,
@@ -119,9 +119,13 @@ def get_model_page(
 
     implementation: only its releases. until: its last version to show. release: where the link is.
     """
-    shown = registry.ask(lambda reader: _shown(reader, model, implementation or None, until or None))
+    shown = asking.ask_from_thread(lambda reader: _shown(reader, model, implementation or None, until or None))
     return page(
-        request, "model.html", shown=shown, release=release or None, known_broken=registry.ask(partial(_errata, model))
+        request,
+        "model.html",
+        shown=shown,
+        release=release or None,
+        known_broken=asking.ask_from_thread(partial(_errata, model)),
     )
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from app.api.parameters import Filter, narrowing
-from app.api.session import Registry
+from app.api.session import Asking
 from app.domain.engine.acceptance import Acceptance
 from app.domain.fleet.support_matrix import Cell, refusals_at, support_matrix
 from app.domain.values.name import ReleaseName
@@ -31,7 +31,7 @@ _OF_STATES = _RETIRED | {ProblemCode.PROFILE_NOT_LISTED}
 @router.get("/ui/support-matrix")
 def get_support_matrix_page(
     request: Request,
-    registry: Registry,
+    asking: Asking,
     implementation: Filter = None,
     model: Filter = None,
     row: Annotated[int, Query(ge=0, le=2**31 - 1)] = 0,
@@ -42,14 +42,14 @@ def get_support_matrix_page(
     implementation: only its releases. model: judge only this model. row, column: how many to skip.
     """
     implementation, model = pasted(implementation), pasted(model)
-    profiles, releases, implementations = registry.ask(lambda reader: _names(reader, model, implementation))
+    profiles, releases, implementations = asking.ask_from_thread(lambda reader: _names(reader, model, implementation))
     rows, columns = profiles[row : row + _ROWS], releases[column : column + _COLUMNS]
 
     def parts() -> Iterator[Mapping[str, object]]:
         acceptance = Acceptance()
         for start in range(0, len(rows), _AT_ONCE):
             batch = rows[start : start + _AT_ONCE]
-            for shown in registry.ask(partial(_rows, batch, columns, model, acceptance)):
+            for shown in asking.ask_from_thread(partial(_rows, batch, columns, model, acceptance)):
                 yield {"row": shown}
 
     return long_page(
@@ -125,16 +125,16 @@ def _heat(cell: Cell) -> str:
 @router.get("/ui/support-matrix/reasons")
 def get_reasons_page(
     request: Request,
-    registry: Registry,
+    asking: Asking,
     profile: Annotated[str, narrowing("the profile"), printable],
     release: Annotated[str, narrowing("the release"), printable],
     model: Filter = None,
 ) -> Response:
     """Show model by model why a release does or does not support a profile."""
-    registry.ask(lambda reader: _check_known(reader, profile, release, model or None))
+    asking.ask_from_thread(lambda reader: _check_known(reader, profile, release, model or None))
 
     def parts() -> Iterator[Mapping[str, object]]:
-        yield registry.ask(lambda reader: _reasons(reader, profile, release, model or None))
+        yield asking.ask_from_thread(lambda reader: _reasons(reader, profile, release, model or None))
 
     return long_page(
         request,

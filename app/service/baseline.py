@@ -5,6 +5,7 @@ from typing import Any
 
 from app.domain.fleet import baseline as domain
 from app.domain.fleet.member import BaselineProblem
+from app.domain.values.budget import spend
 from app.domain.values.document import FaultCode, Place
 from app.domain.verdict.destination import Destination
 from app.storage.reader import Reader
@@ -25,6 +26,8 @@ def find(question: FleetQuestion, reader: Reader) -> dict[str, Any]:
         place.fault(FaultCode.MISSING_FIELD, "must name a release or a host: in releases, hosts or labels")
     place.raise_faults()
     models = dict.fromkeys(question.models)
+    # Known before anything is loaded.
+    spend(len(models) * len(members))
     profiles = {model: reader.naming([model]) for model in models}
     restricted = dict.fromkeys(model for member in members for model, _ in member.named_models())
     snapshot = reader.snapshot(

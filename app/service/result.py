@@ -1,7 +1,8 @@
 """Results: the answers to a question as JSON documents; equal answers are written once."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import orjson
 
@@ -10,22 +11,15 @@ from app.domain.fleet.rendering import Form, rendered
 from app.domain.fleet.summary import Reason, Summary
 from app.domain.fleet.unit_rendering import Made, UnrenderableError
 from app.domain.things.snapshot import Snapshot
+from app.domain.values.budget import spend, write
 from app.domain.verdict.destination import Destination
 from app.domain.verdict.problem import Caution, WarningCode
 from app.service.document import problem_document, warning_document
 from app.wire.compatibility import Detail
 
 _MAX_EXAMPLES = 5
-# The approximate size of a result without its devices, in bytes.
-_SMALL_BYTES = 64
-
-# A result as a JSON document, and its approximate size in bytes.
-Result: TypeAlias = tuple[Mapping[str, Any], int]
-
-
-def sized(document: Mapping[str, Any]) -> Result:
-    """Return a document with its size."""
-    return document, len(orjson.dumps(document))
+# About this many bytes of an answer are written in a step of a request's budget.
+_BYTES_OF_A_STEP = 500
 
 
 def summary_document(summary: Summary, destinations: int) -> dict[str, Any]:
@@ -60,6 +54,48 @@ def _unit_document(position: int | None, destination: Destination) -> dict[str, 
     return {"unit": unit.id, **({} if unit.available is None else {"available": unit.available})}
 
 
+def _field(name: str, value: object) -> bytes:
+    return orjson.dumps({name: value})[1:-1] + b","
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """The results of a VM as JSON, written from parts that many share, so that a million of them take little.
+
+    before: how each begins. ids: the destinations. ends: what follows the destination of each.
+    """
+
+    before: bytes
+    ids: Sequence[bytes]
+    ends: Sequence[bytes]
+
+    @property
+    def size(self) -> int:
+        """The number of bytes, with a comma after each."""
+        return (len(self.before) + 1) * len(self.ends) + sum(map(len, self.ids)) + sum(map(len, self.ends))
+
+    def pieces(self, size: int) -> Iterator[bytes]:
+        """Iterate over pieces of at least some size, which commas have to join; the last one can be smaller."""
+        piece: list[bytes] = []
+        piece_size = 0
+        for identifier, end in zip(self.ids, self.ends, strict=True):
+            result = b"%b%b%b" % (self.before, identifier, end)
+            piece.append(result)
+            piece_size += len(result)
+            if piece_size >= size:
+                yield b",".join(piece)
+                piece, piece_size = [], 0
+        if piece:
+            yield b",".join(piece)
+
+
+def summary_result(document: Mapping[str, Any]) -> Results:
+    """Return a summary as the only result of its VM."""
+    written = orjson.dumps(document)
+    write(len(written))
+    return Results(b"", [b""], [written])
+
+
 class Writer:
     """Writes the answers on VMs; equal answers are written once."""
 
@@ -68,34 +104,38 @@ class Writer:
         self._detail = detail
         self._snapshot = snapshot
         self._render = render
-        self._written: dict[tuple[object, ...], tuple[orjson.Fragment, int, Answer]] = {}
+        self._ids: Sequence[bytes] = ()
+        self._ids_of: Sequence[Destination] = ()
 
     def results(
         self, of_vm: Mapping[str, Any], destinations: Sequence[Destination], answers: Sequence[Answer]
-    ) -> list[Result]:
-        """Return the answers for destinations as JSON documents; of_vm: the fields that name the VM."""
-        pairs = zip(destinations, answers, strict=True)
-        if self._detail is Detail.VERDICT:
-            return [
-                ({**of_vm, "destination": destination.id, "compatible": answer.compatible}, _SMALL_BYTES)
-                for destination, answer in pairs
-            ]
-        return [
-            self._result({**of_vm, "destination": destination.id}, answer, destination) for destination, answer in pairs
-        ]
+    ) -> Results:
+        """Return the answers for destinations; of_vm: the fields that name the VM."""
+        if self._ids_of is not destinations:
+            self._ids_of = destinations
+            self._ids = [orjson.dumps({"destination": destination.id})[1:-1] for destination in destinations]
+        # Equal hosts share an answer. It is held, so that its id is not reused.
+        written: dict[tuple[object, ...], tuple[bytes, Answer]] = {}
+        ends = []
+        for destination, answer in zip(destinations, answers, strict=True):
+            # Hosts of one kind share the answer, but their units have ids of their own.
+            key = (id(answer), *((unit.id, unit.available) for unit in destination.units))
+            if key not in written:
+                written[key] = self._written(answer, destination), answer
+            ends.append(written[key][0])
+        results = Results(b"{" + b"".join(_field(*field) for field in of_vm.items()), self._ids, ends)
+        spend(len(ends) // 4)
+        write(results.size)
+        return results
 
-    def _result(self, result: dict[str, Any], answer: Answer, destination: Destination) -> Result:
-        # Hosts of one kind share the answer, but their units have ids of their own.
-        units = tuple((unit.id, unit.available) for unit in destination.units)
-        key = (id(answer), units)
-        written = self._written.get(key)
-        if written is None:
-            devices = orjson.dumps([self._device(device, destination) for device in answer.devices])
-            # The answer is held too, so that its id is not reused.
-            written = self._written[key] = orjson.Fragment(devices), len(devices), answer
-        result["compatible"] = answer.compatible
-        result["devices"] = written[0]
-        return result, _SMALL_BYTES + written[1]
+    def _written(self, answer: Answer, destination: Destination) -> bytes:
+        """Return the end of a result: what follows its destination."""
+        document: dict[str, Any] = {"compatible": answer.compatible}
+        if self._detail is not Detail.VERDICT:
+            document["devices"] = [self._device(device, destination) for device in answer.devices]
+        written = b"," + orjson.dumps(document)[1:]
+        spend(len(written) // _BYTES_OF_A_STEP)
+        return written
 
     def _device(self, answer: DeviceAnswer, destination: Destination) -> dict[str, Any]:
         verdict = answer.verdict

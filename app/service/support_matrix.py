@@ -40,7 +40,9 @@ def find(
         place = Place()
         place.fault(FaultCode.LIMIT_EXCEEDED, f"must have at most {MAX_CELLS:,} cells, not {cells:,}: name fewer")
         place.raise_faults()
-    snapshot = reader.snapshot(models=models or (), releases=releases, profiles=naming, of_models=models)
+    # What no profile names is not loaded.
+    named = models if models is not None else reader.named_models(naming)
+    snapshot = reader.snapshot(models=named, releases=releases, profiles=naming, of_models=named)
     rows = support_matrix(snapshot.known_profiles(), snapshot.known_releases(), snapshot, Acceptance(), models or ())
     return Matrix(list(releases), list(rows), reader.position)
 

@@ -14,6 +14,7 @@ from app.domain.engine.memo import Memo
 from app.domain.publishing.change import ChangeKind
 from app.domain.things.profile import Values
 from app.domain.things.variable_set import VariableSet
+from app.domain.values import budget
 from app.storage import change, database, lookup, schema
 from app.storage.change import Position
 from app.storage.content import ColdError, Contents
@@ -163,6 +164,7 @@ class Catalog:
             return question(self.reader(self.view()))
         except (OutdatedError, ReplicaLostError):
             self.outdate()
+        budget.restart()
         # Under a flood of publications asking again would never end, so the revision is held by a connection. One
         # question at a time: it keeps that connection until it ends, and takes another one for content.
         with self._holding, database.reading(self._databases.primary) as connection:

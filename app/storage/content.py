@@ -6,10 +6,13 @@ from typing import Generic, TypeVar
 
 import sqlalchemy as sa
 
+from app.domain.values import budget
 from app.storage import database, lookup
 from app.storage.memory import Memory
 from app.storage.replica import Databases
 
+# Parsing this much takes a step of a request's budget. It is less than the time it takes: the next request finds it.
+_BYTES_OF_A_STEP = 50
 Content = TypeVar("Content")
 
 
@@ -43,6 +46,7 @@ class Contents(Generic[Content]):
         if missing:
             if not can_wait:
                 raise ColdError
+            budget.load(len(missing))
             loaded |= self._read(missing)
         return loaded
 
@@ -54,6 +58,7 @@ class Contents(Generic[Content]):
             if missing:
                 with reading() as connection:
                     for digest, document in lookup.documents(connection, self._table, missing):
+                        budget.spend(len(document) // _BYTES_OF_A_STEP)
                         read[digest] = self._memory.put(digest, self._parse(document), len(document))
         self.read_count += len(read)
         return read

@@ -3,13 +3,15 @@
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeVar
 
+import orjson
 import sqlalchemy as sa
 
 from app.domain.things.model import Model, Statement
 from app.domain.things.profile import Values
-from app.domain.things.variable import StandsFor
+from app.domain.things.variable import StandsFor, Variable
 from app.domain.things.variable_set import VariableSet
 from app.domain.values.document import Place
 from app.domain.values.name import ReleaseName
@@ -21,6 +23,7 @@ Key = TypeVar("Key", str, int)
 
 # Below the limits of SQLite and PostgreSQL on parameters in one statement.
 _BATCH = 10_000
+_VARIABLES_KEPT = 20_000
 
 
 def batches(keys: Iterable[Key]) -> Iterator[list[Key]]:
@@ -84,9 +87,18 @@ def stored_set(document: str) -> VariableSet:
     fields = json.loads(document)
     name = fields.pop("model")
     at = Place()
-    variable_set = VariableSet.read(name, fields, at)
+    variable_set = VariableSet.read(name, fields, at, lambda variable, _: _stored_variable(orjson.dumps(variable)))
     at.raise_faults()
     return variable_set
+
+
+@lru_cache(maxsize=_VARIABLES_KEPT)
+def _stored_variable(document: bytes) -> Variable | None:
+    """Parse the stored document of a variable; sets of many models, and of many releases, have equal ones."""
+    at = Place()
+    variable = Variable.read(json.loads(document), at)
+    at.raise_faults()
+    return variable
 
 
 def variable_sets(connection: sa.Connection, digests: Iterable[str]) -> dict[str, VariableSet]:

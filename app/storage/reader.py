@@ -18,6 +18,7 @@ from app.domain.things.profile import Profile, Values
 from app.domain.things.release import Release
 from app.domain.things.snapshot import Loaded, Snapshot
 from app.domain.things.variable_set import VariableSet
+from app.domain.values.budget import spend
 from app.domain.values.document import Place
 from app.domain.values.name import ReleaseName, is_name, is_release_name
 from app.domain.values.state import State
@@ -135,6 +136,8 @@ class Reader:
         wanted = None if of_models is None else dict.fromkeys(of_models).keys()
         self._learn_sets(known_releases.values(), wanted)
         loaded = None if wanted is None else frozenset(wanted)
+        # A release is asked for each model.
+        spend((len(known_releases) + len(known_profiles)) * len(wanted or ()) // 4)
         sets_of = {name: _digests(entry.sets, wanted) for name, entry in known_releases.items()}
         values_of = {name: _digests(entry.values, wanted) for name, entry in known_profiles.items()}
         own_of = {
@@ -179,6 +182,7 @@ class Reader:
         missing = []
         for name in names:
             if name not in entries:
+                spend()
                 entry = entries[name] = self._named.get((kind, name))
                 if entry is None and can_be(name):
                     missing.append(name)

@@ -12,7 +12,7 @@ from pydantic import (
     StrictBool,
 )
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, core_schema
+from pydantic_core import CoreSchema, PydanticKnownError, core_schema
 
 # The same as in the domain, which the client has to do without; a test compares them.
 INT_MIN = -(2**63)
@@ -30,6 +30,40 @@ def _printable(text: str | None) -> str | None:
 
 
 printable = AfterValidator(_printable)
+
+
+class AtMost:
+    """Limits the entries of an object, those of the objects in it included, before they are read."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Count first; what is too long is one fault."""
+        return core_schema.no_info_before_validator_function(self._checked, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Return the schema of what is limited; the description states the limit."""
+        return handler(schema)
+
+    def _checked(self, document: object) -> object:
+        if isinstance(document, dict) and (count := _count(document, self.most)) > self.most:
+            context = {"field_type": "Dictionary", "max_length": self.most, "actual_length": count}
+            raise PydanticKnownError("too_long", context)  # noqa: EM101 (a kind of error, not a message)
+        return document
+
+
+def _count(document: object, most: int) -> int:
+    """Return the number of entries of an object or array, nested ones included; counting ends above a number."""
+    count = 0
+    waiting = [document]
+    while waiting and count <= most:
+        container = waiting.pop()
+        count += len(container) if isinstance(container, dict | list) else 0
+        if count <= most and isinstance(container, dict | list):
+            inner = container.values() if isinstance(container, dict) else container
+            waiting += [item for item in inner if isinstance(item, dict | list)]
+    return count
 
 
 class Shape(BaseModel):

@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeAlias
 
 from pydantic import AfterValidator, Field
 
-from app.wire.base import INT_MAX, Based, Code, Name, OpenShape, Shape, Value
+from app.wire.base import INT_MAX, AtMost, Based, Code, Name, OpenShape, Shape, Value
 from app.wire.problem import Allowed, Problem, StepRange, VerdictWarning
 
 MAX_DEVICES = 1_000
@@ -21,6 +21,10 @@ MAX_UNITS = 64
 # The same as in the domain, which the client has to do without; a test compares them.
 MAX_ROLE = 128
 MAX_LISTED = 1_000
+# Models, variables and values that a host or a unit restricts or resolves, all together.
+MAX_STATED = 10_000
+# Explicit values of a device.
+MAX_VALUES = 1_000
 MAX_TRIES = 1_000
 
 Id = Annotated[str, Field(min_length=1, max_length=255)]
@@ -56,10 +60,10 @@ class Device(Shape):
     model: Name = Field(description="its device model, `<vendor>/<path>`")
     release: Name | None = Field(default=None, description="the release that it runs on, `<implementation>@<version>`")
     profile: Name | None = Field(default=None, description="the profile that it was created with")
-    values: dict[str, Value | None] = Field(
+    values: Annotated[dict[str, Value | None], AtMost(MAX_VALUES)] = Field(
         default_factory=dict,
-        description="explicit values, in their JSON type or as on a command line; strings of at most 4,096 characters; "
-        "null: off",
+        description=f"explicit values, at most {MAX_VALUES:,}, in their JSON type or as on a command line; strings of "
+        "at most 4,096 characters; null: off",
     )
     complete: bool = Field(
         default=False,
@@ -90,19 +94,26 @@ class Vm(Shape):
     release: Name | None = Field(default=None, description="for its devices that name none")
     profile: Name | None = Field(default=None, description="for its devices that name none")
     host: Id | None = Field(default=None, description="the registered host that it runs on; for devices that name none")
-    devices: list[Device] = Field(min_length=1, description="at least 1; at most 1,000 in the whole question")
+    devices: list[Device] = Field(
+        min_length=1, max_length=MAX_DEVICES, description="at least 1; at most 1,000 in the whole question"
+    )
 
 
 Restrict = Annotated[
     dict[str, dict[str, Annotated[list[Allowed], Field(max_length=MAX_LISTED)]]],
-    Field(description=f"per model and variable, the only values that this host allows, at most {MAX_LISTED:,} of each"),
+    AtMost(MAX_STATED),
+    Field(
+        description=f"per model and variable, the only values that this host allows, at most {MAX_LISTED:,} of each; "
+        f"at most {MAX_STATED:,} entries in all"
+    ),
 ]
 Resolves = Annotated[
     dict[str, dict[str, dict[str, Value]]],
+    AtMost(MAX_STATED),
     Field(
         description="per model, variable and value, as a command line writes it, what this host makes of the value; on "
         "the source it takes the value's place, at a destination only values are allowed of which the host makes the "
-        "same",
+        f"same; at most {MAX_STATED:,} entries in all",
         examples=[{"qemu.org/virtio-net-pci": {"guest_uso4": {"on": False}}}],
     ),
 ]
@@ -209,14 +220,18 @@ class Question(Shape):
     """Can these devices move to these destinations? At most 1,000 devices, 10,000 destinations, 1,000,000 pairs."""
 
     devices: list[Device] | None = Field(
-        default=None, min_length=1, description="of one VM, at most 1,000; or else `vms`"
+        default=None, min_length=1, max_length=MAX_DEVICES, description="of one VM, at most 1,000; or else `vms`"
     )
     vms: list[Vm] | None = Field(
-        default=None, min_length=1, description="several VMs, with at most 1,000 devices in all"
+        default=None,
+        min_length=1,
+        max_length=MAX_DEVICES,
+        description="several VMs, with at most 1,000 devices in all",
     )
     destinations: list[Destination] | None = Field(
         default=None,
         min_length=1,
+        max_length=MAX_DESTINATIONS,
         description="at most 10,000, registered hosts counted one by one; absent: every release that "
         "implements one of the models and is not retired",
     )

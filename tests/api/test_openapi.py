@@ -33,7 +33,7 @@ from app.main import service
 from app.settings import ClientSettings, Settings
 from tests.api.serving import served
 from tests.api.stories import FEATURE, NIC, QUEUES, publish, vendor
-from tests.conftest import AUTHORIZATION, TOKEN, fresh_database, make_app
+from tests.conftest import AUTHORIZATION, NO_LIMITS, TOKEN, fresh_database, make_app
 from tests.counts import full
 
 _SNAPSHOT = Path(__file__).with_name("openapi.json")
@@ -68,7 +68,7 @@ def documented(request: pytest.FixtureRequest) -> Iterator[Any]:
     """
     with fresh_database(request.param, request) as database_url:
         # An app of its own, for its document is replaced below.
-        app = service(Settings(database_url=database_url, admin_token=SecretStr(TOKEN)))
+        app = service(Settings(database_url=database_url, admin_token=SecretStr(TOKEN), **NO_LIMITS))
         with TestClient(app, headers=AUTHORIZATION) as registry:
             vendor(registry)
             profiles = [{"name": "vendor-a.com/p", "values": {NIC: {"num-queues": 8}}}]

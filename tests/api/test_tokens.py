@@ -14,7 +14,7 @@ from app.api.application import create_app
 from app.settings import Settings
 from app.storage import schema
 from tests.api.stories import NIC, QUEUES, problem, publish, vendor
-from tests.conftest import AUTHORIZATION, TOKEN, shared_registry
+from tests.conftest import AUTHORIZATION, NO_LIMITS, TOKEN, shared_registry
 
 OPEN, READ, PUBLISH, ADMIN = "open", "read", "publish", "admin"
 # List every new route here; otherwise the test below fails.
@@ -211,7 +211,7 @@ def test_access_rights(
 ) -> None:
     app = registry.app
     if is_closed:
-        app = create_app(Settings(database_url=database_url, admin_token=SecretStr(TOKEN), read="token"))
+        app = create_app(Settings(database_url=database_url, admin_token=SecretStr(TOKEN), read="token", **NO_LIMITS))
     wrong = {}
     with TestClient(app) as client:
         for route, kind in ROUTES.items():
@@ -305,7 +305,7 @@ def test_the_last_use_is_stored(registry: TestClient) -> None:
 
 
 def test_a_revoked_token_is_refused_by_all_workers_within_a_second(registry: TestClient, database_url: str) -> None:
-    other = create_app(Settings(database_url=database_url, admin_token=SecretStr(TOKEN), read="token"))
+    other = create_app(Settings(database_url=database_url, admin_token=SecretStr(TOKEN), read="token", **NO_LIMITS))
     created = create(registry, "reader")
     with TestClient(other, headers=bearer(created)) as worker:
         assert worker.get("/vendors").status_code == 200
@@ -355,7 +355,7 @@ def test_a_body_is_read_only_after_the_token_is_checked(registry: TestClient) ->
 
 
 def test_a_waiting_read_ends_when_its_token_is_revoked(database_url: str) -> None:
-    app = create_app(Settings(database_url=database_url, admin_token=SecretStr(TOKEN), read="token"))
+    app = create_app(Settings(database_url=database_url, admin_token=SecretStr(TOKEN), read="token", **NO_LIMITS))
     with TestClient(app, headers=AUTHORIZATION) as closed:
         created = create(closed, "reader")
         waiting = TestClient(app, headers=bearer(created))

@@ -4,7 +4,7 @@ The rule is that of `verdict/`: every variable that is looked at goes through it
 variables need no look.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
@@ -14,12 +14,16 @@ from app.domain.things.profile import Values, Written
 from app.domain.things.release import NOTHING
 from app.domain.things.variable import Variable
 from app.domain.things.variable_set import Migratable, VariableSet
+from app.domain.values.budget import spend
 from app.domain.values.lazy import lazy
 from app.domain.values.value import Value
 from app.domain.verdict import steps
 from app.domain.verdict.case import Case, Pair, pair
 from app.domain.verdict.problem import Problem, ProblemCode
 from app.domain.verdict.source import Source, given_value, made_value, stated_values, unknown_names
+
+# A variable takes about this many steps of a request's budget.
+_STEPS = 4
 
 
 @dataclass(frozen=True)
@@ -256,8 +260,9 @@ class Comparison:
             self._look_at(values.keys() - completed.keys(), values, outcome)
         return outcome
 
-    def _look_at(self, names: Iterable[str], given: Mapping[str, Written | None], outcome: Outcome) -> None:
+    def _look_at(self, names: Collection[str], given: Mapping[str, Written | None], outcome: Outcome) -> None:
         """Take steps 2 to 5 for these variables; given: the explicit values of the device."""
+        spend(_STEPS * len(names))
         origin, there, off, source_off = self.origin, self.there, self.off, self.origin.off
         case = Case(origin.model, origin.set, origin.vendors, origin.stated, given, self.set, self.vendor)
         here = origin.variables

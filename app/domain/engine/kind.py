@@ -1,5 +1,8 @@
 """Kinds of hosts (DESIGN 6): hosts that state the same are answered alike."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from app.domain.values.canonical import canonical_json
 from app.domain.verdict.destination import Destination, Unit
 
@@ -36,3 +39,29 @@ class Kinds:
         if known is None:
             known = self._texts[id(stated)] = (canonical_json(stated), stated)
         return known[0]
+
+
+@dataclass(frozen=True, slots=True)
+class KindsOf:
+    """The kinds of some destinations. first: of each kind the first one. numbers: of each destination its kind in that.
+
+    A destination that is not known is a kind of its own.
+    """
+
+    destinations: Sequence[Destination]
+    first: Sequence[Destination]
+    numbers: Sequence[int]
+
+    @classmethod
+    def of(cls, destinations: Sequence[Destination], kinds: Kinds) -> "KindsOf":
+        """Return the kinds of destinations."""
+        first: list[Destination] = []
+        known: dict[Kind, int] = {}
+        numbers = []
+        for destination in destinations:
+            kind = ("unknown", destination.id) if destination.problem else kinds.of(destination)
+            if kind not in known:
+                known[kind] = len(first)
+                first.append(destination)
+            numbers.append(known[kind])
+        return cls(destinations, first, numbers)

@@ -7,6 +7,7 @@ from app.domain.engine.comparison import Comparison, Compiled, Outcome
 from app.domain.things.condition import matches
 from app.domain.things.release import Release
 from app.domain.things.variable_set import Migratable, VariableSet
+from app.domain.values.budget import spend
 from app.domain.values.value import Value
 from app.domain.verdict import steps, wording
 from app.domain.verdict.case import Case
@@ -14,6 +15,9 @@ from app.domain.verdict.judge import Verdict, destination_name, must_be_set, ord
 from app.domain.verdict.problem import Caution, Problem
 from app.domain.verdict.source import explicit_values
 from app.domain.verdict.steps import Policy
+
+# What a device at a set takes of a request's budget, its variables apart.
+_STEPS = 20
 
 
 class Migration:
@@ -26,6 +30,7 @@ class Migration:
     __slots__ = ("_clear", "_completed", "_given", "_made", "comparison", "compiled", "is_clear", "set")
 
     def __init__(self, compiled: Compiled, comparison: Comparison | None, variable_set: VariableSet | None) -> None:
+        spend(_STEPS + (0 if variable_set is None else _steps_of(variable_set)))
         self.compiled = compiled
         self.comparison = comparison
         self.set = variable_set
@@ -168,6 +173,11 @@ class Migration:
         to_set |= self.comparison.made_otherwise(own_values, nulls, self.completed) if nulls else {}
         if to_set:
             yield must_be_set(release, device.profile, self.set.under_own_names(to_set))
+
+
+def _steps_of(variable_set: VariableSet) -> int:
+    """Return what a set takes of a request's budget: its values are copied, its rules are checked."""
+    return len(variable_set.variables) // 4 + len(variable_set.constraints) + len(variable_set.blocks_migration)
 
 
 def _meets_rules(variable_set: VariableSet, configuration: Mapping[str, Value]) -> bool:

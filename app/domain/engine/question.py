@@ -5,12 +5,13 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 from app.domain.engine.comparison import Comparison, Compiled, Origin
-from app.domain.engine.kind import Kind, Kinds
+from app.domain.engine.kind import Kind, Kinds, KindsOf
 from app.domain.engine.memo import Memo
 from app.domain.engine.migration import Migration
 from app.domain.things.release import Release
 from app.domain.things.restriction import Limits
 from app.domain.things.variable_set import VariableSet
+from app.domain.values.budget import spend
 from app.domain.verdict.destination import Destination
 from app.domain.verdict.host import Group, Host, Runner, Served, Vm, Way, narrowed, unanswerable
 from app.domain.verdict.judge import Change, Verdict
@@ -51,6 +52,8 @@ class Remedy:
     rank: tuple[int, list[str], list[int]]
 
 
+# What a verdict takes of a request's budget.
+_STEPS = 40
 _NO_CHANGE = Remedy((), (0, [], []))
 
 
@@ -104,6 +107,7 @@ class Engine:
         ] = {}
         self.kinds = Kinds()
         self._hosts: dict[Kind, Host] = {}
+        self._kinds_of: KindsOf | None = None
 
     def source(self, device: Device) -> Source:
         """Return what the registry has of a device's source; one object for devices that differ in the id alone."""
@@ -126,6 +130,12 @@ class Engine:
         is_narrowed = source.set is not None and source.set.is_narrowed
         return Compiled(source, Origin(*made_from) if is_narrowed else self._memo.origin(*made_from))
 
+    def kinds_of(self, destinations: Sequence[Destination]) -> KindsOf:
+        """Return the kinds of destinations; the same for every VM of a question."""
+        if self._kinds_of is None or self._kinds_of.destinations is not destinations:
+            self._kinds_of = KindsOf.of(destinations, self.kinds)
+        return self._kinds_of
+
     def host(self, destination: Destination) -> Host:
         """Return a destination with what the registry has of its releases; hosts of one kind share it."""
         kind = self.kinds.of(destination)
@@ -136,8 +146,10 @@ class Engine:
 
     def verdict(self, source: Source, release: Release, limits: Sequence[Limits]) -> Verdict:
         """Return the verdict on a device at a release; limits: what the host, and the unit, state of its model."""
+        spend()
         key = (id(source), id(release), self._key(limits))
         if key not in self._verdicts:
+            spend(_STEPS)
             variable_set, cautions = self._narrow(source.device.model, release, limits)
             migration = self._migration(source, release, variable_set)
             self._verdicts[key] = (migration.judge(release, self.policy).with_warnings(*cautions), release)
@@ -183,6 +195,7 @@ class Engine:
             return variable_set, ()
         key = (id(variable_set), self._key(limits))
         if key not in self._narrowed:
+            spend(len(variable_set.variables))
             self._narrowed[key] = (*narrowed(release, model, limits), variable_set)
         return self._narrowed[key][:2]
 
@@ -247,31 +260,28 @@ class Question:
         self._sources = [engine.source(device) for device in self._devices]
         self._vm = Vm(self._devices, self._sources)
         self._engine = engine
-        # By kind of host.
-        self._answers: dict[Kind, Answer] = {}
 
     def at(self, destination: Destination) -> Answer:
         """Return the answer for one destination."""
         return self.at_all([destination])[0]
 
-    def at_all(self, destinations: Iterable[Destination]) -> Sequence[Answer]:
-        """Return the answers for destinations, in their order."""
-        answers = []
-        for destination in destinations:
-            problem = destination.problem
-            if problem is not None:
-                served = [Served(destination.id, unanswerable(source, problem)) for source in self._sources]
-                answers.append(self._answer(served))
-                continue
-            kind = self._engine.kinds.of(destination)
-            answer = self._answers.get(kind)
-            if answer is None:
-                answer = self._answers[kind] = self._answer(self._at_host(destination))
-            answers.append(answer)
-        return answers
+    def at_all(self, destinations: Sequence[Destination]) -> Sequence[Answer]:
+        """Return the answers for destinations, in their order; equal hosts share one."""
+        spend(1 + len(destinations) // 8)
+        kinds = self._engine.kinds_of(destinations)
+        answers = [self._at(destination) for destination in kinds.first]
+        return [answers[number] for number in kinds.numbers]
+
+    def _at(self, destination: Destination) -> Answer:
+        spend()
+        problem = destination.problem
+        if problem is not None:
+            return self._answer([Served(destination.id, unanswerable(source, problem)) for source in self._sources])
+        return self._answer(self._at_host(destination))
 
     def _at_host(self, destination: Destination) -> Sequence[Served]:
         engine = self._engine
+        spend(len(self._devices))
 
         def judge_at(source: Source, release: Release, runner: Runner) -> Verdict:
             return engine.verdict(source, release, destination.limits(source.device.model, runner.unit))

@@ -14,6 +14,7 @@ from app.domain.things.profile import Profile, Values
 from app.domain.things.variable import Scope
 from app.domain.things.variable_set import Migratable, VariableSet
 from app.domain.values.allowed import AllowedValues
+from app.domain.values.budget import spend
 from app.domain.values.canonical import canonical_json
 from app.domain.values.value import Type, Value, same, shown
 from app.domain.verdict.destination import Destination
@@ -28,6 +29,8 @@ MAX_TRIES = 20_000
 MAX_CHOICES = 64
 # An explanation has tries of its own. Beyond this many members that collide, all are named.
 _EXPLAINING_TRIES = 5_000
+# What a profile at a member takes of a request's budget, beyond its first time.
+_STEPS_OF_A_PROFILE = 10
 _MAX_EXPLAINED = 30
 
 Collide = Callable[[Sequence[Member]], bool]
@@ -310,6 +313,7 @@ def _all_accept(profile: Profile, model: Model, members: Sequence[Member], accep
     made = [values, *({**values, **stated} for stated in distinct.values())]
 
     def accepts(side: Side) -> bool:
+        spend(_STEPS_OF_A_PROFILE)
         refusals = (*step_7(side.release, profile.name, profile.state), *step_8(side.release, profile.name))
         is_opaque = not has_compared(side.set) and profile.name not in (side.release.profiles or ())
         return (

@@ -10,8 +10,12 @@ from app.domain.things.saved_state import SavedState
 from app.domain.things.variable import Variable
 from app.domain.things.variable_set import Migratable, VariableSet
 from app.domain.values.allowed import AllowedValues
+from app.domain.values.budget import spend
 from app.domain.values.value import Value, same, shown
 
+# What a variable, and one that differs, takes of a request's budget.
+_STEPS = 4
+_STEPS_OF_A_DIFFERENCE = 60
 # What a field means that is absent; the other fields are always there, or null.
 _ABSENT = {"may_grow": False}
 
@@ -67,9 +71,11 @@ def between_releases(
         return [] if before is after else [_model_only_in(model.name, after)]
     if before.digest == after.digest:
         return []
+    spend(_STEPS * (len(before.variables) + len(after.variables)))
     off = model.off_values(*vendors)
     differences = list(_set_differences(before, after))
     for name in sorted(before.variables.keys() | after.variables.keys()):
+        spend(_STEPS_OF_A_DIFFERENCE if before.variables.get(name) != after.variables.get(name) else 0)
         differences += _variable_differences(name, before.variables.get(name), after.variables.get(name), off.get(name))
     return differences
 

@@ -10,6 +10,7 @@ from app.domain.things.model import Model
 from app.domain.things.release import Release
 from app.domain.things.restriction import narrowed
 from app.domain.things.variable_set import VariableSet
+from app.domain.values.budget import spend
 from app.domain.values.canonical import canonical_json
 from app.domain.values.name import ReleaseName
 from app.domain.verdict.destination import Destination
@@ -19,6 +20,8 @@ from app.domain.verdict.source import Registry
 from app.domain.verdict.steps import step_1, step_7
 
 _MAX_NAMED = 5
+# What a member takes of a request's budget, its variables apart.
+_STEPS = 50
 
 
 class BaselineCode(StrEnum):
@@ -98,6 +101,7 @@ class Fleet:
         for destination in destinations:
             kind = destination.id if destination.problem else kinds.of(destination)
             equal.setdefault(kind, []).append(destination)
+        spend(len(destinations) + _STEPS * len(equal))
         fleet = cls()
         alike: dict[tuple[object, ...], Member] = {}
         releases: set[ReleaseName] = set()
@@ -123,6 +127,7 @@ def _sides(model: Model, destination: Destination, registry: Registry) -> list[S
     """Return the releases, of the host or of its units, that can serve the model at a destination, or why none can."""
     if destination.problem is not None:
         return BaselineCode.UNKNOWN_HOST, destination.problem.message
+    spend(len(destination.all_releases()))
     host = Host.of(destination, registry)
     serving = list(host.serving(model.name))
     if not serving:

@@ -8,6 +8,7 @@ from math import lcm
 from app.domain.things.condition import Condition, matches
 from app.domain.things.variable_set import VariableSet
 from app.domain.values.allowed import AllowedValues
+from app.domain.values.budget import spend
 from app.domain.values.value import Type, Value
 
 # At most this many values of an int are looked at to find one of each kind.
@@ -24,8 +25,9 @@ class Tries:
     def __init__(self, left: int) -> None:
         self._left = left
 
-    def take(self) -> None:
-        """Count one try; raises UndecidedError if none is left."""
+    def take(self, steps: int) -> None:
+        """Count one try, of so many steps of the request's budget; raises UndecidedError if none is left."""
+        spend(steps)
         if self._left == 0:
             raise UndecidedError
         self._left -= 1
@@ -86,10 +88,16 @@ def candidates(domain: AllowedValues, preferred: Sequence[Value], conditions: Se
     if conditions or not ranked:
         near = next((value for value in preferred if Type.of(value) is domain.type), 0)
         ranked += _others(domain, near, conditions)
+    spend(len(ranked) * sum(map(_size, (domain, *conditions))))
     best_of_kind: dict[tuple[bool, ...], Value] = {}
     for value in ranked:
         best_of_kind.setdefault(tuple(value in condition for condition in conditions), value)
     return list(best_of_kind.values())
+
+
+def _size(values: AllowedValues) -> int:
+    """Return about how many steps it takes to look a value up."""
+    return 1 + len(values.steps) // 4
 
 
 def _others(domain: AllowedValues, near: Value, conditions: Sequence[AllowedValues]) -> Sequence[Value]:
@@ -113,6 +121,7 @@ def _ints(domain: AllowedValues, near: int, conditions: Sequence[AllowedValues])
     period = lcm(*(part.step for part in steps))
     if period * len(edges) > _MAX_CANDIDATES:
         raise UndecidedError
+    spend(period * len(edges))
     numbers: set[int] = set()
     for low, after in pairwise(edges):
         if near < low:
@@ -161,6 +170,11 @@ class _Search:
         self._requirements = requirements
         self._first = {name: values[0] for name, values in choices.items()}
         self._tries = tries
+        # A try copies the values, and checks them against rules.
+        sets = [requirement.set for requirement in requirements]
+        rules = sum(len(requirement.allowed) for requirement in requirements)
+        rules += sum(1 + len(own.constraints) + len(own.blocks_migration) for own in sets)
+        self._steps = 2 + rules + len(choices) // 16
         self._solutions: list[Mapping[str, int]] = []
         self._seen: set[frozenset[tuple[str, int]]] = set()
         self.is_cut = False
@@ -186,7 +200,7 @@ class _Search:
         return next(filter(None, broken), frozenset())
 
     def _go(self, changes: Mapping[str, int], left: int) -> None:
-        self._tries.take()
+        self._tries.take(self._steps)
         broken = self._broken_by(self._changed(changes))
         if not broken:
             self._solutions.append(changes)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from app.domain.engine.question import Answer
+from app.domain.values.budget import spend
 from app.domain.verdict.joining import Entry, joined
 from app.domain.verdict.judge import Verdict
 from app.domain.verdict.problem import Caution, Problem
@@ -75,6 +76,7 @@ def _reasons(
     occurrences: dict[Entry, _Occurrences] = {}
     for answer, destinations in shared.values():
         for device in answer.devices:
+            spend(1 + len(destinations) // 4)
             for entry in joined(map(_entry, entries_of(device.verdict))):
                 occurrence = occurrences.setdefault(entry, _Occurrences())
                 occurrence.releases[device.release] = None

@@ -1,11 +1,13 @@
 """The support matrix: which release supports which profile, and why not."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from app.domain.engine.acceptance import Acceptance
-from app.domain.things.profile import Profile
+from app.domain.things.profile import Profile, Values
 from app.domain.things.release import Release
+from app.domain.things.variable_set import VariableSet
+from app.domain.values.budget import spend, write
 from app.domain.verdict.judge import compare, profile_as_source
 from app.domain.verdict.problem import Problem, ProblemCode
 from app.domain.verdict.source import Registry
@@ -13,6 +15,10 @@ from app.domain.verdict.steps import step_7, step_8, step_13
 
 # Further problems of one cell are counted, not listed.
 MAX_PROBLEMS = 20
+# What a cell takes of a request's budget, its models apart.
+_STEPS = 20
+# What a cell takes of an answer, its messages apart.
+_BYTES = 150
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,40 +57,59 @@ def support_matrix(
 
     models: only these count, and a release has to implement all of them; without any, all that the release implements.
     """
+    matrix = _Matrix(registry, acceptance, are_asked=bool(models))
+    names = {model for profile in profiles for model in profile.values if not models or model in models}
+    columns = [(release, {name: release.sets[name] for name in names if name in release.sets}) for release in releases]
     for profile in profiles:
-        named = sorted(model for model in profile.values if not models or model in models)
-        cells = [_cell(profile, named, release, registry, acceptance, are_asked=bool(models)) for release in releases]
-        yield Row(profile.name, tuple(cells))
+        named = {name: profile.values[name] for name in sorted(profile.values) if name in names}
+        yield Row(profile.name, tuple(matrix.cell(profile, named, *column) for column in columns))
 
 
-def _cell(
-    profile: Profile,
-    models: Sequence[str],
-    release: Release,
-    registry: Registry,
-    acceptance: Acceptance,
-    *,
-    are_asked: bool,
-) -> Cell:
-    problems = [*step_7(release, profile.name, profile.state), *step_8(release, profile.name)]
-    implemented = [model for model in models if model in release.sets]
-    accepted = 0
-    for model in models if are_asked else implemented:
-        refusals = refusals_at(profile, model, release, registry, acceptance)
-        accepted += not refusals
-        problems += [replace(problem, message=f"{model}: {problem.message}") for problem in refusals]
-    if not implemented and not are_asked:
-        message = f"{release.name} implements none of the {len(models)} models that {profile.name} names."
-        problems.append(Problem(ProblemCode.MODEL_NOT_SUPPORTED, message))
-    return Cell(
-        str(release.name),
-        not problems,
-        tuple(problems[:MAX_PROBLEMS]),
-        len(problems),
-        accepted,
-        len(implemented) - accepted,
-        len(models),
-    )
+class _Matrix:
+    """Judges cells; what a release accepts of some content, others that have the same content accept, too."""
+
+    def __init__(self, registry: Registry, acceptance: Acceptance, *, are_asked: bool) -> None:
+        self._registry = registry
+        self._acceptance = acceptance
+        self._are_asked = are_asked
+        # Values and sets that are accepted, by their ids and the release's vendor. The profiles and releases hold them.
+        self._accepted: set[tuple[int, int, str]] = set()
+
+    def cell(
+        self, profile: Profile, named: Mapping[str, Values], release: Release, sets: Mapping[str, VariableSet]
+    ) -> Cell:
+        """Return the verdict on a profile at a release. named, sets: by model, what counts of them."""
+        counted = named if self._are_asked else {model: named[model] for model in sorted(named.keys() & sets.keys())}
+        spend(_STEPS + len(counted) // 2)
+        problems = [*step_7(release, profile.name, profile.state), *step_8(release, profile.name)]
+        vendor, implemented, accepted = release.name.vendor, 0, 0
+        for model, values in counted.items():
+            variable_set = sets.get(model)
+            key = (id(values), id(variable_set), vendor)
+            implemented += variable_set is not None
+            if key in self._accepted and model not in release.errata:
+                accepted += 1
+                continue
+            refusals = refusals_at(profile, model, release, self._registry, self._acceptance)
+            if refusals:
+                problems += [replace(problem, message=f"{model}: {problem.message}") for problem in refusals]
+            else:
+                accepted += 1
+                if model not in release.errata:
+                    self._accepted.add(key)
+        if not implemented and not self._are_asked:
+            message = f"{release.name} implements none of the {len(named)} models that {profile.name} names."
+            problems.append(Problem(ProblemCode.MODEL_NOT_SUPPORTED, message))
+        write(_BYTES + sum(len(problem.message) for problem in problems[:MAX_PROBLEMS]))
+        return Cell(
+            str(release.name),
+            not problems,
+            tuple(problems[:MAX_PROBLEMS]),
+            len(problems),
+            accepted,
+            implemented - accepted,
+            len(named),
+        )
 
 
 def refusals_at(

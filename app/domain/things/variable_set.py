@@ -1,6 +1,6 @@
 """A variable set (DESIGN 3): what one release states about one device model."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
@@ -70,10 +70,16 @@ class VariableSet:
     is_narrowed: bool = False
 
     @classmethod
-    def read(cls, model: str, fields: Mapping[str, object], place: Place) -> "VariableSet":
+    def read(
+        cls,
+        model: str,
+        fields: Mapping[str, object],
+        place: Place,
+        read_variable: Callable[[object, Place], Variable | None] = Variable.read,
+    ) -> "VariableSet":
         """Read the set from the fields of a JSON object (`params`, the RFC's name, is read as `variables`).
 
-        Report its faults; do not use the set if there are any.
+        Report its faults; do not use the set if there are any. read_variable: can share what it reads.
         """
         faults_before = len(place.faults)
         key = "params" if "params" in fields and "variables" not in fields else "variables"
@@ -87,7 +93,7 @@ class VariableSet:
         for name, variable_document, variable_place in (place / key).entries(fields.get(key, {})):
             variable_places[name] = variable_place
             read_name(name, variable_place, variable_name)
-            if (variable := Variable.read(variable_document, variable_place)) is not None:
+            if (variable := read_variable(variable_document, variable_place)) is not None:
                 stated[name] = variable
         renames = _renames(stated, variable_places)
         reader = ConditionReader(stated, frozenset(variable_places))

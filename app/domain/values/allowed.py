@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from math import gcd
 from typing import Any, Self
 
+from app.domain.values.budget import spend
 from app.domain.values.document import FaultCode, Place
 from app.domain.values.value import INT_MAX, INT_MIN, InvalidValueError, Type, Value, read_int, shown
 
@@ -17,6 +18,8 @@ MAX_STEPS = 64
 _MAX_SPLIT = 4096
 # A message shows at most this many values and ranges.
 _MAX_SHOWN = 20
+# What the intersection of two ranges with steps takes of a request's budget.
+_STEPS_OF_A_PAIR = 5
 _STEP_KEYS = frozenset({"min", "max", "step"})
 
 
@@ -191,6 +194,9 @@ class AllowedValues:
                 return AllowedValues(self.type, excluded=self.excluded | other.excluded)
             some, rest = (other, self) if self.values is None else (self, other)
             return AllowedValues(self.type, frozenset(value for value in some.values or () if value in rest))
+        # Steps multiply: before the pairs exist, count them.
+        spend(_STEPS_OF_A_PAIR * (len(self.steps) * len(other.all_steps()) + len(other.steps) * len(self.ranges)))
+        spend(len(self.ranges) + len(other.ranges))
         ranges = tuple(_common_ranges(self.ranges, other.ranges))
         pairs = [(left, right) for left in self.steps for right in other.all_steps()]
         pairs += [(left, right) for left in other.steps for right in self.ranges]
@@ -279,6 +285,7 @@ class AllowedValues:
         """Return the canonical list in JSON, or None for any value of the type."""
         if self.is_any or self.excluded:
             return None
+        spend(len(self.ranges) + len(self.steps) + len(self.values or ()))
         if self.type is Type.INT:
             return [item for part in sorted(self.all_steps()) for item in part.document()]
         return list[object](sorted(self.values or ()))

@@ -7,13 +7,15 @@ from enum import StrEnum
 
 MAX_DESCRIPTION = 4096
 # Beyond this many faults the rest is left out.
-MAX_FAULTS = 10_000
+MAX_FAULTS = 1_000
 # A message quotes at most this many characters of a value.
 MAX_QUOTED = 100
 # Comparing texts is slow, and a hostile document could ask for millions of comparisons: the limits of Place.hint.
 _MAX_HINTS = 10
 _MAX_HINT_WORDS = 1000
 _MAX_HINT_LENGTH = 64
+# A pointer to a fault repeats at most this many characters of a key. No name that is allowed is longer.
+_MAX_STEP = 512
 _TEXT_CONTROLS = frozenset("\n\t")
 
 
@@ -44,6 +46,13 @@ class FaultCode(StrEnum):
 def has_controls(text: str) -> bool:
     """Return whether a text has control characters other than line breaks and tabs."""
     return any(character < " " and character not in _TEXT_CONTROLS for character in text)
+
+
+def pointer_step(key: str | int) -> str:
+    """Return a key as a step of a JSON pointer (RFC 6901); a key that is longer than any name is cut."""
+    text = str(key)
+    text = text if len(text) <= _MAX_STEP else f"{text[:_MAX_STEP]}…"
+    return text.replace("~", "~0").replace("/", "~1")
 
 
 def must_be(wanted: str, document: object) -> str:
@@ -110,7 +119,7 @@ class Place:
         """Return the JSON pointer of the place."""
         if self.parent is None:
             return ""
-        return f"{self.parent.pointer}/{str(self.key).replace('~', '~0').replace('/', '~1')}"
+        return f"{self.parent.pointer}/{pointer_step(self.key)}"
 
     def fault(self, code: FaultCode, message: str) -> None:
         """Report a fault at this place."""

@@ -8,6 +8,7 @@ from app.domain.things.model import Model
 from app.domain.things.profile import Values, Written
 from app.domain.things.variable import Variable
 from app.domain.things.variable_set import VariableSet
+from app.domain.values.budget import spend
 from app.domain.values.value import Value, same
 from app.domain.verdict.source import Source, given_value, made_value, stated_values, value_without_set
 
@@ -52,6 +53,10 @@ class Pair(NamedTuple):
         return self.there is not None and self.there.is_instance and not self.is_given and not self.is_in_effect
 
 
+# What a variable takes of a request's budget.
+_STEPS = 6
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
     """One device at one destination release.
@@ -92,7 +97,9 @@ class Case:
         off, source_off = self.off, self.source_off
         here = self.own.variables if self.own else {}
         there = self.set.variables if self.set else {}
-        for name in dict.fromkeys([*here, *(self.profile or ()), *there, *self.given]):
+        names = dict.fromkeys([*here, *(self.profile or ()), *there, *self.given])
+        spend(_STEPS * len(names))
+        for name in names:
             yield pair(self, name, here.get(name), there.get(name), off.get(name), source_off.get(name))
 
 

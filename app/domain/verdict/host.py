@@ -9,6 +9,7 @@ from app.domain.things.release import Release
 from app.domain.things.restriction import Limits
 from app.domain.things.restriction import narrowed as narrowed_set
 from app.domain.things.variable_set import VariableSet
+from app.domain.values.budget import spend
 from app.domain.values.lazy import lazy
 from app.domain.verdict.case import Case, source_configuration
 from app.domain.verdict.destination import Destination, Unit
@@ -19,6 +20,8 @@ from app.domain.verdict.steps import AtEnd, Policy, step_11
 
 # Where a `together` rule fails, at most this many ways to serve the devices are tried.
 MAX_WAYS = 1_000
+# What a device takes of a request's budget where rules across the VM are checked.
+_STEPS_OF_A_PART = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +149,7 @@ class Vm:
         problems: dict[int, list[Problem]] = {}
         if not self._has_parts:
             return problems
+        spend(_STEPS_OF_A_PART * len(self.devices))
         there = [AtEnd(None, None, None)] * len(self.devices)
         for way in ways:
             for position, release in way.releases.items():
@@ -304,6 +308,7 @@ class Host:
 
 
 def _way(runner: Runner, releases: Mapping[int, Release], members: Mapping[int, Source], judge_at: Judge) -> Way:
+    spend(len(members))
     verdicts = {position: judge_at(source, releases[position], runner) for position, source in members.items()}
     return Way(runner, releases, verdicts)
 
@@ -342,6 +347,7 @@ def _taking(ways: _Ways) -> Iterator[Way]:
 
 def _joined(parts: Sequence[Way]) -> Way:
     """Return the way in which one unit serves what each of its implementations serves."""
+    spend(sum(len(part.verdicts) for part in parts))
     releases = {position: release for part in parts for position, release in part.releases.items()}
     verdicts = {position: verdict for part in parts for position, verdict in part.verdicts.items()}
     return Way(parts[0].runner, releases, verdicts)

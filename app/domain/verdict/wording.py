@@ -8,15 +8,20 @@ from app.domain.things.part import Together
 from app.domain.things.release import Release
 from app.domain.things.saved_state import SavedState
 from app.domain.values.allowed import AllowedValues, shown_item
+from app.domain.values.budget import spend
 from app.domain.values.document import did_you_mean
 from app.domain.values.value import Type, Value, same, shown
 from app.domain.verdict.case import Pair
 from app.domain.verdict.problem import Caution, Problem, ProblemCode, WarningCode
 from app.domain.verdict.source import Source
 
+# What a message takes of a request's budget; a hint as much for each name that it chooses from.
+_STEPS = 10
+
 
 def problem(code: ProblemCode, pair: Pair, source: Source, destination: str) -> Problem:
     """Return the problem that a step from 2 to 5, or the check of the source, found of a variable."""
+    spend(_STEPS)
     name, value = pair.name, pair.value
     allowed = pair.there.allowed if pair.there else None
     code_of_value = {ProblemCode.VALUE_NOT_ALLOWED, ProblemCode.CANNOT_BE_OFF}
@@ -25,7 +30,9 @@ def problem(code: ProblemCode, pair: Pair, source: Source, destination: str) -> 
     match code:
         case ProblemCode.UNKNOWN_VARIABLE:
             release = f"the source release {source.device.release}"
-            hint = did_you_mean(name, source.set.stated) if source.set else ""
+            stated = source.set.stated if source.set else ()
+            spend(_STEPS * len(stated))
+            hint = did_you_mean(name, stated)
             message = f"{name}={shown(value)} is given, but {release} has no variable {name}{hint}."
             return Problem(code, message, name, value)
         case ProblemCode.VARIABLE_NOT_SUPPORTED:

@@ -1,0 +1,125 @@
+"""Connections that nobody can hold open: limits on headers, and on requests and answers that make no progress.
+
+uvicorn limits neither. It is told to use this protocol in place of its own (`serve`).
+"""
+
+from asyncio import BaseTransport, Transport
+from http import HTTPStatus
+from typing import cast
+
+import orjson
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+MAX_HEADER_BYTES = 64 * 1024
+# From the connection, or from the first byte of a further request, to the end of its headers.
+HEADER_SECONDS = 20
+# Within this time, this much of a body has to arrive: more than 500 bytes in a second.
+BODY_SECONDS = 30
+_MIN_BODY_BYTES = 16 * 1024
+# An answer that the client has not read on within this time is abandoned.
+ANSWER_SECONDS = 60
+
+
+class Connection(HttpToolsProtocol):
+    """A connection of a client."""
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        """Begin to wait for a request."""
+        super().connection_made(cast("Transport", transport))
+        self._is_in_headers = False
+        self._header_bytes = 0
+        self._body_bytes = 0
+        self._progress = self.loop.call_later(HEADER_SECONDS, self._too_slow)
+        self._reading = self.loop.call_later(0, lambda: None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop all clocks."""
+        self._progress.cancel()
+        self._reading.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Read on; headers are counted until they are complete."""
+        super().data_received(data)
+        if self._is_in_headers:
+            self._header_bytes += len(data)
+            if self._header_bytes > MAX_HEADER_BYTES:
+                self._headers_too_large()
+
+    def on_message_begin(self) -> None:
+        """Begin to read a request."""
+        super().on_message_begin()
+        self._is_in_headers = True
+        self._header_bytes = self._body_bytes = 0
+        self._progress.cancel()
+        self._progress = self.loop.call_later(HEADER_SECONDS, self._too_slow)
+
+    def on_headers_complete(self) -> None:
+        """Begin to answer, unless the headers are too large."""
+        self._is_in_headers = False
+        self._progress.cancel()
+        size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+        if size > MAX_HEADER_BYTES:
+            self._headers_too_large()
+            return
+        self._progress = self.loop.call_later(BODY_SECONDS, self._check_body, 0)
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of a body."""
+        if self.transport.is_closing():
+            return
+        self._body_bytes += len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Wait for the next request; the answer can take its time."""
+        if self.transport.is_closing():
+            return
+        self._progress.cancel()
+        super().on_message_complete()
+
+    def pause_writing(self) -> None:
+        """Wait until the client reads on."""
+        super().pause_writing()
+        self._reading.cancel()
+        self._reading = self.loop.call_later(ANSWER_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Write on."""
+        self._reading.cancel()
+        super().resume_writing()
+
+    def _check_body(self, before: int) -> None:
+        # A body that nobody reads on is not late.
+        if self._body_bytes - before < _MIN_BODY_BYTES and not self.flow.read_paused:
+            self._too_slow()
+            return
+        self._progress = self.loop.call_later(BODY_SECONDS, self._check_body, self._body_bytes)
+
+    def _too_slow(self) -> None:
+        message = f"The request took too long: {HEADER_SECONDS} seconds for the headers, or too few bytes of the body."
+        self._refuse(HTTPStatus.REQUEST_TIMEOUT, "too-slow", message)
+
+    def _headers_too_large(self) -> None:
+        message = f"The headers and the address have more than {MAX_HEADER_BYTES:,} bytes."
+        self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "headers-too-large", message)
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is not HTTP."""
+        self._refuse(HTTPStatus.BAD_REQUEST, "malformed-http", msg)
+
+    def _refuse(self, status: HTTPStatus, code: str, message: str) -> None:
+        """Answer with problem details, unless an answer has begun, and close the connection."""
+        if self.transport.is_closing():
+            return
+        has_begun = self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete
+        if not has_begun and self._header_bytes + self._body_bytes:
+            problem = {"type": "about:blank", "title": status.phrase, "status": status, "code": code, "detail": message}
+            body = orjson.dumps(problem)
+            head = (
+                f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: application/problem+json\r\n"
+                f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+            )
+            self.transport.write(head.encode() + body)
+        self.transport.close()

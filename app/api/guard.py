@@ -1,0 +1,113 @@
+"""What every request passes first: its client's share, the end of the process, HEAD as GET, and security headers."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+
+from anyio import CancelScope
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.api.container import Container
+from app.api.errors import STOPPING, problem
+from app.api.identity import remembered
+from app.api.share import Client, Use
+
+# Orchestrators of containers and of metrics ask these, and are not to be refused.
+_OPEN = frozenset({"/healthz", "/readyz", "/metrics"})
+_RETRY_SECONDS = 1
+# Swagger UI writes its start, and its styles, into its page. What it shows is the same for everybody.
+_DOCS_POLICY = (
+    b"default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    b"connect-src 'self'; frame-ancestors 'none'"
+)
+# Pages have a policy of their own, which allows what they load.
+_POLICY = b"default-src 'none'; frame-ancestors 'none'"
+_HEADERS = {
+    b"x-content-type-options": b"nosniff",
+    b"referrer-policy": b"same-origin",
+    b"x-frame-options": b"DENY",
+}
+
+
+class Guarded:
+    """Middleware around the routes."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request if its client's share allows it; other events pass through."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        shared: Container = scope["app"].state.container
+        client = _client(scope, shared)
+        scope["state"]["client"] = client
+        use = None if scope["path"] in _OPEN else shared.shares.use(client)
+        policy = _DOCS_POLICY if scope["path"] == "/docs" else _POLICY
+        answer = _Answer(send, {**_HEADERS, b"content-security-policy": policy}, use)
+        if use is not None and use.wait:
+            message = f"At most {use.limit:,} requests in a minute; the next one can be sent in {use.wait} seconds."
+            refusal = _refusal(HTTPStatus.TOO_MANY_REQUESTS, "too-many-requests", message, use.wait)
+            await refusal(scope, receive, answer.send)
+            return
+        with shared.stopping.running() as running:
+            await self._answer(scope, receive, answer)
+        if running.cancelled_caught and not answer.has_begun:
+            refusal = _refusal(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", STOPPING, _RETRY_SECONDS)
+            await refusal(scope, receive, answer.send)
+
+    async def _answer(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
+        if scope["method"] != "HEAD":
+            await self._app(scope, receive, answer.send)
+            return
+        # HEAD is GET without the body (RFC 9110, 9.3.2). A stream would never end, so it ends with the headers.
+        inner = {**scope, "method": "GET"}
+
+        async def send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                # What observes the request looks at the outer scope.
+                scope["route"] = inner.get("route")
+                await answer.send(message)
+                await answer.send({"type": "http.response.body", "body": b""})
+                head.cancel()
+
+        with CancelScope() as head:
+            await self._app(inner, receive, send)
+
+
+class _Answer:
+    """Sends an answer with the headers that all have. has_begun: its status is sent."""
+
+    def __init__(self, send: Send, headers: Mapping[bytes, bytes], use: Use | None) -> None:
+        self._send = send
+        self._headers = headers
+        self._use = use
+        self.has_begun = False
+
+    async def send(self, message: Message) -> None:
+        """Send a part of the answer."""
+        if message["type"] == "http.response.start":
+            self.has_begun = True
+            headers = list(message.get("headers", ()))
+            names = {name for name, _ in headers}
+            headers += [(name, value) for name, value in self._headers.items() if name not in names]
+            if self._use is not None:
+                headers += [(name.lower().encode(), value.encode()) for name, value in self._use.headers.items()]
+            message["headers"] = headers
+        await self._send(message)
+
+
+def _client(scope: Scope, shared: Container) -> Client:
+    """Return who sends a request: a token that is known to be valid, or else an address."""
+    header: bytes = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+    scheme, _, secret = header.partition(b" ")
+    if scheme.lower() == b"bearer":
+        identity = remembered(secret.decode("latin-1").strip(), shared)
+        if identity is not None:
+            return Client(f"token {identity.name}", has_token=True)
+    address = scope.get("client")
+    return Client.of_address(address[0] if address else None)
+
+
+def _refusal(status: HTTPStatus, code: str, message: str, seconds: int) -> ASGIApp:
+    return problem(status, code, message, headers={"Retry-After": str(seconds)})

@@ -1,0 +1,199 @@
+"""Fair shares: how many requests a client can send in a minute, and how much it can have going at a time.
+
+A client is the token that it sends or, without a valid one, its address. Counts are kept by each worker process.
+"""
+
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from functools import cached_property
+from http import HTTPStatus
+from ipaddress import ip_address, ip_network
+from math import ceil
+from typing import NamedTuple
+
+from anyio import Semaphore, move_on_after
+from cachetools import LRUCache
+from fastapi import Request
+
+from app.api.errors import ApiError, unavailable
+from app.settings import Settings
+
+# A request that waits for its turn to ask can hold a thread, so only some can wait.
+_MAX_WAITING = 16
+_MAX_WAITING_WITH_TOKEN = 48
+_PATIENCE_SECONDS = 30
+_MAX_FOLLOWING = 1_000
+_RETRY_SECONDS = 1
+_MINUTE_SECONDS = 60
+# The clients of which the use is remembered; the others have used nothing.
+_MAX_CLIENTS = 100_000
+# One client of an IPv6 network has at least a subnet of this size (RFC 6177).
+_IPV6_PREFIX = 64
+
+
+class Client(NamedTuple):
+    """Who sends a request, as far as its share is concerned."""
+
+    key: str
+    has_token: bool = False
+
+    @classmethod
+    def of_address(cls, host: str | None) -> "Client":
+        """Return the client at an address; clients of one IPv6 subnet are one."""
+        try:
+            address = ip_address(host or "")
+        except ValueError:
+            return cls(host or "")
+        return cls(str(address) if address.version == 4 else str(ip_network((host or "", _IPV6_PREFIX), strict=False)))  # noqa: PLR2004
+
+
+def client_of(request: Request) -> Client:
+    """Return who sends a request, as far as its share is concerned."""
+    client: Client = request.state.client
+    return client
+
+
+class Use(NamedTuple):
+    """What a client has used of its limit. remaining: requests that it can send now. seconds: until it has all again.
+
+    wait: the seconds until it can send another request.
+    """
+
+    limit: int
+    remaining: int
+    seconds: int
+    wait: int
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Return the headers that say so (IETF draft-ietf-httpapi-ratelimit-headers-10)."""
+        return {
+            "RateLimit-Policy": f'"requests";q={self.limit};w={_MINUTE_SECONDS}',
+            "RateLimit": f'"requests";r={self.remaining};t={self.seconds}',
+        }
+
+
+class Rate:
+    """Limits requests to a number in a minute: a whole minute's at once, then evenly spread (GCRA, the leaky bucket).
+
+    The library `limits` visits all clients at each request, which those who have many addresses could use.
+    """
+
+    def __init__(self, limit: int) -> None:
+        """limit: requests in a minute; 0: any number."""
+        self._limit = limit
+        # Until when the requests so far count, by client; on the monotonic clock.
+        self._used_until: LRUCache[str, float] = LRUCache(_MAX_CLIENTS)
+
+    def use(self, key: str) -> Use | None:
+        """Count a request, unless the client has none left; None where the number is not limited."""
+        if not self._limit:
+            return None
+        now = time.monotonic()
+        used = self._used_until.get(key, now) - now
+        interval = _MINUTE_SECONDS / self._limit
+        wait = self._wait(used)
+        if not wait:
+            used = max(0, used) + interval
+            self._used_until[key] = now + used
+        return Use(self._limit, int((_MINUTE_SECONDS - used) / interval), ceil(used), wait)
+
+    def wait(self, key: str) -> int:
+        """Return the seconds until a client can send a request, 0 if it can now."""
+        now = time.monotonic()
+        return self._wait(self._used_until.get(key, now) - now) if self._limit else 0
+
+    def _wait(self, used: float) -> int:
+        return max(0, ceil(used + _MINUTE_SECONDS / self._limit - _MINUTE_SECONDS))
+
+
+class Shares:
+    """The shares of all clients of one worker process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._of_addresses = Rate(settings.requests_per_minute)
+        self._of_tokens = Rate(settings.token_requests_per_minute)
+        self._of_wrong_tokens = Rate(settings.wrong_tokens_per_minute)
+        self._asking = Counter[str]()
+        self._following = Counter[str]()
+
+    def use(self, client: Client) -> Use | None:
+        """Count a request; None where the number is not limited."""
+        return (self._of_tokens if client.has_token else self._of_addresses).use(client.key)
+
+    def check_tokens(self, client: Client) -> None:
+        """Raise 429 for a client that has sent too many wrong tokens: it could be guessing."""
+        wait = self._of_wrong_tokens.wait(client.key)
+        if wait:
+            message = f"This address has sent too many wrong tokens; it can send another one in {wait} seconds."
+            raise too_many(message, wait)
+
+    def note_wrong_token(self, client: Client) -> None:
+        """Count a wrong token."""
+        self._of_wrong_tokens.use(client.key)
+
+    # These belong to the event loop that runs, so they are made with the first request.
+
+    @cached_property
+    def _turns(self) -> Semaphore:
+        return Semaphore(self._settings.questions_at_once)
+
+    @cached_property
+    def _turns_without_token(self) -> Semaphore:
+        # One turn is always left for clients with a token.
+        return Semaphore(max(1, self._settings.questions_at_once - 1))
+
+    @asynccontextmanager
+    async def turn_to_ask(self, client: Client) -> AsyncIterator[None]:
+        """Wait for a turn to answer a long question; raises 429 beyond the client's share, 503 if many wait."""
+        with _counted(self._asking, client.key, self._settings.questions_per_client, "long questions"):
+            if self._asking.total() > self._settings.questions_at_once + (
+                _MAX_WAITING_WITH_TOKEN if client.has_token else _MAX_WAITING
+            ):
+                message = "Many long questions wait for their turn; try again."
+                raise unavailable(message)
+            turns = [self._turns] if client.has_token else [self._turns_without_token, self._turns]
+            taken: list[Semaphore] = []
+            try:
+                with move_on_after(_PATIENCE_SECONDS):
+                    for turn in turns:
+                        await turn.acquire()
+                        taken.append(turn)
+                if len(taken) < len(turns):
+                    message = "Other long questions took too long; try again."
+                    raise unavailable(message)
+                yield
+            finally:
+                for turn in taken:
+                    turn.release()
+
+    @contextmanager
+    def following(self, client: Client) -> Iterator[None]:
+        """Count a request that follows the feed; raises 429 beyond the client's share, 503 beyond that of all."""
+        if self._following.total() >= _MAX_FOLLOWING:
+            message = "Very many clients follow the feed; try again."
+            raise unavailable(message)
+        with _counted(self._following, client.key, self._settings.streams_per_client, "requests that wait for changes"):
+            yield
+
+
+@contextmanager
+def _counted(counts: Counter[str], key: str, limit: int, what: str) -> Iterator[None]:
+    if counts[key] >= limit:
+        message = f"You have {limit} {what} at a time, which is the limit; wait for one of them."
+        raise too_many(message, _RETRY_SECONDS)
+    counts[key] += 1
+    try:
+        yield
+    finally:
+        counts[key] -= 1
+        if not counts[key]:
+            del counts[key]
+
+
+def too_many(message: str, seconds: int) -> ApiError:
+    """Return the 429 error; seconds: when the client can try again."""
+    return ApiError(HTTPStatus.TOO_MANY_REQUESTS, "too-many-requests", message, {"Retry-After": str(seconds)})

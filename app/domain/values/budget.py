@@ -1,0 +1,125 @@
+"""The budget of a request: how much work it can still do and how much it can answer, counted while it runs.
+
+Work is counted in steps, of about a microsecond each, where it can become much: a step for each variable that is
+compared, each pair of ranges that is intersected, each value that a search tries. A question whose cost grows counts
+more, so nothing has to be predicted, and the same question costs the same on every machine.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+STEPS = "steps of work"
+BYTES = "bytes of answer"
+LOADS = "contents to load"
+
+
+class OverBudgetError(Exception):
+    """A request needs more work than its budget has, or its answer would be larger.
+
+    unit: what the limit counts. instead: what to ask instead.
+    """
+
+    def __init__(self, limit: int, unit: str, instead: str) -> None:
+        super().__init__(f"more than {limit:,} {unit}")
+        self.limit = limit
+        self.unit = unit
+        self.instead = instead
+
+
+class AbandonedError(Exception):
+    """Nobody waits for the answer any more."""
+
+
+class Budget:
+    """The work that one request can do, and the size of its answer. Another thread can abandon it."""
+
+    __slots__ = ("_instead", "_is_abandoned", "_max_bytes", "_max_loads", "_max_steps", "loaded", "steps", "written")
+
+    def __init__(self, max_steps: int, max_bytes: int, instead: str = "", max_loads: int | None = None) -> None:
+        """instead: what to ask where this is not enough. max_loads: None: loading is not limited."""
+        self._max_loads = max_loads
+        self._max_steps = max_steps
+        self._max_bytes = max_bytes
+        self._instead = instead
+        self._is_abandoned = False
+        self.steps = 0
+        self.written = 0
+        self.loaded = 0
+
+    def spend(self, steps: int) -> None:
+        """Count steps that are about to be made; raises OverBudgetError and AbandonedError."""
+        self.steps += steps
+        if self._is_abandoned:
+            raise AbandonedError
+        if self.steps > self._max_steps:
+            raise OverBudgetError(self._max_steps, STEPS, self._instead)
+
+    def write(self, size: int) -> None:
+        """Count bytes of the answer; raises OverBudgetError and AbandonedError."""
+        self.written += size
+        if self._is_abandoned:
+            raise AbandonedError
+        if self.written > self._max_bytes:
+            raise OverBudgetError(self._max_bytes, BYTES, self._instead)
+
+    def load(self, count: int) -> None:
+        """Count contents that are about to be loaded; raises OverBudgetError."""
+        self.loaded += count
+        if self._max_loads is not None and self.loaded > self._max_loads:
+            raise OverBudgetError(self._max_loads, LOADS, self._instead)
+
+    def abandon(self) -> None:
+        """End the work at its next step."""
+        self._is_abandoned = True
+
+    def restart(self) -> None:
+        """Begin anew: the registry has changed meanwhile, so the same work is done again."""
+        self.steps = self.written = self.loaded = 0
+
+
+_budget: ContextVar[Budget | None] = ContextVar("budget", default=None)
+
+
+@contextmanager
+def limited(budget: Budget) -> Iterator[Budget]:
+    """Count the work that is done here in a budget; threads that start here share it."""
+    token = _budget.set(budget)
+    try:
+        yield budget
+    finally:
+        _budget.reset(token)
+
+
+def spend(steps: int = 1) -> None:
+    """Count steps of the request that runs here; outside a request nothing is counted.
+
+    Raises OverBudgetError and AbandonedError.
+    """
+    budget = _budget.get()
+    if budget is not None:
+        budget.spend(steps)
+
+
+def write(size: int) -> None:
+    """Count bytes of the answer to the request that runs here.
+
+    Raises OverBudgetError and AbandonedError.
+    """
+    budget = _budget.get()
+    if budget is not None:
+        budget.write(size)
+
+
+def load(count: int) -> None:
+    """Count contents that the request that runs here is about to load; raises OverBudgetError."""
+    budget = _budget.get()
+    if budget is not None:
+        budget.load(count)
+
+
+def restart() -> None:
+    """Begin the budget of the request that runs here anew."""
+    budget = _budget.get()
+    if budget is not None:
+        budget.restart()
