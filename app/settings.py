@@ -1,10 +1,24 @@
 """Settings, from environment variables that begin with REGISTRY_."""
 
-from typing import Annotated, Literal
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, Field, FilePath, SecretStr
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
+from app.signing.key import PrivateKey, read_private_keys
+
+PREFIX = "REGISTRY_"
+_OF_FILE = "_FILE"
+# What the client commands take, beside ClientSettings.
+_OF_COMMANDS = frozenset({"REGISTRY_TRUST", "REGISTRY_SIGN", "REGISTRY_SOURCE_TOKEN", "REGISTRY_ID_TOKEN"})
+# Kubernetes and Docker set these in containers where a service is called "registry".
+_OF_PLATFORMS = re.compile(r"REGISTRY_(SERVICE_(HOST|PORT.*)|PORT(_.*)?|NAME|ENV_.*)")
 # The environment variable that names the folder in which several workers store their counters, so that each of them can
 # report the sum. The client library of Prometheus reads it, too.
 COUNTS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
@@ -19,10 +33,63 @@ def _visible(token: SecretStr) -> SecretStr:
     return token
 
 
-class Settings(BaseSettings):
-    """The settings of the service; each field is the environment variable REGISTRY_<FIELD>."""
+def _private_keys(text: SecretStr) -> SecretStr:
+    """Return the text of private keys if they can be used together; raises ValueError otherwise."""
+    read_private_keys(text.get_secret_value())
+    return text
 
-    model_config = SettingsConfigDict(env_prefix="REGISTRY_", frozen=True)
+
+def _file_of_keys(file: Path) -> Path:
+    """Return a file if it contains private keys that can be used together; raises ValueError otherwise."""
+    try:
+        read_private_keys(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        message = f"{file} cannot be read: {error.strerror}"
+        raise ValueError(message) from error
+    return file
+
+
+class _FromFiles(PydanticBaseSettingsSource):
+    """Takes the value of a setting from the file that REGISTRY_<FIELD>_FILE names: containers get secrets as files."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """Return the content of the file, without white space around it; None without a file."""
+        del field
+        variable = f"{PREFIX}{field_name.upper()}{_OF_FILE}"
+        path = os.environ.get(variable)
+        # A setting that is the name of a file is a setting of its own.
+        if path is None or f"{field_name}_file" in self.settings_cls.model_fields:
+            return None, field_name, False
+        try:
+            return Path(path).read_text(encoding="utf-8").strip(), field_name, False
+        except (OSError, ValueError) as error:
+            message = f"{variable}: {path} cannot be read: {getattr(error, 'strerror', None) or 'it is not text'}"
+            raise SettingsError(message) from error
+
+    def __call__(self) -> dict[str, Any]:
+        """Return all settings that are in files."""
+        read = (self.get_field_value(field, name) for name, field in self.settings_cls.model_fields.items())
+        return {name: value for value, name, _ in read if value is not None}
+
+
+class Settings(BaseSettings):
+    """The settings of the service: each field is the environment variable REGISTRY_<FIELD>, or a file that it names."""
+
+    # Errors do not quote values: some of them are secrets.
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, hide_input_in_errors=True)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Also take settings from files, after the environment."""
+        del dotenv_settings, file_secret_settings
+        return init_settings, env_settings, _FromFiles(settings_cls)
 
     database_url: str = Field(
         default="sqlite:///var/registry.db",
@@ -42,6 +109,21 @@ class Settings(BaseSettings):
         default=True,
         description="whether to prepare statements in PostgreSQL; false behind a connection pooler in transaction mode",
     )
+    database_lock_seconds: int = Field(
+        default=30,
+        description="how long a request waits for its turn to write, or for another lock of the database; 0: no limit",
+        ge=0,
+        le=86400,
+    )
+    database_statement_seconds: int = Field(
+        default=60, description="how long PostgreSQL works on one statement of a request; 0: no limit", ge=0, le=86400
+    )
+    database_idle_seconds: int = Field(
+        default=300,
+        description="how long PostgreSQL keeps the transaction of a worker that has stopped; 0: no limit",
+        ge=0,
+        le=86400,
+    )
     memory_megabytes: int = Field(
         default=128, description="approximate size of the content that each worker keeps in memory", ge=8, le=65536
     )
@@ -53,24 +135,41 @@ class Settings(BaseSettings):
     read: Literal["open", "token"] = Field(
         default="open", description="who can read: open: everybody; token: clients with a token of any role"
     )
+    read_drafts: Literal["open", "token"] = Field(
+        default="open", description="who can read drafts, as with read; open: whoever can read the rest"
+    )
+    read_hosts: Literal["open", "token"] = Field(
+        default="open",
+        description="who can read what hosts run, ask about registered hosts and follow the whole feed, as with read",
+    )
     log_requests: bool = Field(default=True, description="whether every request is logged to standard error")
     log_format: Literal["text", "json"] = Field(
         default="text", description="how requests are logged: text for people, json for programs"
     )
     max_body_bytes: int = Field(default=32 * 1024 * 1024, description="the limit of a request body, in bytes", ge=1024)
     max_question_bytes: int = Field(
-        default=2 * 1024 * 1024, description="the limit of the body of a question, in bytes", ge=1024
+        default=1024 * 1024, description="the limit of the body of a question, in bytes", ge=1024
     )
     max_answer_bytes: int = Field(
-        default=512 * 1024 * 1024, description="the limit of an answer to a question, in bytes", ge=1024
+        default=256 * 1024 * 1024, description="the limit of an answer to a question, in bytes", ge=1024
+    )
+    vendor_megabytes: int = Field(
+        default=1024,
+        description="how much the publications and drafts of a vendor can take; admins can exceed it; 0: no limit",
+        ge=0,
+    )
+    hosts: list[str] = Field(
+        default=[],
+        description='the names that the service answers to in the Host header, as JSON: ["registry.example"]; a name '
+        "that begins with *. stands for all below it; empty: any",
     )
     max_steps: int = Field(
         default=700_000,
-        description="the work that a question can take, in steps of about a microsecond",
+        description="the work that a question can take, in steps of one to three microseconds",
         ge=10_000,
     )
     questions_at_once: int = Field(
-        default=3,
+        default=2,
         description="long questions that each worker answers at the same time; one of them is left for clients with a "
         "token",
         ge=1,
@@ -83,12 +182,12 @@ class Settings(BaseSettings):
         default=16, description="requests that wait for changes which a client can have at a time", ge=1
     )
     requests_per_minute: int = Field(
-        default=6_000,
+        default=30_000,
         description="requests that each worker answers for an address in a minute, of clients without a token; 0: any "
         "number",
         ge=0,
     )
-    token_requests_per_minute: int = Field(default=60_000, description="the same for each token; 0: any number", ge=0)
+    token_requests_per_minute: int = Field(default=120_000, description="the same for each token; 0: any number", ge=0)
     wrong_tokens_per_minute: int = Field(
         default=30, description="requests with a wrong token that an address can send in a minute; 0: any number", ge=0
     )
@@ -97,7 +196,7 @@ class Settings(BaseSettings):
         description='addresses or networks of the proxies whose X-Forwarded-* headers count, as JSON: ["10.0.0.0/8"]',
     )
     grace_seconds: int = Field(
-        default=8, description="how long requests can still run after SIGTERM, in seconds", ge=1, le=3600
+        default=6, description="how long requests can still run after SIGTERM, in seconds", ge=1, le=3600
     )
     drain_seconds: int = Field(
         default=0,
@@ -106,6 +205,20 @@ class Settings(BaseSettings):
         ge=0,
         le=3600,
     )
+    signing_key: Annotated[SecretStr, AfterValidator(_private_keys)] | None = Field(
+        default=None,
+        description="the private key that signs the feed; several of one name, separated by white space, all sign it",
+    )
+    signing_key_file: Annotated[FilePath, AfterValidator(_file_of_keys)] | None = Field(
+        default=None, description="a file with such keys, instead of signing_key; one on each line"
+    )
+
+    @cached_property
+    def signing_keys(self) -> Sequence[PrivateKey]:
+        """The keys that sign the feed; empty if it is unsigned."""
+        if self.signing_key_file is not None:
+            return read_private_keys(self.signing_key_file.read_text(encoding="utf-8"))
+        return read_private_keys(self.signing_key.get_secret_value()) if self.signing_key is not None else ()
 
 
 class ClientSettings(BaseSettings):
@@ -115,3 +228,16 @@ class ClientSettings(BaseSettings):
 
     url: str = Field(default="http://127.0.0.1:8000", description="the address of the registry")
     token: SecretStr | None = Field(default=None, description="the token of the requests")
+    id_token: SecretStr | None = Field(
+        default=None, description="the OIDC token of the pipeline's run, to be exchanged for a token of the registry"
+    )
+
+
+def unknown_variables(environment: Mapping[str, str]) -> Iterator[tuple[str, frozenset[str]]]:
+    """Iterate over variables that look like settings and are not, with the names that there are."""
+    fields = [*Settings.model_fields, *ClientSettings.model_fields]
+    known = {f"{PREFIX}{name.upper()}" for name in fields} | _OF_COMMANDS
+    of_files = {f"{PREFIX}{name.upper()}{_OF_FILE}" for name in Settings.model_fields}
+    for name in sorted(environment):
+        if name.startswith(PREFIX) and name not in known | of_files and not _OF_PLATFORMS.fullmatch(name):
+            yield name, frozenset(known)

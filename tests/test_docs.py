@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from app.domain.fleet.member import BaselineCode
+from app.domain.publishing.trusted_publisher import RefusalCode
 from app.domain.values.document import FaultCode
 from app.domain.verdict.problem import RULES, ProblemCode, WarningCode
 
@@ -29,7 +30,9 @@ def test_the_documentation_builds_without_warnings(tmp_path: Path) -> None:
 def test_every_code_has_its_cause_and_cure() -> None:
     documented = set(re.findall(r"`([a-z-]+)`", _PROBLEMS.read_text()))
     assert set(RULES) == set(ProblemCode)
-    assert {code.value for codes in (ProblemCode, WarningCode, BaselineCode, FaultCode) for code in codes} <= documented
+    assert {
+        code.value for codes in (ProblemCode, WarningCode, BaselineCode, FaultCode, RefusalCode) for code in codes
+    } <= documented
 
 
 def rules_table() -> str:

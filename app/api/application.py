@@ -19,17 +19,19 @@ from app.api import (
     documentation,
     erratum,
     errors,
+    exchange,
     health,
     host,
     implementation,
-    metrics,
     mirror,
     model,
     profile,
     release,
+    signature,
     state,
     support_matrix,
     token,
+    trusted_publisher,
     variable_set,
     vendor,
 )
@@ -49,10 +51,10 @@ The examples work as they are with the sample that `make run` publishes. Example
 the draft first: publish the second example there. [The pages](./) show the same content to people.
 
 Every error is `application/problem+json` (RFC 9457) with a stable `code`. Any operation can also answer
-404 `not-found` for an unknown address, 405 `method-not-allowed` for another method, 429 `too-many-requests` with
-`Retry-After` where a client sends more than its share, and 500 `internal-error` for an error of the registry itself.
-HEAD is allowed wherever GET is. `ETag` and `If-None-Match` save the transfer of a GET whose
-answer has not changed.
+404 `not-found` for an unknown address, 405 `method-not-allowed` for another method, 421 `unknown-host-name` for a name
+that is not the service's, 429 `too-many-requests` with `Retry-After` where a client sends more than its share, and
+500 `internal-error` for an error of the registry itself. HEAD is allowed wherever GET is. `ETag` and `If-None-Match`
+save the transfer of a GET whose answer has not changed.
 """
 _TAGS = {
     "compatibility": "the question before a migration is scheduled: can these devices move there?",
@@ -68,7 +70,9 @@ _TAGS = {
     "hosts": "registered hosts and the releases that they run",
     "changes": "the feed of changes, and the audit",
     "mirrors": "other registries that are mirrored into this one",
+    "signatures": "the signed head of the feed, keys, and signed publications",
     "tokens": "tokens to publish and to read with",
+    "trusted publishers": "pipelines that publish without a stored token: they exchange the OIDC tokens of their runs",
     "health": "liveness, readiness and metrics",
 }
 
@@ -103,12 +107,14 @@ def create_app(settings: Settings) -> FastAPI:
         host,
         change,
         mirror,
+        signature,
         token,
+        trusted_publisher,
     )
     for module in (*asking, *publishing):
         app.include_router(module.router, responses={401: UNAUTHORIZED[401], **UNAVAILABLE})
+    app.include_router(exchange.router)
     app.include_router(health.router)
-    app.include_router(metrics.router)
     app.add_middleware(Guarded)
     app.add_middleware(Observed)
     documentation.document(app)
@@ -122,6 +128,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     container.stopping.listen(get_running_loop(), settings.drain_seconds, settings.grace_seconds)
     async with create_task_group() as tasks:
         tasks.start_soon(background.keep_noting_uses, container.tokens)
+        tasks.start_soon(background.keep_measuring, container)
         tasks.start_soon(background.keep_freezing, container.catalog)
         yield
         tasks.cancel_scope.cancel()

@@ -1,30 +1,48 @@
 """Tasks that run while the service answers."""
 
 import gc
-from contextlib import suppress
 
-import sqlalchemy as sa
 from anyio import CancelScope, sleep, to_thread
 
+from app.api import observer
+from app.api.container import Container
 from app.api.metrics import count_content_reads
 from app.storage.catalog import Catalog
+from app.storage.failure import failure_of
 from app.storage.token import Tokens
 
 _NOTING_SECONDS = 1
+_MEASURING_SECONDS = 1
 _CHECK_SECONDS = 5
 _MAX_WAIT_SECONDS = 60
 
 
 async def keep_noting_uses(tokens: Tokens) -> None:
-    """Store every second when tokens were last used; a failure to store it is ignored."""
+    """Store every second when tokens were last used; a failure of the database is logged, and otherwise ignored."""
     try:
         while True:
             await sleep(_NOTING_SECONDS)
-            with suppress(sa.exc.SQLAlchemyError):
-                await to_thread.run_sync(tokens.note_uses)
+            await _note_uses(tokens)
     finally:
-        with CancelScope(shield=True), suppress(sa.exc.SQLAlchemyError):
-            await to_thread.run_sync(tokens.note_uses)
+        with CancelScope(shield=True):
+            await _note_uses(tokens)
+
+
+async def _note_uses(tokens: Tokens) -> None:
+    try:
+        await to_thread.run_sync(tokens.note_uses)
+    except Exception as error:
+        failure = failure_of(error)
+        if failure is None:
+            raise
+        observer.log_failure(failure)
+
+
+async def keep_measuring(shared: Container) -> None:
+    """Set the gauges of this worker every second, because any other worker can be the one that reports them."""
+    while True:
+        shared.measure()
+        await sleep(_MEASURING_SECONDS)
 
 
 async def keep_freezing(catalog: Catalog) -> None:

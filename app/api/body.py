@@ -5,10 +5,12 @@ import re
 from http import HTTPStatus
 from typing import Any, NoReturn, TypeVar
 
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 from fastapi import Request
 
+from app.api.container import container
 from app.api.errors import ApiError
+from app.api.share import client_of
 from app.wire.base import Shape
 from app.wire.reading import read_shape
 
@@ -72,8 +74,16 @@ async def shaped(shape: type[Shaped], document: object, request: Request) -> Sha
     Raises InvalidShapeError.
     """
     if len(await request.body()) > _READ_ON_THE_LOOP:
-        return await to_thread.run_sync(read_shape, shape, document)
+        return await to_thread.run_sync(read_shape, shape, document, limiter=_limiter(request))
     return read_shape(shape, document)
+
+
+def _limiter(request: Request) -> CapacityLimiter | None:
+    """Return what limits how many large bodies are read at a time: those of clients without a token one by one.
+
+    What is read takes thirty times the memory of the body, and reading it stops everything else for a moment.
+    """
+    return None if client_of(request).has_token else container(request).reading_bodies
 
 
 class JsonRequest(Request):
@@ -97,7 +107,9 @@ class JsonRequest(Request):
     async def json(self) -> Any:
         """Return the parsed body; a large one is parsed in a worker thread."""
         body = await self.body()
-        return parse(body) if len(body) <= _READ_ON_THE_LOOP else await to_thread.run_sync(parse, body)
+        if len(body) <= _READ_ON_THE_LOOP:
+            return parse(body)
+        return await to_thread.run_sync(parse, body, limiter=_limiter(self))
 
 
 def check_content_type(content_type: str | None) -> None:

@@ -12,15 +12,19 @@ from anyio import sleep, to_thread
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
+from app.api import observer
 from app.api.answer import json_response
 from app.api.container import LOOK_SECONDS, container
+from app.api.identity import Allowed
 from app.api.parameters import narrowing
 from app.api.responses import ADMINISTRATION, INVALID, not_found
 from app.api.route import Route
 from app.api.session import Auditing, Following, FollowSession, Reading
+from app.domain.values.budget import AbandonedError
 from app.domain.values.document import FaultCode, Place
 from app.service.known import UnknownNameError
 from app.storage import change, database
+from app.storage.failure import failure_of
 from app.wire.base import printable
 from app.wire.change import Audit, AuditedChange, Change, ChangeDocument, Feed
 
@@ -46,6 +50,7 @@ Limit = Annotated[int, Query(ge=1, le=1000, description="the maximum number of e
 async def list_changes(  # noqa: PLR0913, PLR0917 (the parameters of the query)
     request: Request,
     session: Following,
+    allowed: Allowed,
     after: After = 0,
     limit: Limit = 100,
     wait: Annotated[
@@ -66,11 +71,15 @@ async def list_changes(  # noqa: PLR0913, PLR0917 (the parameters of the query)
     With `Accept: text/event-stream`, the response is a stream of server-sent events that continues as changes happen:
     the id of an event is the `seq` of the change, its name is the `kind`.
     """
+    if vendor is None:
+        # One chain links all changes, so those of hosts cannot be left out. A vendor's changes have none.
+        allowed.check_hosts()
     filters = {"vendor": vendor, "model": model}
     if accept is not None and accept.partition(",")[0].partition(";")[0].strip() == _STREAM:
         start = _seq(last_event_id) if last_event_id is not None else after
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        return StreamingResponse(_events(request, session, start, filters), media_type=_STREAM, headers=headers)
+        events = _until_failure(request, _events(request, session, start, filters))
+        return StreamingResponse(events, media_type=_STREAM, headers=headers)
     deadline = time.monotonic() + wait * _SECOND
     head = container(request).head
 
@@ -84,8 +93,11 @@ async def list_changes(  # noqa: PLR0913, PLR0917 (the parameters of the query)
         if page.items or is_over():
             return json_response(page.document())
         # Poll: other processes write, too, so there is no event to wait for.
-        while not await head.is_other_than(page.position, read_at) and not is_over():  # noqa: ASYNC110
+        while not await head.is_other_than(page.position, read_at) and not is_over():
             await sleep(LOOK_SECONDS)
+            if await request.is_disconnected():
+                # It must not keep a place of its client's share.
+                raise AbandonedError
 
 
 def _seq(event_id: str) -> int:
@@ -139,6 +151,18 @@ def _item(row: change.Row, fields: Collection[str] = Change.model_fields) -> dic
     return {field: getattr(row, field) for field in fields} | {"detail": json.loads(row.detail)}
 
 
+async def _until_failure(request: Request, events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Iterate over events; at a failure of the database the stream ends, and the client connects again."""
+    try:
+        async for event in events:
+            yield event
+    except Exception as error:
+        failure = failure_of(error)
+        if failure is None:
+            raise
+        observer.log_failure(failure, request.state.request_id)
+
+
 async def _events(
     request: Request, session: FollowSession, after: int, filters: dict[str, str | None]
 ) -> AsyncIterator[bytes]:
@@ -170,16 +194,21 @@ async def _events(
 
 @router.get("/changes/{seq}", response_model=ChangeDocument, responses={**not_found("change"), **INVALID})
 def get_change(
-    seq: Annotated[int, Path(description="the number of the change in the feed, from 1")], reading: Reading
+    seq: Annotated[int, Path(description="the number of the change in the feed, from 1")],
+    reading: Reading,
+    allowed: Allowed,
 ) -> Response:
     """Return a change with the content that it added, as canonical JSON that names contents by digest."""
     rows: Sequence[change.Row] = change.feed(reading, seq - 1, 1) if 0 < seq <= _MAX_SEQ else []
     if not rows or rows[0].seq != seq:
         raise UnknownNameError(str(seq), "change")
+    if rows[0].kind in change.OF_HOSTS:
+        allowed.check_hosts()
     document = change.documents(reading, [seq]).get(seq)
-    contents = {} if document is None else change.contents(reading, json.loads(document))
+    item = _item(rows[0])
+    contents = {} if document is None else change.contents(reading, json.loads(document), item["detail"])
     content = {
-        **_item(rows[0]),
+        **item,
         "document": None if document is None else orjson.Fragment(document),
         "contents": {digest: orjson.Fragment(text) for digest, text in contents.items()},
     }

@@ -34,6 +34,8 @@ _MAX_VALUES = 1_000
 _MAX_WRITTEN = MAX_VARIABLE_NAME + 1 + MAX_TEXT
 # A larger answer is sent in pieces.
 _PIECE_BYTES = 4 * 1024 * 1024
+# A destination without any of its fields.
+_NOWHERE = wire.Destination()
 _INSTEAD = (
     "Ask about fewer VMs, devices or destinations at once. Destinations that state the same count once, and detail "
     "verdict or summary answers less."
@@ -117,15 +119,16 @@ def short_question(  # noqa: PLR0913, PLR0917 (the question's own parameters)
     device = wire.Device.model_construct(
         id=None, model=model, profile=profile, release=source, values=dict(read_values(value or [])), complete=False
     )
+    seen: set[str] = set()
     for index, release in enumerate(destination or []):
-        if release in (destination or [])[:index]:
+        if release in seen:
             _refuse_parameter("destination", index, f"duplicate destination {release}")
-    destinations = [
-        wire.Destination.model_construct(id=release, releases=[release], restrict={}) for release in destination or []
-    ]
-    destinations += [wire.Destination.model_construct(host=name, restrict={}) for name in host or []]
+        seen.add(release)
+    # Copies, because to construct thousands takes seconds.
+    destinations = [_NOWHERE.model_copy(update={"id": name, "releases": [name]}) for name in destination or []]
+    destinations += [_NOWHERE.model_copy(update={"host": name}) for name in host or []]
     if label:
-        destinations.append(wire.Destination.model_construct(labels=list(label), restrict={}))
+        destinations.append(_NOWHERE.model_copy(update={"labels": list(label)}))
     return wire.Question.model_construct(
         devices=[device], vms=None, destinations=destinations or None, policy=policy, detail=detail
     )

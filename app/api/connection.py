@@ -1,6 +1,6 @@
 """Connections that nobody can hold open: limits on headers, and on requests and answers that make no progress.
 
-uvicorn limits neither. It is told to use this protocol in place of its own (`serve`).
+uvicorn limits neither. `serve` makes it use this protocol in place of its own.
 """
 
 from asyncio import BaseTransport, Transport
@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import cast
 
 import orjson
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 MAX_HEADER_BYTES = 64 * 1024
 # From the connection, or from the first byte of a further request, to the end of its headers.
@@ -18,6 +18,7 @@ BODY_SECONDS = 30
 _MIN_BODY_BYTES = 16 * 1024
 # An answer that the client has not read on within this time is abandoned.
 ANSWER_SECONDS = 60
+_LINGER_SECONDS = 1
 
 
 class Connection(HttpToolsProtocol):
@@ -26,9 +27,9 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: BaseTransport) -> None:
         """Begin to wait for a request."""
         super().connection_made(cast("Transport", transport))
-        self._is_in_headers = False
-        self._header_bytes = 0
-        self._body_bytes = 0
+        self._is_request = self._is_in_headers = self._is_refused = False
+        self._header_bytes = self._body_bytes = 0
+        self._cycles: list[RequestResponseCycle] = []
         self._progress = self.loop.call_later(HEADER_SECONDS, self._too_slow)
         self._reading = self.loop.call_later(0, lambda: None)
 
@@ -40,6 +41,8 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Read on; headers are counted until they are complete."""
+        if self._is_refused:
+            return
         super().data_received(data)
         if self._is_in_headers:
             self._header_bytes += len(data)
@@ -49,7 +52,7 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin to read a request."""
         super().on_message_begin()
-        self._is_in_headers = True
+        self._is_request = self._is_in_headers = True
         self._header_bytes = self._body_bytes = 0
         self._progress.cancel()
         self._progress = self.loop.call_later(HEADER_SECONDS, self._too_slow)
@@ -64,19 +67,21 @@ class Connection(HttpToolsProtocol):
             return
         self._progress = self.loop.call_later(BODY_SECONDS, self._check_body, 0)
         super().on_headers_complete()
+        self._cycles = [*(cycle for cycle in self._cycles if not cycle.response_complete), self.cycle]
 
     def on_body(self, body: bytes) -> None:
         """Take a part of a body."""
-        if self.transport.is_closing():
+        if self._is_refused:
             return
         self._body_bytes += len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Wait for the next request; the answer can take its time."""
-        if self.transport.is_closing():
+        if self._is_refused:
             return
         self._progress.cancel()
+        self._is_request = False
         super().on_message_complete()
 
     def pause_writing(self) -> None:
@@ -99,7 +104,7 @@ class Connection(HttpToolsProtocol):
 
     def _too_slow(self) -> None:
         message = f"The request took too long: {HEADER_SECONDS} seconds for the headers, or too few bytes of the body."
-        self._refuse(HTTPStatus.REQUEST_TIMEOUT, "too-slow", message)
+        self._refuse(HTTPStatus.REQUEST_TIMEOUT, "too-slow", message, is_request=self._is_request)
 
     def _headers_too_large(self) -> None:
         message = f"The headers and the address have more than {MAX_HEADER_BYTES:,} bytes."
@@ -109,12 +114,20 @@ class Connection(HttpToolsProtocol):
         """Refuse what is not HTTP."""
         self._refuse(HTTPStatus.BAD_REQUEST, "malformed-http", msg)
 
-    def _refuse(self, status: HTTPStatus, code: str, message: str) -> None:
-        """Answer with problem details, unless an answer has begun, and close the connection."""
-        if self.transport.is_closing():
+    def _refuse(self, status: HTTPStatus, code: str, message: str, *, is_request: bool = True) -> None:
+        """Answer with problem details, unless an answer has begun or nothing was asked, and close the connection."""
+        if self.transport.is_closing() or self._is_refused:
             return
-        has_begun = self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete
-        if not has_begun and self._header_bytes + self._body_bytes:
+        self._is_refused = True
+        self._progress.cancel()
+        # Requests can follow one another without waiting, so several can be under way.
+        pending = [cycle for cycle in self._cycles if not cycle.response_complete]
+        is_answering = len(pending) > 1 or any(cycle.response_started for cycle in pending)
+        for cycle in pending:
+            # The app learns that nobody waits for its answer.
+            cycle.disconnected = True
+            cycle.message_event.set()
+        if not is_answering and is_request:
             problem = {"type": "about:blank", "title": status.phrase, "status": status, "code": code, "detail": message}
             body = orjson.dumps(problem)
             head = (
@@ -122,4 +135,8 @@ class Connection(HttpToolsProtocol):
                 f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
             )
             self.transport.write(head.encode() + body)
-        self.transport.close()
+            # To close while data arrives would reset the connection, and the answer could be lost.
+            self.transport.write_eof()
+            self._progress = self.loop.call_later(_LINGER_SECONDS, self.transport.close)
+        else:
+            self.transport.close()

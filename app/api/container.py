@@ -1,6 +1,7 @@
 """What all requests share: settings, databases, the catalog, tokens, and the limits of waiting."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -8,18 +9,22 @@ import sqlalchemy as sa
 from anyio import CapacityLimiter, Lock, Semaphore, to_thread
 from fastapi import Request
 
+from app.api import metrics
+from app.api.gauges import Gauges
+from app.api.issuer import Issuers
 from app.api.share import Shares
 from app.api.stopping import Stopping
 from app.settings import Settings
 from app.storage import change, database
 from app.storage.catalog import Catalog
 from app.storage.change import Position
-from app.storage.database import create_engine
+from app.storage.database import Limits, create_engine
 from app.storage.replica import Databases
 from app.storage.token import Tokens
 
 # Requests that wait for their turn to write take none of the threads that answer.
 _MAX_WAITING = 200
+_MAX_ASKING_SHORTLY = 8
 LOOK_SECONDS = 0.2
 
 
@@ -66,6 +71,16 @@ class Container:
         return CapacityLimiter(self.settings.questions_at_once)
 
     @cached_property
+    def asking_shortly(self) -> Mapping[bool, CapacityLimiter]:
+        """The threads in which short questions wait for the database, by whether the client has a token."""
+        return {has_token: CapacityLimiter(_MAX_ASKING_SHORTLY) for has_token in (False, True)}
+
+    @cached_property
+    def reading_bodies(self) -> CapacityLimiter:
+        """The threads in which large bodies of clients without a token are read."""
+        return CapacityLimiter(1)
+
+    @cached_property
     def waiting_to_write(self) -> CapacityLimiter:
         """The threads in which requests wait for their turn to write."""
         return CapacityLimiter(_MAX_WAITING)
@@ -75,10 +90,31 @@ class Container:
         """The end of the feed, for all requests that wait for it."""
         return Head(self.primary)
 
+    @cached_property
+    def gauges(self) -> Gauges:
+        """The gauges of the registry itself."""
+        return Gauges(self.primary)
+
+    def measure(self) -> None:
+        """Set the gauges of this worker."""
+        for name, pool in self.databases.pools():
+            metrics.set_pool(name, pool.size(), pool.checkedout())
+        metrics.set_long_requests(self.shares.questions, self.shares.streams)
+
+    @cached_property
+    def issuers(self) -> Issuers:
+        """The keys of the issuers of OIDC tokens."""
+        return Issuers()
+
     @property
     def reads_need_token(self) -> bool:
         """Whether the operator has closed reading to the public."""
         return self.settings.read == "token"
+
+    @property
+    def answers_differ(self) -> bool:
+        """Whether a client with a token can read more than one without."""
+        return "token" in {self.settings.read, self.settings.read_drafts, self.settings.read_hosts}
 
 
 class Head:
@@ -115,8 +151,9 @@ def container(request: Request) -> Container:
 
 
 def _databases(settings: Settings) -> Databases:
+    limits = Limits(settings.database_lock_seconds, settings.database_statement_seconds, settings.database_idle_seconds)
     primary, *replica = [
-        create_engine(url, pool_size=settings.database_pool_size, prepares=settings.database_prepares)
+        create_engine(url, pool_size=settings.database_pool_size, prepares=settings.database_prepares, limits=limits)
         for url in (settings.database_url, settings.database_replica_url)
         if url is not None
     ]

@@ -1,16 +1,20 @@
 """Map errors to problem details (RFC 9457), each with a stable code; no other module maps errors to HTTP."""
 
+import sqlite3
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
+import psycopg
 import sqlalchemy as sa
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Match
+from starlette.types import Receive, Scope, Send
 
+from app.api import observer
 from app.domain.publishing.gate import EvolutionError
 from app.domain.publishing.outcome import ConflictError, UnknownVendorError
 from app.domain.values.budget import STEPS, AbandonedError, OverBudgetError
@@ -18,13 +22,15 @@ from app.domain.values.document import Fault, FaultCode, InvalidDocumentError, p
 from app.service.diff import OtherKindError
 from app.service.document import broken_document
 from app.service.known import UnknownNameError
+from app.storage.failure import Failure, FailureError, failure_of
 from app.storage.mirror import AlteredError, GapError, RefusedError
-from app.storage.replica import ReplicaLostError
+from app.storage.reader import HostsClosedError
 from app.wire.problem import MAX_BROKEN
 from app.wire.reading import MAX_FAULTS, InvalidShapeError
 
 _RETRY_SECONDS = 2
 _CLIENT_CLOSED_REQUEST = 499
+_LASTING_RETRY_SECONDS = 10
 _CODES = {
     HTTPStatus.NOT_FOUND: "not-found",
     HTTPStatus.METHOD_NOT_ALLOWED: "method-not-allowed",
@@ -35,9 +41,26 @@ _CODES = {
 class ApiError(HTTPException):
     """An error of a request, with its stable code."""
 
-    def __init__(self, status: HTTPStatus, code: str, detail: str, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, status: HTTPStatus, code: str, detail: str, headers: Mapping[str, str] | None = None, reason: str = ""
+    ) -> None:
+        """reason: why, for the log and the metrics, where the code has several."""
         super().__init__(status, detail, dict(headers or {}))
         self.code = code
+        self.reason = reason
+
+
+class ErrorResponse(JSONResponse):
+    """The response of an error; all errors have this shape. reason: as of ApiError."""
+
+    media_type = "application/problem+json"
+    code = ""
+    reason = ""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the response."""
+        observer.note_problem(scope, self.code, self.reason)
+        await super().__call__(scope, receive, send)
 
 
 def problem(
@@ -47,8 +70,8 @@ def problem(
     faults: Sequence[Mapping[str, str]] = (),
     headers: Mapping[str, str] | None = None,
     more: Mapping[str, Any] | None = None,
-) -> JSONResponse:
-    """Return the response of an error; all errors have this shape."""
+) -> ErrorResponse:
+    """Return the response of an error; set its reason where the code has several."""
     content: dict[str, Any] = {
         "type": "about:blank",
         "title": status.phrase,
@@ -59,9 +82,9 @@ def problem(
     }
     if faults:
         content["faults"] = list(faults)
-    return JSONResponse(
-        content, status, {"Cache-Control": "no-store", **(headers or {})}, media_type="application/problem+json"
-    )
+    answer = ErrorResponse(content, status, {"Cache-Control": "no-store", **(headers or {})})
+    answer.code = code
+    return answer
 
 
 def _stated(faults: Iterable[Fault]) -> list[Mapping[str, str]]:
@@ -75,7 +98,9 @@ async def _api_error(request: Request, error: Exception) -> Response:
     if status is HTTPStatus.NOT_FOUND and not isinstance(error, ApiError) and (moved := _without_slash(request)):
         return problem(HTTPStatus.PERMANENT_REDIRECT, "moved", f"The address is {moved}.", headers={"Location": moved})
     code = error.code if isinstance(error, ApiError) else _CODES.get(status, status.phrase.lower().replace(" ", "-"))
-    return problem(status, code, str(error.detail), headers=error.headers)
+    answer = problem(status, code, str(error.detail), headers=error.headers)
+    answer.reason = error.reason if isinstance(error, ApiError) else ""
+    return answer
 
 
 def _without_slash(request: Request) -> str | None:
@@ -226,22 +251,18 @@ async def _over_budget(_request: Request, error: Exception) -> Response:
         raise error
     setting = "REGISTRY_MAX_STEPS" if error.unit == STEPS else "REGISTRY_MAX_ANSWER_BYTES"
     detail = f"The answer takes more than {error.limit:,} {error.unit} ({setting}). {error.instead or 'Ask for less.'}"
-    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "over-budget", detail)
+    answer = problem(HTTPStatus.UNPROCESSABLE_ENTITY, "over-budget", detail)
+    answer.reason = error.unit.partition(" ")[0]
+    return answer
+
+
+async def _hosts_closed(_request: Request, _error: Exception) -> Response:
+    return problem(HTTPStatus.UNAUTHORIZED, "unauthorized", HOSTS_CLOSED, headers={"WWW-Authenticate": "Bearer"})
 
 
 async def _abandoned(_request: Request, _error: Exception) -> Response:
     # Nobody receives it; the status, which nginx made known, is for the log and the metrics.
     return Response(status_code=_CLIENT_CLOSED_REQUEST)
-
-
-# PostgreSQL's SQLSTATE for a missing table and a missing column.
-_MISSING = frozenset({"42P01", "42703"})
-
-
-async def _other_schema(request: Request, error: Exception) -> Response:
-    if getattr(getattr(error, "orig", None), "sqlstate", None) not in _MISSING:
-        raise error
-    return await _api_error(request, unavailable(OTHER_SCHEMA))
 
 
 async def _not_storable(_request: Request, _error: Exception) -> Response:
@@ -253,8 +274,33 @@ async def _not_storable(_request: Request, _error: Exception) -> Response:
     return invalid([fault])
 
 
-async def _unavailable(request: Request, _error: Exception) -> Response:
-    return await _api_error(request, unavailable("The database cannot be reached; try again."))
+async def _database(request: Request, error: Exception) -> Response:
+    failure = failure_of(error)
+    if failure is None:
+        raise error
+    return unavailable(request, failure)
+
+
+def unavailable(request: Request, failure: Failure, more: Mapping[str, Any] | None = None) -> JSONResponse:
+    """Return the 503 error for a failure of the database, which the log then names."""
+    observer.log_failure(failure, getattr(request.state, "request_id", None))
+    seconds = _LASTING_RETRY_SECONDS if failure.is_lasting else _RETRY_SECONDS
+    more = {"cause": failure.cause.value, **(more or {})}
+    headers = {"Retry-After": str(seconds)}
+    answer = problem(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", failure.words, headers=headers, more=more)
+    answer.reason = failure.cause.value
+    return answer
+
+
+NOT_SIGNED_IN = "Not signed in: set REGISTRY_TOKEN (HTTP: Authorization: Bearer <token>)."
+HOSTS_CLOSED = f"The registered hosts are closed here, with the feed that names them. {NOT_SIGNED_IN}"
+STOPPING = "The service stops; try again."
+
+
+def busy(message: str, reason: str) -> ApiError:
+    """Return the 503 error for a request that can succeed a moment later, though the database is well."""
+    headers = {"Retry-After": str(_RETRY_SECONDS)}
+    return ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", message, headers, reason)
 
 
 async def _failure(request: Request, _error: Exception) -> Response:
@@ -271,6 +317,7 @@ _ANSWERS: Mapping[type[Exception], Callable[[Request, Exception], Awaitable[Resp
     InvalidShapeError: _invalid_shape,
     OverBudgetError: _over_budget,
     AbandonedError: _abandoned,
+    HostsClosedError: _hosts_closed,
     InvalidDocumentError: _invalid_document,
     ConflictError: _conflict,
     EvolutionError: _evolution,
@@ -280,11 +327,12 @@ _ANSWERS: Mapping[type[Exception], Callable[[Request, Exception], Awaitable[Resp
     AlteredError: _mirror,
     GapError: _mirror,
     RefusedError: _mirror,
-    sa.exc.ProgrammingError: _other_schema,
     sa.exc.DataError: _not_storable,
-    sa.exc.OperationalError: _unavailable,
-    sa.exc.TimeoutError: _unavailable,
-    ReplicaLostError: _unavailable,
+    sa.exc.SQLAlchemyError: _database,
+    sqlite3.Error: _database,
+    psycopg.Error: _database,
+    OSError: _database,
+    FailureError: _database,
 }
 
 
@@ -299,13 +347,3 @@ async def problem_of(request: Request, error: Exception) -> Response | None:
     """Return the response for an error of a request; None for an internal error."""
     answer = next((_ANSWERS[kind] for kind in type(error).__mro__ if kind in _ANSWERS), None)
     return None if answer is None else await answer(request, error)
-
-
-STOPPING = "The service stops; try again."
-OTHER_SCHEMA = "The database schema has another version: run profile-registry migrate."
-
-
-def unavailable(reason: str) -> ApiError:
-    """Return the 503 error, for a request that can succeed a moment later."""
-    headers = {"Retry-After": str(_RETRY_SECONDS)}
-    return ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", reason, headers)

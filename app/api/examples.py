@@ -17,6 +17,21 @@ _NEWER_SET = "sha256:70d0ba6df55863dae43479ee6b542ca4f64126b61ac3c5d7a839575463a
 _ERRATUM = "d7e96fa1147312d9"
 
 TOKEN = {"name": "vendor-a's pipeline", "role": "publisher", "vendor": "vendor-a.com", "expires_in": 31536000}
+TRUSTED_PUBLISHER = {
+    "vendor": "vendor-a.com",
+    "issuer": "https://token.actions.githubusercontent.com",
+    "audience": "https://registry.example",
+    "claims": {"repository": "vendor-a/firmware", "ref": "refs/heads/main"},
+}
+TRUSTED_PROJECT = {
+    "vendor": "vendor-a.com",
+    "issuer": "https://gitlab.com",
+    "audience": "https://registry.example",
+    "claims": {"project_path": "vendor-a/firmware", "ref": "main", "ref_type": "branch", "ref_protected": "true"},
+}
+# The id of TRUSTED_PUBLISHER.
+_TRUSTED_PUBLISHER = "80b10f46d420"
+EXCHANGE = {"token": "<the OIDC token of the run>"}
 VENDOR = {"name": "Vendor A", "url": "https://vendor-a.com"}
 RELEASE = {
     "description": "the firmware that ships since May 2024",
@@ -102,6 +117,22 @@ MIRRORED = {
         }
     ],
 }
+VENDOR_KEY = {"key": "vendor-a.com/2026+f42d6e6a+AQOhB7/zzhC+HXDdGOdLwJln5NYwm6UNXx3chmQSVTG4"}
+# Its key is VENDOR_KEY. The payload is the canonical JSON of {"name": …, "document": {"models": …}}.
+SIGNED_RELEASE = {
+    "payloadType": "application/vnd.device-profile-registry.release+json",
+    "payload": (
+        "eyJkb2N1bWVudCI6eyJtb2RlbHMiOnsidmVuZG9yLWEuY29tL215LW52bWUiOnsidmFyaWFibGVzIjp7Im5hbWVzcGFjZXMiOnsi"
+        "aW5pdF92YWx1ZSI6MSwidHlwZSI6ImludCJ9fX19fSwibmFtZSI6InZlbmRvci1hLmNvbS9teS1udm1lLWZpcm13YXJlQDEifQ=="
+    ),
+    "signatures": [
+        {
+            "keyid": "vendor-a.com/2026+f42d6e6a",
+            "sig": "FW/4gnAIbh6HTTrmszl181YSuxqvWQQSsNTL3FLjjr4ADZmTfMNu94rLBo4Ynx2vZZqt068pVp5Nv2REiidsBg==",
+        }
+    ],
+}
+_SIGNED = "sha256:eb572fcfcd151f1d04518afc21d429333168d0b8b4cdb5c2c5b25cb7d104d36b"
 ERRATUM = {
     "release": f"{FIRMWARE}@2024.1",
     "model": NIC,
@@ -144,9 +175,19 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "get_support_matrix": {"profile": [_MACHINE], "model": [_DEVICE_MODEL], "implementation": [_EMULATOR]},
     "put_vendor": {"vendor": "vendor-a.com"},
     "get_vendor": {"vendor": "qemu.org"},
+    "put_vendor_key": {"vendor": "vendor-a.com", "key_id": "f42d6e6a"},
+    "get_signature": {"digest": _SIGNED},
+    "list_vendor_keys": {"vendor": "vendor-a.com"},
+    "revoke_vendor_key": {"vendor": "vendor-a.com", "key_id": "f42d6e6a"},
     "put_implementation": {"implementation": FIRMWARE},
     "get_implementation": {"implementation": _EMULATOR},
-    "put_release": {"release": {"a release": f"{FIRMWARE}@2024.1", "a draft": f"{FIRMWARE}@2025.1"}},
+    "put_release": {
+        "release": {
+            "a release": f"{FIRMWARE}@2024.1",
+            "a draft": f"{FIRMWARE}@2025.1",
+            "a signed release": "vendor-a.com/my-nvme-firmware@1",
+        }
+    },
     "list_releases": {"implementation": _EMULATOR, "model": _DEVICE_MODEL, "state": "published"},
     "get_release": {"release": _NEWER},
     "patch_release": {"release": f"{FIRMWARE}@2024.1", "dry_run": True},
@@ -160,6 +201,8 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "get_profile": {"name": _MACHINE, "resolved": True},
     "patch_profile": {"name": "vendor-a.com/my-nic-2025", "dry_run": True},
     "delete_profile": {"name": "vendor-a.com/my-nic-2026"},
+    "list_trusted_publishers": {"vendor": "vendor-a.com"},
+    "delete_trusted_publisher": {"publisher_id": _TRUSTED_PUBLISHER},
     "list_errata": {"release": f"{FIRMWARE}@2024.1", "model": NIC, "state": "published"},
     "get_erratum": {"erratum": _ERRATUM},
     "patch_erratum": {"erratum": _ERRATUM, "dry_run": True},

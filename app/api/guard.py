@@ -1,6 +1,7 @@
 """What every request passes first: its client's share, the end of the process, HEAD as GET, and security headers."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 
 from anyio import CancelScope
@@ -40,6 +41,12 @@ class Guarded:
             await self._app(scope, receive, send)
             return
         shared: Container = scope["app"].state.container
+        if shared.settings.hosts and scope["path"] not in _OPEN and not _is_ours(scope, shared.settings.hosts):
+            message = "This service does not answer to the name in the Host header (REGISTRY_HOSTS)."
+            misdirected = problem(HTTPStatus.MISDIRECTED_REQUEST, "unknown-host-name", message)
+            headers = {**_HEADERS, b"content-security-policy": _POLICY}
+            await misdirected(scope, receive, _Answer(send, headers, None).send)
+            return
         client = _client(scope, shared)
         scope["state"]["client"] = client
         use = None if scope["path"] in _OPEN else shared.shares.use(client)
@@ -47,13 +54,15 @@ class Guarded:
         answer = _Answer(send, {**_HEADERS, b"content-security-policy": policy}, use)
         if use is not None and use.wait:
             message = f"At most {use.limit:,} requests in a minute; the next one can be sent in {use.wait} seconds."
-            refusal = _refusal(HTTPStatus.TOO_MANY_REQUESTS, "too-many-requests", message, use.wait)
+            refusal = problem(HTTPStatus.TOO_MANY_REQUESTS, "too-many-requests", message, headers=_retry(use.wait))
+            refusal.reason = "rate"
             await refusal(scope, receive, answer.send)
             return
         with shared.stopping.running() as running:
             await self._answer(scope, receive, answer)
         if running.cancelled_caught and not answer.has_begun:
-            refusal = _refusal(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", STOPPING, _RETRY_SECONDS)
+            refusal = problem(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", STOPPING, headers=_retry(_RETRY_SECONDS))
+            refusal.reason = "stopping"
             await refusal(scope, receive, answer.send)
 
     async def _answer(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
@@ -90,11 +99,25 @@ class _Answer:
             self.has_begun = True
             headers = list(message.get("headers", ()))
             names = {name for name, _ in headers}
-            headers += [(name, value) for name, value in self._headers.items() if name not in names]
+            # What a 304 says would replace what the browser has kept, such as the policy of a page.
+            if message["status"] != HTTPStatus.NOT_MODIFIED:
+                headers += [(name, value) for name, value in self._headers.items() if name not in names]
             if self._use is not None:
                 headers += [(name.lower().encode(), value.encode()) for name, value in self._use.headers.items()]
             message["headers"] = headers
         await self._send(message)
+
+
+def _is_ours(scope: Scope, names: Sequence[str]) -> bool:
+    """Return whether the one Host header of a request has one of some names; its port does not count."""
+    given = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
+    if len(given) != 1:
+        return False
+    host = re.sub(r":\d*$", "", given[0]).lower().removesuffix(".")
+    return any(
+        host.endswith(name[1:].lower()) if name.startswith("*.") else host == name.lower().removesuffix(".")
+        for name in names
+    )
 
 
 def _client(scope: Scope, shared: Container) -> Client:
@@ -109,5 +132,5 @@ def _client(scope: Scope, shared: Container) -> Client:
     return Client.of_address(address[0] if address else None)
 
 
-def _refusal(status: HTTPStatus, code: str, message: str, seconds: int) -> ASGIApp:
-    return problem(status, code, message, headers={"Retry-After": str(seconds)})
+def _retry(seconds: int) -> Mapping[str, str]:
+    return {"Retry-After": str(seconds)}

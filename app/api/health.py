@@ -1,13 +1,19 @@
-"""Health: liveness and readiness."""
+"""Health: liveness, readiness and metrics."""
 
-from fastapi import APIRouter, Request
+from typing import Annotated, Literal
+
+from anyio import to_thread
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from pydantic import Field
 
+from app.api import metrics
 from app.api.container import container
-from app.api.errors import OTHER_SCHEMA, STOPPING, unavailable
-from app.api.responses import UNAVAILABLE
-from app.api.session import Probing
-from app.storage import database
+from app.api.errors import STOPPING, busy, unavailable
+from app.api.identity import check_reader
+from app.api.responses import INVALID, UNAUTHORIZED, UNAVAILABLE
+from app.storage import readiness
 from app.wire.base import Shape
 
 router = APIRouter(tags=["health"])
@@ -16,7 +22,7 @@ router = APIRouter(tags=["health"])
 class Health(Shape):
     """The health of the service."""
 
-    status: str = Field(description="always `ok`: a service that is not ready answers 503")
+    status: str = Field(description="`ok`; with `for=reading` also `read-only`: questions are answered")
 
 
 @router.get("/healthz")
@@ -25,14 +31,52 @@ async def get_health() -> Health:
     return Health(status="ok")
 
 
-@router.get("/readyz", responses=UNAVAILABLE)
-def get_readiness(request: Request, reading: Probing) -> Health:
-    """Report that the database can be reached, that its schema has the version of this service, and that it goes on.
+@router.get("/readyz", response_model=Health, responses={**INVALID, **UNAVAILABLE})
+async def get_readiness(
+    request: Request,
+    purpose: Annotated[
+        Literal["writing", "reading"],
+        Query(
+            alias="for", description="`reading`: a database that can be read is enough, even if it cannot be written"
+        ),
+    ] = "writing",
+) -> Response:
+    """Report that the database can be read and written, and that its schema fits this version of the service.
 
     After SIGTERM the service is not ready, so that no new connections are sent to it.
+
+    The `cause` of a 503 says what is wrong; its `can_read` says whether questions are answered.
     """
     if container(request).stopping.has_begun:
-        raise unavailable(STOPPING)
-    if not database.is_migrated(reading):
-        raise unavailable(OTHER_SCHEMA)
-    return Health(status="ok")
+        raise busy(STOPPING, "stopping")
+    failure = await to_thread.run_sync(readiness.check, container(request).primary)
+    if failure is None:
+        return JSONResponse({"status": "ok"})
+    if purpose == "reading":
+        return JSONResponse({"status": failure.cause.value})
+    return unavailable(request, failure, {"can_read": True})
+
+
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "the metrics in the text format of Prometheus",
+            "content": {"text/plain": {"schema": {"type": "string"}}},
+        },
+        401: UNAUTHORIZED[401],
+    },
+)
+async def get_metrics(request: Request, _: Annotated[None, Depends(check_reader)]) -> Response:
+    """Return the metrics: what was counted since the service started, how busy it is, and figures of the registry.
+
+    With several workers, any of them reports the sum of all. This works while the database cannot be reached; what
+    comes from the database is then left out.
+    """
+    shared = container(request)
+    shared.measure()
+    await shared.gauges.refresh()
+    headers = {"Content-Type": CONTENT_TYPE_PLAIN_0_0_4, "Cache-Control": "no-store"}
+    # In a thread, because it reads files of all workers.
+    return Response(await to_thread.run_sync(metrics.text, shared.gauges), headers=headers)

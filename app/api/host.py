@@ -5,22 +5,20 @@ from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Response
-from sqlalchemy import Connection
 
 from app.api import examples, paging
 from app.api.answer import json_response
+from app.api.identity import Allowed
 from app.api.parameters import HostName, Labels
 from app.api.responses import BODY_ERRORS, INVALID, UNAUTHORIZED, not_found
 from app.api.route import Route
 from app.api.session import Administering, Reading
-from app.domain.things.restriction import Unknown, check_resolutions, check_restrictions
-from app.domain.values.document import FaultCode, Place
-from app.domain.values.name import ReleaseName, is_release_name
-from app.service.compatibility import check_units
+from app.domain.values.document import Place
+from app.domain.values.name import ReleaseName
+from app.service.host import check_host, models_of, stated_by
 from app.service.known import UnknownNameError
 from app.storage import listing, lookup
 from app.storage.host import Label, delete_host, labels_of, put_host
-from app.wire import compatibility as wire
 from app.wire.base import Page
 from app.wire.host import HostDocument, HostRegistration, StoredHost
 from app.wire.reading import InPieces
@@ -45,10 +43,11 @@ def put_registered_host(
 ) -> Response:
     """Register a host: the releases that it runs, its restrictions and its labels. Replaces an earlier registration."""
     writing, at = session.writing, Place()
-    stated = _content(document)
+    stated = stated_by(document)
     before = listing.host(writing.connection, host)
     existing = json.loads(before.document) if before else {}
-    unknown = _check(document, stated, existing, writing.connection, at)
+    models = lookup.models(writing.connection, models_of(stated))
+    unknown = check_host(document, stated, existing, models, at)
     at.raise_faults()
     is_new = put_host(writing, host, stated, document.labels)
     running = [*document.releases, *(release for unit in document.units for release in unit.releases)]
@@ -67,56 +66,6 @@ def put_registered_host(
     return json_response(content, status)
 
 
-def _content(document: HostDocument) -> dict[str, Any]:
-    """Return what a host states in plain JSON, without its labels; fields that are empty are left out of units."""
-    units = [
-        {
-            field: content
-            for field, content in {
-                "id": unit.id,
-                "releases": unit.releases,
-                "restrict": wire.restrictions(unit.restrict),
-                "resolves": unit.resolves,
-                "available": unit.available,
-            }.items()
-            if content or content == 0
-        }
-        for unit in document.units
-    ]
-    return {
-        "releases": document.releases,
-        "restrict": wire.restrictions(document.restrict),
-        "resolves": document.resolves,
-        "units": units,
-    }
-
-
-def _check(
-    document: HostDocument, stated: dict[str, Any], existing: dict[str, Any], connection: Connection, at: Place
-) -> Unknown:
-    """Return the unknown names of a host and its units; report all faults. existing: what is registered."""
-    check_units(document.units, at / "units")
-    units_before = {unit["id"]: unit for unit in existing.get("units", ())}
-    places = [(stated, existing, at)]
-    for index, unit in enumerate(stated["units"]):
-        places.append((unit, units_before.get(unit["id"], {}), at / "units" / index))
-    models = lookup.models(
-        connection,
-        dict.fromkeys(
-            model for content, _, _ in places for field in ("restrict", "resolves") for model in content.get(field, ())
-        ),
-    )
-    unknown = Unknown()
-    for content, before, place in places:
-        for index, release in enumerate(content["releases"]):
-            if not is_release_name(release):
-                message = f"must be <implementation>@<version>, not {json.dumps(release, ensure_ascii=False)}"
-                (place / "releases" / index).fault(FaultCode.INVALID_NAME, message)
-        for field, check in (("restrict", check_restrictions), ("resolves", check_resolutions)):
-            check(content.get(field, {}), models, before.get(field, {}), place / field, unknown)
-    return unknown
-
-
 def _parts(release: str) -> tuple[str, str]:
     name = ReleaseName.parse(release)
     return name.implementation, name.version
@@ -125,10 +74,12 @@ def _parts(release: str) -> tuple[str, str]:
 @router.get("/hosts", response_model=Page[StoredHost], responses=INVALID)
 def list_hosts(
     reading: Reading,
+    allowed: Allowed,
     at: paging.ByName,
     label: Labels = None,
 ) -> dict[str, Any]:
     """List the registered hosts by name."""
+    allowed.check_hosts()
     page = listing.hosts(reading, [Label.parse(text) for text in label or ()], at.after, at.limit)
     labels = labels_of(reading, [row.name for row in page.rows])
     items = [_stored(row.name, row.document, labels.get(row.name, {})) for row in page.rows]
@@ -136,8 +87,9 @@ def list_hosts(
 
 
 @router.get("/hosts/{host}", response_model=StoredHost, responses={**not_found("host"), **INVALID})
-def get_host(host: HostName, reading: Reading) -> dict[str, Any]:
+def get_host(host: HostName, reading: Reading, allowed: Allowed) -> dict[str, Any]:
     """Return a registered host."""
+    allowed.check_hosts()
     row = listing.host(reading, host)
     if row is None:
         raise UnknownNameError(host, "host")

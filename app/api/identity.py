@@ -2,6 +2,7 @@
 
 import hmac
 import logging
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Annotated, NoReturn
 
@@ -10,9 +11,10 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from app.api.container import Container, container
-from app.api.errors import ApiError
+from app.api.errors import HOSTS_CLOSED, NOT_SIGNED_IN, ApiError
 from app.api.share import client_of
 from app.domain.publishing.token import Identity, Role
+from app.settings import Settings
 
 _LOGGER = logging.getLogger("registry")
 _ADMIN = Identity("admin", Role.ADMIN)
@@ -22,7 +24,6 @@ bearer = HTTPBearer(
     description="a token: an admin token writes everything, a publisher token the names of its vendor; reading needs "
     "one only where the operator has closed it",
 )
-_NOT_SIGNED_IN = "Not signed in: set REGISTRY_TOKEN (HTTP: Authorization: Bearer <token>)."
 INVALID_TOKEN = "The token is not valid here: it is unknown, expired or revoked."  # noqa: S105
 
 
@@ -34,12 +35,15 @@ async def identify(
         return None
     shared, client = container(request), client_of(request)
     if not client.has_token:
+        # Counted before it is looked up, so that many that come at once are counted, too.
         shared.shares.check_tokens(client)
+        shared.shares.note_wrong_token(client)
     identity = await find(credentials.credentials, shared)
     if identity is None:
         _LOGGER.warning("wrong token from %s, request %s", client.key, request.state.request_id)
-        shared.shares.note_wrong_token(client)
         refuse_unknown(INVALID_TOKEN, 'Bearer error="invalid_token"')
+    if not client.has_token:
+        shared.shares.note_right_token(client)
     # For the log of requests.
     request.state.token = identity.name
     return identity
@@ -75,13 +79,44 @@ MaybeIdentity = Annotated[Identity | None, Depends(identify)]
 async def check_reader(request: Request, identity: MaybeIdentity) -> None:
     """Raise 401 where reading needs a token and the request has none."""
     if container(request).reads_need_token and identity is None:
-        refuse_unknown(_NOT_SIGNED_IN)
+        refuse_unknown(NOT_SIGNED_IN)
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """What a client can read where the operator has closed some of it."""
+
+    _settings: Settings
+    _is_signed_in: bool
+
+    @property
+    def sees_hosts(self) -> bool:
+        """Whether it can know the registered hosts."""
+        return self._is_signed_in or self._settings.read_hosts == "open"
+
+    def check_hosts(self) -> None:
+        """Raise 401 if the client must not know the registered hosts."""
+        if not self.sees_hosts:
+            refuse_unknown(HOSTS_CLOSED)
+
+    def check_drafts(self, *, is_asked: bool) -> None:
+        """Raise 401 if drafts are asked for and the client must not read them."""
+        if is_asked and not self._is_signed_in and self._settings.read_drafts == "token":
+            refuse_unknown(f"Drafts are closed here. {NOT_SIGNED_IN}")
+
+
+async def rights(request: Request, identity: MaybeIdentity) -> Rights:
+    """Return what the client of a request can read."""
+    return Rights(container(request).settings, identity is not None)
+
+
+Allowed = Annotated[Rights, Depends(rights)]
 
 
 async def check_writer(identity: MaybeIdentity) -> Identity:
     """Return the identity of a publisher or an admin; raises 401 or 403."""
     if identity is None:
-        refuse_unknown(_NOT_SIGNED_IN)
+        refuse_unknown(NOT_SIGNED_IN)
     if identity.role is Role.READER:
         forbid("This token can only read.")
     return identity
@@ -90,7 +125,7 @@ async def check_writer(identity: MaybeIdentity) -> Identity:
 async def check_admin(identity: MaybeIdentity) -> Identity:
     """Return the identity of an admin; raises 401 or 403."""
     if identity is None:
-        refuse_unknown(_NOT_SIGNED_IN)
+        refuse_unknown(NOT_SIGNED_IN)
     if not identity.is_admin:
         forbid("This needs an admin token.")
     return identity

@@ -1,27 +1,25 @@
-"""Metrics for Prometheus: requests, the time to answer them, and verdicts."""
+"""Metrics for Prometheus: what this worker counts, and how busy it is; with several workers, the sum of all."""
 
 import os
+from collections.abc import Mapping
 from functools import cache
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Any
 
-from fastapi import APIRouter, Depends, Response
 from prometheus_client import (
-    CONTENT_TYPE_PLAIN_0_0_4,
     REGISTRY,
     CollectorRegistry,
     Counter,
+    Gauge,
     Histogram,
     disable_created_metrics,
 )
 from prometheus_client.exposition import generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.registry import Collector
 from starlette.types import Scope
 
-from app.api.identity import check_reader
-from app.api.responses import UNAUTHORIZED
 from app.settings import COUNTS_FOLDER
-
-router = APIRouter(tags=["health"])
 
 # The creation times of counters would double the lines; nobody reads them.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -48,31 +46,85 @@ _CONTENT_READS = Counter(
     "profile_registry_content_reads",
     "Variable sets and profile values read from the database because they were not in memory.",
 )
-
-
-@router.get(
-    "/metrics",
-    response_class=Response,
-    responses={
-        200: {
-            "description": "the metrics in the text format of Prometheus",
-            "content": {"text/plain": {"schema": {"type": "string"}}},
-        },
-        401: UNAUTHORIZED[401],
-    },
+_PROBLEMS = Counter(
+    "profile_registry_problems",
+    "Requests that were answered with a problem, by operation, code of the problem, and reason where it has several.",
+    ["operation", "code", "reason"],
 )
-def get_metrics(_: Annotated[None, Depends(check_reader)]) -> Response:
-    """Return the metrics since the service started: requests, the time to answer them, and verdicts.
+_FAILURES = Counter(
+    "profile_registry_database_failures", "Failures of the database that were met, by cause.", ["cause"]
+)
+# Sums of the workers that live. They are set from time to time, because a function cannot serve several workers.
+_POOL_SIZE = Gauge(
+    "profile_registry_database_pool_size",
+    "Connections that can be kept open; twice as many can be open at a time.",
+    ["database"],
+    multiprocess_mode="livesum",
+)
+_CHECKED_OUT = Gauge(
+    "profile_registry_database_pool_checked_out",
+    "Connections to the database that are in use.",
+    ["database"],
+    multiprocess_mode="livesum",
+)
+_QUESTIONS = Gauge(
+    "profile_registry_long_questions",
+    "Long questions that are answered (running), or wait for their turn (waiting).",
+    ["state"],
+    multiprocess_mode="livesum",
+)
+_STREAMS = Gauge(
+    "profile_registry_streams",
+    "Requests that follow the feed: streams, and reads that wait for changes.",
+    multiprocess_mode="livesum",
+)
 
-    With several workers, any of them reports the sum of all. This works while the database cannot be reached.
-    """
-    collected: Any = REGISTRY
+
+def text(gauges: Collector) -> bytes:
+    """Return the metrics in the text format of Prometheus; gauges: those that do not depend on the worker."""
+    counted: Any = REGISTRY
     if COUNTS_FOLDER in os.environ:
-        collected = CollectorRegistry()
-        MultiProcessCollector(collected)  # type: ignore[no-untyped-call]
-    return Response(
-        generate_latest(collected), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4, "Cache-Control": "no-store"}
-    )
+        _forget_dead_workers(Path(os.environ[COUNTS_FOLDER]))
+        counted = CollectorRegistry()
+        MultiProcessCollector(counted)  # type: ignore[no-untyped-call]
+    of_registry = CollectorRegistry()
+    of_registry.register(gauges)
+    return generate_latest(counted) + generate_latest(of_registry)
+
+
+def _forget_dead_workers(folder: Path) -> None:
+    """Remove the gauges of workers that were killed: nobody else does. What they counted stays."""
+    for pid in {int(file.stem.rpartition("_")[2]) for file in folder.glob("gauge_live*_*.db")}:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            mark_process_dead(pid)  # type: ignore[no-untyped-call]
+        except PermissionError:
+            # It lives, and belongs to somebody else.
+            continue
+
+
+def set_pool(database: str, size: int, checked_out: int) -> None:
+    """Set the connections of this worker to a database."""
+    _POOL_SIZE.labels(database).set(size)
+    _CHECKED_OUT.labels(database).set(checked_out)
+
+
+def set_long_requests(questions: Mapping[str, int], streams: int) -> None:
+    """Set the long questions of this worker, by state, and its requests that follow the feed."""
+    for state, count in questions.items():
+        _QUESTIONS.labels(state).set(count)
+    _STREAMS.set(streams)
+
+
+def count_problem(operation: str, code: str, reason: str) -> None:
+    """Count a request that is answered with a problem."""
+    _PROBLEMS.labels(operation, code, reason).inc()
+
+
+def count_failure(cause: str) -> None:
+    """Count a failure of the database."""
+    _FAILURES.labels(cause).inc()
 
 
 def count_verdicts(compatible: int, incompatible: int) -> None:

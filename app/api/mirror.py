@@ -11,10 +11,15 @@ from app.api.errors import ApiError
 from app.api.responses import ADMINISTRATION, BODY_ERRORS, INVALID, error_response, not_found
 from app.api.route import MirrorRoute
 from app.api.session import Administering, Reading
+from app.domain.values.document import Place
+from app.service.host import check_host, stated_by
 from app.service.known import UnknownNameError
 from app.storage import change, listing, mirror
+from app.storage.change import OF_HOSTS
+from app.wire.added import check_added
+from app.wire.base import without_credentials
 from app.wire.change import Mirror, Mirrored, MirroredChanges
-from app.wire.reading import InPieces
+from app.wire.reading import InPieces, InvalidShapeError
 
 router = APIRouter(route_class=MirrorRoute, tags=["mirrors"])
 
@@ -56,6 +61,7 @@ def post_mirrored_changes(
         raise ApiError(
             HTTPStatus.CONFLICT, "mirror-of-itself", "the changes come from this registry: it cannot mirror itself"
         )
+    _check(document)
     changes = [
         mirror.Mirrored(
             entry.seq,
@@ -72,12 +78,30 @@ def post_mirrored_changes(
         )
         for entry in document.changes
     ]
-    added = mirror.mirror(
-        session.writing, registry, document.url, changes, document.contents, with_hosts=document.hosts
-    )
+    url = without_credentials(document.url)
+    added = mirror.mirror(session.writing, registry, url, changes, document.contents, with_hosts=document.hosts)
     row = listing.mirror(session.writing.connection, registry)
     content = {**_document(row), "added": added, "dry_run": session.dry_run}
     return json_response(content, HTTPStatus.OK)
+
+
+def _check(document: MirroredChanges) -> None:
+    """Check that what changes added has the shape of its kind, and that hosts state what a registration can.
+
+    Values are not checked against the models here: the other registry accepted them before these were published.
+    """
+    place = Place()
+    for index, entry in enumerate(document.changes):
+        if entry.document is None or (entry.kind in OF_HOSTS and not document.hosts):
+            continue
+        try:
+            host = check_added(entry.kind, entry.document)
+        except InvalidShapeError as error:
+            path = ("changes", index, "document")
+            raise InvalidShapeError([{**fault, "loc": (*path, *fault["loc"])} for fault in error.faults]) from None
+        if host is not None:
+            check_host(host, stated_by(host), {}, {}, place / "changes" / index / "document")
+    place.raise_faults()
 
 
 @router.get("/mirrors", response_model=list[Mirror], responses=INVALID)
@@ -96,4 +120,6 @@ def get_mirror(registry: RegistryId, reading: Reading) -> dict[str, Any]:
 
 
 def _document(row: listing.Row | None) -> dict[str, Any]:
-    return {field: getattr(row, field) for field in Mirror.model_fields}
+    content = {field: getattr(row, field) for field in Mirror.model_fields}
+    # Versions before stored the address as it was given.
+    return {**content, "url": without_credentials(content["url"])}

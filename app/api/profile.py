@@ -7,6 +7,7 @@ import orjson
 from fastapi import APIRouter, Body, Query, Response
 
 from app.api import examples, paging
+from app.api.identity import Allowed
 from app.api.parameters import (
     AlsoDraft,
     AnyName,
@@ -26,12 +27,15 @@ from app.domain.values.name import is_name, vendor_of
 from app.domain.values.state import State
 from app.service.known import UnknownNameError
 from app.service.profile import draft_document, profile_document
+from app.service.publication import Opened
+from app.signing.envelope import Subject
 from app.storage import listing
 from app.storage.publication import draft_profile, publish_profile
 from app.storage.reader import Reader
 from app.wire.base import AsDocumented, Page, printable
 from app.wire.profile import ListedProfile, NamedProfileDocument, ProfileDocument, StoredProfile
 from app.wire.release import Publication
+from app.wire.signature import EnvelopeDocument
 
 router = APIRouter(route_class=Route, tags=["profiles"])
 
@@ -40,7 +44,7 @@ router = APIRouter(route_class=Route, tags=["profiles"])
 def post_profile(
     document: Annotated[
         object,
-        AsDocumented(ProfileDocument),
+        AsDocumented(ProfileDocument, EnvelopeDocument),
         Body(
             openapi_examples=examples.examples(
                 {"a profile that extends another": examples.PROFILE, "a draft": examples.DRAFT_PROFILE}
@@ -61,7 +65,7 @@ def put_profile(
     name: NewProfile,
     document: Annotated[
         object,
-        AsDocumented(NamedProfileDocument),
+        AsDocumented(NamedProfileDocument, EnvelopeDocument),
         Body(
             openapi_examples=examples.example(
                 "a profile that takes a variable of its parent out", examples.NAMED_PROFILE
@@ -78,21 +82,23 @@ def put_profile(
 
 
 def _publish(document: object, name: str | None, session: Publishing) -> Response:
-    at = Place()
-    read = domain.ProfileDocument.read(document, at, named=name)
+    body = Opened.of(document, name, Subject.PROFILE, session.reading, Place())
+    read = domain.ProfileDocument.read(body.document, body.place, named=body.name)
     if not read.name:
-        at.raise_faults()
+        body.place.raise_faults()
     writing = session.of(vendor_of(read.name))
     if read.state is State.DRAFT and isinstance(document, dict):
-        outcome = draft_profile(writing, read, at, document)
+        body.place.raise_faults()
+        outcome = draft_profile(writing, read, body.place, document)
     else:
-        outcome = publish_profile(writing, read, at)
+        outcome = publish_profile(writing, read, body.place, body.signed)
     return published(read.name, outcome, dry_run=session.dry_run)
 
 
 @router.get("/profiles", response_model=Page[ListedProfile], responses=INVALID)
-def list_profiles(
+def list_profiles(  # noqa: PLR0913 (the parameters of the query)
     reading: Reading,
+    allowed: Allowed,
     at: paging.ByName,
     vendor: OfVendor = None,
     model: Annotated[str | None, narrowing("only profiles that name or inherit this device model"), printable] = None,
@@ -101,6 +107,7 @@ def list_profiles(
     include_drafts: IncludeDrafts = False,
 ) -> dict[str, Any]:
     """List the profiles by name."""
+    allowed.check_drafts(is_asked=include_drafts or in_state is State.DRAFT)
     filters = {"vendor": vendor, "model": model}
     page = listing.profiles(reading, filters, states(in_state, include_drafts=include_drafts), at.after, at.limit)
     items = [
@@ -114,11 +121,13 @@ def list_profiles(
 async def get_profile(
     name: AnyName,
     asking: Asking,
+    allowed: Allowed,
     *,
     resolved: Annotated[bool, Query(description="all values, also the inherited ones")] = False,
     include_drafts: AlsoDraft = False,
 ) -> Response:
     """Return a profile with its own values or all values; a draft as it was written."""
+    allowed.check_drafts(is_asked=include_drafts)
     read = partial(_written, name, resolved=resolved, include_drafts=include_drafts)
     document = await asking.ask(read) if is_name(name) else None
     if document is None:

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Body, Query, Response
 
 from app.api import examples, paging
 from app.api.answer import json_response
+from app.api.identity import Allowed
 from app.api.parameters import (
     AlsoDraft,
     AnyRelease,
@@ -24,11 +25,14 @@ from app.domain.values.document import Place
 from app.domain.values.name import ReleaseName, is_release_name, vendor_of
 from app.domain.values.state import State
 from app.service.known import UnknownNameError
+from app.service.publication import Opened
 from app.service.release import draft_document, own_values_document, release_document
+from app.signing.envelope import Subject
 from app.storage import listing, lookup
 from app.storage.publication import Gate, draft_release, publish_release
 from app.wire.base import AsDocumented, Page, printable
 from app.wire.release import ListedRelease, Publication, ReleaseDocument, StoredRelease
+from app.wire.signature import EnvelopeDocument
 
 router = APIRouter(route_class=Route, tags=["releases"])
 
@@ -43,10 +47,14 @@ def put_release(
     release: NewRelease,
     document: Annotated[
         object,
-        AsDocumented(ReleaseDocument),
+        AsDocumented(ReleaseDocument, EnvelopeDocument),
         Body(
             openapi_examples=examples.examples(
-                {"a release with a profile": examples.RELEASE, "a draft": examples.DRAFT_RELEASE}
+                {
+                    "a release with a profile": examples.RELEASE,
+                    "a draft": examples.DRAFT_RELEASE,
+                    "a signed release": examples.SIGNED_RELEASE,
+                }
             )
         ),
     ],
@@ -59,24 +67,25 @@ def put_release(
     does not accept; a profile that it accepts for no model is refused (422). A release that breaks earlier releases of
     its implementation is refused by the evolution gate (409; PUT /implementations sets its mode), unless an admin
     gives the reason as `override`. A release with `"state": "draft"` is kept apart: it can be replaced and deleted, and
-    verdicts ignore it.
+    verdicts ignore it. A vendor can sign the document and send it in an envelope; where PUT /vendors says so, it must.
     """
-    at = Place()
     name = ReleaseName.parse(release)
     session.check_override(override)
-    session.of(name.vendor)
-    read = domain.ReleaseDocument.read(document, at)
+    body = Opened.of(document, release, Subject.RELEASE, session.of(name.vendor).connection, Place())
+    read = domain.ReleaseDocument.read(body.document, body.place)
     writing = session.of(name.vendor, *(vendor_of(profile) for profile in read.own_profiles))
     if read.state is State.DRAFT and isinstance(document, dict):
-        outcome = draft_release(writing, name, read, at, document)
+        body.place.raise_faults()
+        outcome = draft_release(writing, name, read, body.place, document)
     else:
-        outcome = publish_release(writing, name, read, at, Gate(override))
+        outcome = publish_release(writing, name, read, body.place, Gate(override), body.signed)
     return published(release, outcome, dry_run=session.dry_run)
 
 
 @router.get("/releases", response_model=Page[ListedRelease], responses=INVALID)
-def list_releases(
+def list_releases(  # noqa: PLR0913 (the parameters of the query)
     reading: Reading,
+    allowed: Allowed,
     at: paging.ByNameAndNumber,
     implementation: Annotated[str | None, narrowing("only releases of this implementation"), printable] = None,
     model: Annotated[str | None, narrowing("only releases that implement this device model"), printable] = None,
@@ -85,6 +94,7 @@ def list_releases(
     include_drafts: IncludeDrafts = False,
 ) -> dict[str, Any]:
     """List the releases by implementation, then in the order published."""
+    allowed.check_drafts(is_asked=include_drafts or state is State.DRAFT)
     filters = {"implementation": implementation, "model": model}
     page = listing.releases(reading, filters, states(state, include_drafts=include_drafts), at.after, at.limit)
     items = [
@@ -111,6 +121,7 @@ def list_releases(
 def get_release(
     release: AnyRelease,
     reading: Reading,
+    allowed: Allowed,
     *,
     own_values: Annotated[
         bool,
@@ -121,6 +132,7 @@ def get_release(
     include_drafts: AlsoDraft = False,
 ) -> Response:
     """Return a release: its models with the digests of their variable sets, and its list of profiles."""
+    allowed.check_drafts(is_asked=include_drafts)
     name = ReleaseName.parse(release) if is_release_name(release) else None
     document = release_document(reading, name) if name else None
     if document is None and name and include_drafts:

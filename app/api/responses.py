@@ -25,7 +25,9 @@ def not_found(*kinds: str) -> dict[int | str, dict[str, Any]]:
 
 INVALID: dict[int | str, dict[str, Any]] = {422: error_response("`invalid`: every fault of the request at once")}
 UNAVAILABLE: dict[int | str, dict[str, Any]] = {
-    503: error_response("`unavailable`: the database cannot be reached; try again after Retry-After seconds")
+    503: error_response(
+        "`unavailable`: the database cannot do its work, `cause` says why; try again after Retry-After seconds"
+    )
 }
 BODY_ERRORS: dict[int | str, dict[str, Any]] = {
     400: error_response("`malformed-json`: the body is not strict JSON"),

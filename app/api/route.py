@@ -16,6 +16,7 @@ from app.api.errors import ApiError
 from app.api.session import check_before_body, is_for_admins
 from app.settings import Settings
 from app.storage.replica import ReplicaLostError
+from app.wire.reading import MAX_FAULTS
 
 _TAG_BYTES = 16
 _KEPT_IN_304 = ("etag", "cache-control", "vary")
@@ -108,6 +109,8 @@ def _check_parameters(request: Request, known: Mapping[str, bool]) -> None:
         elif name in seen and not known[name]:
             faults.append({"type": "duplicate", "loc": ("query", name), "msg": "duplicate parameter; give it once"})
         seen.add(name)
+        if len(faults) == MAX_FAULTS:
+            break
     if faults:
         raise RequestValidationError(faults)
 
@@ -122,7 +125,7 @@ def _conditional(request: Request, response: Response, *, is_admins: bool) -> Re
     if response.status_code != HTTPStatus.OK:
         return response
     headers = response.headers
-    is_private = is_admins or container(request).reads_need_token
+    is_private = is_admins or container(request).answers_differ
     headers["Cache-Control"] = f"{'private' if is_private else 'public'}, {headers.get('Cache-Control', 'no-cache')}"
     headers["Vary"] = "Accept, Authorization"
     # A streamed body is never in memory as a whole, so it has no ETag.

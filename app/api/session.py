@@ -1,9 +1,10 @@
 """Sessions: a route gets to read or write by asking for a session, which only an allowed identity receives."""
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from http import HTTPStatus
 from typing import Annotated, TypeVar
 
 import sqlalchemy as sa
@@ -13,8 +14,10 @@ from fastapi.dependencies.models import Dependant
 from fastapi.security import HTTPAuthorizationCredentials
 
 from app.api.container import Container, container
+from app.api.errors import ApiError
 from app.api.identity import (
     INVALID_TOKEN,
+    Allowed,
     bearer,
     check_admin,
     check_reader,
@@ -24,6 +27,7 @@ from app.api.identity import (
     identify,
     refuse_unknown,
 )
+from app.api.issuer import VerifiedToken
 from app.api.share import client_of
 from app.domain.engine.question import TakesLongerError
 from app.domain.publishing.token import Identity
@@ -31,16 +35,24 @@ from app.domain.values.budget import Budget, OverBudgetError, limited
 from app.storage import database
 from app.storage.content import ColdError
 from app.storage.database import Writing
+from app.storage.failure import Cause, FailureError
+from app.storage.quota import stored_bytes
 from app.storage.reader import Reader
 
 Answer = TypeVar("Answer")
 Entered = TypeVar("Entered")
 
 _PATIENCE_SECONDS = 30
-# A short question takes some milliseconds, so it can block the event loop, and needs no turn.
+# What takes a few milliseconds can block the event loop. It counts as a further request for each so many steps.
+_STEPS_AT_ONCE = 3_000
+_STEPS_OF_A_REQUEST = 200
+# A short question needs no turn.
 _SHORT_STEPS = 20_000
 _SHORT_BYTES = 1024 * 1024
 _SHORT_LOADS = 200
+_MEGABYTE = 1_000_000
+# What the record of a change takes that adds no content.
+_NO_CONTENT_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +61,7 @@ class AskSession:
 
     _request: Request
     _shared: Container
+    _sees_hosts: bool
 
     async def ask(self, question: Callable[[Reader], Answer], instead: str = "") -> Answer:
         """Return the answer to a question: from memory on the event loop where possible, otherwise in a worker thread.
@@ -56,27 +69,36 @@ class AskSession:
         Long questions wait for their turn, and end when the client has gone. instead: what to ask where the budget is
         exceeded. Raises OverBudgetError, AbandonedError, and ApiError beyond the client's share.
         """
+        if not self._sees_hosts:
+            question = partial(_without_hosts, question)
         catalog, settings = self._shared.catalog, self._shared.settings
         work = partial(catalog.ask, question)
+        shares, client = self._shared.shares, client_of(self._request)
+        at_once = Budget(_STEPS_AT_ONCE, _SHORT_BYTES)
         try:
-            with limited(_short_budget()):
+            with limited(at_once):
                 return catalog.ask_at_once(question)
         except (TakesLongerError, OverBudgetError):
             is_short = False
         except ColdError:
             # It waits for the database, and can be short all the same.
             is_short = True
+        finally:
+            # Nothing else runs meanwhile, so it counts more than a request that does nothing.
+            shares.charge(client, min(at_once.steps, _STEPS_AT_ONCE) // _STEPS_OF_A_REQUEST)
         if is_short:
-            with suppress(OverBudgetError), limited(_short_budget()) as budget:
-                return await self._unless_gone(budget, work)
-        async with self._shared.shares.turn_to_ask(client_of(self._request)):
+            short = Budget(_SHORT_STEPS, _SHORT_BYTES, max_loads=_SHORT_LOADS)
+            with suppress(OverBudgetError), limited(short) as budget:
+                return await self._unless_gone(budget, work, self._shared.asking_shortly[client.has_token])
+        async with shares.turn_to_ask(client):
             with limited(Budget(settings.max_steps, settings.max_answer_bytes, instead)) as budget:
                 return await self._unless_gone(budget, work, self._shared.asking)
 
-    async def _unless_gone(
-        self, budget: Budget, work: Callable[[], Answer], limiter: CapacityLimiter | None = None
-    ) -> Answer:
-        """Return the result of work in a thread; the work is abandoned when the client has gone."""
+    async def _unless_gone(self, budget: Budget, work: Callable[[], Answer], limiter: CapacityLimiter) -> Answer:
+        """Return the result of work in a thread; the work is abandoned when the client has gone.
+
+        limiter: not that of the other threads, because a page waits for this in one of them.
+        """
 
         async def watch() -> None:
             try:
@@ -95,7 +117,11 @@ class AskSession:
                 failure = error
             tasks.cancel_scope.cancel()
         if failure is not None:
-            raise failure
+            try:
+                raise failure
+            finally:
+                # Its traceback has this frame, and with it all that the question has loaded.
+                del failure
         return answer
 
     def ask_from_thread(self, question: Callable[[Reader], Answer], instead: str = "") -> Answer:
@@ -103,12 +129,12 @@ class AskSession:
         return from_thread.run(self.ask, question, instead)
 
 
-def _short_budget() -> Budget:
-    return Budget(_SHORT_STEPS, _SHORT_BYTES, max_loads=_SHORT_LOADS)
+def _without_hosts(question: Callable[[Reader], Answer], reader: Reader) -> Answer:
+    return question(reader.without_hosts())
 
 
-async def _asking(request: Request, _: Annotated[None, Depends(check_reader)]) -> AskSession:
-    return AskSession(request, container(request))
+async def _asking(request: Request, _: Annotated[None, Depends(check_reader)], allowed: Allowed) -> AskSession:
+    return AskSession(request, container(request), allowed.sees_hosts)
 
 
 @asynccontextmanager
@@ -122,7 +148,7 @@ async def _connection(
     with move_on_after(_PATIENCE_SECONDS) as waiting:
         await shared.readers.acquire()
     if waiting.cancelled_caught:
-        raise sa.exc.TimeoutError
+        raise FailureError(Cause.BUSY)
     try:
         async with _in_thread(reading) as connection:
             yield connection
@@ -227,6 +253,24 @@ async def _publishing(
 ) -> AsyncIterator[PublishSession]:
     async with _turn_to_write(request, identity.name, dry_run=dry_run) as writing:
         yield PublishSession(identity, writing, dry_run)
+        if identity.vendor is not None and not writing.connection.closed:
+            await to_thread.run_sync(_check_quota, container(request), writing, identity.vendor)
+
+
+def _check_quota(shared: Container, writing: Writing, vendor: str) -> None:
+    """Raise 403 if a publication makes a vendor's content larger, and larger than it can be."""
+    limit = shared.settings.vendor_megabytes * _MEGABYTE
+    if not limit or (after := stored_bytes(writing.connection, vendor)) <= limit:
+        return
+    with database.reading(shared.primary) as connection:
+        before = stored_bytes(connection, vendor)
+    # A state can still change, and a draft be deleted.
+    if after - before > _NO_CONTENT_BYTES:
+        message = (
+            f"The publications of {vendor} can take {limit:,} bytes (REGISTRY_VENDOR_MEGABYTES). They take {before:,}, "
+            f"with this one {after:,}. Delete drafts, or ask an admin to publish it or to raise the limit."
+        )
+        raise ApiError(HTTPStatus.FORBIDDEN, "quota-exceeded", message)
 
 
 async def _administering(
@@ -234,6 +278,28 @@ async def _administering(
 ) -> AsyncIterator[AdminSession]:
     async with _turn_to_write(request, identity.name, dry_run=dry_run) as writing:
         yield AdminSession(writing, dry_run)
+
+
+@dataclass(frozen=True, slots=True)
+class ExchangeSession:
+    """Creates publisher tokens for pipelines. It needs no token: the OIDC token in the body says who asks."""
+
+    _request: Request
+    dry_run: bool
+
+    def reading(self) -> AbstractAsyncContextManager[sa.Connection]:
+        """Return a context with a connection that reads; to be left before the issuer is asked for its keys."""
+        shared = container(self._request)
+        return _connection(shared, database.reading(shared.primary))
+
+    def writing(self, verified: VerifiedToken) -> AbstractAsyncContextManager[Writing]:
+        """Return a context with the transaction that writes, for a token whose issuer signed it."""
+        by = f"{verified.token.source} run {verified.token.run}"
+        return _turn_to_write(self._request, by, dry_run=self.dry_run)
+
+
+async def _exchanging(request: Request, *, dry_run: DryRun = False) -> ExchangeSession:
+    return ExchangeSession(request, dry_run)
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +326,7 @@ class FollowSession:
 
     async def is_valid(self) -> bool:
         """Return whether the token that the session began with, if it needed one, is still valid."""
-        if not self._shared.reads_need_token:
+        if not self._shared.reads_need_token and not (self._secret is not None and self._shared.answers_differ):
             return True
         return self._secret is not None and await find(self._secret, self._shared) is not None
 
@@ -287,6 +353,7 @@ Reading = Annotated[sa.Connection, Depends(_reading, scope="function")]
 Auditing = Annotated[sa.Connection, Depends(_auditing)]
 Publishing = Annotated[PublishSession, Depends(_publishing, scope="function")]
 Administering = Annotated[AdminSession, Depends(_administering, scope="function")]
+Exchanging = Annotated[ExchangeSession, Depends(_exchanging)]
 Following = Annotated[FollowSession, Depends(_following)]
 Asking = Annotated[AskSession, Depends(_asking)]
 
@@ -299,6 +366,8 @@ def is_for_admins(dependant: Dependant) -> bool:
 async def check_before_body(request: Request, dependant: Dependant) -> None:
     """Raise 401 or 403 for a request that is not allowed on a route, before its body is read."""
     needed = [dependency.call for dependency in dependant.dependencies]
+    if _exchanging in needed:
+        return
     identity = await identify(request, await bearer(request))
     if _administering in needed:
         await check_admin(identity)

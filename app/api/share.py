@@ -5,7 +5,7 @@ A client is the token that it sends or, without a valid one, its address. Counts
 
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from functools import cached_property
 from http import HTTPStatus
@@ -17,12 +17,12 @@ from anyio import Semaphore, move_on_after
 from cachetools import LRUCache
 from fastapi import Request
 
-from app.api.errors import ApiError, unavailable
+from app.api.errors import ApiError, busy
 from app.settings import Settings
 
 # A request that waits for its turn to ask can hold a thread, so only some can wait.
-_MAX_WAITING = 16
-_MAX_WAITING_WITH_TOKEN = 48
+_MAX_WAITING = 12
+_MAX_WAITING_WITH_TOKEN = 24
 _PATIENCE_SECONDS = 30
 _MAX_FOLLOWING = 1_000
 _RETRY_SECONDS = 1
@@ -98,7 +98,14 @@ class Rate:
         if not wait:
             used = max(0, used) + interval
             self._used_until[key] = now + used
-        return Use(self._limit, int((_MINUTE_SECONDS - used) / interval), ceil(used), wait)
+        return Use(self._limit, max(0, int((_MINUTE_SECONDS - used) / interval)), ceil(used), wait)
+
+    def charge(self, key: str, count: int) -> None:
+        """Count further requests, also beyond what the client has left; below zero: take back so many."""
+        if self._limit and count:
+            now = time.monotonic()
+            interval = _MINUTE_SECONDS / self._limit
+            self._used_until[key] = max(now, self._used_until.get(key, now)) + interval * count
 
     def wait(self, key: str) -> int:
         """Return the seconds until a client can send a request, 0 if it can now."""
@@ -117,23 +124,33 @@ class Shares:
         self._of_addresses = Rate(settings.requests_per_minute)
         self._of_tokens = Rate(settings.token_requests_per_minute)
         self._of_wrong_tokens = Rate(settings.wrong_tokens_per_minute)
+        # Clients' long questions, those that wait for their turn included; and how many of them have theirs.
         self._asking = Counter[str]()
+        self._answering = 0
         self._following = Counter[str]()
 
     def use(self, client: Client) -> Use | None:
         """Count a request; None where the number is not limited."""
         return (self._of_tokens if client.has_token else self._of_addresses).use(client.key)
 
+    def charge(self, client: Client, requests: int) -> None:
+        """Count what a request took as further requests, so that the next ones come later."""
+        (self._of_tokens if client.has_token else self._of_addresses).charge(client.key, requests)
+
     def check_tokens(self, client: Client) -> None:
         """Raise 429 for a client that has sent too many wrong tokens: it could be guessing."""
         wait = self._of_wrong_tokens.wait(client.key)
         if wait:
             message = f"This address has sent too many wrong tokens; it can send another one in {wait} seconds."
-            raise too_many(message, wait)
+            raise too_many(message, wait, "wrong-tokens")
 
     def note_wrong_token(self, client: Client) -> None:
         """Count a wrong token."""
         self._of_wrong_tokens.use(client.key)
+
+    def note_right_token(self, client: Client) -> None:
+        """Take back that a token was counted as wrong."""
+        self._of_wrong_tokens.charge(client.key, -1)
 
     # These belong to the event loop that runs, so they are made with the first request.
 
@@ -149,12 +166,12 @@ class Shares:
     @asynccontextmanager
     async def turn_to_ask(self, client: Client) -> AsyncIterator[None]:
         """Wait for a turn to answer a long question; raises 429 beyond the client's share, 503 if many wait."""
-        with _counted(self._asking, client.key, self._settings.questions_per_client, "long questions"):
+        with _counted(self._asking, client.key, self._settings.questions_per_client, "questions"):
             if self._asking.total() > self._settings.questions_at_once + (
                 _MAX_WAITING_WITH_TOKEN if client.has_token else _MAX_WAITING
             ):
                 message = "Many long questions wait for their turn; try again."
-                raise unavailable(message)
+                raise busy(message, "questions")
             turns = [self._turns] if client.has_token else [self._turns_without_token, self._turns]
             taken: list[Semaphore] = []
             try:
@@ -164,8 +181,12 @@ class Shares:
                         taken.append(turn)
                 if len(taken) < len(turns):
                     message = "Other long questions took too long; try again."
-                    raise unavailable(message)
-                yield
+                    raise busy(message, "questions")
+                self._answering += 1
+                try:
+                    yield
+                finally:
+                    self._answering -= 1
             finally:
                 for turn in taken:
                     turn.release()
@@ -175,16 +196,29 @@ class Shares:
         """Count a request that follows the feed; raises 429 beyond the client's share, 503 beyond that of all."""
         if self._following.total() >= _MAX_FOLLOWING:
             message = "Very many clients follow the feed; try again."
-            raise unavailable(message)
-        with _counted(self._following, client.key, self._settings.streams_per_client, "requests that wait for changes"):
+            raise busy(message, "streams")
+        with _counted(self._following, client.key, self._settings.streams_per_client, "streams"):
             yield
+
+    @property
+    def questions(self) -> Mapping[str, int]:
+        """The number of long questions, by state."""
+        return {"running": self._answering, "waiting": self._asking.total() - self._answering}
+
+    @property
+    def streams(self) -> int:
+        """The number of requests that follow the feed."""
+        return self._following.total()
+
+
+_WORDS = {"questions": "long questions", "streams": "requests that wait for changes"}
 
 
 @contextmanager
-def _counted(counts: Counter[str], key: str, limit: int, what: str) -> Iterator[None]:
+def _counted(counts: Counter[str], key: str, limit: int, reason: str) -> Iterator[None]:
     if counts[key] >= limit:
-        message = f"You have {limit} {what} at a time, which is the limit; wait for one of them."
-        raise too_many(message, _RETRY_SECONDS)
+        message = f"You have {limit} {_WORDS[reason]} at a time, which is the limit; wait for one of them."
+        raise too_many(message, _RETRY_SECONDS, reason)
     counts[key] += 1
     try:
         yield
@@ -194,6 +228,6 @@ def _counted(counts: Counter[str], key: str, limit: int, what: str) -> Iterator[
             del counts[key]
 
 
-def too_many(message: str, seconds: int) -> ApiError:
+def too_many(message: str, seconds: int, reason: str) -> ApiError:
     """Return the 429 error; seconds: when the client can try again."""
-    return ApiError(HTTPStatus.TOO_MANY_REQUESTS, "too-many-requests", message, {"Retry-After": str(seconds)})
+    return ApiError(HTTPStatus.TOO_MANY_REQUESTS, "too-many-requests", message, {"Retry-After": str(seconds)}, reason)

@@ -1,5 +1,7 @@
 """Ending the process: what follows the feed ends at once, other requests have a time of grace, none is cut silently."""
 
+import logging
+import os
 import signal
 import threading
 from asyncio import AbstractEventLoop
@@ -9,6 +11,9 @@ from functools import partial
 from types import FrameType
 
 from anyio import CancelScope
+
+# After the time of grace, what is left of it has this long to end.
+_LAST_SECONDS = 2
 
 
 class Stopping:
@@ -38,18 +43,18 @@ class Stopping:
         if threading.current_thread() is not threading.main_thread():
             return
         for number in (signal.SIGTERM, signal.SIGINT):
-            serve_no_more = signal.getsignal(number)
-            if not callable(serve_no_more):
+            shut_down = signal.getsignal(number)
+            if not callable(shut_down):
                 continue
 
-            signal.signal(number, partial(self._begin, loop, drain_seconds, grace_seconds, serve_no_more))
+            signal.signal(number, partial(self._begin, loop, drain_seconds, grace_seconds, shut_down))
 
     def _begin(
         self,
         loop: AbstractEventLoop,
         drain_seconds: float,
         grace_seconds: float,
-        serve_no_more: Callable[[int, FrameType | None], object],
+        shut_down: Callable[[int, FrameType | None], object],
         number: int,
         frame: FrameType | None,
     ) -> None:
@@ -57,4 +62,13 @@ class Stopping:
         is_second, self.has_begun = self.has_begun, True
         delay = 0 if is_second else drain_seconds
         loop.call_soon_threadsafe(loop.call_later, delay + grace_seconds, self.end)
-        loop.call_soon_threadsafe(loop.call_later, delay, serve_no_more, number, frame)
+        loop.call_soon_threadsafe(loop.call_later, delay, shut_down, number, frame)
+        last = threading.Timer(delay + grace_seconds + _LAST_SECONDS, _exit)
+        last.daemon = True
+        last.start()
+
+
+def _exit() -> None:
+    """End the process: a thread that waits for the database cannot be cancelled. Its transaction is rolled back."""
+    logging.getLogger("registry").warning("stopped while requests still waited for the database")
+    os._exit(0)

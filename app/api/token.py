@@ -14,6 +14,7 @@ from app.api.session import Administering, Auditing
 from app.domain.publishing.outcome import UnknownVendorError
 from app.domain.publishing.token import Role
 from app.domain.values.document import FaultCode, Place
+from app.domain.values.name import is_vendor
 from app.service.known import UnknownNameError
 from app.storage import listing, lookup, schema, token
 from app.wire.base import Page, printable
@@ -37,7 +38,10 @@ def post_token(
 ) -> Response:
     """Create a token. Only this answer contains its secret."""
     at = Place()
-    if (document.vendor is None) is (document.role is Role.PUBLISHER):
+    if document.vendor is not None and not is_vendor(document.vendor):
+        message = "must be a vendor, a DNS domain in lower case, such as vendor-a.com; leave it out for other roles"
+        (at / "vendor").fault(FaultCode.INVALID_NAME, message)
+    elif (document.vendor is None) is (document.role is Role.PUBLISHER):
         message = "only publishers have a vendor" if document.vendor else "is missing: a publisher needs a vendor"
         (at / "vendor").fault(FaultCode.MISSING_FIELD if document.vendor is None else FaultCode.UNKNOWN_FIELD, message)
     at.raise_faults()

@@ -1,5 +1,6 @@
 """Vendors: the namespaces of names."""
 
+from collections.abc import Collection
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -14,6 +15,7 @@ from app.domain.values.name import is_vendor
 from app.service.known import UnknownNameError
 from app.storage import listing
 from app.storage.publication import publish_vendor
+from app.storage.signature import must_sign
 from app.wire.base import Page
 from app.wire.reading import InPieces
 from app.wire.release import Publication
@@ -37,10 +39,10 @@ def put_vendor(
 ) -> Response:
     """Register a vendor, which then owns all names that begin with it.
 
-    The status is 201 if the vendor is new or gained a name or URL, otherwise 200. A name or URL that is set never
-    changes.
+    The status is 201 if the vendor is new, gained a name or URL, or has `signed` changed, otherwise 200. A name or URL
+    that is set never changes. With `"signed": true` the vendor's releases and profiles must be signed from then on.
     """
-    outcome = publish_vendor(session.writing, vendor, document.name, document.url)
+    outcome = publish_vendor(session.writing, vendor, document.name, document.url, must_sign=document.signed)
     return published(vendor, outcome, dry_run=session.dry_run)
 
 
@@ -48,8 +50,8 @@ def put_vendor(
 def list_vendors(reading: Reading, at: paging.ByName) -> dict[str, Any]:
     """List the vendors by name."""
     page = listing.vendors(reading, at.after, at.limit)
-    items = [{"vendor": row.name, "name": row.title, "url": row.url} for row in page.rows]
-    return paging.answer(page, items)
+    signing = must_sign(reading, [row.name for row in page.rows])
+    return paging.answer(page, [_document(row, signing) for row in page.rows])
 
 
 @router.get("/vendors/{vendor}", response_model=StoredVendor, responses={**not_found("vendor"), **INVALID})
@@ -58,4 +60,8 @@ def get_vendor(vendor: AnyVendor, reading: Reading) -> dict[str, Any]:
     row = listing.vendor(reading, vendor) if is_vendor(vendor) else None
     if row is None:
         raise UnknownNameError(vendor, "vendor")
-    return {"vendor": row.name, "name": row.title, "url": row.url}
+    return _document(row, must_sign(reading, [vendor]))
+
+
+def _document(row: listing.Row, signing: Collection[str]) -> dict[str, Any]:
+    return {"vendor": row.name, "name": row.title, "url": row.url, "signed": row.name in signing}

@@ -1,11 +1,17 @@
 """The command line's client of the registry: over HTTP, as for any vendor and orchestrator."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import httpx
 
 from app import client
 from app.client import RegistryError
 from app.client.core import RETRY_SECONDS, Call
 from app.settings import ClientSettings
+from app.signing.envelope import Subject, sign
+from app.signing.key import PrivateKey
+from app.wire.base import without_credentials
 
 
 class Registry(client.Registry):
@@ -18,8 +24,13 @@ class Registry(client.Registry):
         address_hint: str = "REGISTRY_URL sets the registry's address",
         token_variable: str = "REGISTRY_TOKEN",  # noqa: S107 (the name of a variable)
         retry_seconds: float = RETRY_SECONDS,
+        *,
+        signing_keys: Sequence[PrivateKey] = (),
     ) -> None:
-        """address_hint: the advice if the registry cannot be reached; token_variable: the variable with the token."""
+        """address_hint: the advice if the registry cannot be reached; token_variable: the variable with the token.
+
+        signing_keys: sign the releases that are published.
+        """
         # An empty environment variable means no token.
         token = (settings.token.get_secret_value() if settings.token is not None else "").strip() or None
         if token is not None and not (token.isascii() and token.isprintable()):
@@ -28,10 +39,21 @@ class Registry(client.Registry):
         try:
             super().__init__(settings.url, token, retry_seconds=retry_seconds, transport=transport)
         except httpx.InvalidURL as error:
-            message = f"{settings.url} is not a valid URL: {error} ({address_hint})"
+            # The error quotes parts of the address, which can be those of a password.
+            why = "" if "@" in settings.url else f": {error}"
+            message = f"{without_credentials(settings.url)} is not a valid URL{why} ({address_hint})"
             raise RegistryError(message) from error
         self._address_hint = address_hint
         self._token_variable = token_variable
+        self._signing_keys = signing_keys
+
+    def publish_release(
+        self, release: str, document: Mapping[str, Any], *, dry_run: bool = False, override: str | None = None
+    ) -> Any:
+        """Publish a release, signed if there are keys to sign with; override: the reason to break earlier ones."""
+        keys = self._signing_keys
+        body = sign(Subject.RELEASE, release, document, keys) if keys else document
+        return self.put(f"/releases/{release}", body, dry_run=dry_run, override=override)
 
     def _send(self, call: Call) -> httpx.Response:
         try:

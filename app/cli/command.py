@@ -24,7 +24,9 @@ _COMMANDS = {
     "import": "importing:commands",
     "host": "hosts:commands",
     "erratum": "errata:commands",
+    "key": "keys:commands",
     "token": "tokens:commands",
+    "trusted-publisher": "trusted_publishers:commands",
 }
 
 

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from secrets import token_urlsafe
 from typing import Annotated, Any
 
 import httpx
@@ -50,10 +51,12 @@ def demo(
     check_free("127.0.0.1", port)
     # SIGTERM must also stop the service: exit through the finally block.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    token = read_settings().admin_token
-    secret = token.get_secret_value() if token else _TOKEN
+    read_settings()
+    # An operator's database gets no token that everybody knows.
+    default = token_urlsafe() if "REGISTRY_DATABASE_URL" in os.environ else _TOKEN
+    environment = {"REGISTRY_ADMIN_TOKEN": default, **os.environ}
+    secret = environment["REGISTRY_ADMIN_TOKEN"]
     url = f"http://127.0.0.1:{port}"
-    environment = {**os.environ, "REGISTRY_ADMIN_TOKEN": secret}
     command = [sys.executable, "-m", "app.cli", "serve", "--port", str(port), "--no-access-log"]
     server = subprocess.Popen(command, env=environment)
     try:

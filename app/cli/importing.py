@@ -11,7 +11,10 @@ import typer
 
 from app.cli.client import Registry
 from app.cli.feed import Archive, ArchiveError, copy_feed
+from app.cli.keys import signing_keys
+from app.cli.mirroring import Trust, trusted_keys
 from app.cli.output import (
+    REFUSED,
     AsJson,
     fail,
     named,
@@ -31,6 +34,7 @@ from app.client import RegistryError
 from app.domain.fleet.rendering import CPU_MODEL
 from app.domain.values.name import InvalidNameError, ReleaseName
 from app.settings import ClientSettings
+from app.signing.checkpoint import UntrustedError
 
 commands = typer.Typer(
     help="""Publish a release from a document, a QEMU or an archive.
@@ -44,6 +48,15 @@ commands = typer.Typer(
 
 Override = Annotated[
     str | None, typer.Option(help="The reason to publish a release that breaks earlier ones (admins only).")
+]
+Sign = Annotated[
+    Path | None,
+    typer.Option(
+        "--sign",
+        envvar="REGISTRY_SIGN",
+        help="Sign what is published with the private keys in this file (profile-registry key create).",
+        metavar="FILE",
+    ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be added; store nothing.")]
 _ADDED = {
@@ -60,6 +73,7 @@ _ADDED = {
     "listed_profiles": "listed profiles",
     "own_values": "device models with the release's own values",
     "aliases": "aliases",
+    "signatures": "signatures",
 }
 
 
@@ -69,6 +83,7 @@ def import_migration_info(
     release: Annotated[str, typer.Option(help="The release to publish, <implementation>@<version>.")],
     override: Override = None,
     *,
+    sign: Sign = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
@@ -79,7 +94,7 @@ def import_migration_info(
     Example:
 
         my-device-backend --print-migration-info-json | \
-          profile-registry import migration-info - --release vendor-a.com/my-backend@2.1
+          profile-registry import migration-info - --release vendor-a.com/my-backend@2.1 --sign vendor-a.key
     """
     _check_release(release)
     try:
@@ -87,8 +102,8 @@ def import_migration_info(
     except (OSError, ValueError) as error:
         fail(f"{file} cannot be read as JSON: {error}")
     try:
-        with Registry(ClientSettings()) as registry:
-            answer = registry.put(f"/releases/{release}", document, dry_run=dry_run, override=override)
+        with Registry(ClientSettings(), signing_keys=signing_keys(sign)) as registry:
+            answer = registry.publish_release(release, document, dry_run=dry_run, override=override)
     except RegistryError as error:
         refuse(error, is_publication=True)
     if as_json:
@@ -114,6 +129,7 @@ def import_qemu(  # noqa: PLR0913 (each is an option of the command)
     ] = None,
     override: Override = None,
     *,
+    sign: Sign = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
@@ -133,7 +149,7 @@ def import_qemu(  # noqa: PLR0913 (each is an option of the command)
         fail("import qemu takes either --capture FILE or --binary PATH")
     try:
         started = None if binary is None else executable(binary)
-        with progress_bar() as progress, Registry(ClientSettings()) as registry:
+        with progress_bar() as progress, Registry(ClientSettings(), signing_keys=signing_keys(sign)) as registry:
             if started is not None:
                 selected = take_capture(started, machine or [], device or [], progress)
             else:
@@ -173,6 +189,7 @@ def import_cpu_models(
     ] = None,
     override: Override = None,
     *,
+    sign: Sign = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
@@ -188,7 +205,7 @@ def import_cpu_models(
     """
     try:
         started = executable(binary)
-        with progress_bar() as progress, Registry(ClientSettings()) as registry:
+        with progress_bar() as progress, Registry(ClientSettings(), signing_keys=signing_keys(sign)) as registry:
             cpus = take_cpu_models(started, progress)
             name = release or f"qemu.org/qemu-system-{cpus.target}@{cpus.version}"
             _check_release(name)
@@ -213,6 +230,7 @@ def import_cpu_models(
 @commands.command("archive")
 def import_archive(
     file: Annotated[Path, typer.Argument(help="An archive that export wrote.")],
+    trust: Trust = None,
     *,
     with_hosts: Annotated[
         bool,
@@ -222,24 +240,30 @@ def import_archive(
 ) -> None:
     """Publish the content of another registry's archive; what exists already is skipped.
 
-    Every digest is verified. An interrupted import can be repeated. A later archive or mirror continues where this
-    one ends. Exit status 0 imported, 1 refused, 2 could not ask.
+    Every digest is verified. With --trust, such a key must have signed the archive; without it, somebody who had the
+    archive can have made another one. An interrupted import can be repeated. A later archive or mirror continues where
+    this one ends. Exit status 0 imported, 1 refused or not trusted, 2 could not ask.
 
     Example:
 
-        profile-registry import archive registry.jsonl.gz
+        profile-registry import archive registry.jsonl.gz --trust registry.pub
     """
+    keys = trusted_keys(trust)
     try:
         with progress_bar() as progress, Registry(ClientSettings()) as registry:
-            result = copy_feed(Archive(file), registry, str(file), progress, with_hosts=with_hosts)
+            result = copy_feed(Archive(file), registry, str(file), progress, with_hosts=with_hosts, trust=keys)
     except RegistryError as error:
         refuse(error, is_publication=True)
     except ArchiveError as error:
         fail(str(error))
+    except UntrustedError as error:
+        fail(str(error), {"code": "untrusted", "detail": str(error)}, REFUSED)
     if as_json:
         print_json(asdict(result))
         return
-    print_line(f"{file}: {result.changes:,} changes, {result.added:,} new, up to change {result.seq:,}")
+    print_line(
+        f"{file}: {result.changes:,} changes, {result.added:,} new, up to change {result.seq:,} ({result.signature})"
+    )
 
 
 def _check_release(release: str) -> None:

@@ -2,6 +2,8 @@
 
 import os
 import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -10,10 +12,22 @@ from pydantic import SecretStr
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, stop_never, wait_random_exponential
 
 from app.cli.client import Registry
-from app.cli.feed import ArchiveError, CopyResult, Progress, RemoteFeed, copy_feed, write_archive
-from app.cli.output import AsJson, fail, print_json, print_line, progress_bar, refuse, warn
+from app.cli.feed import (
+    ArchiveError,
+    CopyResult,
+    Progress,
+    RemoteFeed,
+    copy_feed,
+    read_trust,
+    signature_of,
+    write_archive,
+)
+from app.cli.output import REFUSED, AsJson, fail, print_json, print_line, progress_bar, refuse, warn
 from app.client import RegistryError
 from app.settings import ClientSettings
+from app.signing.checkpoint import UntrustedError
+from app.signing.key import InvalidKeyError, PublicKey
+from app.wire.base import without_credentials
 
 _WAIT_SECONDS = 50
 _MAX_PAUSE_SECONDS = 15
@@ -23,30 +37,45 @@ _SOURCE_TOKEN = "REGISTRY_SOURCE_TOKEN"  # noqa: S105 (the name of a variable)
 # The status that a shell reports for an interrupted program.
 _INTERRUPTED = 130
 
+Trust = Annotated[
+    list[str] | None,
+    typer.Option(
+        envvar="REGISTRY_TRUST",
+        help="A public key of the source, or a file with one on each line; the source must be signed by such a key. "
+        "Repeatable.",
+        metavar="KEY|FILE",
+    ),
+]
+
 
 def mirror(
     url: Annotated[str, typer.Argument(help="The registry to follow.")],
     token: Annotated[
         str | None, typer.Option(envvar=_SOURCE_TOKEN, help="A token to read that registry, if it is closed.")
     ] = None,
+    trust: Trust = None,
     *,
     once: Annotated[bool, typer.Option("--once", help="Exit when everything is copied, instead of following.")] = False,
     as_json: AsJson = False,
 ) -> None:
     r"""Copy what another registry publishes into this one (REGISTRY_URL, an admin's REGISTRY_TOKEN), and follow it.
 
-    Every digest is verified; altered content is refused. An interrupted copy continues where it stopped. While one of
-    the registries cannot be reached, the command retries, with --once for 20 seconds. Neither hosts nor local errata
-    are copied.
+    Every digest is verified; altered content is refused. With --trust, the head of the feed must be signed by such a
+    key, and nothing is copied that does not lead to it; without it, somebody who controls the source or the network
+    can make another feed. An interrupted copy continues where it stopped. While one of the registries cannot be
+    reached, the command retries, with --once for 20 seconds. Neither hosts nor local errata are copied.
 
-    With --once, exit status 0 when everything is copied that was published when it began, 2 if it could not be.
+    With --once, exit status 0 when everything is copied that was published when it began, 2 if it could not be. 1 if
+    the source is not trusted.
 
     Example:
 
         REGISTRY_URL=http://registry.inside \
-          profile-registry mirror https://registry.example
+          profile-registry mirror https://registry.example --trust registry.pub
     """
+    keys = trusted_keys(trust)
     settings = ClientSettings(url=url, token=SecretStr(token) if token else None)
+    url = without_credentials(url)
     hint = f"{url} must be the address of a registry"
     try:
         with (
@@ -56,12 +85,15 @@ def mirror(
         ):
             seq = 0
             while True:
-                result = _copy_with_retries(source, target, url, seq, progress, once=once)
+                result = _copy_with_retries(source, target, url, seq, progress, keys, once=once)
                 seq = result.seq
                 if as_json and (result.changes or once):
-                    print_json({"url": url, "changes": result.changes, "added": result.added, "seq": seq})
+                    print_json({"url": url, **asdict(result)})
                 elif result.changes:
-                    print_line(f"{result.changes:,} changes from {url}, {result.added:,} new, up to change {seq:,}")
+                    print_line(
+                        f"{result.changes:,} changes from {url}, {result.added:,} new, up to change {seq:,} "
+                        f"({result.signature})"
+                    )
                 if once:
                     break
                 progress("waiting for changes", seq, seq)
@@ -72,12 +104,29 @@ def mirror(
         refuse(error)
     except ArchiveError as error:
         fail(str(error))
+    except UntrustedError as error:
+        fail(str(error), {"code": "untrusted", "detail": str(error)}, REFUSED)
     if once and not as_json:
-        print_line(f"{url} is copied up to change {seq:,}")
+        print_line(f"{url} is copied up to change {seq:,} ({result.signature})")
 
 
-def _copy_with_retries(
-    source: Registry, target: Registry, url: str, seq: int, progress: Progress, *, once: bool
+def trusted_keys(trust: Sequence[str] | None) -> Sequence[PublicKey]:
+    """Return the keys of --trust; print the error and exit if one cannot be read."""
+    try:
+        return read_trust(trust or [])
+    except InvalidKeyError as error:
+        fail(f"--trust: {error}")
+
+
+def _copy_with_retries(  # noqa: PLR0913 (what mirror is given)
+    source: Registry,
+    target: Registry,
+    url: str,
+    seq: int,
+    progress: Progress,
+    keys: Sequence[PublicKey],
+    *,
+    once: bool,
 ) -> CopyResult:
     retrying = Retrying(
         retry=retry_if_exception(lambda error: isinstance(error, RegistryError) and error.is_transient),
@@ -87,7 +136,7 @@ def _copy_with_retries(
         reraise=True,
     )
     copy = retrying.wraps(
-        lambda: copy_feed(RemoteFeed(source, seq, 0 if once else _WAIT_SECONDS), target, url, progress)
+        lambda: copy_feed(RemoteFeed(source, seq, 0 if once else _WAIT_SECONDS), target, url, progress, trust=keys)
     )
     result: CopyResult = copy()
     return result
@@ -105,7 +154,8 @@ def export(
 ) -> None:
     r"""Write everything that the registry has published, and its hosts, to an archive for another registry or a backup.
 
-    The same content always produces the same bytes. Tokens and drafts are not included.
+    The same content always produces the same bytes. Tokens and drafts are not included. If the registry signs its
+    feed, the archive contains the signed head, which import archive --trust verifies.
 
     Example:
 
@@ -118,7 +168,11 @@ def export(
         with tempfile.NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.", delete=False) as unfinished:
             try:
                 with progress_bar() as progress, Registry(ClientSettings()) as registry:
-                    changes = write_archive(RemoteFeed(registry), unfinished, progress)
+                    feed = RemoteFeed(registry)
+                    changes = write_archive(feed, unfinished, progress)
+                # What does not fit on the disk would otherwise be noticed only after the file has its name.
+                unfinished.flush()
+                os.fsync(unfinished.fileno())
                 Path(unfinished.name).chmod(0o666 & ~_umask())
                 Path(unfinished.name).replace(file)
             except BaseException:
@@ -129,9 +183,10 @@ def export(
     except RegistryError as error:
         refuse(error)
     if as_json:
-        print_json({"file": str(file), "changes": changes, "bytes": file.stat().st_size})
+        size = file.stat().st_size
+        print_json({"file": str(file), "changes": changes, "bytes": size, "signature": signature_of(feed)})
         return
-    print_line(f"{file}: {changes:,} changes, {file.stat().st_size:,} bytes")
+    print_line(f"{file}: {changes:,} changes, {file.stat().st_size:,} bytes ({signature_of(feed)})")
 
 
 def _umask() -> int:

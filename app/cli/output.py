@@ -35,6 +35,12 @@ _MATRIX_CELL = 3
 _MAX_NAMED = 8
 _PADDING = 3
 
+# Control characters apart from line breaks and tabs, and those that change the direction of writing.
+_COMMANDS = dict.fromkeys(
+    [*range(9), *range(11, 32), *range(127, 160), 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)],
+    "\N{REPLACEMENT CHARACTER}",
+)
+
 _console = Console()
 _errors = Console(stderr=True)
 
@@ -49,6 +55,11 @@ def _note_json(is_requested: bool) -> bool:  # noqa: FBT001 (as Typer calls it)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.", callback=_note_json)]
 
 
+def _visible(text: str) -> str:
+    """Return a text in which nothing commands a terminal: what is published can contain anything."""
+    return text.translate(_COMMANDS)
+
+
 def print_json(document: object) -> None:
     """Print a document as JSON."""
     sys.stdout.write(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode() + "\n")
@@ -56,7 +67,7 @@ def print_json(document: object) -> None:
 
 def print_line(text: str) -> None:
     """Print a line verbatim, without markup or wrapping."""
-    _console.print(Text(text), soft_wrap=True)
+    _console.print(Text(_visible(text)), soft_wrap=True)
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]], title: str | None = None) -> None:
@@ -68,13 +79,13 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]], ti
         if title is not None:
             print_line(title)
         for row in (columns, *rows):
-            sys.stdout.write("\t".join(str(cell).replace("\n", "; ") for cell in row) + "\n")
+            sys.stdout.write("\t".join(_visible(str(cell)).replace("\n", "; ") for cell in row) + "\n")
         return
     table = Table(title=title, title_justify="left", header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
+        table.add_row(*(Text(_visible(cell)) if isinstance(cell, str) else cell for cell in row))
     _console.print(table)
 
 
@@ -122,13 +133,13 @@ def fail(message: str, problem: object = None, status: int = COULD_NOT_ASK) -> N
     """Print an error (with --json also as JSON: the problem, or code and detail), and exit with a status."""
     if _is_json_requested.get():
         print_json(problem or {"code": "cannot-ask", "detail": message})
-    _errors.print(Text(message, style="red"), soft_wrap=True)
+    _errors.print(Text(_visible(message), style="red"), soft_wrap=True)
     raise typer.Exit(status)
 
 
 def warn(message: str) -> None:
     """Print a warning; the command continues."""
-    _errors.print(Text(message, style="yellow"), soft_wrap=True)
+    _errors.print(Text(_visible(message), style="yellow"), soft_wrap=True)
 
 
 @contextmanager

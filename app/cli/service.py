@@ -2,7 +2,9 @@
 
 import errno
 import os
+import resource
 import socket
+import sqlite3
 from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,14 +15,22 @@ import typer
 import uvicorn
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
+from pydantic_settings import SettingsError
 
 from app.api.connection import Connection
-from app.cli.output import AsJson, fail, print_json, print_line
-from app.settings import COUNTS_FOLDER, Settings
+from app.cli.output import AsJson, fail, print_json, print_line, warn
+from app.domain.values.document import did_you_mean
+from app.settings import COUNTS_FOLDER, Settings, unknown_variables
 from app.storage import database
+from app.storage.failure import FailureError, failure_of
 
-_MARGIN_SECONDS = 1
+# The service ends by itself before.
+_MARGIN_SECONDS = 10
+_SAFE_LENGTH = 16
+_OWN_ADDRESSES = {"127.0.0.1", "::1", "localhost"}
 _KEEP_ALIVE_SECONDS = 75
+# How long to wait for whoever writes to the database before migrating it.
+_WAIT_SECONDS = 60
 
 
 def serve(
@@ -45,9 +55,15 @@ def serve(
         # The worker processes read the settings anew.
         os.environ["REGISTRY_LOG_REQUESTS"] = "false"
     settings = read_settings()
+    _warn_of_token(settings, host)
     _check_replica(settings)
     if migrate_first:
         _migrate(settings.database_url)
+    else:
+        _engine(settings.database_url).dispose()
+    # Every client and every connection to the database takes a file descriptor; the limit of a shell is low.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     with TemporaryDirectory() if workers > 1 else nullcontext() as folder:
         if folder is not None:
             # The workers share this folder so that each can report the metrics of all.
@@ -82,19 +98,35 @@ def migrate(*, as_json: AsJson = False) -> None:
         REGISTRY_DATABASE_URL=postgresql://registry@db/registry \
           profile-registry migrate
     """
-    url = _migrate(read_settings().database_url)
+    url, is_newer = _migrate(read_settings().database_url)
     if as_json:
         print_json({"database": url})
         return
-    print_line(f"the schema of {url} is up to date")
+    print_line(f"the schema of {url} is {'newer than this version, which fits it' if is_newer else 'up to date'}")
 
 
 def read_settings() -> Settings:
     """Return the settings in the environment; print all errors in them and exit if there are any."""
+    unknown = [f"{name}: unknown setting{did_you_mean(name, known)}" for name, known in unknown_variables(os.environ)]
     try:
-        return Settings()
+        settings = Settings()
     except ValidationError as error:
-        fail("\n".join(map(_error_line, error.errors())))
+        fail("\n".join([*unknown, *map(_error_line, error.errors())]))
+    except SettingsError as error:
+        fail("\n".join([*unknown, str(error)]))
+    if unknown:
+        fail("\n".join(unknown))
+    return settings
+
+
+def _warn_of_token(settings: Settings, host: str) -> None:
+    """Warn of an admin token that can be guessed, where others than this machine can try."""
+    token = settings.admin_token.get_secret_value() if settings.admin_token else ""
+    if 0 < len(token) < _SAFE_LENGTH and host not in _OWN_ADDRESSES:
+        warn(
+            f"REGISTRY_ADMIN_TOKEN has {len(token)} characters, so it can be guessed; use at least {_SAFE_LENGTH} "
+            "random ones."
+        )
 
 
 def _error_line(error: ErrorDetails) -> str:
@@ -127,14 +159,34 @@ def _check_replica(settings: Settings) -> None:
         fail("REGISTRY_DATABASE_REPLICA_URL: a replica needs PostgreSQL, but REGISTRY_DATABASE_URL names SQLite")
 
 
-def _migrate(url: str) -> str:
-    """Migrate a database; return its URL without the password."""
+_ADDRESS = "(REGISTRY_DATABASE_URL sets its address)"
+
+
+def _engine(url: str) -> sa.Engine:
+    """Return an engine; exit with an error if no database can be there."""
     try:
-        engine = database.create_engine(url)
-        database.migrate(engine)
-        engine.dispose()
+        return database.create_engine(url)
     except ValueError as error:
         fail(f"REGISTRY_DATABASE_URL: {error}")
-    except sa.exc.DatabaseError as error:
-        fail(f"the database cannot be reached or used: {error.orig} (REGISTRY_DATABASE_URL sets its address)")
-    return sa.make_url(url).render_as_string(hide_password=True)
+    except OSError as error:
+        fail(f"the folder of the database cannot be made: {error} {_ADDRESS}")
+
+
+def _migrate(url: str) -> tuple[str, bool]:
+    """Migrate a database; return its URL without the password, and whether a newer version has migrated it already."""
+    engine = _engine(url)
+    try:
+        is_newer = database.migrate(engine, wait_seconds=_WAIT_SECONDS, on_wait=_say_who_writes)
+    except (sa.exc.SQLAlchemyError, sqlite3.Error, FailureError) as error:
+        failure = failure_of(error)
+        if failure is None:
+            raise
+        report = f" ({failure.report})" if failure.report != failure.words else ""
+        fail(f"{failure.words}{report} {_ADDRESS}")
+    finally:
+        engine.dispose()
+    return sa.make_url(url).render_as_string(hide_password=True), is_newer
+
+
+def _say_who_writes(writer: str) -> None:
+    warn(f"waiting up to {_WAIT_SECONDS} s to migrate the database, which is locked by {writer}")

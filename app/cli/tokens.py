@@ -1,18 +1,22 @@
-"""profile-registry token: creates, lists and revokes tokens."""
+"""profile-registry token: creates, lists and revokes tokens, and exchanges a pipeline's OIDC token for one."""
 
+import os
 import re
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from app.cli.client import Registry
 from app.cli.output import AsJson, fail, print_json, print_line, print_table, refuse
+from app.cli.pipeline import PipelineError, oidc_token
 from app.client import RegistryError
 from app.domain.publishing.token import Role
 from app.settings import ClientSettings
+from app.wire.base import without_credentials
 
 commands = typer.Typer(
-    help="""Create, list and revoke tokens. REGISTRY_TOKEN must be an admin's token.
+    help="""Create, list and revoke tokens: REGISTRY_TOKEN must be an admin's token. Pipelines exchange theirs for one.
 
     Example:
 
@@ -116,3 +120,58 @@ def revoke(
         print_json({"revoked": token_id})
         return
     print_line(f"token {token_id} revoked")
+
+
+@commands.command("exchange")
+def exchange(
+    vendor: Annotated[
+        str | None, typer.Option(help="The vendor to publish for. Default: the one that trusts this pipeline.")
+    ] = None,
+    audience: Annotated[
+        str | None,
+        typer.Option(help="The audience of the OIDC token, on GitHub. Default: REGISTRY_URL, without a final slash."),
+    ] = None,
+    *,
+    github_env: Annotated[
+        bool,
+        typer.Option(
+            "--github-env", help="Set REGISTRY_TOKEN for the next steps of the job on GitHub, masked in its log."
+        ),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Exchange the OIDC token of this pipeline's run for a publisher token of 15 minutes, and print it.
+
+    An admin has made the pipeline a trusted publisher. On GitHub the job needs the permission id-token: write. On
+    GitLab, name the OIDC token REGISTRY_ID_TOKEN under id_tokens. Each OIDC token can be exchanged once.
+
+    Exit status 0 exchanged, 1 refused, 2 could not ask.
+
+    Example:
+
+        REGISTRY_TOKEN="$(profile-registry token exchange)"; export REGISTRY_TOKEN
+        profile-registry token exchange --github-env
+    """
+    settings = ClientSettings()
+    environment = os.environ.get("GITHUB_ENV")
+    if github_env and not environment:
+        fail("--github-env works only in a step on GitHub Actions: GITHUB_ENV is not set")
+    try:
+        document = {"token": oidc_token(settings, audience or without_credentials(settings.url).rstrip("/"))}
+        # An expired token of an earlier step must not get in the way.
+        with Registry(settings.model_copy(update={"token": None})) as registry:
+            exchanged = registry.post("/tokens/exchange", document | ({"vendor": vendor} if vendor else {}))
+    except PipelineError as error:
+        fail(str(error))
+    except RegistryError as error:
+        refuse(error, is_publication=True)
+    if github_env and environment:
+        # The runner reads this line from the log, and masks the token from then on.
+        print_line(f"::add-mask::{exchanged['token']}")
+        with Path(environment).open("a", encoding="utf-8") as variables:
+            variables.write(f"REGISTRY_TOKEN={exchanged['token']}\n")
+        print_line(f"REGISTRY_TOKEN publishes for {exchanged['vendor']} until {exchanged['expires_at']}")
+    elif as_json:
+        print_json(exchanged)
+    else:
+        print_line(exchanged["token"])

@@ -4,13 +4,18 @@ import json
 import random
 import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from urllib.parse import quote
 
 import httpx
+
+from app.wire.base import without_credentials
+
+if TYPE_CHECKING:
+    from app.signing.checkpoint import Checkpoint
 
 # Publishing a complete QEMU takes seconds, and longer on a busy database.
 TIMEOUT_SECONDS = 300.0
@@ -169,7 +174,7 @@ class Core:
 
     def unreachable(self, error: Exception) -> RegistryError:
         """Return the error for a request without a response."""
-        message = f"{self.url} cannot be reached: {error}"
+        message = f"{without_credentials(self.url)} cannot be reached: {error}"
         is_transient = isinstance(error, httpx.TransportError) and not isinstance(error, httpx.UnsupportedProtocol)
         return RegistryError(message, is_transient=is_transient)
 
@@ -181,7 +186,8 @@ def read(response: httpx.Response) -> Any:
     try:
         return json.loads(response.content)
     except ValueError as error:
-        message = f"{response.url} did not answer with JSON; check that this is the address of a registry"
+        address = without_credentials(str(response.url))
+        message = f"{address} did not answer with JSON; check that this is the address of a registry"
         raise RegistryError(message) from error
 
 
@@ -196,11 +202,52 @@ def refusal(response: httpx.Response) -> RegistryError:
         lines += [f"  {fault.get('pointer', fault.get('parameter', ''))}: {fault['message']}" for fault in faults]
         lines += _broken_lines(problem.get("broken", []))
     except (ValueError, KeyError, TypeError, AttributeError):
-        message = f"{response.request.method} {response.url} answered {response.status_code}"
+        address = without_credentials(str(response.url))
+        message = f"{response.request.method} {address} answered {response.status_code}"
         return RegistryError(message, {"status": response.status_code}, retry_after=retry_after)
     more = len(lines) - 1 - _MAX_FAULTS_SHOWN
     shown = lines[: _MAX_FAULTS_SHOWN + 1] + ([f"  … and {more} more"] if more > 0 else [])
     return RegistryError("\n".join(shown), problem, retry_after=retry_after)
+
+
+class Position(Protocol):
+    """A position in the feed: an answer, or a checkpoint."""
+
+    @property
+    def seq(self) -> int:
+        """The seq of a change."""
+
+    @property
+    def link(self) -> str:
+        """The link of that change."""
+
+
+def verified(note: str, trust: Sequence[str]) -> "Checkpoint":
+    """Return the signed head of a feed; raises RegistryError unless one of the trusted keys has signed it."""
+    # Only a program that verifies needs cryptography, the extra `trust`.
+    from app.signing.checkpoint import Note, UntrustedError  # noqa: PLC0415
+    from app.signing.key import PublicKey  # noqa: PLC0415
+
+    keys = [PublicKey.read(key) for key in trust]
+    try:
+        return Note.read(note).verified(keys)
+    except UntrustedError as error:
+        message = f"the registry is not trusted: {error}"
+        raise RegistryError(message) from error
+
+
+def check_history(
+    after: Position, registry: str, entries: Iterable[Mapping[str, Any]], checkpoint: "Checkpoint"
+) -> None:
+    """Raise RegistryError unless the entries of a feed lead from a position to its signed head."""
+    from app.signing.checkpoint import UntrustedError, check_history  # noqa: PLC0415 (as above)
+
+    try:
+        # Before the first change there is no link; the chain begins with the id of the registry.
+        check_history(after.seq, after.link if after.seq else registry, entries, checkpoint)
+    except UntrustedError as error:
+        message = f"the registry is not trusted: {error}"
+        raise RegistryError(message) from error
 
 
 def _broken_lines(broken: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Builds the wheel of the client: this package and the wire shapes, under the name profile_registry_client."""
+"""Builds the wheel of the client: this package, the wire shapes and signatures, as profile_registry_client."""
 
 import tempfile
 from pathlib import Path
@@ -10,6 +10,7 @@ _NAME = "profile_registry_client"
 _CLIENT = ("__init__.py", "core.py", "registry.py", "py.typed")
 # The shapes that the client uses; they import nothing else of the service, which a test checks.
 _WIRE = ("__init__.py", "base.py", "problem.py", "compatibility.py")
+_SIGNING = ("__init__.py", "checkpoint.py", "key.py")
 
 
 class ClientHook(BuildHookInterface):  # type: ignore[type-arg]
@@ -25,8 +26,10 @@ class ClientHook(BuildHookInterface):  # type: ignore[type-arg]
         for source, name in (
             *((here / name, name) for name in _CLIENT),
             *((here.parent / "wire" / name, f"wire/{name}") for name in _WIRE),
+            *((here.parent / "signing" / name, f"signing/{name}") for name in _SIGNING),
         ):
             copy = target / name
             copy.parent.mkdir(exist_ok=True)
-            copy.write_text(source.read_text().replace("app.wire", f"{_NAME}.wire"))
+            text = source.read_text().replace("app.wire", f"{_NAME}.wire").replace("app.signing", f"{_NAME}.signing")
+            copy.write_text(text)
             build_data["force_include"][str(copy)] = f"{_NAME}/{name}"

@@ -2,16 +2,19 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 
 from app.wire.compatibility import Answer, Question
 
 from . import core
-from .core import RETRY_SECONDS, TIMEOUT_SECONDS, Call, Core, Parameter, RegistryError, Retries
+from .core import PAGE, RETRY_SECONDS, TIMEOUT_SECONDS, Call, Core, Parameter, Position, RegistryError, Retries
+
+if TYPE_CHECKING:
+    from app.signing.checkpoint import Checkpoint
 
 
 def _question(question: Question | Mapping[str, Any], parameters: Mapping[str, Parameter]) -> Call:
@@ -64,6 +67,25 @@ class Registry:
     def text(self, path: str, kind: str, **parameters: Parameter) -> str:
         """Return the resource at a path as text; kind: the media type."""
         return self._send(core.get(path, parameters, kind)).text
+
+    def checkpoint(self, trust: Sequence[str], *, after: Position | None = None) -> "Checkpoint":
+        """Return the signed head of the feed, verified: one of the trusted public keys must have signed it.
+
+        after: an answer, or a checkpoint that was verified before; the feed must lead from there to the head. Raises
+        RegistryError if it does not, if the head is older, and for an unsigned registry. It needs the package
+        cryptography (the extra `trust`).
+        """
+        checkpoint = core.verified(self.text("/checkpoint", "text/plain"), trust)
+        if after is not None:
+            registry = self.get("/changes", limit=1)["registry"]
+            core.check_history(after, registry, self._entries(after.seq, checkpoint.seq), checkpoint)
+        return checkpoint
+
+    def _entries(self, after: int, until: int) -> Iterator[Mapping[str, Any]]:
+        """Iterate over the entries of the feed after a seq, until another one."""
+        while after < until and (page := self.get("/changes", after=after, limit=PAGE)["items"]):
+            yield from page
+            after = page[-1]["seq"]
 
     def find(self, path: str, **parameters: Parameter) -> Any:
         """Return the JSON document at a path, None if it does not exist (404)."""
@@ -159,6 +181,27 @@ class AsyncRegistry:
     async def text(self, path: str, kind: str, **parameters: Parameter) -> str:
         """Return the resource at a path as text; kind: the media type."""
         return (await self._send(core.get(path, parameters, kind))).text
+
+    async def checkpoint(self, trust: Sequence[str], *, after: Position | None = None) -> "Checkpoint":
+        """Return the signed head of the feed, verified: one of the trusted public keys must have signed it.
+
+        after: an answer, or a checkpoint that was verified before; the feed must lead from there to the head. Raises
+        RegistryError if it does not, if the head is older, and for an unsigned registry. It needs the package
+        cryptography (the extra `trust`).
+        """
+        checkpoint = core.verified(await self.text("/checkpoint", "text/plain"), trust)
+        if after is not None:
+            registry = (await self.get("/changes", limit=1))["registry"]
+            entries = [entry async for entry in self._entries(after.seq, checkpoint.seq)]
+            core.check_history(after, registry, entries, checkpoint)
+        return checkpoint
+
+    async def _entries(self, after: int, until: int) -> AsyncIterator[Mapping[str, Any]]:
+        """Iterate over the entries of the feed after a seq, until another one."""
+        while after < until and (page := (await self.get("/changes", after=after, limit=PAGE))["items"]):
+            for entry in page:
+                yield entry
+            after = page[-1]["seq"]
 
     async def find(self, path: str, **parameters: Parameter) -> Any:
         """Return the JSON document at a path, None if it does not exist (404)."""

@@ -243,8 +243,8 @@ def _form(reader: Reader, asked: Asked) -> Mapping[str, object]:
     choices = Choices.of(reader, asked)
     with reader.connection() as connection:
         profiles = lookup.profiles_naming(connection, [asked.model])
-        hosts = listing.hosts(connection, (), None, _MAX_HOSTS)
-        labels = listing.labels(connection, _MAX_OPTIONS)
+        hosts = listing.hosts(connection, (), None, _MAX_HOSTS) if reader.shows_hosts else listing.Page([], None)
+        labels = listing.labels(connection, _MAX_OPTIONS) if reader.shows_hosts else []
     states = {release.name: release.state for release in choices.releases}
     given = dict(asked.values)
     return {

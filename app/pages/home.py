@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
+from app.api.identity import Allowed
 from app.api.parameters import Filter
 from app.api.session import Reading
 from app.pages.page import PageRoute, page
@@ -18,7 +19,10 @@ _MAX_CHANGES = 12
 
 @router.get("/")
 def get_home(
-    request: Request, reading: Reading, q: Annotated[Filter, Query(description="a part of a name")] = None
+    request: Request,
+    reading: Reading,
+    allowed: Allowed,
+    q: Annotated[Filter, Query(description="a part of a name")] = None,
 ) -> Response:
     """Show the home page, or the results of a search."""
     text = (q or "").strip()
@@ -30,5 +34,5 @@ def get_home(
         "home.html",
         counts=search.counts(reading),
         vendors=listing.vendors(reading, None, _MAX_VENDORS),
-        latest=search.latest(reading, _MAX_CHANGES),
+        latest=search.latest(reading, _MAX_CHANGES, with_hosts=allowed.sees_hosts),
     )

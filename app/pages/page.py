@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-import sqlalchemy as sa
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, StreamingResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
@@ -19,12 +18,14 @@ from markupsafe import Markup
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from app.api.errors import problem_of
+from app.api import observer
+from app.api.errors import ApiError, ErrorResponse, problem_of
 from app.api.route import Route
+from app.domain.values.budget import AbandonedError, OverBudgetError
 from app.domain.values.value import shown
 from app.domain.verdict.joining import Entry, joined
 from app.domain.verdict.problem import RULES, Problem
-from app.storage.replica import ReplicaLostError
+from app.storage.failure import failure_of
 
 _FOLDER = Path(__file__).parent
 _STATIC = _FOLDER / "static"
@@ -121,20 +122,37 @@ def long_page(
 ) -> StreamingResponse:
     """Return a page as a stream: browsers show its beginning while the parts are still computed."""
     shared = _context(request, context)
-    rendered = _rendered(_TEMPLATES.get_template(part), shared, parts)
+    rendered = _rendered(request.scope, _TEMPLATES.get_template(part), shared, parts)
     pieces = _TEMPLATES.get_template(template).generate({**shared, "flush": _FLUSH, "parts": rendered})
     return StreamingResponse(_gathered(pieces), media_type="text/html", headers=_HEADERS)
 
 
 def _rendered(
-    template: Template, shared: Mapping[str, object], parts: Iterator[Mapping[str, object]]
+    scope: Scope, template: Template, shared: Mapping[str, object], parts: Iterator[Mapping[str, object]]
 ) -> Iterator[Markup]:
-    """Iterate over the parts; if the database fails, the last one says so, because the status is already sent."""
+    """Iterate over the parts; if one cannot be made, the last one says why, because the status is already sent."""
     try:
         for part in parts:
             yield Markup(template.render({**shared, **part}))  # noqa: S704 (templates escape)
-    except (sa.exc.OperationalError, sa.exc.TimeoutError, ReplicaLostError):
-        yield Markup(template.render({**shared, "is_lost": True}))  # noqa: S704
+    except AbandonedError:
+        return
+    except Exception as error:
+        words = _words_of(error, scope)
+        if words is None:
+            raise
+        yield Markup(template.render({**shared, "is_lost": words}))  # noqa: S704
+
+
+def _words_of(error: Exception, scope: Scope) -> str | None:
+    """Return what a page says of an error in its middle, None of an internal one."""
+    if isinstance(error, OverBudgetError):
+        return f"This is too much at once. {error.instead}".rstrip()
+    if isinstance(error, ApiError):
+        return str(error.detail)
+    failure = failure_of(error)
+    if failure is not None:
+        observer.log_failure(failure, scope["state"]["request_id"])
+    return None if failure is None else failure.words
 
 
 _PIECE_CHARACTERS = 4_096
@@ -194,6 +212,8 @@ class PageRoute(Route):
                 problem = await problem_of(request, error)
                 if problem is None:
                     raise
+                if isinstance(problem, ErrorResponse):
+                    observer.note_problem(request.scope, problem.code, problem.reason)
                 return _error_page(request, problem)
 
         return handle_request
@@ -216,6 +236,9 @@ def _take_password(scope: Scope) -> None:
 
 
 def _error_page(request: Request, problem: Response) -> Response:
+    if not problem.body:
+        # The client has gone.
+        return problem
     document = json.loads(bytes(problem.body))
     status = HTTPStatus(problem.status_code)
     answer = page(request, "error.html", problem=document, before=request.query_params.get("from"))

@@ -5,13 +5,19 @@ from typing import Any
 import sqlalchemy as sa
 
 from app.domain.values.state import State
+from app.signing.envelope import Subject
 from app.storage import listing, lookup, state
+from app.storage.signature import signatures_of
 
 
 def draft_document(reading: sa.Connection, name: str) -> dict[str, Any] | None:
     """Return the draft of a profile as JSON, None if there is none."""
     draft = state.profile_draft(reading, name)
-    return None if draft is None else {"extends": None, "description": None, **draft, "name": name, "digest": None}
+    return (
+        None
+        if draft is None
+        else {"extends": None, "description": None, **draft, "name": name, "digest": None, "signatures": []}
+    )
 
 
 def profile_document(reading: sa.Connection, name: str, *, resolved: bool = False) -> dict[str, Any] | None:
@@ -32,4 +38,5 @@ def profile_document(reading: sa.Connection, name: str, *, resolved: bool = Fals
         "state": stored.state or State.PUBLISHED,
         "digest": stored.digest,
         "values": {model: values[digest] for model, digest in sorted(digests.items())},
+        "signatures": signatures_of(reading, Subject.PROFILE, name),
     }

@@ -10,8 +10,10 @@ from app.domain.things.profile import Values
 from app.domain.values.document import Place
 from app.domain.values.name import ReleaseName
 from app.domain.values.state import State
+from app.signing.envelope import Subject
 from app.storage import listing, lookup
 from app.storage.evolution import overrides
+from app.storage.signature import signatures_of
 from app.wire.problem import MAX_BROKEN
 
 
@@ -41,6 +43,7 @@ def release_document(reading: sa.Connection, name: ReleaseName) -> dict[str, Any
             }
             for override in overrides(reading, stored.id)
         ],
+        "signatures": signatures_of(reading, Subject.RELEASE, str(name)),
     }
 
 
@@ -62,6 +65,7 @@ def draft_document(reading: sa.Connection, name: ReleaseName) -> dict[str, Any] 
         "profiles": None if document.profiles is None else sorted(names),
         "aliases": dict(sorted(document.aliases.items())),
         "overrides": [],
+        "signatures": [],
     }
 
 

@@ -175,11 +175,16 @@ def digests(document: Mapping[str, Any]) -> set[str]:
     }
 
 
-def contents(connection: sa.Connection, document: Mapping[str, Any]) -> dict[str, str]:
-    """Return the content that a document refers to, canonical JSON by digest."""
+def contents(connection: sa.Connection, document: Mapping[str, Any], detail: Mapping[str, Any]) -> dict[str, str]:
+    """Return the content that a change's document and detail refer to, canonical JSON by digest.
+
+    The envelope of a signed publication is named by the detail: mirrors of the version before ignore it there.
+    """
     wanted = digests(document)
+    if "signature" in detail:
+        wanted.add(str(detail["signature"]))
     return {
         key: text
-        for table in (schema.variable_set, schema.profile_values)
+        for table in (schema.variable_set, schema.profile_values, schema.envelope)
         for key, text in lookup.documents(connection, table, wanted)
     }

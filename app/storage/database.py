@@ -1,6 +1,8 @@
 """The database: its engine, the reading and writing transactions, and the migrations."""
 
+import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -14,35 +16,87 @@ from weakref import WeakKeyDictionary
 import psycopg
 import sqlalchemy as sa
 from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from psycopg import sql
 
-from app.storage import schema
+from app.storage import schema, version
+from app.storage.failure import Cause, FailureError, failure_of
 
-_PACKAGE = Path(__file__).resolve().parents[1]
-# A wheel has the migrations in the package, a checkout next to it.
-_MIGRATIONS = next(folder for folder in (_PACKAGE / "migrations", _PACKAGE.parent / "migrations") if folder.is_dir())
 # An arbitrary number; every publication takes the lock under this one.
 _PUBLICATION_LOCK = 0x70726F66
-_SQLITE_BUSY_SECONDS = 30
-_TURN_SECONDS = 60
 _COPIED_FROM = 100
 # Notice a server that disappears without closing its connections. In seconds, tcp_user_timeout in milliseconds (libpq).
 _PATIENCE = {"connect_timeout": 5, "tcp_user_timeout": 10_000, "keepalives_idle": 10}
-_turns: WeakKeyDictionary[sa.Engine, Lock] = WeakKeyDictionary()
+# While a migration waits for a lock of a table, everybody else waits behind it.
+_MIGRATION_LOCK_SECONDS = 10
+# A migration tries this long before it says what it waits for.
+_QUIET_SECONDS = 1
+# Readers look at the version of the schema again after this time; writers always do.
+_VERSION_SECONDS = 1.0
 POOL_SIZE = 10
 # What this process keeps is checked again after this time, so that no answer is older than one second (DESIGN 8).
 FRESH_SECONDS = 0.5
 
 
-def create_engine(url: str, *, pool_size: int = POOL_SIZE, prepares: bool = True) -> sa.Engine:
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long the database can keep a request waiting, in seconds.
+
+    lock: for a lock, and for the turn to write. statement: for one statement, locks apart. idle: while a transaction
+    does nothing, because its process has stopped; PostgreSQL then ends it, so that its locks are free again. 0: without
+    end.
+    """
+
+    lock: int = 30
+    statement: int = 60
+    idle: int = 300
+
+
+@dataclass(slots=True)
+class Condition:
+    """What this process knows about a database. turn: held by its writer.
+
+    is_corrupt: a corrupt page was read; nothing is written until the database was repaired. is_full: the last write
+    found its disk full. version_checked: when the schema was last found to fit, by the monotonic clock.
+    """
+
+    limits: Limits
+    turn: Lock = field(default_factory=Lock)
+    is_corrupt: bool = False
+    is_full: bool = False
+    version_checked: float = float("-inf")
+
+    def note(self, error: BaseException) -> None:
+        """Note what an error says about the database."""
+        failure = failure_of(error)
+        if failure is not None and failure.cause is Cause.CORRUPT:
+            self.is_corrupt = True
+        if failure is not None and failure.cause is Cause.FULL:
+            self.is_full = True
+
+
+_conditions: WeakKeyDictionary[sa.Engine, Condition] = WeakKeyDictionary()
+
+
+def condition(engine: sa.Engine) -> Condition:
+    """Return what this process knows about the database of an engine."""
+    return _conditions[engine]
+
+
+def create_engine(
+    url: str, *, pool_size: int = POOL_SIZE, prepares: bool = True, limits: Limits = Limits()
+) -> sa.Engine:
     """Return an engine for `sqlite:///<path>` or `postgresql://…`; raises ValueError for any other URL.
 
     pool_size: the number of connections kept open; up to twice that number can be open at a time. prepares: whether
     PostgreSQL prepares statements that are repeated.
     """
+    engine = _engine(url, pool_size, limits, prepares=prepares)
+    known = _conditions[engine] = Condition(limits)
+    sa.event.listen(engine, "handle_error", lambda context: known.note(context.original_exception))
+    return engine
+
+
+def _engine(url: str, pool_size: int, limits: Limits, *, prepares: bool) -> sa.Engine:
     try:
         parsed = sa.make_url(url)
     except sa.exc.ArgumentError as error:
@@ -50,22 +104,25 @@ def create_engine(url: str, *, pool_size: int = POOL_SIZE, prepares: bool = True
         raise ValueError(message) from error
     if parsed.drivername == "sqlite" and parsed.database:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-        engine = sa.create_engine(parsed, connect_args={"timeout": _SQLITE_BUSY_SECONDS}, pool_size=pool_size)
+        engine = sa.create_engine(parsed, connect_args={"timeout": limits.lock}, pool_size=pool_size)
         file = _ExistingFile(Path(parsed.database))
         sa.event.listen(engine, "do_connect", file)
         sa.event.listen(engine, "connect", file.note)
-        sa.event.listen(engine, "connect", _configure_sqlite)
+        sa.event.listen(engine, "connect", partial(_configure_sqlite, Path(parsed.database)))
         sa.event.listen(engine, "checkout", partial(_check_file, Path(parsed.database)))
-        sa.event.listen(engine, "begin", _begin_sqlite)
+        sa.event.listen(engine, "begin", partial(_begin_sqlite, limits))
         return engine
     if parsed.drivername == "postgresql":
-        return sa.create_engine(
+        named = {"fallback_application_name": "profile-registry"}
+        engine = sa.create_engine(
             parsed.set(drivername="postgresql+psycopg"),
-            connect_args={**_PATIENCE, **({} if prepares else {"prepare_threshold": None})},
+            connect_args={**_PATIENCE, **named, **({} if prepares else {"prepare_threshold": None})},
             pool_size=pool_size,
             max_overflow=pool_size,
             pool_pre_ping=True,
         )
+        sa.event.listen(engine, "begin", partial(_begin_postgresql, limits))
+        return engine
     message = f"the database URL must be sqlite:///<path> or postgresql://…, not {parsed.drivername}://…"
     raise ValueError(message)
 
@@ -88,10 +145,22 @@ class _ExistingFile:
         self._was_there = True
 
 
-def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+def _configure_sqlite(path: Path, connection: sqlite3.Connection, _record: object) -> None:
     connection.isolation_level = None  # the driver starts no transactions; _begin_sqlite does
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "recursive_triggers=ON"):
-        connection.execute(f"PRAGMA {pragma}")
+    try:
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "recursive_triggers=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+    except sqlite3.OperationalError as error:
+        if is_writable(path):
+            raise
+        # The log of SQLite (-wal) has to be written even to read.
+        message = "The file or the folder of the database is read-only: SQLite cannot even read there."
+        raise FailureError(Cause.READ_ONLY, message, f"{path}: {error}") from error
+
+
+def is_writable(path: Path) -> bool:
+    """Return whether the file and the folder of a SQLite database can be written."""
+    return os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
 
 
 def _check_file(
@@ -115,14 +184,50 @@ def _check_file(
         record.info[part] = known
 
 
-def _begin_sqlite(connection: sa.Connection) -> None:
-    writes = connection.get_execution_options().get("writes", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+def _begin_sqlite(limits: Limits, connection: sa.Connection) -> None:
+    options = connection.get_execution_options()
+    connection.exec_driver_sql(f"PRAGMA busy_timeout={_milliseconds(options.get('lock_seconds', limits.lock))}")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("writes", False) else "BEGIN")
+
+
+def _begin_postgresql(limits: Limits, connection: sa.Connection) -> None:
+    """Set the limits for this transaction alone: a pooler gives its connection to somebody else afterwards."""
+    lock = connection.get_execution_options().get("lock_seconds", limits.lock)
+    # A statement that waits for a lock is not slow.
+    statement = limits.statement and limits.statement + limits.lock
+    _limit(connection, Limits(lock, statement, limits.idle))
+
+
+_LIMIT = sa.text(
+    "SELECT set_config('lock_timeout', :lock, true), set_config('statement_timeout', :statement, true), "
+    "set_config('idle_in_transaction_session_timeout', :idle, true)"
+)
+
+
+def _limit(connection: sa.Connection, limits: Limits) -> None:
+    names = {"lock": limits.lock, "statement": limits.statement, "idle": limits.idle}
+    connection.execute(_LIMIT, {name: str(_milliseconds(seconds)) for name, seconds in names.items()})
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(seconds * 1000)
 
 
 @contextmanager
 def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """Yield a connection that sees one state of the registry."""
+    """Yield a connection that sees one state of the registry; raises FailureError where the schema does not fit."""
+    known = condition(engine)
+    with snapshot(engine) as connection:
+        now = time.monotonic()
+        if now - known.version_checked > _VERSION_SECONDS:
+            version.check(connection)
+            known.version_checked = now
+        yield connection
+
+
+@contextmanager
+def snapshot(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """Yield a connection that sees one state of the database, whatever its schema is."""
     isolation: dict[str, Any] = {} if engine.dialect.name == "sqlite" else {"isolation_level": "REPEATABLE READ"}
     with engine.connect().execution_options(**isolation) as connection:
         yield connection
@@ -158,21 +263,33 @@ class Writing:
 def writing(engine: sa.Engine, by: str, *, dry_run: bool = False) -> Iterator[Writing]:
     """Yield a transaction that writes; only one exists at a time, across all processes.
 
-    It commits at the end; an error or a dry run rolls it back. by: who writes.
+    It commits at the end; an error or a dry run rolls it back. by: who writes. Raises FailureError if others do not let
+    it write in time, and where nothing must be written.
     """
+    known = condition(engine)
+    seconds: float = known.limits.lock
+    began = time.monotonic()
     with ExitStack() as turn:
         # The writers of one process wait here without a connection, so that the pool stays free for readers.
-        lock = _turns.setdefault(engine, Lock())
-        if not lock.acquire(timeout=_TURN_SECONDS):
-            raise sa.exc.TimeoutError
-        turn.callback(lock.release)
-        with _alone(engine, dry_run=dry_run) as connection:
+        if not known.turn.acquire(timeout=seconds or -1):
+            message = "Other publications are still being written; try again."
+            raise FailureError(Cause.LOCKED, message, f"no turn to write within {seconds} s")
+        turn.callback(known.turn.release)
+        remaining = seconds and max(1.0, seconds - (time.monotonic() - began))
+        with _alone(engine, remaining, dry_run=dry_run) as connection:
+            version.check(connection)
+            if known.is_corrupt:
+                raise FailureError(Cause.CORRUPT, report="nothing is written since a corrupt page was read")
             yield Writing(connection, by, end_turn=turn.close)
+        if not dry_run:
+            known.is_full = False
 
 
 @contextmanager
-def _alone(engine: sa.Engine, *, dry_run: bool = False) -> Iterator[sa.Connection]:
-    with engine.connect().execution_options(writes=True) as connection, connection.begin() as transaction:
+def _alone(engine: sa.Engine, lock_seconds: float, *, dry_run: bool = False) -> Iterator[sa.Connection]:
+    """Yield the one transaction that writes; lock_seconds: how long it waits for the one before."""
+    options: dict[str, Any] = {"writes": True, "lock_seconds": lock_seconds}
+    with engine.connect().execution_options(**options) as connection, connection.begin() as transaction:
         if engine.dialect.name == "postgresql":
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_PUBLICATION_LOCK)))
         yield connection
@@ -200,6 +317,7 @@ def insert(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[st
             for row in rows:
                 copy.write_row([row[column] for column in columns])
     except psycopg.Error as error:
+        condition(connection.engine).note(error)
         raised = sa.exc.DBAPIError.instance("COPY", None, error, psycopg.Error, dialect=connection.dialect)
         raise raised from error
 
@@ -211,24 +329,56 @@ def noting(engine: sa.Engine) -> Iterator[sa.Connection]:
         yield connection
 
 
-def _alembic_config() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
-    return config
+def migrate(engine: sa.Engine, *, wait_seconds: float = 60, on_wait: Callable[[str], None] = lambda _: None) -> bool:
+    """Migrate the schema to the version of this program; any number of processes can do so at once.
+
+    Return whether the schema fits a newer version already, and so was left alone. Raises FailureError if it fits only
+    newer versions. wait_seconds: how long it waits for whoever writes; on_wait: is called with who that is first.
+    """
+    with snapshot(engine) as connection:
+        fit = version.fit(connection)
+    if not fit.is_older:
+        fit.check()
+        return fit.is_newer
+    try:
+        _migrate(engine, _QUIET_SECONDS)
+    except sa.exc.DBAPIError as error:
+        failure = failure_of(error)
+        if failure is None or failure.cause is not Cause.LOCKED:
+            raise
+        on_wait(_writer(engine))
+        _migrate(engine, wait_seconds)
+    return False
 
 
-def migrate(engine: sa.Engine) -> None:
-    """Migrate the schema to the version of this program; any number of processes can do so at once."""
-    config = _alembic_config()
-    with _alone(engine) as connection:
+def _migrate(engine: sa.Engine, lock_seconds: float) -> None:
+    config = version.alembic_config()
+    with _alone(engine, lock_seconds) as connection:
+        if engine.dialect.name == "postgresql":
+            # Rewriting a large registry takes longer than any statement of a request.
+            _limit(connection, Limits(_MIGRATION_LOCK_SECONDS, 0, 0))
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
 
 
-def is_migrated(connection: sa.Connection) -> bool:
-    """Return whether the schema has the version of this program."""
-    heads = set(ScriptDirectory.from_config(_alembic_config()).get_heads())
-    return set(MigrationContext.configure(connection).get_current_heads()) == heads
+_WRITER = sa.text(
+    "SELECT a.pid, a.application_name, host(a.client_addr), extract(epoch FROM now() - a.xact_start) "
+    "FROM pg_locks l JOIN pg_stat_activity a USING (pid) "
+    "WHERE l.locktype = 'advisory' AND l.granted AND l.objid = :lock AND a.datname = current_database()"
+)
+
+
+def _writer(engine: sa.Engine) -> str:
+    """Return who holds the lock of the writer."""
+    if engine.dialect.name == "sqlite":
+        return "another process that writes to the file"
+    with snapshot(engine) as connection:
+        row = connection.execute(_WRITER, {"lock": _PUBLICATION_LOCK}).first()
+    if row is None:
+        return "another transaction"
+    pid, application, address, seconds = row
+    where = f" at {address}" if address else ""
+    return f"the server process {pid} ({application or 'unnamed'}{where}), which began {seconds or 0:.0f} s ago"
 
 
 def revision(connection: sa.Connection) -> int:

@@ -13,11 +13,13 @@ from app.domain.things.model import Model, Statement
 from app.domain.things.profile import Values
 from app.domain.things.variable import StandsFor, Variable
 from app.domain.things.variable_set import VariableSet
+from app.domain.values import canonical
 from app.domain.values.document import Place
 from app.domain.values.name import ReleaseName
 from app.domain.values.state import State
 from app.domain.values.value import Type, Value
-from app.storage import schema
+from app.storage import database, schema
+from app.storage.failure import Cause, FailureError
 
 Key = TypeVar("Key", str, int)
 
@@ -112,10 +114,27 @@ def profile_values(connection: sa.Connection, digests: Iterable[str]) -> dict[st
 
 
 def documents(connection: sa.Connection, table: sa.Table, digests: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Iterate over those of the digests that are in a table, each with its canonical JSON."""
+    """Iterate over those of the digests that are in a table, each with its canonical JSON.
+
+    Raises FailureError for a document that is not what its digest says: a page of the database was altered.
+    """
     for batch in batches(digests):
         rows = connection.execute(sa.select(table.c.digest, table.c.document).where(table.c.digest.in_(batch)))
-        yield from ((row.digest, row.document) for row in rows)
+        for row in rows:
+            if canonical.digest(row.document) != row.digest:
+                error = FailureError(Cause.CORRUPT, report=f"the content of {row.digest} in {table.name} is altered")
+                database.condition(connection.engine).note(error)
+                raise error
+            yield row.digest, row.document
+
+
+def is_unaltered(connection: sa.Connection) -> bool:
+    """Return whether all content is what its digest says; reads all of it."""
+    return all(
+        canonical.digest(row.document) == row.digest
+        for table in (schema.variable_set, schema.profile_values)
+        for row in connection.execute(sa.select(table.c.digest, table.c.document))
+    )
 
 
 def release_models(connection: sa.Connection, release_id: int) -> dict[str, str]:

@@ -14,21 +14,26 @@ from app.domain.things.erratum import read_erratum
 from app.domain.things.profile import ProfileDocument
 from app.domain.things.release import ReleaseDocument
 from app.domain.values.canonical import canonical_json, digest
-from app.domain.values.document import MAX_DESCRIPTION, Fault, FaultCode, InvalidDocumentError, Place
+from app.domain.values.document import Fault, FaultCode, InvalidDocumentError, Place
 from app.domain.values.name import ReleaseName, host_name, name, vendor_name
 from app.domain.values.state import State
-from app.storage import evolution, listing, lookup, schema, state
+from app.signing.envelope import Envelope, Subject
+from app.storage import evolution, listing, lookup, schema, signature, state
 from app.storage.database import Writing
 from app.storage.erratum import WithdrawnError, publish_erratum, withdraw_erratum
 from app.storage.erratum import find as find_erratum
 from app.storage.evolution import Override
 from app.storage.host import delete_host, put_host
 from app.storage.publication import Gate, publish_profile, publish_release, publish_vendor, set_evolution
+from app.storage.signature import Signed
 
 
 @dataclass(frozen=True, slots=True)
 class Mirrored:
-    """A change of another registry. document: what it added; content is replaced by its digest."""
+    """A change of another registry. document: what it added; content is replaced by its digest.
+
+    The caller has checked that the document has the shape of its kind.
+    """
 
     seq: int
     part_of: int
@@ -122,6 +127,8 @@ class _Application:
         # The current transaction of the other registry, and whether it has added something here so far.
         self._part_of = 0
         self._has_added = False
+        # The envelope that published the current change; None: it is not signed.
+        self._signed: Signed | None = None
         self._handlers: Mapping[ChangeKind, Callable[[str, Mapping[str, Any]], bool]] = {
             ChangeKind.VENDOR_REGISTERED: self._vendor,
             ChangeKind.VENDOR_COMPLETED: self._vendor,
@@ -160,13 +167,14 @@ class _Application:
                 message = f"change {change.seq} has the kind {change.kind.value}, which cannot be mirrored"
                 raise AlteredError(message)
             try:
-                _check_shape(change, document)
+                _NAMES[change.kind.value.partition("-")[0]](change.name)
+                self._signed = self._envelope(change)
                 added = handler(change.name, document)
             except AlteredError:
                 raise
             except (ConflictError, InvalidDocumentError) as error:
                 raise RefusedError(change, error.faults) from error
-            except (UnknownVendorError, LookupError, TypeError, AttributeError, ValueError) as error:
+            except (UnknownVendorError, LookupError, ValueError) as error:
                 raise RefusedError(change, [Fault("", FaultCode.INVALID_VALUE, str(error))]) from error
         self._has_added = self._has_added or added
         if self._has_added and change.digest is not None:
@@ -194,22 +202,52 @@ class _Application:
         if key in self.contents:
             return dict(self.contents[key])
         # Content that came with an earlier change is not sent again.
-        for table in (schema.variable_set, schema.profile_values):
+        for table in (schema.variable_set, schema.profile_values, schema.envelope):
             for _, stored in lookup.documents(self.writing.connection, table, [key]):
                 content: dict[str, Any] = json.loads(stored)
                 return content
         message = f"the content {key} is missing: it came neither with these changes nor with earlier ones"
         raise AlteredError(message)
 
+    def _envelope(self, change: Mirrored) -> Signed | None:
+        """Return the envelope that published a change; raises InvalidDocumentError unless keys known here signed it."""
+        key, subject = change.detail.get("signature"), _SUBJECTS.get(change.kind)
+        if key is None or subject is None:
+            return None
+        place = Place()
+        envelope = Envelope.read(self._content(str(key)), place, subject)
+        if envelope is not None and envelope.name != change.name:
+            (place / "payload" / "name").fault(FaultCode.INVALID_NAME, f"must be {change.name}, the name of the change")
+        elif envelope is not None:
+            signed = signature.verified(self.writing.connection, envelope)
+            place.raise_faults()
+            return signed
+        place.raise_faults()
+        return None
+
     def _vendor(self, name: str, document: Mapping[str, Any]) -> bool:
         existing = listing.vendor(self.writing.connection, name)
         # A vendor's title and URL do not identify it. Where two registries differ, the first one mirrored wins.
         title = document.get("name") if existing is None or existing.title is None else None
         url = document.get("url") if existing is None or existing.url is None else None
-        return bool(publish_vendor(self.writing, name, title, url).added)
+        added = bool(publish_vendor(self.writing, name, title, url, must_sign=document.get("signed")).added)
+        revoked = {entry.key.id for entry in signature.keys(self.writing.connection, [name]) if entry.revoked_at}
+        for text in document.get("keys", ()):
+            key = signature.read_key(name, None, text, Place())
+            # What an admin of this registry revoked stays revoked, whatever the other registry says.
+            if key.id not in revoked:
+                added = signature.register_key(self.writing, name, key, Place()) or added
+        for text in document.get("revoked_keys", ()):
+            key = signature.read_key(name, None, text, Place())
+            added = (key.id not in revoked and signature.revoke_key(self.writing, name, key.id)) or added
+        return added
 
     def _release(self, name: str, document: Mapping[str, Any]) -> bool:
         at = Place()
+        if self._signed is not None:
+            # Publish what the vendor signed; the digests afterwards show whether the other registry did the same.
+            read, gate = ReleaseDocument.read(_without_state(self._signed), at), Gate(is_open=True)
+            return bool(publish_release(self.writing, ReleaseName.parse(name), read, at, gate, self._signed).added)
         complete: dict[str, Any] = {**document, "models": {}}
         for model, key in document["models"].items():
             content = self._content(key)
@@ -233,8 +271,11 @@ class _Application:
 
     def _profile(self, name: str, document: Mapping[str, Any]) -> bool:
         at = Place()
-        profile = ProfileDocument.read(self._profile_document(document), at, named=name)
-        return bool(publish_profile(self.writing, profile, at).added)
+        written = self._profile_document(document) if self._signed is None else _without_state(self._signed)
+        profile = ProfileDocument.read(written, at, named=name)
+        # Without a name there is no vendor to look up.
+        at.raise_faults()
+        return bool(publish_profile(self.writing, profile, at, self._signed).added)
 
     def _profile_document(self, document: Mapping[str, Any]) -> dict[str, Any]:
         return {**document, "values": {model: self._content(key) for model, key in document["values"].items()}}
@@ -281,24 +322,26 @@ class _Application:
     def _host(self, name: str, document: Mapping[str, Any]) -> bool:
         if not self.with_hosts:
             return False
-        stated = {field: content for field, content in document.items() if field != "labels"}
-        return put_host(self.writing, name, stated, document["labels"])
+        stated = {"restrict": {}, **{field: content for field, content in document.items() if field != "labels"}}
+        return put_host(self.writing, name, stated, document.get("labels", {}))
 
     def _forget_host(self, name: str, _document: Mapping[str, Any]) -> bool:
         return self.with_hosts and delete_host(self.writing, name)
 
 
-_TEXT = str | None
-_SHAPES: Mapping[ChangeKind, Mapping[str, Any]] = {
-    ChangeKind.VENDOR_REGISTERED: {"name": _TEXT, "url": _TEXT},
-    ChangeKind.VENDOR_COMPLETED: {"name": _TEXT, "url": _TEXT},
-    ChangeKind.RELEASE_STATE_CHANGED: {"state": str},
-    ChangeKind.PROFILE_STATE_CHANGED: {"state": str},
-    ChangeKind.ERRATUM_WITHDRAWN: {"erratum": str},
-    ChangeKind.EVOLUTION_SET: {"evolution": str, "transitive": bool},
-    ChangeKind.GATE_OVERRIDDEN: {"reason": str, "at": str, "broken": list},
-    ChangeKind.HOST_REGISTERED: {"releases": list, "restrict": dict, "labels": dict},
-    ChangeKind.HOST_CHANGED: {"releases": list, "restrict": dict, "labels": dict},
+def _without_state(signed: Signed) -> object:
+    """Return what an envelope publishes; the state comes with a change of its own."""
+    document = signed.envelope.document
+    if not isinstance(document, dict):
+        return document
+    return {field: value for field, value in document.items() if field != "state"}
+
+
+_SUBJECTS = {
+    ChangeKind.RELEASE_PUBLISHED: Subject.RELEASE,
+    ChangeKind.RELEASE_EXTENDED: Subject.RELEASE,
+    ChangeKind.PROFILE_PUBLISHED: Subject.PROFILE,
+    ChangeKind.PROFILE_EXTENDED: Subject.PROFILE,
 }
 _NAMES: Mapping[str, Callable[[str], object]] = {
     "vendor": vendor_name,
@@ -309,40 +352,3 @@ _NAMES: Mapping[str, Callable[[str], object]] = {
     "evolution": name,
     "host": host_name,
 }
-
-
-def _check_shape(change: Mirrored, document: Mapping[str, Any]) -> None:
-    """Check what publishing does not check: that the name is valid, and that the fields have their types."""
-    _NAMES[change.kind.value.partition("-")[0]](change.name)
-    for field, field_type in _SHAPES.get(change.kind, {}).items():
-        value = document.get(field)
-        if not isinstance(value, field_type) or (isinstance(value, str) and len(value) > MAX_DESCRIPTION):
-            message = f"{field} has the wrong type or more than {MAX_DESCRIPTION} characters"
-            raise TypeError(message)
-    if change.kind in {ChangeKind.HOST_REGISTERED, ChangeKind.HOST_CHANGED}:
-        _check_units(document.get("units", []))
-        if not isinstance(document.get("resolves", {}), dict):
-            message = "resolves has the wrong type"
-            raise TypeError(message)
-    if change.kind is ChangeKind.GATE_OVERRIDDEN and not all(
-        isinstance(entry, dict) and entry.keys() >= _BROKEN for entry in document["broken"]
-    ):
-        message = f"every entry of broken must be an object with {', '.join(sorted(_BROKEN))}"
-        raise TypeError(message)
-
-
-def _check_units(units: object) -> None:
-    """Check the units of a host: that the fields have their types."""
-    for unit in units if isinstance(units, list) else [None]:
-        is_unit = (
-            isinstance(unit, dict)
-            and isinstance(unit.get("id"), str)
-            and isinstance(unit.get("releases"), list)
-            and all(isinstance(unit.get(field, {}), dict) for field in ("restrict", "resolves"))
-        )
-        if not is_unit:
-            message = "units must be objects with id, releases and, if they are given, restrict and resolves"
-            raise TypeError(message)
-
-
-_BROKEN = frozenset({"profile", "model", "accepted_by", "refused_by", "problems"})

@@ -17,14 +17,21 @@ from app.domain.things.profile import ProfileDocument
 from app.domain.things.release import ReleaseDocument
 from app.domain.values.document import FaultCode, Place
 from app.domain.values.name import ReleaseName, vendor_of
-from app.storage import evolution, lookup, schema, state
+from app.signing.envelope import Subject
+from app.storage import evolution, lookup, schema, signature, state
 from app.storage.change import Change, record
 from app.storage.database import Writing, insert
 from app.storage.existing import existing_for_profile, existing_for_release
+from app.storage.signature import Signed
 
 
-def publish_vendor(writing: Writing, name: str, title: str | None, url: str | None) -> Outcome:
-    """Register a vendor; its title and URL can be added later, not changed. Raises ConflictError."""
+def publish_vendor(
+    writing: Writing, name: str, title: str | None, url: str | None, *, must_sign: bool | None = None
+) -> Outcome:
+    """Register a vendor; its title and URL can be added later, not changed. Raises ConflictError.
+
+    must_sign: whether its publications must be signed; None: as before.
+    """
     connection = writing.connection
     place, outcome, vendor = Place(), Outcome(), schema.vendor
     document = {"name": title, "url": url}
@@ -33,6 +40,8 @@ def publish_vendor(writing: Writing, name: str, title: str | None, url: str | No
         connection.execute(sa.insert(vendor), {"name": name, "title": title, "url": url})
         outcome.added.vendors = 1
         record(writing, Change(kind=ChangeKind.VENDOR_REGISTERED, name=name, document=document))
+        if must_sign is not None:
+            signature.require_signatures(writing, name, is_required=must_sign)
         return _finish(connection, outcome)
     gains = gained({"title": existing.title, "url": existing.url}, {"title": title, "url": url}, place)
     refuse_faults(place)
@@ -40,24 +49,43 @@ def publish_vendor(writing: Writing, name: str, title: str | None, url: str | No
         connection.execute(sa.update(vendor).where(vendor.c.id == existing.id), gains)
         outcome.added.vendors = 1
         record(writing, Change(kind=ChangeKind.VENDOR_COMPLETED, name=name, document=document))
+    if must_sign is not None and signature.require_signatures(writing, name, is_required=must_sign):
+        outcome.added.vendors = 1
     return _finish(connection, outcome)
 
 
-def publish_profile(writing: Writing, document: ProfileDocument, place: Place) -> Outcome:
-    """Publish a profile, or add models to it; its draft is deleted.
+def publish_profile(
+    writing: Writing,
+    document: ProfileDocument,
+    place: Place,
+    signed: Signed | None = None,
+    *,
+    is_trial: bool = False,
+) -> Outcome:
+    """Publish a profile, or add models to it; its draft is deleted. signed: the envelope that publishes it.
 
-    Raises UnknownVendorError, ConflictError, InvalidDocumentError.
+    is_trial: it need not be signed yet. Raises UnknownVendorError, ConflictError, InvalidDocumentError.
     """
     connection, outcome = writing.connection, Outcome()
     _vendor_id(connection, vendor_of(document.name))
+    if not is_trial:
+        signature.check_required(connection, [vendor_of(document.name)], signed, place)
     existing = existing_for_profile(connection, document)
     planner = ProfilePlanner(existing, existing.models)
     planner.plan([(document, place)])
     _settle(connection, planner)
     refuse_faults(place)
     _store_profiles(connection, planner, outcome.added)
-    _record_profiles(writing, planner, with_release=False)
+    entries = [(Subject.PROFILE, document.name, document.values.keys())]
+    envelope = signature.store(writing, signed, entries) if signed is not None else None
+    outcome.added.signatures = int(envelope is not None)
+    _record_profiles(writing, planner, with_release=False, envelope=envelope)
     return _finish(connection, outcome)
+
+
+def _signed_by(envelope: str | None) -> Mapping[str, str]:
+    """Return the detail of a change that names the envelope that published it; the link of the change covers it."""
+    return {} if envelope is None else {"signature": envelope}
 
 
 def draft_profile(writing: Writing, document: ProfileDocument, place: Place, written: Mapping[str, Any]) -> Outcome:
@@ -68,7 +96,7 @@ def draft_profile(writing: Writing, document: ProfileDocument, place: Place, wri
     if lookup.ids(writing.connection, schema.profile, [document.name]):
         _report_published(place)
     with writing.connection.begin_nested() as trial:
-        publish_profile(replace(writing), document, place)
+        publish_profile(replace(writing), document, place, is_trial=True)
         trial.rollback()
     return Outcome(Added(drafts=int(state.put_profile_draft(writing, document, written))))
 
@@ -110,22 +138,34 @@ class Gate:
 
 
 def publish_release(
-    writing: Writing, name: ReleaseName, document: ReleaseDocument, place: Place, gate: Gate = Gate()
+    writing: Writing,
+    name: ReleaseName,
+    document: ReleaseDocument,
+    place: Place,
+    gate: Gate = Gate(),
+    signed: Signed | None = None,
 ) -> Outcome:
     """Publish a release with the profiles that it lists, or add models and listed profiles to it.
 
-    Its draft is deleted. Raises UnknownVendorError, ConflictError, InvalidDocumentError with all faults at once, and
-    EvolutionError where it breaks what earlier releases accept.
+    Its draft is deleted. signed: the envelope that publishes it. Raises UnknownVendorError, ConflictError,
+    InvalidDocumentError with all faults at once, and EvolutionError where it breaks what earlier releases accept.
     """
-    return _publish(writing, name, document, place, gate)[0]
+    return _publish(writing, name, document, place, gate, signed)[0]
 
 
 def _publish(
-    writing: Writing, name: ReleaseName, document: ReleaseDocument, place: Place, gate: Gate
+    writing: Writing,
+    name: ReleaseName,
+    document: ReleaseDocument,
+    place: Place,
+    gate: Gate,
+    signed: Signed | None = None,
 ) -> tuple[Outcome, str]:
     """Publish a release; return also its digest."""
     connection, outcome = writing.connection, Outcome()
     vendor_id = _vendor_id(connection, name.vendor)
+    if not gate.is_trial:
+        signature.check_required(connection, {name.vendor, *map(vendor_of, document.own_profiles)}, signed, place)
     existing = existing_for_release(connection, name, document)
     plan = plan_release(name, document, existing, place, is_whole=gate.is_whole)
     _settle(connection, plan.profiles)
@@ -134,10 +174,12 @@ def _publish(
     outcome.not_accepted = plan.not_accepted
     release_id = _apply(connection, vendor_id, plan, outcome.added)
     digest = plan.digest()
+    envelope = _store_envelope(writing, plan, signed) if signed is not None else None
+    outcome.added.signatures = int(envelope is not None)
     if outcome.added:
         lookup.put(connection, schema.release_digest.c.release_id, release_id, {"digest": digest})
-        _record_release(writing, plan, outcome.added, digest)
-        _record_profiles(writing, plan.profiles, with_release=True)
+        _record_release(writing, plan, outcome.added, digest, envelope)
+        _record_profiles(writing, plan.profiles, with_release=True, envelope=envelope)
     if plan.state is not None:
         state.set_release_state(writing, name, plan.state)
     state.delete_release_draft(connection, name)
@@ -148,6 +190,16 @@ def _publish(
         evolution.compare_with_previous(connection, name, outcome)
         outcome.state_not_readable = list(evolution.states_not_readable(connection, name, document.sets.values()))
     return _finish(connection, outcome), digest
+
+
+def _store_envelope(writing: Writing, plan: ReleasePlan, signed: Signed) -> str | None:
+    """Store the envelope of a release and of the profiles that come with it."""
+    profiles = [planned.document for planned in plan.profiles.profiles.values()]
+    entries = [
+        (Subject.RELEASE, str(plan.name), plan.document.sets.keys()),
+        *((Subject.PROFILE, profile.name, profile.values.keys()) for profile in profiles),
+    ]
+    return signature.store(writing, signed, entries)
 
 
 def _settle(connection: sa.Connection, planner: ProfilePlanner) -> None:
@@ -190,14 +242,14 @@ def _apply(connection: sa.Connection, vendor_id: int, plan: ReleasePlan, added: 
     return release_id
 
 
-def _record_release(writing: Writing, plan: ReleasePlan, added: Added, digest: str) -> None:
+def _record_release(writing: Writing, plan: ReleasePlan, added: Added, digest: str, envelope: str | None) -> None:
     change = Change(
         kind=ChangeKind.RELEASE_PUBLISHED if plan.is_new else ChangeKind.RELEASE_EXTENDED,
         name=str(plan.name),
         document=plan.record(),
         digest=digest,
         models=plan.concerned(),
-        detail={"added": {kind: count for kind, count in added.counts().items() if count}},
+        detail={"added": {kind: count for kind, count in added.counts().items() if count}, **_signed_by(envelope)},
     )
     record(writing, change)
 
@@ -421,16 +473,25 @@ def _insert_profiles(connection: sa.Connection, profiles: Sequence[PlannedProfil
         state.delete_profile_draft(connection, profile.name)
 
 
-def _record_profiles(writing: Writing, planner: ProfilePlanner, *, with_release: bool) -> None:
-    """Record a change for each profile, and give new ones the state that they ask for."""
-    connection, changed = writing.connection, planner.changed()
-    profile_ids = lookup.ids(connection, schema.profile, [planned.document.name for planned in changed])
+def _record_profiles(writing: Writing, planner: ProfilePlanner, *, with_release: bool, envelope: str | None) -> None:
+    """Record a change for each profile, and give new ones the state that they ask for.
+
+    A profile that gains a signature alone is recorded as extended: a kind of its own would stop workers of the version
+    before on the same database.
+    """
+    connection = writing.connection
+    recorded = planner.changed() if envelope is None else list(planner.profiles.values())
+    profile_ids = lookup.ids(connection, schema.profile, [planned.document.name for planned in recorded])
     changes = []
-    for planned in changed:
+    for planned in recorded:
         name = planned.document.name
         digest = planner.digest_of(name)
         lookup.put(connection, schema.profile_digest.c.profile_id, profile_ids[name], {"digest": digest})
-        added = {"profiles": int(planned.is_new), "profile_models": len(planned.entries)}
+        added = {
+            "profiles": int(planned.is_new),
+            "profile_models": len(planned.entries),
+            "signatures": int(envelope is not None),
+        }
         change = Change(
             kind=ChangeKind.PROFILE_PUBLISHED if planned.is_new else ChangeKind.PROFILE_EXTENDED,
             name=name,
@@ -438,11 +499,14 @@ def _record_profiles(writing: Writing, planner: ProfilePlanner, *, with_release:
             document=None if with_release else planned.record(),
             digest=digest,
             models=planned.entries.keys(),
-            detail={"added": {kind: count for kind, count in added.items() if count}},
+            detail={
+                "added": {kind: count for kind, count in added.items() if count},
+                **({} if with_release else _signed_by(envelope)),
+            },
         )
         changes.append(change)
     if changes:
         record(writing, *changes)
-    for planned in changed:
+    for planned in recorded:
         if planned.state is not None:
             state.set_profile_state(writing, planned.document.name, planned.state)

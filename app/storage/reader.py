@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager
+from copy import copy
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, TypeAlias, TypeVar
@@ -74,10 +75,15 @@ class ProfileEntry:
     values: Mapping[str, str]
 
 
+class HostsClosedError(Exception):
+    """The question is about registered hosts, and whoever asks must not know them."""
+
+
 class Reader:
     """Loads for one question, at one revision of the registry. What it returns is complete: judging needs no I/O.
 
     position: the last change of the registry that it sees. memo: what the engine remembers across questions.
+    shows_hosts: whether it has the registered hosts.
     """
 
     def __init__(  # noqa: PLR0917 (what it is made of)
@@ -98,6 +104,14 @@ class Reader:
         self._values = values
         self._connect = connect
         self._fleet = fleet
+        self.shows_hosts = True
+
+    def without_hosts(self) -> "Reader":
+        """Return the same for somebody who must not know the registered hosts: it raises HostsClosedError for them."""
+        reader = copy(self)
+        reader.shows_hosts = False
+        reader._fleet = _closed  # noqa: SLF001 (its own)
+        return reader
 
     @property
     def can_wait(self) -> bool:
@@ -301,6 +315,10 @@ class Reader:
     def all_hosts(self, labels: Sequence[str] = ()) -> Sequence[Destination]:
         """Return all registered hosts by name, or those that meet all conditions on labels, as they are written."""
         return self._fleet(self).all([Label.parse(label) for label in labels])
+
+
+def _closed(_reader: Reader) -> Fleet:
+    raise HostsClosedError
 
 
 def _digests(named: Mapping[str, str | None], models: Collection[str] | None) -> dict[str, str]:

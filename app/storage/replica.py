@@ -9,13 +9,17 @@ import sqlalchemy as sa
 
 from app.storage import change, database
 from app.storage.change import Position
+from app.storage.failure import Cause, FailureError, failure_of
 
 # After a replica is lost, do not try it again for this time.
 _LOST_SECONDS = 5.0
 
 
-class ReplicaLostError(Exception):
-    """The connection to the replica was lost during a read; ask again, and the primary answers."""
+class ReplicaLostError(FailureError):
+    """The replica failed during a read; ask again, and the primary answers."""
+
+    def __init__(self) -> None:
+        super().__init__(Cause.UNREACHABLE, report="the replica failed during a read")
 
 
 class Databases:
@@ -56,7 +60,9 @@ class Databases:
                 return
             try:
                 yield connection
-            except sa.exc.OperationalError as error:
+            except (sa.exc.SQLAlchemyError, FailureError) as error:
+                if failure_of(error) is None:
+                    raise
                 self._lose_replica()
                 raise ReplicaLostError from error
 
@@ -71,7 +77,7 @@ class Databases:
                 is_same = self._has_same_history(connection)
             except sa.exc.TimeoutError:
                 return None  # busy
-            except sa.exc.SQLAlchemyError:
+            except (sa.exc.SQLAlchemyError, FailureError):
                 self._lose_replica()
                 return None
             if not is_same:
@@ -110,6 +116,12 @@ class Databases:
 
     def _lose_replica(self) -> None:
         self._lost_until = time.monotonic() + _LOST_SECONDS
+
+    def pools(self) -> Iterator[tuple[str, sa.QueuePool]]:
+        """Iterate over the pools of connections, by the name of their database."""
+        for name, engine in (("primary", self.primary), ("replica", self._replica)):
+            if engine is not None and isinstance(engine.pool, sa.QueuePool):
+                yield name, engine.pool
 
     def dispose(self) -> None:
         """Close all connections."""

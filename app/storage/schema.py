@@ -342,6 +342,55 @@ mirror = Table(
     Column("at", Text, nullable=False),  # ISO 8601, UTC
 )
 
+# The keys with which vendors sign what they publish; id: 8 hexadecimal digits that the key itself gives.
+vendor_key = Table(
+    "vendor_key",
+    metadata,
+    Column("vendor_id", ForeignKey("vendor.id"), nullable=False),
+    Column("id", Name, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("at", Text, nullable=False),  # ISO 8601, UTC, like the times below
+    PrimaryKeyConstraint("vendor_id", "id"),
+)
+vendor_key_revocation = Table(
+    "vendor_key_revocation",
+    metadata,
+    Column("vendor_id", Integer, nullable=False),
+    Column("key_id", Name, nullable=False),
+    Column("at", Text, nullable=False),
+    PrimaryKeyConstraint("vendor_id", "key_id"),
+    ForeignKeyConstraint(["vendor_id", "key_id"], ["vendor_key.vendor_id", "vendor_key.id"]),
+)
+
+# Whether a vendor's publications must be signed; without a row: they need not.
+vendor_signing = Table(
+    "vendor_signing",
+    metadata,
+    Column("vendor_id", ForeignKey("vendor.id"), primary_key=True, autoincrement=False),
+    Column("is_required", Boolean, nullable=False),
+)
+
+# Signed publications, with the signatures that were verified then; a key that is revoked later does not undo them.
+envelope = Table(
+    "envelope",
+    metadata,
+    Column("digest", Name, primary_key=True),
+    Column("payload_digest", Name, nullable=False, index=True),
+    Column("at", Text, nullable=False),
+    Column("signers", Text, nullable=False),  # JSON
+    Column("document", Text, nullable=False),  # canonical JSON
+)
+# What an envelope publishes: a release, or a profile, alone or with a release; and its models.
+envelope_entry = Table(
+    "envelope_entry",
+    metadata,
+    Column("subject", Text, CheckConstraint("subject IN ('release', 'profile')", name="subject"), nullable=False),
+    Column("name", Name, nullable=False),
+    Column("digest", ForeignKey("envelope.digest"), nullable=False, index=True),
+    Column("models", Text, nullable=False),  # JSON
+    PrimaryKeyConstraint("subject", "name", "digest"),
+)
+
 # Access tokens; only the hash of a secret is stored.
 token = Table(
     "token",
@@ -358,10 +407,40 @@ token = Table(
     Column("last_used_at", Text),
 )
 
+# Pipelines whose OIDC tokens are exchanged for publisher tokens, and the OIDC tokens that were: each can be exchanged
+# once. A row is kept while its OIDC token or its publisher token is valid, also if the trusted publisher is deleted.
+trusted_publisher = Table(
+    "trusted_publisher",
+    metadata,
+    Column("id", Name, primary_key=True),
+    Column("vendor", Name, nullable=False),
+    Column("issuer", Text, nullable=False, index=True),
+    Column("audience", Text, nullable=False),
+    Column("claims", Text, nullable=False),  # canonical JSON
+    Column("created_at", Text, nullable=False),  # ISO 8601, UTC
+    Column("created_by", Text, nullable=False),
+)
+exchanged_token = Table(
+    "exchanged_token",
+    metadata,
+    Column("digest", Name, primary_key=True),
+    Column("trusted_publisher_id", Name, nullable=False, index=True),
+    Column("token_id", ForeignKey("token.id"), nullable=False),
+    Column("kept_until", Text, nullable=False, index=True),  # ISO 8601, UTC
+)
+
 # A number that grows with every change to what is published; while it is the same, what was read is current.
 revision = Table(
     "revision",
     metadata,
     Column("id", Integer, CheckConstraint("id = 1", name="single_row"), primary_key=True, autoincrement=False),
     Column("number", Integer, nullable=False),
+)
+
+# The oldest program that can use this schema, by the revision that it was made for; see app.storage.version.
+program = Table(
+    "program",
+    metadata,
+    Column("id", Integer, CheckConstraint("id = 1", name="single_row"), primary_key=True, autoincrement=False),
+    Column("oldest", Text, nullable=False),
 )

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from app.domain.values.state import State
 from app.storage import schema
-from app.storage.change import position
+from app.storage.change import OF_HOSTS, position
 
 Row: TypeAlias = sa.Row[*tuple[Any, ...]]
 
@@ -140,6 +140,10 @@ def counts(connection: sa.Connection) -> Row:
     return connection.execute(sa.select(*columns)).one()
 
 
+# Where changes of hosts are left out, the others are looked for in so many.
+_MAX_LOOKED_AT = 500
+
+
 @dataclass(frozen=True, slots=True)
 class Transaction:
     """A transaction, described by its first change. more: the number of its other changes."""
@@ -151,16 +155,20 @@ class Transaction:
     more: int
 
 
-def latest(connection: sa.Connection, limit: int) -> list[Transaction]:
-    """Return the latest transactions of the feed, the newest first."""
+def latest(connection: sa.Connection, limit: int, *, with_hosts: bool) -> list[Transaction]:
+    """Return the latest transactions of the feed, the newest first; with_hosts: also those that begin with a host."""
     table = schema.change
     query = sa.select(table.c.seq, table.c.at, table.c.by, table.c.kind, table.c.name)
     first_changes = connection.execute(
-        query.where(table.c.seq == table.c.part_of).order_by(table.c.seq.desc()).limit(limit)
+        query.where(table.c.seq == table.c.part_of)
+        .order_by(table.c.seq.desc())
+        .limit(limit if with_hosts else _MAX_LOOKED_AT)
     ).all()
     # The feed has no gaps, so a transaction ends where the next one begins.
     ends = [position(connection).seq + 1, *(change.seq for change in first_changes)]
-    return [
+    transactions = [
         Transaction(change.at, change.by, change.kind, change.name, end - change.seq - 1)
         for change, end in zip(first_changes, ends, strict=False)
+        if with_hosts or change.kind not in OF_HOSTS
     ]
+    return transactions[:limit]

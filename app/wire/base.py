@@ -1,5 +1,6 @@
 """Base shapes, values and names of the wire."""
 
+import re
 from typing import Annotated, Generic, TypeVar
 
 from pydantic import (
@@ -30,6 +31,20 @@ def _printable(text: str | None) -> str | None:
 
 
 printable = AfterValidator(_printable)
+_AUTHORITY = re.compile(r"(?P<scheme>(?:[A-Za-z][A-Za-z0-9+.-]*:)?//)(?P<authority>[^/?#\\]*)(?P<rest>.*)", re.DOTALL)
+
+
+def without_credentials(address: str) -> str:
+    """Return an address without its user, password, query and fragment, which can be secrets; a file as it is."""
+    parts = _AUTHORITY.fullmatch(address)
+    if parts is None:
+        return address
+    authority, rest = parts["authority"], parts["rest"]
+    user, _, host = authority.rpartition("@")
+    if not user and "@" in rest and re.search(r":(?![0-9]*$)", authority.rpartition("]")[2]):
+        # Not an address: a password with one of / ? # in it.
+        return f"{parts['scheme']}…"
+    return f"{parts['scheme']}{host}{re.split('[?#]', rest, maxsplit=1)[0]}"
 
 
 class AtMost:
@@ -120,20 +135,25 @@ class Page(OpenShape, Generic[Item]):
 
 
 class AsDocumented:
-    """Documents a body as a shape; the domain reads it, to report all faults at once."""
+    """Documents a body as one of some shapes; the domain reads it, to report all faults at once."""
 
-    def __init__(self, shape: type[BaseModel]) -> None:
-        self._shape = shape
+    def __init__(self, *shapes: type[BaseModel]) -> None:
+        self._shapes = shapes
 
     def __get_pydantic_core_schema__(self, _source: object, _handler: GetCoreSchemaHandler) -> CoreSchema:
         """Accept anything."""
         return core_schema.any_schema()
 
     def __get_pydantic_json_schema__(self, _schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """Return the schema of the shape, by its name."""
-        schema = self._shape.__pydantic_core_schema__
-        if schema["type"] != "model":
-            return handler(schema)
-        name = f"{self._shape.__module__}.{self._shape.__qualname__}:{id(self._shape)}"
-        definition = core_schema.definition_reference_schema(name)
-        return handler(core_schema.definitions_schema(definition, [{**schema, "ref": name}]))
+        """Return the schema of the shapes, by their names."""
+        schemas = [_schema_of(shape, handler) for shape in self._shapes]
+        return schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
+
+
+def _schema_of(shape: type[BaseModel], handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+    schema = shape.__pydantic_core_schema__
+    if schema["type"] != "model":
+        return handler(schema)
+    name = f"{shape.__module__}.{shape.__qualname__}:{id(shape)}"
+    definition = core_schema.definition_reference_schema(name)
+    return handler(core_schema.definitions_schema(definition, [{**schema, "ref": name}]))

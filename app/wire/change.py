@@ -70,7 +70,9 @@ class AuditedChange(OpenShape):
     at: str = Field(description="the time in UTC (ISO 8601), to the millisecond")
     by: str = Field(description="the name of the token; admin: the operator's token")
     kind: Kind
-    name: str = Field(description="the vendor, release, profile, implementation or host, or the id of the token")
+    name: str = Field(
+        description="the vendor, release, profile, implementation or host, or the id of the token or trusted publisher"
+    )
     digest: str | None = Field(description="the digest of the entry after the change; null if it has none")
     detail: dict[str, Any] = Field(description="more about the change, for people")
     document_digest: str | None = Field(
@@ -98,7 +100,9 @@ class MirroredChanges(Shape):
     """Changes of another registry, in its order; a transaction of it comes whole."""
 
     url: Annotated[str, printable] = Field(
-        max_length=2000, description="the URL of that registry, or the file that was read; at most 2,000 characters"
+        max_length=2000,
+        description="the URL of that registry, or the file that was read; at most 2,000 characters; credentials in it "
+        "are not stored",
     )
     changes: list[MirroredChange] = Field(
         min_length=1, max_length=10_000, description="1 to 10,000 changes, in order, whole transactions"

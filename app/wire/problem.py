@@ -69,6 +69,12 @@ class ErrorShape(OpenShape):
     code: str = Field(description="stable; the codes of each operation are listed with its responses")
     detail: str = Field(description="what is wrong, for people")
     faults: list[FaultShape] = Field(default_factory=list, description="every fault of the request at once")
+    cause: str | None = Field(
+        default=None, description="with code unavailable: why the database cannot do its work; stable"
+    )
+    can_read: bool = Field(
+        default=False, description="of /readyz: whether questions are answered, although nothing can be published"
+    )
     broken: list[Broken] = Field(
         default_factory=list, description=f"with code evolution-gate: what the release breaks, at most {MAX_BROKEN:,}"
     )

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from app.domain.values.state import State
 from app.wire.base import Name, OpenShape, ProfileName, Shape, Value
+from app.wire.signature import Signature
 from app.wire.variable_set import Description
 
 Values = dict[str, dict[str, Value | None]]
@@ -56,6 +57,10 @@ class StoredProfile(OpenShape):
     state: Published
     digest: str | None = Field(description="the digest of the whole profile; null: a draft")
     values: Values = Field(description=f"{OWN_VALUES}. With `resolved=true` all values, also the inherited ones")
+    signatures: list[Signature] = Field(
+        default_factory=list,
+        description="signed publications of the profile, alone or with a release; empty: it is unsigned",
+    )
 
 
 class ListedProfile(OpenShape):

@@ -27,7 +27,7 @@ _Path = tuple[str | int, ...]
 class InvalidShapeError(Exception):
     """A document that does not have its shape; faults: as Pydantic describes them, at most MAX_FAULTS.
 
-    It is no ValueError, so that Pydantic lets it pass.
+    Pydantic lets it pass because it is not a ValueError.
     """
 
     def __init__(self, faults: Sequence[ErrorDetails]) -> None:

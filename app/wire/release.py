@@ -18,6 +18,7 @@ from app.wire.base import (
 )
 from app.wire.problem import MAX_BROKEN, Broken, Problem
 from app.wire.profile import NewState, ProfileDocument, Published
+from app.wire.signature import Signature
 from app.wire.variable_set import Description, SetDocument
 
 Version = Annotated[
@@ -55,7 +56,7 @@ class ReleaseDocument(Shape):
 class Added(OpenShape):
     """The number of entries added, by kind; all 0 if everything was already published."""
 
-    vendors: int = Field(default=0, description="1 if the vendor is new, or gained a name or URL")
+    vendors: int = Field(default=0, description="1 if the vendor is new, gained a name or URL, or has `signed` changed")
     releases: int = Field(default=0, description="1 if the release is new")
     models: int = Field(default=0, description="new device models")
     release_models: int = Field(default=0, description="variable sets added to the release")
@@ -68,6 +69,7 @@ class Added(OpenShape):
     listed_profiles: int = Field(default=0, description="profiles added to the release's list")
     own_values: int = Field(default=0, description="models that gained `own_values` under a listed profile")
     aliases: int = Field(default=0, description="aliases added to the release")
+    signatures: int = Field(default=0, description="1 if the publication is signed, and was not with these keys")
 
 
 class NotAccepted(OpenShape):
@@ -191,6 +193,9 @@ class StoredRelease(OpenShape):
     )
     overrides: list[Override] = Field(
         description="why it was published although it breaks earlier releases; empty if it does not"
+    )
+    signatures: list[Signature] = Field(
+        default_factory=list, description="signed publications of the release; empty: it is unsigned"
     )
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
 from fastapi.testclient import TestClient
 
@@ -268,3 +269,14 @@ def test_a_state_changes_only_with_the_current_etag(published: TestClient, path:
     problem(change(tag), 412, "precondition-failed")
     assert change("*").status_code == 200
     assert published.get(path).json()["state"] == "deprecated"
+
+
+def test_a_poll_that_its_client_has_left_keeps_no_place(database_url: str) -> None:
+    with served(make_app(database_url, streams_per_client=2)) as url:
+        poll = f"{url}/changes?wait=60"
+        for _ in range(6):
+            with pytest.raises(httpx.ReadTimeout):
+                httpx.get(poll, timeout=0.5)
+            # The service notices at its next look.
+            time.sleep(1)
+        assert httpx.get(f"{url}/changes").status_code == 200

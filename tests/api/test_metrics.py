@@ -1,12 +1,21 @@
 """The metrics that Prometheus reads."""
 
+import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from threading import Event
 
 import pytest
+import sqlalchemy as sa
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
+from app import VERSION
+from app.api import gauges, share
+from app.api.share import Client
+from app.storage import figures, schema, version
 from app.storage.catalog import Catalog
+from app.storage.failure import Cause, FailureError
 from tests.api.stories import NIC, QUEUES, publish, vendor
 from tests.conftest import AUTHORIZATION, make_app
 
@@ -14,7 +23,7 @@ Counts = dict[tuple[str, ...], float]
 
 
 def _counts(registry: TestClient, name: str) -> Counts:
-    """Return the samples of a metric, by the values of its labels."""
+    """Return the samples of a metric, by the values of its labels, in the order of the labels' names."""
     response = registry.get("/metrics")
     assert response.status_code == 200
     samples = [sample for family in text_string_to_metric_families(response.text) for sample in family.samples]
@@ -109,3 +118,131 @@ def test_reading_metrics_does_not_use_the_database(registry: TestClient, monkeyp
 
     monkeypatch.setattr(Catalog, "view", fail)
     assert registry.get("/metrics", headers=AUTHORIZATION).status_code == 200
+
+
+def _only(registry: TestClient, name: str) -> float:
+    (value,) = _counts(registry, name).values()
+    return value
+
+
+def test_the_build_the_schema_and_the_feed_are_reported(registry: TestClient) -> None:
+    head = version.revisions()[0]
+    assert _counts(registry, "profile_registry_build_info") == {(head, VERSION): 1}
+    assert _counts(registry, "profile_registry_database_schema_info") == {(head,): 1}
+    assert _only(registry, "profile_registry_database_up") == 1
+
+
+def test_the_head_of_the_feed_and_the_hosts_are_reported(registry: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gauges, "LOOK_SECONDS", 0)
+    vendor(registry)
+    publish(registry, "vendor-a.com/fw@1", {"num-queues": QUEUES})
+    for name in ("host-1", "host-2"):
+        registry.put(f"/hosts/{name}", json={"releases": ["vendor-a.com/fw@1"]}).raise_for_status()
+    assert _only(registry, "profile_registry_hosts") == 2
+    assert _only(registry, "profile_registry_feed_seq") == len(registry.get("/changes").json()["items"])
+
+
+def test_a_mirror_is_reported_with_how_long_ago_its_last_change_was_added(
+    registry: TestClient, engine: sa.Engine
+) -> None:
+    ago = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
+    rows = [{"registry": f"r-{n}", "url": "https://user:pass@r", "seq": n, "link": "", "at": ago} for n in range(120)]
+    with engine.begin() as connection:
+        connection.execute(sa.insert(schema.mirror), rows)
+    # Each registry would be a time series of its own, so their number has a limit.
+    seqs = _counts(registry, "profile_registry_mirror_seq")
+    assert len(seqs) == 100
+    assert seqs[("r-1",)] == 1
+    assert _counts(registry, "profile_registry_mirror_idle_seconds")[("r-1",)] == pytest.approx(3600, abs=60)
+    assert "pass" not in registry.get("/metrics").text
+
+
+def test_the_database_is_read_at_most_once_a_second(registry: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads: list[sa.Connection] = []
+    read = figures.read
+
+    def counted(connection: sa.Connection) -> figures.Figures:
+        reads.append(connection)
+        return read(connection)
+
+    monkeypatch.setattr(figures, "read", counted)
+    for _ in range(5):
+        registry.get("/metrics")
+    assert len(reads) == 1
+
+
+def test_metrics_are_reported_while_the_database_is_away() -> None:
+    with TestClient(make_app("postgresql://u@127.0.0.1:1/none"), headers=AUTHORIZATION) as registry:
+        failures = _added(
+            registry, "profile_registry_database_failures_total", lambda: registry.get("/vendors", headers={})
+        )
+        assert failures[("unreachable",)] >= 1
+        assert _only(registry, "profile_registry_database_up") == 0
+        assert _counts(registry, "profile_registry_feed_seq") == {}
+        assert _only(registry, "profile_registry_build_info") == 1
+
+
+def test_a_database_that_does_not_answer_holds_no_scrape_up(
+    registry: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = Event()
+
+    def hang(_: object) -> figures.Figures:
+        answers.wait(30)
+        raise FailureError(Cause.SLOW)
+
+    monkeypatch.setattr(figures, "read", hang)
+    monkeypatch.setattr(gauges, "_PATIENCE_SECONDS", 0.1)
+    began = time.monotonic()
+    # The second scrape does not begin another look, which would take a further thread and connection.
+    for _ in range(2):
+        assert _only(registry, "profile_registry_database_up") == 0
+    assert _counts(registry, "profile_registry_database_pool_checked_out")[("primary",)] == 1
+    assert time.monotonic() - began < 10
+    answers.set()
+    while _counts(registry, "profile_registry_database_pool_checked_out")[("primary",)]:
+        time.sleep(0.01)
+
+
+def test_a_refused_publication_is_counted_by_its_code(registry: TestClient) -> None:
+    vendor(registry)
+    publish(registry, "vendor-a.com/fw@1", {"num-queues": QUEUES})
+
+    def refuse() -> None:
+        publish(registry, "vendor-a.com/fw@1", {"num-queues": {**QUEUES, "init_value": 2}})
+        registry.put("/releases/vendor-a.com/fw@2", json={"models": 7})
+        registry.put("/vendors/vendor-b.com", json={"name": "B"}, headers={"Authorization": ""})
+
+    assert _added(registry, "profile_registry_problems_total", refuse) == {
+        ("entry-changed", "put_release", ""): 1,
+        ("invalid", "put_release", ""): 1,
+        ("unauthorized", "put_vendor", ""): 1,
+    }
+
+
+def test_a_budget_that_is_hit_is_counted_by_its_reason(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(share, "_MAX_FOLLOWING", 0)
+    hungry = make_app(database_url, requests_per_minute=3, max_steps=10_000)
+    with TestClient(hungry) as client:
+
+        def hit() -> None:
+            client.get("/changes", params={"after": 0, "wait": 1})
+            names = [f"vendor-a.com/m{number}" for number in range(800)]
+            client.post("/baseline", json={"models": names, "releases": [f"{name}@1" for name in names]})
+            for _ in range(3):
+                client.get("/vendors")
+
+        added = _added(client, "profile_registry_problems_total", hit)
+    assert added.pop(("too-many-requests", "none", "rate")) >= 1
+    assert added == {
+        ("unavailable", "list_changes", "streams"): 1,
+        ("over-budget", "post_baseline", "steps"): 1,
+    }
+
+
+def test_streams_and_long_questions_are_reported(registry: TestClient) -> None:
+    shared = registry.app.state.container  # type: ignore[attr-defined]
+    with shared.shares.following(Client("one")):
+        assert _only(registry, "profile_registry_streams") == 1
+    assert _only(registry, "profile_registry_streams") == 0
+    assert _counts(registry, "profile_registry_long_questions") == {("running",): 0, ("waiting",): 0}

@@ -37,6 +37,7 @@ def test_requests_are_logged_as_json(registry: TestClient, capsys: pytest.Captur
         "path": "/models",
         "operation": "list_models",
         "status": 200,
+        "address": "testclient",
         "token": "admin",
         "request_id": "req-17",
     }
@@ -51,7 +52,7 @@ def test_requests_are_logged_for_people(registry: TestClient, capsys: pytest.Cap
     registry.get("/healthz", headers={"Authorization": "", "X-Request-ID": "req-18"})
     (line,) = capsys.readouterr().err.splitlines()
     assert " GET /healthz get_health 200 " in line
-    assert line.endswith(" ms token=- id=req-18")
+    assert line.endswith(" ms from=testclient token=- id=req-18")
     assert TOKEN not in line
 
 

@@ -31,6 +31,7 @@ from app.cli.demonstration import publish_sample
 from app.client import Registry
 from app.main import service
 from app.settings import ClientSettings, Settings
+from app.signing.key import PrivateKey
 from tests.api.serving import served
 from tests.api.stories import FEATURE, NIC, QUEUES, publish, vendor
 from tests.conftest import AUTHORIZATION, NO_LIMITS, TOKEN, fresh_database, make_app
@@ -139,9 +140,9 @@ def test_every_error_is_sent_as_it_is_documented() -> None:
 # Publish first, then read, then delete; otherwise in the order of the document.
 _TURNS = {"put": 0, "post": 1, "get": 2, "patch": 3, "delete": 4}
 # A vendor comes before its releases, and they come before its profiles.
-_FIRST = ["put_vendor", "put_release", "post_variable_set", "post_profile"]
-# The id of a token is not known in advance.
-_WITHOUT_EXAMPLE = {"revoke_token"}
+_FIRST = ["put_vendor", "put_vendor_key", "put_release", "post_variable_set", "post_profile"]
+# The id of a token is not known in advance, nor is the OIDC token of a run.
+_WITHOUT_EXAMPLE = {"revoke_token", "exchange_token"}
 
 
 def test_the_examples_are_true(database_url: str) -> None:
@@ -159,7 +160,8 @@ def test_the_examples_are_true(database_url: str) -> None:
         )
     )
     wrong = {}
-    with served(make_app(database_url)) as address, httpx.Client(base_url=address, headers=AUTHORIZATION) as registry:
+    app = make_app(database_url, signing_key=PrivateKey.create("registry.example").text())
+    with served(app) as address, httpx.Client(base_url=address, headers=AUTHORIZATION) as registry:
         with CommandLineRegistry(ClientSettings(url=address, token=SecretStr(TOKEN))) as client:
             publish_sample(client)
         for method, path, operation in operations:

@@ -28,6 +28,7 @@ def test_a_vendor_is_registered_once(registry: TestClient) -> None:
         "vendor": "vendor-a.com",
         "name": "Vendor A",
         "url": "https://vendor-a.com",
+        "signed": False,
     }
 
 
@@ -260,6 +261,7 @@ def test_profiles_extend_one_another(registry: TestClient) -> None:
         "description": None,
         "state": "published",
         "values": {NIC: {"num-queues": None, "feature": True}},
+        "signatures": [],
     }
     assert registry.get(f"/profiles/{child}", params={"resolved": True}).json()["values"] == {NIC: {"feature": True}}
     assert registry.get(f"/profiles/{base}").json()["values"] == {NIC: {"num-queues": 8}}

@@ -25,6 +25,12 @@ ROUTES = {
     "get /vendors": READ,
     "get /vendors/{vendor}": READ,
     "put /vendors/{vendor}": ADMIN,
+    "get /vendors/{vendor}/keys": READ,
+    "put /vendors/{vendor}/keys/{key_id}": ADMIN,
+    "delete /vendors/{vendor}/keys/{key_id}": ADMIN,
+    "get /signatures/{digest}": READ,
+    "get /checkpoint": READ,
+    "get /keys": READ,
     "get /implementations/{implementation}": READ,
     "put /implementations/{implementation}": PUBLISH,
     "get /releases": READ,
@@ -66,6 +72,10 @@ ROUTES = {
     "get /tokens": ADMIN,
     "post /tokens": ADMIN,
     "delete /tokens/{token_id}": ADMIN,
+    "post /tokens/exchange": OPEN,
+    "get /trusted-publishers": ADMIN,
+    "post /trusted-publishers": ADMIN,
+    "delete /trusted-publishers/{publisher_id}": ADMIN,
 }
 # The id of the erratum in BODIES.
 ERRATUM = "a2c102d740a8aa62"
@@ -80,10 +90,15 @@ NAMES = {
     "seq": "1",
     "registry": "none",
     "token_id": "none",
+    "publisher_id": "none",
     "erratum": ERRATUM,
+    "key_id": "f42d6e6a",
 }
 BODIES: dict[str, Any] = {
     "put /vendors/{vendor}": {},
+    "put /vendors/{vendor}/keys/{key_id}": {
+        "key": "vendor-a.com/2026+f42d6e6a+AQOhB7/zzhC+HXDdGOdLwJln5NYwm6UNXx3chmQSVTG4"
+    },
     "put /implementations/{implementation}": {"evolution": "full"},
     "post /errata": {"release": "vendor-a.com/fw@1", "model": NIC, "description": "it fails"},
     "patch /errata/{erratum}": {"state": "withdrawn"},
@@ -112,6 +127,13 @@ BODIES: dict[str, Any] = {
         ],
     },
     "post /tokens": {"name": "another", "role": "reader"},
+    "post /tokens/exchange": {"token": "not an OIDC token"},
+    "post /trusted-publishers": {
+        "vendor": "vendor-a.com",
+        "issuer": "https://issuer.example",
+        "audience": "https://registry.example",
+        "claims": {"repository": "vendor-a/firmware"},
+    },
 }
 NOT_ALLOWED = {401, 403}
 
@@ -253,6 +275,26 @@ def test_a_publisher_cannot_publish_the_profile_of_another_vendor_with_its_relea
     assert listed.status_code == 201, listed.text
     override = registry.put("/releases/vendor-b.com/dpu@2", json={"models": {}}, params={"override": "no"})
     problem(override, 403, "forbidden")
+
+
+@pytest.mark.parametrize(
+    ("document", "fault"),
+    [
+        ({"role": "publisher", "vendor": ""}, ("/vendor", "invalid-name")),
+        ({"role": "publisher", "vendor": " "}, ("/vendor", "invalid-name")),
+        ({"role": "publisher", "vendor": "vendor-a.com/x"}, ("/vendor", "invalid-name")),
+        ({"role": "publisher", "vendor": "a\0.com"}, ("/vendor", "invalid-name")),
+        ({"role": "reader", "vendor": ""}, ("/vendor", "invalid-name")),
+        ({"role": "publisher"}, ("/vendor", "missing-field")),
+        ({"role": "publisher", "vendor": None}, ("/vendor", "missing-field")),
+        ({"role": "admin", "vendor": "vendor-a.com"}, ("/vendor", "unknown-field")),
+    ],
+)
+def test_a_token_has_the_vendor_that_its_role_needs(
+    registry: TestClient, document: dict[str, Any], fault: tuple[str, str]
+) -> None:
+    assert problem(registry.post("/tokens", json={"name": "x", **document}), 422, "invalid") == [fault]
+    assert registry.get("/tokens").json()["items"] == []
 
 
 def test_a_secret_is_shown_once_and_stored_nowhere(registry: TestClient) -> None:

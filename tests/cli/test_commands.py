@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from app.cli import service
 from app.cli.client import Registry
 from app.cli.command import command
+from app.storage import database, version
 from tests.cli.conftest import Run
 
 RELEASE = "vendor-a.com/fw@1"
@@ -121,6 +124,38 @@ def test_migrate_can_be_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         monkeypatch.setenv("REGISTRY_DATABASE_URL", url)
         refused = CliRunner().invoke(command(), ["migrate"])
         assert (refused.exit_code, message in refused.stderr) == (2, True)
+
+
+def test_migrate_names_who_it_waits_for_and_gives_up(
+    database_url: str, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REGISTRY_DATABASE_URL", database_url)
+    monkeypatch.setattr(service, "_WAIT_SECONDS", 1)
+    older = version.revisions()[1]
+    with engine.begin() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = :older"), {"older": older})
+    with database.noting(engine) as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(database._PUBLICATION_LOCK)))
+        refused = CliRunner().invoke(command(), ["migrate"])
+    writer = "the server process" if engine.dialect.name == "postgresql" else "another process that writes to the file"
+    assert refused.exit_code == 2
+    assert f"waiting up to 1 s to migrate the database, which is locked by {writer}" in refused.stderr
+    assert "Another transaction holds a lock of the database" in refused.stderr
+
+
+def test_migrate_leaves_a_newer_schema_alone(
+    database_url: str, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REGISTRY_DATABASE_URL", database_url)
+    with engine.begin() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    done = CliRunner().invoke(command(), ["migrate"])
+    assert (done.exit_code, "is newer than this version, which fits it" in done.stdout) == (0, True)
+    with engine.begin() as connection:
+        connection.execute(sa.text("UPDATE program SET oldest = '9999'"))
+    refused = CliRunner().invoke(command(), ["migrate"])
+    assert (refused.exit_code, "start the newer version" in refused.stderr) == (2, True)
 
 
 def _commands(command: Any, *names: str) -> Iterator[tuple[str, ...]]:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from fastapi.testclient import TestClient
 from typer.testing import CliRunner
 
-from app.cli import feed
+from app.cli import feed, packed
 from app.cli.client import Registry
 from app.cli.command import command
 from app.cli.feed import Archive, ArchiveError, CopyResult, RemoteFeed, copy_feed, write_archive
@@ -25,6 +25,10 @@ from tests.api.stories import FEATURE, FIRMWARE, NIC, QUEUES, publish, vendor
 from tests.cli.conftest import Run, client_of
 from tests.conftest import AUTHORIZATION, copied_database, make_app, shared_registry
 
+ENTRY = {
+    "seq": 1, "part_of": 1, "at": "", "by": "", "kind": "host-forgotten", "name": "h", "digest": None, "detail": {},
+    "document_digest": None, "link": "",
+}  # fmt: skip
 ONE, TWO = f"{FIRMWARE}@1", f"{FIRMWARE}@2"
 P, Q = "vendor-a.com/p", "vendor-a.com/q"
 GPU = "vendor-a.com/gpu"
@@ -267,6 +271,13 @@ def _lose_the_feed(database_url: str) -> None:
     """Return a registry's database to the schema without a feed, and migrate it."""
     engine = database.create_engine(database_url)
     tables = (
+        schema.exchanged_token,
+        schema.trusted_publisher,
+        schema.envelope_entry,
+        schema.envelope,
+        schema.vendor_signing,
+        schema.vendor_key_revocation,
+        schema.vendor_key,
         schema.change_model,
         schema.change_document,
         schema.change,
@@ -278,6 +289,7 @@ def _lose_the_feed(database_url: str) -> None:
         schema.erratum,
         schema.release_alias,
         schema.stand_in,
+        schema.program,
     )
     with engine.begin() as connection:
         for table in tables:
@@ -383,6 +395,41 @@ def test_altered_content_is_refused_and_named(
     assert content_of(target) == content_of(unchanged)
 
 
+def _answer_no_items(path: str, document: Any) -> None:
+    if path == "/changes":
+        document["items"] = 5
+
+
+def _answer_no_entries(path: str, document: Any) -> None:
+    if path == "/changes":
+        document["items"] = [{}, None]
+
+
+def _answer_the_same_again(path: str, document: Any) -> None:
+    if path == "/changes":
+        document["items"] *= 2
+
+
+def _answer_no_document(path: str, document: Any) -> None:
+    if path == "/changes/4":
+        del document["document"]
+
+
+@pytest.mark.parametrize("alter", [_answer_no_items, _answer_no_entries, _answer_the_same_again, _answer_no_document])
+def test_a_source_that_does_not_answer_as_a_registry_is_refused_in_one_line(
+    unchanged: TestClient, target: TestClient, alter: Callable[[str, Any], None]
+) -> None:
+    altered = client_of(unchanged)
+    altered._http = httpx.Client(base_url="http://testserver", transport=_AlteringTransport(unchanged, alter))
+    with (
+        altered as origin,
+        client_of(target) as mirror,
+        pytest.raises(ArchiveError, match="does not answer with change"),
+    ):
+        copy_feed(RemoteFeed(origin), mirror, "http://source", lambda *_: None)
+    assert target.get("/releases").json()["items"] == []
+
+
 def test_a_conflicting_publication_is_not_overwritten(unchanged: TestClient, target: TestClient) -> None:
     vendor(target)
     publish(target, ONE, {"num-queues": {**QUEUES, "init_value": 1}})
@@ -461,8 +508,11 @@ def test_a_malformed_change_is_refused(target: TestClient, kind: str, name: str,
     change = {**entry, "link": linked("another", entry), "document": document}
     body = {"url": "x", "changes": [change], "contents": {}, "hosts": True}
     response = target.post("/mirrors/another/changes", json=body)
-    assert response.status_code == 409, response.text
-    assert f"change 1 ({kind} {name})" in response.json()["detail"] or "is missing" in response.json()["detail"]
+    if response.status_code == 422:
+        assert response.json()["faults"][0]["pointer"].startswith("/changes/0/document"), response.text
+    else:
+        assert response.status_code == 409, response.text
+        assert f"change 1 ({kind} {name})" in response.json()["detail"] or "is missing" in response.json()["detail"]
 
 
 def test_a_mirror_keeps_its_own_name_of_a_vendor(unchanged: TestClient, target: TestClient) -> None:
@@ -478,12 +528,51 @@ def test_a_mirror_keeps_its_own_name_of_a_vendor(unchanged: TestClient, target: 
         [],
         [{"format": feed.FORMAT, "version": 1, "registry": "x", "head": 1}, {"nothing": 1}],
         [{"format": feed.FORMAT, "version": 1, "registry": "x", "head": 1}],
+        [{"format": feed.FORMAT, "version": 1}],
+        [{"format": feed.FORMAT, "version": 1, "registry": "../tokens", "head": 1}],
+        [
+            {"format": feed.FORMAT, "version": 1, "registry": "x", "head": 1},
+            {"change": {"seq": 1, "part_of": 1}, "document": None, "contents": {}},
+        ],
+        [
+            {"format": feed.FORMAT, "version": 1, "registry": "x", "head": 1},
+            {"change": ENTRY, "document": json.loads("[" * 500 + "]" * 500), "contents": {}},
+        ],
     ],
 )
 def test_a_file_that_is_not_an_archive_is_refused(target: TestClient, tmp_path: Path, lines: list[Any]) -> None:
     path = tmp_path / "archive"
     path.write_bytes(gzip.compress("".join(json.dumps(line) + "\n" for line in lines).encode()))
     with client_of(target) as mirror, pytest.raises(ArchiveError):
+        copy_feed(Archive(path), mirror, "archive", lambda *_: None)
+
+
+def _archive_of(*pieces: bytes) -> bytes:
+    """Return an archive with a valid header, then these pieces; equal ones that follow each other are cheap."""
+    header = {"format": feed.FORMAT, "version": 1, "registry": "x", "head": 1}
+    return gzip.compress(b"".join((json.dumps(header).encode(), b"\n", *pieces)), 1)
+
+
+def test_an_archive_that_unpacks_to_gigabytes_is_refused_in_little_memory(
+    target: TestClient, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "archive"
+    path.write_bytes(_archive_of(b"0" * 70 * 1024 * 1024))
+    refused = run("import", "archive", str(path))
+    assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1), refused.output
+    assert "a line has more than 64 MiB" in refused.stderr
+    # Short lines that never end.
+    monkeypatch.setattr(packed, "MAX_ARCHIVE_BYTES", 1024 * 1024)
+    path.write_bytes(_archive_of(json.dumps({"change": ENTRY, "document": None, "contents": {}}).encode() * 10_000))
+    with client_of(target) as mirror, pytest.raises(ArchiveError, match="unpacks to more than 1 MiB"):
+        copy_feed(Archive(path), mirror, "archive", lambda *_: None)
+
+
+def test_a_transaction_that_never_ends_is_refused(target: TestClient, tmp_path: Path) -> None:
+    path = tmp_path / "archive"
+    line = json.dumps({"change": ENTRY, "document": None, "contents": {}}).encode() + b"\n"
+    path.write_bytes(_archive_of(line * 10_100))
+    with client_of(target) as mirror, pytest.raises(ArchiveError, match="is too large: more than 10,000 changes"):
         copy_feed(Archive(path), mirror, "archive", lambda *_: None)
 
 
@@ -496,7 +585,10 @@ def test_a_registry_cannot_mirror_itself(source: TestClient, run: Run) -> None:
 
 def test_an_error_of_the_feed_ends_an_export(unchanged: TestClient, tmp_path: Path) -> None:
     class BrokenFeed:
-        registry, head = "x", 1
+        registry, head, note = "x", 1, None
+
+        def entries(self, after: int) -> Iterator[Any]:
+            raise RegistryError(str(after))
 
         def changes(self, after: int) -> Iterator[feed.Change]:
             raise RegistryError(str(after))

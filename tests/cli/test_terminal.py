@@ -171,4 +171,5 @@ def test_a_file_that_is_not_a_database_is_refused(tmp_path: Path) -> None:
     program = [sys.executable, "-m", "app.cli", "migrate", "--json"]
     refused = subprocess.run(program, env=variables, capture_output=True, text=True, check=False)
     assert refused.returncode == 2
-    assert "the database cannot be reached or used" in json.loads(refused.stdout)["detail"]
+    assert "The database is corrupt" in json.loads(refused.stdout)["detail"]
+    assert "file is not a database" in json.loads(refused.stdout)["detail"]

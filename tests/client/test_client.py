@@ -9,10 +9,12 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.client import AsyncRegistry, Registry, RegistryError
+from app.signing.checkpoint import Checkpoint
+from app.signing.key import PrivateKey
 from app.wire.compatibility import Destination, Device, Question
 from tests.api.stories import FIRMWARE, NIC, QUEUES, publish, vendor
 from tests.cli.conftest import AppTransport
-from tests.conftest import TOKEN
+from tests.conftest import AUTHORIZATION, TOKEN, make_app
 
 URL = "http://testserver"
 BUSY = httpx.Response(503, json={"status": 503, "code": "unavailable", "detail": "busy"}, headers={"Retry-After": "0"})
@@ -136,3 +138,72 @@ def test_an_orchestrator_filters_its_hosts(registry: TestClient) -> None:
 
     assert registry.portal is not None
     assert registry.portal.call(ask) is None
+
+
+class AsyncAppTransport(httpx.AsyncBaseTransport):
+    """Passes the requests of the async client to the service."""
+
+    def __init__(self, service: TestClient) -> None:
+        self._service = AppTransport(service)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Return the response of the service."""
+        return await asyncio.to_thread(self._service.handle_request, request)
+
+
+Ask = Callable[..., Any]
+
+
+def sync_checkpoint(service: TestClient, *trust: PrivateKey, after: Any = None) -> Checkpoint:
+    with Registry(URL, transport=AppTransport(service)) as client:
+        return client.checkpoint([str(key.public) for key in trust], after=after)
+
+
+def async_checkpoint(service: TestClient, *trust: PrivateKey, after: Any = None) -> Checkpoint:
+    async def run() -> Checkpoint:
+        async with AsyncRegistry(URL, transport=AsyncAppTransport(service)) as client:
+            return await client.checkpoint([str(key.public) for key in trust], after=after)
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize("checkpoint", [sync_checkpoint, async_checkpoint])
+def test_a_client_verifies_that_the_feed_goes_on_from_what_it_has_seen(
+    database_url: str, checkpoint: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.client.registry.PAGE", 2)
+    key, other = PrivateKey.create("registry.example"), PrivateKey.create("registry.example")
+    with TestClient(make_app(database_url, signing_key=key.text()), headers=AUTHORIZATION) as service:
+        empty = checkpoint(service, key)
+        for number in range(5):
+            vendor(service, f"vendor-{number}.com")
+        seen = checkpoint(service, key, after=empty)
+        publish_one(service)
+        head = checkpoint(service, key, after=seen)
+        assert (empty.seq, seen.seq, head.seq) == (0, 5, 7)
+        with Registry(URL, transport=AppTransport(service)) as client:
+            answer = client.ask({"devices": [{"model": NIC, "release": f"{FIRMWARE}@1"}]})
+        assert (answer.seq, answer.link) == (head.seq, head.link)
+        assert checkpoint(service, key, after=answer) == head
+        forked = Checkpoint("registry.example", 5, bytes(32))
+        later = Checkpoint("registry.example", 8, head.root)
+        for trust, after, message in (
+            (other, None, "not by a trusted key"),
+            (key, forked, "does not follow from change 5"),
+            (key, later, "is older than change 8"),
+        ):
+            with pytest.raises(RegistryError, match=message):
+                checkpoint(service, trust, after=after)
+
+
+def publish_one(service: TestClient) -> None:
+    vendor(service)
+    assert publish(service, f"{FIRMWARE}@1", {"num-queues": QUEUES}).status_code == 201
+
+
+@pytest.mark.parametrize("checkpoint", [sync_checkpoint, async_checkpoint])
+def test_a_client_says_that_a_registry_is_unsigned(registry: TestClient, checkpoint: Ask) -> None:
+    with pytest.raises(RegistryError, match="does not sign its feed") as refused:
+        checkpoint(registry, PrivateKey.create("registry.example"))
+    assert refused.value.problem is not None
+    assert refused.value.problem["code"] == "unsigned"

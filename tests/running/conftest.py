@@ -25,10 +25,10 @@ TLS = httpx.create_ssl_context()
 _SERVERS = full(4, short=2)
 
 
-def environment(**settings: str) -> dict[str, str]:
-    """Return the environment of a process of the registry."""
+def environment(root: Path = ROOT, **settings: str) -> dict[str, str]:
+    """Return the environment of a process of the registry; root: the checkout that it runs."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("REGISTRY_")}
-    return {**kept, "PYTHONPATH": str(ROOT), **{f"REGISTRY_{name.upper()}": value for name, value in settings.items()}}
+    return {**kept, "PYTHONPATH": str(root), **{f"REGISTRY_{name.upper()}": value for name, value in settings.items()}}
 
 
 def command(*arguments: str) -> list[str]:
@@ -43,7 +43,8 @@ def wait_until_ready(url: str) -> None:
             if httpx.get(f"{url}/readyz", verify=TLS).status_code == httpx.codes.OK:
                 return
         except httpx.TransportError:
-            time.sleep(0.02)
+            pass
+        time.sleep(0.02)
     message = f"the server at {url} did not start"
     raise TimeoutError(message)
 
@@ -51,7 +52,9 @@ def wait_until_ready(url: str) -> None:
 class Server:
     """A server process that can be killed and restarted."""
 
-    def __init__(self, database_url: str, workers: int = 1) -> None:
+    def __init__(self, database_url: str, workers: int = 1, root: Path = ROOT) -> None:
+        """root: the checkout that it runs."""
+        self._root = root
         self._database_url = database_url
         self._workers = workers
         with socket.socket() as probe:
@@ -67,11 +70,18 @@ class Server:
                 *("serve", "--port", str(self.port), "--workers", str(self._workers)),
                 *("--no-migrate", "--no-access-log"),
             ),
-            env=environment(database_url=self._database_url, admin_token=TOKEN),
+            cwd=self._root,
+            env=environment(self._root, database_url=self._database_url, admin_token=TOKEN),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
         wait_until_ready(self.url)
+
+    @property
+    def pid(self) -> int:
+        """Return the id of the process."""
+        assert self._process is not None
+        return self._process.pid
 
     @property
     def worker_processes(self) -> list[psutil.Process]:
@@ -90,9 +100,9 @@ class Server:
 
 
 @contextmanager
-def running(database_url: str, workers: int = 1) -> Iterator[Server]:
-    """Yield a running server."""
-    server = Server(database_url, workers)
+def running(database_url: str, workers: int = 1, root: Path = ROOT) -> Iterator[Server]:
+    """Yield a running server; root: the checkout that it runs."""
+    server = Server(database_url, workers, root)
     try:
         server.start()
         yield server

@@ -1,6 +1,7 @@
 """A server is killed at random moments; every publication is stored whole or not at all."""
 
 import threading
+from collections.abc import Collection
 from random import Random
 from typing import Any
 
@@ -8,15 +9,15 @@ import httpx
 import pytest
 
 from tests.counts import full
-from tests.running.conftest import changes, client, every, running
+from tests.running.conftest import Server, changes, client, every, running
 
 KILLS = full(15, short=2)
 NIC, GPU = "vendor-a.com/nic", "vendor-a.com/gpu"
 
 
-def document(number: int) -> dict[str, Any]:
-    """Return a release of two models and a profile."""
-    variables = {f"v{place}": {"type": "int", "init_value": number, "off_value": 0} for place in range(30)}
+def document(number: int, size: int = 30) -> dict[str, Any]:
+    """Return a release of two models and a profile; size: the number of variables."""
+    variables = {f"v{place}": {"type": "int", "init_value": number, "off_value": 0} for place in range(size)}
     profile = {"name": f"vendor-a.com/profile-{number}", "values": {NIC: {"v0": number + 1}, GPU: {}}}
     return {"models": {NIC: {"variables": variables}, GPU: {"variables": {}}}, "profiles": [profile]}
 
@@ -46,11 +47,16 @@ def test_a_server_that_is_killed_while_it_publishes(database_url: str) -> None:
                     pass
             killer.join()
             server.start()
-        with client(server) as registry:
-            stored = {item["release"]: item for item in every(registry, "/releases")}
-            profiles = {item["name"]: item for item in every(registry, "/profiles")}
-            feed = changes(registry)
-    assert published
+        assert published
+        check_stored(server, published)
+
+
+def check_stored(server: Server, published: Collection[int]) -> None:
+    """Check that everything published is stored, that nothing is stored in part, and that the feed has no gap."""
+    with client(server) as registry:
+        stored = {item["release"]: item for item in every(registry, "/releases")}
+        profiles = {item["name"]: item for item in every(registry, "/profiles")}
+        feed = changes(registry)
     assert {f"vendor-a.com/fw@{number}" for number in published} <= stored.keys()
     # A publication without an answer is stored whole or not at all.
     for release, item in stored.items():

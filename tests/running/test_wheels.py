@@ -73,7 +73,7 @@ def test_the_service_serves_its_api_and_its_pages(service: str) -> None:
     assert httpx.put(f"{service}/vendors/vendor-a.com", json={}, headers=headers, verify=TLS).status_code == 201
 
 
-def test_the_client_needs_httpx_and_pydantic_alone(client: Path) -> None:
+def test_the_client_needs_httpx_and_pydantic_alone_unless_it_verifies(client: Path) -> None:
     package = client / "profile_registry_client"
     assert (package / "py.typed").exists()
     imported = set()
@@ -84,10 +84,13 @@ def test_the_client_needs_httpx_and_pydantic_alone(client: Path) -> None:
             elif isinstance(node, ast.ImportFrom) and node.level == 0:
                 imported.add(node.module or "")
     foreign = {name.partition(".")[0] for name in imported} - set(sys.stdlib_module_names)
-    assert foreign == {"httpx", "profile_registry_client", "pydantic", "pydantic_core"}
+    assert foreign == {"cryptography", "httpx", "profile_registry_client", "pydantic", "pydantic_core"}
     (metadata,) = client.glob("*.dist-info/METADATA")
-    required = re.findall(r"^Requires-Dist: ([a-z]+)", metadata.read_text(), flags=re.MULTILINE)
-    assert required == ["httpx", "pydantic"]
+    required = re.findall(r"^Requires-Dist: ([a-z]+)(.*)", metadata.read_text(), flags=re.MULTILINE)
+    assert [name for name, condition in required if "extra ==" not in condition] == ["httpx", "pydantic"]
+    assert [name for name, condition in required if "extra == 'trust'" in condition] == ["cryptography"]
+    program = "import sys; sys.modules['cryptography'] = None; import profile_registry_client"
+    subprocess.run([sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": str(client)}, check=True)
     assert f"\nVersion: {VERSION}\n" in metadata.read_text()
 
 

@@ -9,8 +9,10 @@ import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
 from app.domain.things.variable_set import VariableSet
-from app.domain.values.canonical import digest
+from app.domain.values.canonical import canonical_json, digest
 from app.domain.values.document import Place
+from app.signing.envelope import Subject, sign
+from app.signing.key import PrivateKey
 from app.storage import database, schema
 from tests.conftest import AUTHORIZATION, fresh_database, make_app
 
@@ -26,7 +28,10 @@ _RELEASE = f"{_VENDOR}/dpu@7"
 # The id of the erratum that a request below publishes.
 _ERRATUM = "a32516116da11288"
 _PROFILE = f"{_VENDOR}/profile-7"
+_KEY = PrivateKey(_VENDOR, bytes(32))
+_SIGNED = f"{_VENDOR}/dpu@7.3"
 _VARIABLES = {"queues": {"type": "int", "init_value": 1, "off_value": 1, "allowed_values": ["1-9"]}}
+_ENVELOPE = sign(Subject.RELEASE, _SIGNED, {"models": {_MODEL: {"variables": _VARIABLES}}}, [_KEY])
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +101,21 @@ def _rows() -> Iterator[tuple[sa.Table, list[dict[str, Any]]]]:
     yield schema.profile_list, [{"release_id": release} for release in releases]
     listed = [(release, profile) for release in releases for profile in profiles[release % 20 :: 20]]
     yield schema.release_profile, [{"release_id": release, "profile_id": profile} for release, profile in listed]
+    envelope = {"at": "2026-01-01T00:00:00.000Z", "signers": "[]", "document": "{}"}
+    yield (
+        schema.envelope,
+        [
+            {"digest": digest(str(number)), "payload_digest": digest(f"payload {number}"), **envelope}
+            for number in range(5_000)
+        ],
+    )
+    yield (
+        schema.envelope_entry,
+        [
+            {"subject": "release", "name": f"{_VENDOR}/x@{number}", "digest": digest(str(number)), "models": "[]"}
+            for number in range(5_000)
+        ],
+    )
     hosts = range(1000, 1000 + _HOSTS)
     runs = [json.dumps({"releases": [f"{_VENDOR}/dpu@{host % _RELEASES}"], "restrict": {}}) for host in hosts]
     yield (
@@ -180,6 +200,14 @@ _REQUESTS: list[tuple[str, str, Any]] = [
     ),
     ("POST", "/baseline", {"models": [_MODEL], "releases": [_RELEASE, f"{_VENDOR}/dpu@8"]}),
     ("PUT", f"/vendors/{_VENDOR}", {"name": "Bulk"}),
+    ("PUT", f"/vendors/{_VENDOR}/keys/{_KEY.public.id}", {"key": str(_KEY.public)}),
+    ("PUT", f"/releases/{_SIGNED}?override=a+test", _ENVELOPE),
+    ("GET", f"/releases/{_SIGNED}", None),
+    ("GET", f"/signatures/{digest(canonical_json(_ENVELOPE))}", None),
+    ("GET", f"/vendors/{_VENDOR}/keys", None),
+    ("DELETE", f"/vendors/{_VENDOR}/keys/{_KEY.public.id}", None),
+    ("GET", "/keys", None),
+    ("GET", "/checkpoint", None),
     ("PUT", f"/implementations/{_VENDOR}/dpu", {"evolution": "full", "transitive": False}),
     (
         "PUT",
@@ -232,7 +260,7 @@ _NEEDS_ALL_ROWS = {
 
 
 def test_every_query_of_the_api_is_served_by_an_index(large: str) -> None:
-    app = make_app(large)
+    app = make_app(large, signing_key=_KEY.text())
     slow: list[str] = []
     with TestClient(app, headers=AUTHORIZATION) as registry:
         statements: dict[str, Any] = {}
@@ -266,8 +294,9 @@ def test_every_operation_is_covered(large: str) -> None:
     operations = {
         (method.upper(), path.split("/")[1]) for path, path_operations in paths.items() for method in path_operations
     }
-    # The changes of a mirror are publications, tokens are few, and the others read no large table.
-    few = {"mirrors", "tokens", "healthz", "readyz", "metrics"}
+    # The changes of a mirror are publications, tokens and trusted publishers are few, and the others read no large
+    # table.
+    few = {"mirrors", "tokens", "trusted-publishers", "healthz", "readyz", "metrics"}
     assert {operation for operation in operations - covered if operation[1] not in few} == set()
 
 

@@ -1,13 +1,14 @@
 """Captures: what a QEMU binary reports about itself over QMP."""
 
-import gzip
 import json
 import re
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from app.cli.packed import read_document
 from app.domain.values.lazy import lazy
 from app.domain.values.name import numeric
 
@@ -80,9 +81,11 @@ class Capture:
     def load(cls, path: Path) -> "Capture":
         """Read a capture from a JSON file, optionally compressed with gzip; raises CaptureError."""
         try:
-            raw = path.read_bytes()
-            return cls.from_json(json.loads(gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw))
-        except (OSError, EOFError, ValueError) as error:
+            return cls.from_json(json.loads(read_document(path)))
+        except RecursionError:
+            message = f"{path} cannot be read as a capture: it is nested too deeply"
+            raise CaptureError(message) from None
+        except (OSError, EOFError, zlib.error, ValueError) as error:
             message = f"{path} cannot be read as a capture: {error}"
             raise CaptureError(message) from error
 
@@ -112,7 +115,10 @@ class Capture:
 
     def lineage(self, qom_type: str | None) -> Iterator[str]:
         """Iterate over a QOM type and its ancestors."""
-        while qom_type is not None:
+        # A capture can be wrong: no type is its own ancestor.
+        seen: set[str] = set()
+        while qom_type is not None and qom_type not in seen:
+            seen.add(qom_type)
             yield qom_type
             qom_type = self.types.get(qom_type)
 

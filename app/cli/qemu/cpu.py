@@ -136,7 +136,7 @@ def publish_cpu_models(
     """
     published = _published(registry)
     document = _document(cpus, published, is_published=_has_cpus(registry, release))
-    answer = registry.put(f"/releases/{release}", document, dry_run=dry_run, override=override)
+    answer = registry.publish_release(release, document, dry_run=dry_run, override=override)
     return answer, list(_differences(cpus, published))
 
 

@@ -73,7 +73,7 @@ def publish(  # noqa: PLR0913 (each is an option of the command)
         document["aliases"] = {**document["aliases"], **cpu_part["aliases"]}
         left_out |= not_migratable(cpus)
     progress("publishing", 0, 1)
-    answer = registry.put(f"/releases/{release}", document, dry_run=dry_run, override=override)
+    answer = registry.publish_release(release, document, dry_run=dry_run, override=override)
     progress("publishing", 1, 1)
     return Published(
         release,

@@ -61,6 +61,7 @@ class Added:
     listed_profiles: int = 0
     own_values: int = 0
     aliases: int = 0
+    signatures: int = 0
 
     def counts(self) -> Mapping[str, int]:
         """Return the numbers by kind."""

@@ -1,6 +1,6 @@
 """The budget of a request: how much work it can still do and how much it can answer, counted while it runs.
 
-Work is counted in steps, of about a microsecond each, where it can become much: a step for each variable that is
+Work is counted in steps, of one to three microseconds each, where it can become much: a step for each variable that is
 compared, each pair of ranges that is intersected, each value that a search tries. A question whose cost grows counts
 more, so nothing has to be predicted, and the same question costs the same on every machine.
 """
@@ -74,7 +74,7 @@ class Budget:
         self._is_abandoned = True
 
     def restart(self) -> None:
-        """Begin anew: the registry has changed meanwhile, so the same work is done again."""
+        """Reset it: the registry has changed meanwhile, so the same work is done again."""
         self.steps = self.written = self.loaded = 0
 
 
@@ -119,7 +119,7 @@ def load(count: int) -> None:
 
 
 def restart() -> None:
-    """Begin the budget of the request that runs here anew."""
+    """Reset the budget of the request that runs here."""
     budget = _budget.get()
     if budget is not None:
         budget.restart()

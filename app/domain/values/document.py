@@ -41,6 +41,10 @@ class FaultCode(StrEnum):
     ENTRY_CHANGED = "entry-changed"
     LIMIT_EXCEEDED = "limit-exceeded"
     DUPLICATE = "duplicate"
+    SIGNATURE_REQUIRED = "signature-required"
+    SIGNATURE_INVALID = "signature-invalid"
+    UNKNOWN_KEY = "unknown-key"
+    KEY_REVOKED = "key-revoked"
 
 
 def has_controls(text: str) -> bool:

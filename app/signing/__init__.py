@@ -1,0 +1,1 @@
+"""Signatures: named keys, the signed head of a feed, and signed publications. Only this package does cryptography."""
