@@ -16,7 +16,7 @@ from app.signing.key import PrivateKey, read_private_keys
 PREFIX = "REGISTRY_"
 _OF_FILE = "_FILE"
 # What the client commands take, beside ClientSettings.
-_OF_COMMANDS = frozenset({"REGISTRY_TRUST", "REGISTRY_SIGN", "REGISTRY_SOURCE_TOKEN", "REGISTRY_ID_TOKEN"})
+_OF_COMMANDS = frozenset({"REGISTRY_TRUST", "REGISTRY_SIGN", "REGISTRY_SOURCE_TOKEN"})
 # Kubernetes and Docker set these in containers where a service is called "registry".
 _OF_PLATFORMS = re.compile(r"REGISTRY_(SERVICE_(HOST|PORT.*)|PORT(_.*)?|NAME|ENV_.*)")
 # The environment variable that names the folder in which several workers store their counters, so that each of them can

@@ -10,6 +10,8 @@ from typing import cast
 import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from app.wire.problem import problem_details
+
 MAX_HEADER_BYTES = 64 * 1024
 # From the connection, or from the first byte of a further request, to the end of its headers.
 HEADER_SECONDS = 20
@@ -128,8 +130,7 @@ class Connection(HttpToolsProtocol):
             cycle.disconnected = True
             cycle.message_event.set()
         if not is_answering and is_request:
-            problem = {"type": "about:blank", "title": status.phrase, "status": status, "code": code, "detail": message}
-            body = orjson.dumps(problem)
+            body = orjson.dumps(problem_details(status, code, message))
             head = (
                 f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: application/problem+json\r\n"
                 f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"

@@ -25,7 +25,7 @@ from app.service.known import UnknownNameError
 from app.storage.failure import Failure, FailureError, failure_of
 from app.storage.mirror import AlteredError, GapError, RefusedError
 from app.storage.reader import HostsClosedError
-from app.wire.problem import MAX_BROKEN
+from app.wire.problem import MAX_BROKEN, problem_details
 from app.wire.reading import MAX_FAULTS, InvalidShapeError
 
 _RETRY_SECONDS = 2
@@ -63,6 +63,13 @@ class ErrorResponse(JSONResponse):
         await super().__call__(scope, receive, send)
 
 
+def response_of(error: ApiError) -> ErrorResponse:
+    """Return the response of an error; the middleware answers with it what no route has raised."""
+    answer = problem(HTTPStatus(error.status_code), error.code, error.detail, headers=error.headers)
+    answer.reason = error.reason
+    return answer
+
+
 def problem(
     status: HTTPStatus,
     code: str,
@@ -72,14 +79,7 @@ def problem(
     more: Mapping[str, Any] | None = None,
 ) -> ErrorResponse:
     """Return the response of an error; set its reason where the code has several."""
-    content: dict[str, Any] = {
-        "type": "about:blank",
-        "title": status.phrase,
-        "status": status.value,
-        "code": code,
-        "detail": detail,
-        **(more or {}),
-    }
+    content: dict[str, Any] = {**problem_details(status, code, detail), **(more or {})}
     if faults:
         content["faults"] = list(faults)
     answer = ErrorResponse(content, status, {"Cache-Control": "no-store", **(headers or {})})
@@ -97,10 +97,10 @@ async def _api_error(request: Request, error: Exception) -> Response:
     status = HTTPStatus(error.status_code)
     if status is HTTPStatus.NOT_FOUND and not isinstance(error, ApiError) and (moved := _without_slash(request)):
         return problem(HTTPStatus.PERMANENT_REDIRECT, "moved", f"The address is {moved}.", headers={"Location": moved})
-    code = error.code if isinstance(error, ApiError) else _CODES.get(status, status.phrase.lower().replace(" ", "-"))
-    answer = problem(status, code, str(error.detail), headers=error.headers)
-    answer.reason = error.reason if isinstance(error, ApiError) else ""
-    return answer
+    if isinstance(error, ApiError):
+        return response_of(error)
+    code = _CODES.get(status, status.phrase.lower().replace(" ", "-"))
+    return problem(status, code, str(error.detail), headers=error.headers)
 
 
 def _without_slash(request: Request) -> str | None:

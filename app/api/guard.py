@@ -8,24 +8,25 @@ from anyio import CancelScope
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.container import Container
-from app.api.errors import STOPPING, problem
+from app.api.errors import STOPPING, ApiError, response_of
 from app.api.identity import remembered
-from app.api.share import Client, Use
+from app.api.share import Client, Use, too_many
 
 # Orchestrators of containers and of metrics ask these, and are not to be refused.
 _OPEN = frozenset({"/healthz", "/readyz", "/metrics"})
 _RETRY_SECONDS = 1
-# Swagger UI writes its start, and its styles, into its page. What it shows is the same for everybody.
-_DOCS_POLICY = (
-    b"default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
-    b"connect-src 'self'; frame-ancestors 'none'"
-)
-# Pages have a policy of their own, which allows what they load.
-_POLICY = b"default-src 'none'; frame-ancestors 'none'"
 _HEADERS = {
     b"x-content-type-options": b"nosniff",
     b"referrer-policy": b"same-origin",
     b"x-frame-options": b"DENY",
+    # Pages have a policy of their own, which allows what they load.
+    b"content-security-policy": b"default-src 'none'; frame-ancestors 'none'",
+}
+# Swagger UI writes its start, and its styles, into its page. What it shows is the same for everybody.
+_DOCS_HEADERS = {
+    **_HEADERS,
+    b"content-security-policy": b"default-src 'none'; script-src 'self' 'unsafe-inline'; "
+    b"style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'",
 }
 
 
@@ -43,27 +44,23 @@ class Guarded:
         shared: Container = scope["app"].state.container
         if shared.settings.hosts and scope["path"] not in _OPEN and not _is_ours(scope, shared.settings.hosts):
             message = "This service does not answer to the name in the Host header (REGISTRY_HOSTS)."
-            misdirected = problem(HTTPStatus.MISDIRECTED_REQUEST, "unknown-host-name", message)
-            headers = {**_HEADERS, b"content-security-policy": _POLICY}
-            await misdirected(scope, receive, _Answer(send, headers, None).send)
+            misdirected = ApiError(HTTPStatus.MISDIRECTED_REQUEST, "unknown-host-name", message)
+            await response_of(misdirected)(scope, receive, _Answer(send, _HEADERS, None).send)
             return
         client = _client(scope, shared)
         scope["state"]["client"] = client
         use = None if scope["path"] in _OPEN else shared.shares.use(client)
-        policy = _DOCS_POLICY if scope["path"] == "/docs" else _POLICY
-        answer = _Answer(send, {**_HEADERS, b"content-security-policy": policy}, use)
+        answer = _Answer(send, _DOCS_HEADERS if scope["path"] == "/docs" else _HEADERS, use)
         if use is not None and use.wait:
             message = f"At most {use.limit:,} requests in a minute; the next one can be sent in {use.wait} seconds."
-            refusal = problem(HTTPStatus.TOO_MANY_REQUESTS, "too-many-requests", message, headers=_retry(use.wait))
-            refusal.reason = "rate"
-            await refusal(scope, receive, answer.send)
+            await response_of(too_many(message, use.wait, "rate"))(scope, receive, answer.send)
             return
         with shared.stopping.running() as running:
             await self._answer(scope, receive, answer)
         if running.cancelled_caught and not answer.has_begun:
-            refusal = problem(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", STOPPING, headers=_retry(_RETRY_SECONDS))
-            refusal.reason = "stopping"
-            await refusal(scope, receive, answer.send)
+            headers = {"Retry-After": str(_RETRY_SECONDS)}
+            cut = ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", STOPPING, headers, "stopping")
+            await response_of(cut)(scope, receive, answer.send)
 
     async def _answer(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
         if scope["method"] != "HEAD":
@@ -130,7 +127,3 @@ def _client(scope: Scope, shared: Container) -> Client:
             return Client(f"token {identity.name}", has_token=True)
     address = scope.get("client")
     return Client.of_address(address[0] if address else None)
-
-
-def _retry(seconds: int) -> Mapping[str, str]:
-    return {"Retry-After": str(seconds)}

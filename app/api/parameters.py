@@ -33,6 +33,7 @@ NewImplementation = Annotated[str, Path(description=_NAME), _as(names.name)]
 AnyVendor = Annotated[str, Path(max_length=names.MAX_VENDOR, description=_VENDOR)]
 AnyName = Annotated[str, Path(max_length=names.MAX_NAME, description=_NAME)]
 AnyRelease = Annotated[str, Path(max_length=names.MAX_NAME + 1 + names.MAX_VERSION, description=_RELEASE)]
+Digest = Annotated[str, Path(description="`sha256:` and 64 hexadecimal digits")]
 HostName = Annotated[
     str,
     Path(description="1 to 255 characters, without `/`, white space and control characters", max_length=255),

@@ -84,6 +84,7 @@ class Rate:
     def __init__(self, limit: int) -> None:
         """limit: requests in a minute; 0: any number."""
         self._limit = limit
+        self._interval = _MINUTE_SECONDS / limit if limit else 0.0
         # Until when the requests so far count, by client; on the monotonic clock.
         self._used_until: LRUCache[str, float] = LRUCache(_MAX_CLIENTS)
 
@@ -93,19 +94,17 @@ class Rate:
             return None
         now = time.monotonic()
         used = self._used_until.get(key, now) - now
-        interval = _MINUTE_SECONDS / self._limit
         wait = self._wait(used)
         if not wait:
-            used = max(0, used) + interval
+            used = max(0, used) + self._interval
             self._used_until[key] = now + used
-        return Use(self._limit, max(0, int((_MINUTE_SECONDS - used) / interval)), ceil(used), wait)
+        return Use(self._limit, max(0, int((_MINUTE_SECONDS - used) / self._interval)), ceil(used), wait)
 
     def charge(self, key: str, count: int) -> None:
         """Count further requests, also beyond what the client has left; below zero: take back so many."""
         if self._limit and count:
             now = time.monotonic()
-            interval = _MINUTE_SECONDS / self._limit
-            self._used_until[key] = max(now, self._used_until.get(key, now)) + interval * count
+            self._used_until[key] = max(now, self._used_until.get(key, now)) + self._interval * count
 
     def wait(self, key: str) -> int:
         """Return the seconds until a client can send a request, 0 if it can now."""
@@ -113,7 +112,7 @@ class Rate:
         return self._wait(self._used_until.get(key, now) - now) if self._limit else 0
 
     def _wait(self, used: float) -> int:
-        return max(0, ceil(used + _MINUTE_SECONDS / self._limit - _MINUTE_SECONDS))
+        return max(0, ceil(used + self._interval - _MINUTE_SECONDS))
 
 
 class Shares:
@@ -131,11 +130,14 @@ class Shares:
 
     def use(self, client: Client) -> Use | None:
         """Count a request; None where the number is not limited."""
-        return (self._of_tokens if client.has_token else self._of_addresses).use(client.key)
+        return self._rate(client).use(client.key)
 
     def charge(self, client: Client, requests: int) -> None:
         """Count what a request took as further requests, so that the next ones come later."""
-        (self._of_tokens if client.has_token else self._of_addresses).charge(client.key, requests)
+        self._rate(client).charge(client.key, requests)
+
+    def _rate(self, client: Client) -> Rate:
+        return self._of_tokens if client.has_token else self._of_addresses
 
     def check_tokens(self, client: Client) -> None:
         """Raise 429 for a client that has sent too many wrong tokens: it could be guessing."""

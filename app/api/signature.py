@@ -1,6 +1,5 @@
 """Signatures: the signed head of the feed, the registry's keys, vendors' keys, and signed publications."""
 
-import re
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -8,14 +7,15 @@ from fastapi import APIRouter, Body, Depends, Path, Request, Response
 from fastapi.responses import PlainTextResponse
 
 from app.api import examples
-from app.api.answer import json_response
+from app.api.answer import json_response, lasting_response
 from app.api.container import container
 from app.api.errors import ApiError
 from app.api.identity import check_reader
-from app.api.parameters import AnyVendor, NewVendor
+from app.api.parameters import AnyVendor, Digest, NewVendor
 from app.api.responses import ADMINISTRATION, BODY_ERRORS, INVALID, UNKNOWN_VENDOR, error_response, not_found
 from app.api.route import Route
 from app.api.session import Administering, Probing, Reading
+from app.domain.values.canonical import is_digest
 from app.domain.values.document import Place
 from app.domain.values.name import is_vendor
 from app.service.known import UnknownNameError
@@ -26,7 +26,6 @@ from app.wire.signature import Envelope, RegisteredKey, RegistryKeys, VendorKey,
 
 router = APIRouter(route_class=Route, tags=["signatures"])
 
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 KeyId = Annotated[str, Path(pattern=r"^[0-9a-f]{8}$", description="the id of the key, 8 hexadecimal digits")]
 
 
@@ -121,15 +120,12 @@ def revoke_vendor_key(vendor: AnyVendor, key_id: KeyId, session: Administering) 
 
 
 @router.get("/signatures/{digest}", response_model=Envelope, responses={**not_found("signature"), **INVALID})
-def get_signature(
-    digest: Annotated[str, Path(description="`sha256:` and 64 hexadecimal digits")], reading: Reading
-) -> Response:
+def get_signature(digest: Digest, reading: Reading) -> Response:
     """Return a signed publication as a DSSE envelope. The content of a digest never changes."""
-    document = signature.envelope_document(reading, digest) if _DIGEST.fullmatch(digest) else None
+    document = signature.envelope_document(reading, digest) if is_digest(digest) else None
     if document is None:
         raise UnknownNameError(digest, "signature")
-    headers = {"Cache-Control": "max-age=31536000, immutable", "ETag": f'"{digest}"'}
-    return Response(document, media_type="application/json", headers=headers)
+    return lasting_response(document, digest)
 
 
 def _document(entry: signature.VendorKey) -> dict[str, Any]:

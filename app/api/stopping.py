@@ -46,7 +46,6 @@ class Stopping:
             shut_down = signal.getsignal(number)
             if not callable(shut_down):
                 continue
-
             signal.signal(number, partial(self._begin, loop, drain_seconds, grace_seconds, shut_down))
 
     def _begin(

@@ -22,7 +22,6 @@ from app.wire.support_matrix import SupportMatrix
 
 router = APIRouter(route_class=Route, tags=["fleets"])
 
-MAX_CELLS = 100_000
 _INSTEAD = "Name a profile, a model or an implementation."
 _WEIGHT = re.compile(r"[01](?:\.[0-9]{0,3})?")
 Names = Annotated[list[Annotated[str, Query(max_length=400)]] | None, Query()]

@@ -17,6 +17,7 @@ from app.domain.values.document import FaultCode, Place
 from app.domain.values.name import is_vendor
 from app.service.known import UnknownNameError
 from app.storage import listing, lookup, schema, token
+from app.storage.database import written_time
 from app.wire.base import Page, printable
 from app.wire.reading import InPieces
 from app.wire.token import CreatedToken, Token, TokenDocument
@@ -50,11 +51,7 @@ def post_token(
         raise UnknownVendorError(document.vendor)
     expires = None
     if document.expires_in is not None:
-        expires = (
-            (datetime.now(UTC) + timedelta(seconds=document.expires_in))
-            .isoformat(timespec="milliseconds")
-            .replace("+00:00", "Z")
-        )
+        expires = written_time(datetime.now(UTC) + timedelta(seconds=document.expires_in))
     row, secret = token.create(writing, document.name, document.role, document.vendor, expires)
     content = {**row, "dry_run": session.dry_run, "token": None if session.dry_run else secret}
     response = json_response(content, HTTPStatus.CREATED)

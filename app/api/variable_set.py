@@ -1,18 +1,18 @@
 """Variable sets: the variables and constraints of a device model in one release."""
 
-import re
 from typing import Annotated
 
 import orjson
-from fastapi import APIRouter, Body, Path, Response
+from fastapi import APIRouter, Body, Response
 
 from app.api import examples, paging
-from app.api.answer import json_response
-from app.api.parameters import Override, narrowing
+from app.api.answer import json_response, lasting_response
+from app.api.parameters import Digest, Override, narrowing
 from app.api.responses import INVALID, RELEASE_PUBLICATION, not_found, published
 from app.api.route import Route
 from app.api.session import Publishing, Reading
 from app.domain.things.release import read_variable_set
+from app.domain.values.canonical import is_digest
 from app.domain.values.document import Place
 from app.service.known import UnknownNameError
 from app.storage import listing
@@ -22,8 +22,6 @@ from app.wire.release import Publication
 from app.wire.variable_set import ListedSet, StoredSet, VariableSetDocument
 
 router = APIRouter(route_class=Route, tags=["variable sets"])
-
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 @router.post(
@@ -78,13 +76,10 @@ def list_variable_sets(
 
 
 @router.get("/variable-sets/{digest}", response_model=StoredSet, responses={**not_found("variable-set"), **INVALID})
-def get_variable_set(
-    digest: Annotated[str, Path(description="`sha256:` and 64 hexadecimal digits")], reading: Reading
-) -> Response:
+def get_variable_set(digest: Digest, reading: Reading) -> Response:
     """Return a variable set. The content of a digest never changes."""
-    document = listing.variable_set(reading, digest) if _DIGEST.fullmatch(digest) else None
+    document = listing.variable_set(reading, digest) if is_digest(digest) else None
     if document is None:
         raise UnknownNameError(digest, "variable set")
     content = f'{{"digest":"{digest}",{document[1:]}'
-    headers = {"Cache-Control": "max-age=31536000, immutable", "ETag": f'"{digest}"'}
-    return Response(content, media_type="application/json", headers=headers)
+    return lasting_response(content, digest)

@@ -135,31 +135,33 @@ class RemoteFeed:
 
     def entries(self, after: int) -> Iterator[Mapping[str, Any]]:
         """Iterate over the entries of the changes after a seq, up to the head; raises RegistryError."""
-        while after < self.head:
-            page = self._page(after, _PAGE)
-            for entry in page:
-                if entry["seq"] > self.head:
-                    return
-                yield entry
-            if not page:
-                return
-            after = page[-1]["seq"]
+        return (change.entry for change in self._without_content(after))
 
     def changes(self, after: int) -> Iterator[Change]:
         """Iterate over the changes after a seq, up to the head; raises RegistryError."""
-        return map(self._change, self.entries(after))
+        return map(self._with_content, self._without_content(after))
 
     def link(self, seq: int) -> str | None:
         """Return the link of a change, None if there is no such change; raises RegistryError."""
         page = self._page(seq - 1, 1)
-        return page[0]["link"] if page and page[0]["seq"] == seq else None
+        return page[0].entry["link"] if page and page[0].seq == seq else None
 
-    def _page(self, after: int, limit: int) -> Sequence[Mapping[str, Any]]:
-        """Return the entries after a seq; raises ArchiveError if they are not entries in the order of their seq."""
+    def _without_content(self, after: int) -> Iterator[Change]:
+        while after < self.head:
+            page = self._page(after, _PAGE)
+            for change in page:
+                if change.seq > self.head:
+                    return
+                yield change
+            if not page:
+                return
+            after = page[-1].seq
+
+    def _page(self, after: int, limit: int) -> Sequence[Change]:
+        """Return the changes after a seq, without what they added; raises ArchiveError unless they are in order."""
         page = self._source.get("/changes", after=after, limit=limit)
         items = page.get("items") if isinstance(page, dict) else None
         try:
-            # What they added is read later.
             changes = [Change.read(entry, None, {}) for entry in items or ()]
         except (ArchiveError, TypeError):
             changes = []
@@ -167,16 +169,16 @@ class RemoteFeed:
         if not isinstance(items, list) or len(changes) < len(items) or seqs != sorted(set(seqs)):
             message = f"the source does not answer with changes after {after}"
             raise ArchiveError(message)
-        return items
+        return changes
 
-    def _change(self, entry: Mapping[str, Any]) -> Change:
-        if entry["document_digest"] is None:
-            return Change.read(entry, None, {})
-        added = self._source.get(f"/changes/{entry['seq']}")
+    def _with_content(self, change: Change) -> Change:
+        if change.entry["document_digest"] is None:
+            return change
+        added = self._source.get(f"/changes/{change.seq}")
         if not isinstance(added, dict) or not added.keys() >= {"document", "contents"}:
-            message = f"the source does not answer with change {entry['seq']}"
+            message = f"the source does not answer with change {change.seq}"
             raise ArchiveError(message)
-        return Change.read(entry, added["document"], added["contents"])
+        return Change.read(change.entry, added["document"], added["contents"])
 
 
 def _read_note(source: Registry) -> str | None:

@@ -62,17 +62,14 @@ def _field(name: str, value: object) -> bytes:
 class Results:
     """The results of a VM as JSON, written from parts that many share, so that a million of them take little.
 
-    before: how each begins. ids: the destinations. ends: what follows the destination of each.
+    before: how each begins. ids: the destinations. ends: what follows the destination of each. size: the number of
+    bytes, with a comma after each.
     """
 
     before: bytes
     ids: Sequence[bytes]
     ends: Sequence[bytes]
-
-    @property
-    def size(self) -> int:
-        """The number of bytes, with a comma after each."""
-        return (len(self.before) + 1) * len(self.ends) + sum(map(len, self.ids)) + sum(map(len, self.ends))
+    size: int
 
     def pieces(self, size: int) -> Iterator[bytes]:
         """Iterate over pieces of at least some size, which commas have to join; the last one can be smaller."""
@@ -93,7 +90,7 @@ def summary_result(document: Mapping[str, Any]) -> Results:
     """Return a summary as the only result of its VM."""
     written = orjson.dumps(document)
     write(len(written))
-    return Results(b"", [b""], [written])
+    return Results(b"", [b""], [written], len(written) + 1)
 
 
 class Writer:
@@ -105,6 +102,7 @@ class Writer:
         self._snapshot = snapshot
         self._render = render
         self._ids: Sequence[bytes] = ()
+        self._size_of_ids = 0
         self._ids_of: Sequence[Destination] = ()
 
     def results(
@@ -114,6 +112,7 @@ class Writer:
         if self._ids_of is not destinations:
             self._ids_of = destinations
             self._ids = [orjson.dumps({"destination": destination.id})[1:-1] for destination in destinations]
+            self._size_of_ids = sum(map(len, self._ids))
         # Equal hosts share an answer. It is held, so that its id is not reused.
         written: dict[tuple[object, ...], tuple[bytes, Answer]] = {}
         ends = []
@@ -123,10 +122,11 @@ class Writer:
             if key not in written:
                 written[key] = self._written(answer, destination), answer
             ends.append(written[key][0])
-        results = Results(b"{" + b"".join(_field(*field) for field in of_vm.items()), self._ids, ends)
+        before = b"{" + b"".join(_field(*field) for field in of_vm.items())
+        size = (len(before) + 1) * len(ends) + self._size_of_ids + sum(map(len, ends))
         spend(len(ends) // 4)
-        write(results.size)
-        return results
+        write(size)
+        return Results(before, self._ids, ends, size)
 
     def _written(self, answer: Answer, destination: Destination) -> bytes:
         """Return the end of a result: what follows its destination."""

@@ -234,8 +234,13 @@ def snapshot(engine: sa.Engine) -> Iterator[sa.Connection]:
 
 
 def now() -> str:
-    """Return the current time in UTC as ISO 8601, the form in which the registry stores and shows times."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    """Return the current time as the registry writes it."""
+    return written_time(datetime.now(UTC))
+
+
+def written_time(moment: datetime) -> str:
+    """Return a time in UTC as ISO 8601, the form in which the registry stores, compares and shows times."""
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 @dataclass(slots=True)

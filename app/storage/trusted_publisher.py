@@ -22,7 +22,7 @@ from app.domain.values.canonical import canonical_json
 from app.storage import listing, schema
 from app.storage import token as tokens
 from app.storage.change import Change, record
-from app.storage.database import Writing
+from app.storage.database import Writing, written_time
 
 _TABLE = schema.trusted_publisher
 
@@ -137,5 +137,4 @@ def exchange(
 
 
 def _written(seconds: float) -> str:
-    # In the form of database.now, so that times can be compared as text.
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return written_time(datetime.fromtimestamp(seconds, UTC))

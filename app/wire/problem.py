@@ -1,5 +1,7 @@
 """Problems, warnings and errors on the wire."""
 
+from http import HTTPStatus
+
 from pydantic import Field
 
 from app.wire.base import Code, ModelName, OpenShape, ProfileName, Shape, Value
@@ -15,6 +17,11 @@ class StepRange(Shape):
 
 Allowed = Value | StepRange
 MAX_BROKEN = 1_000
+
+
+def problem_details(status: HTTPStatus, code: str, detail: str) -> dict[str, str | int]:
+    """Return what every error has (RFC 9457, 3.1), and its code."""
+    return {"type": "about:blank", "title": status.phrase, "status": status.value, "code": code, "detail": detail}
 
 
 class Problem(OpenShape):

@@ -127,7 +127,7 @@ def test_the_token_expires_after_15_minutes(
 
 # Claims of a token that its issuer signed, the code of the refusal, and a part of its message.
 _REFUSED = {
-    "another audience": ({"aud": "https://pypi.org"}, "wrong-audience", '"https://pypi.org"'),
+    "another audience": ({"aud": "https://other.example"}, "wrong-audience", '"https://other.example"'),
     "an empty audience": ({"aud": []}, "wrong-audience", "audience []"),
     "expired": ({"exp": 1_000_000_000, "iat": 999_999_900, "nbf": 999_999_900}, "token-expired", "expired"),
     "not yet valid": ({"nbf": int(time.time()) + 1000}, "token-not-yet-valid", "valid only in"),

@@ -680,6 +680,16 @@ def test_a_destination_that_is_not_registered_does_not_hide_the_ones_after_it() 
     assert [(one.release, one.verdict.problems) for one in answers[0].devices] == [("there", (problem,))] * 2
 
 
+def test_a_destination_that_is_not_registered_is_like_no_other_whatever_the_releases_of_that_are_called() -> None:
+    engine = Engine(two_releases().lookups(), Policy.PERMISSIVE)
+    problem = Problem(ProblemCode.UNKNOWN_HOST, "There is no host there.")
+    missing, runs = Destination("there", (), problem=problem), Destination("here", ("unknown", "there"))
+    for asked in ([missing, runs], [runs, missing]):
+        answers = zip(asked, Question([device(OLD)], engine).at_all(asked), strict=True)
+        codes = {where.id: answer.devices[0].verdict.problems[0].code for where, answer in answers}
+        assert codes == {"there": ProblemCode.UNKNOWN_HOST, "here": ProblemCode.UNKNOWN_RELEASE}
+
+
 def test_a_restriction_is_written_once_and_equal_ones_alike() -> None:
     kinds = Kinds()
     one, other = {"queues": [1], "new": [2]}, {"new": [2], "queues": [1]}

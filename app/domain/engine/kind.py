@@ -59,9 +59,17 @@ class KindsOf:
         known: dict[Kind, int] = {}
         numbers = []
         for destination in destinations:
-            kind = ("unknown", destination.id) if destination.problem else kinds.of(destination)
+            # No release is named None, so that this is no kind of hosts.
+            kind = (None, destination.id) if destination.problem else kinds.of(destination)
             if kind not in known:
                 known[kind] = len(first)
                 first.append(destination)
             numbers.append(known[kind])
         return cls(destinations, first, numbers)
+
+    def groups(self) -> Sequence[Sequence[Destination]]:
+        """Return the destinations of each kind."""
+        groups: list[list[Destination]] = [[] for _ in self.first]
+        for destination, number in zip(self.destinations, self.numbers, strict=True):
+            groups[number].append(destination)
+        return groups

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from app.domain.engine.kind import Kinds
+from app.domain.engine.kind import Kinds, KindsOf
 from app.domain.things.erratum import with_errata
 from app.domain.things.model import Model
 from app.domain.things.release import Release
@@ -96,16 +96,12 @@ class Fleet:
     @classmethod
     def of(cls, model: Model, destinations: Sequence[Destination], registry: Registry) -> "Fleet":
         """Return the fleet that releases and hosts make for a model."""
-        equal: dict[object, list[Destination]] = {}
-        kinds = Kinds()
-        for destination in destinations:
-            kind = destination.id if destination.problem else kinds.of(destination)
-            equal.setdefault(kind, []).append(destination)
-        spend(len(destinations) + _STEPS * len(equal))
+        groups = KindsOf.of(destinations, Kinds()).groups()
+        spend(len(destinations) + _STEPS * len(groups))
         fleet = cls()
         alike: dict[tuple[object, ...], Member] = {}
         releases: set[ReleaseName] = set()
-        for group in equal.values():
+        for group in groups:
             names = tuple(destination.id for destination in group)
             sides = _sides(model, group[0], registry)
             if isinstance(sides, tuple):
