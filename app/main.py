@@ -12,7 +12,7 @@ from app.settings import Settings
 
 _YOUNG_OBJECTS = 50_000
 # A thread that answers a long question lets the event loop go on after this time. Python's own is five times as long.
-_SWITCH_SECONDS = 0.001
+_SWITCH_SECONDS = 0.0005
 
 
 def create() -> FastAPI:

@@ -176,8 +176,12 @@ class Settings(BaseSettings):
         le=100,
     )
     questions_per_client: int = Field(
-        default=4, description="long questions that a client can have at a time, those that wait included", ge=1
+        default=4,
+        description="long questions that an address can have at a time, of clients without a token; those that wait "
+        "for their turn count",
+        ge=1,
     )
+    token_questions_per_client: int = Field(default=16, description="the same for each token", ge=1)
     streams_per_client: int = Field(
         default=16, description="requests that wait for changes which a client can have at a time", ge=1
     )

@@ -2,21 +2,28 @@
 
 import json
 import re
+import sys
+from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
 from typing import Any, NoReturn, TypeVar
 
-from anyio import CapacityLimiter, to_thread
+from anyio import to_thread
 from fastapi import Request
 
+from app.api.client import client_of
 from app.api.container import container
 from app.api.errors import ApiError
-from app.api.share import client_of
+from app.api.presence import unless_gone
+from app.domain.values.budget import Budget, limited, spend
 from app.wire.base import Shape
 from app.wire.reading import read_shape
 
+Read = TypeVar("Read")
 Shaped = TypeVar("Shaped", bound=Shape)
 
-_READ_ON_THE_LOOP = 64 * 1024
+# Smaller bodies are read on the event loop: of clients without a token, which can send very many, and with one.
+_READ_ON_THE_LOOP = (8 * 1024, 64 * 1024)
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _JSON = re.compile(r"application/(?:[\w.+-]+\+)?json", re.IGNORECASE)
 
@@ -49,6 +56,7 @@ def _malformed(reason: str) -> NoReturn:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    spend()
     document = dict(pairs)
     if len(document) < len(pairs):
         seen: set[str] = set()
@@ -73,17 +81,21 @@ async def shaped(shape: type[Shaped], document: object, request: Request) -> Sha
 
     Raises InvalidShapeError.
     """
-    if len(await request.body()) > _READ_ON_THE_LOOP:
-        return await to_thread.run_sync(read_shape, shape, document, limiter=_limiter(request))
-    return read_shape(shape, document)
+    return await _read(request, len(await request.body()), partial(read_shape, shape, document))
 
 
-def _limiter(request: Request) -> CapacityLimiter | None:
-    """Return what limits how many large bodies are read at a time: those of clients without a token one by one.
+async def _read(request: Request, size: int, read: Callable[[], Read]) -> Read:
+    """Return what is read from a body; a large one is read in a worker thread, when it is its client's turn."""
+    shared, client = container(request), client_of(request)
+    if size <= _READ_ON_THE_LOOP[client.has_token]:
+        return read()
 
-    What is read takes thirty times the memory of the body, and reading it stops everything else for a moment.
-    """
-    return None if client_of(request).has_token else container(request).reading_bodies
+    async def in_turn() -> Read:
+        async with shared.shares.turn_to_read(client, size):
+            with limited(Budget(sys.maxsize, sys.maxsize, give_way=shared.give_way(client))):
+                return await to_thread.run_sync(read)
+
+    return await unless_gone(request, in_turn)
 
 
 class JsonRequest(Request):
@@ -94,8 +106,11 @@ class JsonRequest(Request):
         if not hasattr(self, "_body"):
             limit: int = self.scope["max_body_bytes"]
             announced = self.headers.get("content-length", "")
-            if announced.isdecimal() and int(announced) > limit:
+            size = int(announced) if announced.isdecimal() else 0
+            if size > limit:
                 _too_large(limit)
+            if size > _READ_ON_THE_LOOP[client_of(self).has_token]:
+                container(self).shares.check_can_read(client_of(self))
             body = bytearray()
             async for chunk in self.stream():
                 body += chunk
@@ -107,9 +122,7 @@ class JsonRequest(Request):
     async def json(self) -> Any:
         """Return the parsed body; a large one is parsed in a worker thread."""
         body = await self.body()
-        if len(body) <= _READ_ON_THE_LOOP:
-            return parse(body)
-        return await to_thread.run_sync(parse, body, limiter=_limiter(self))
+        return await _read(self, len(body), partial(parse, body))
 
 
 def check_content_type(content_type: str | None) -> None:

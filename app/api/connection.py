@@ -4,12 +4,14 @@ uvicorn limits neither. `serve` makes it use this protocol in place of its own.
 """
 
 from asyncio import BaseTransport, Transport
+from collections import Counter
 from http import HTTPStatus
 from typing import cast
 
 import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from app.api.client import Client, is_within
 from app.wire.problem import problem_details
 
 MAX_HEADER_BYTES = 64 * 1024
@@ -21,6 +23,10 @@ _MIN_BODY_BYTES = 16 * 1024
 # An answer that the client has not read on within this time is abandoned.
 ANSWER_SECONDS = 60
 _LINGER_SECONDS = 1
+# Connections that an address can have open, in each worker process; proxies that are trusted can have any number.
+MAX_CONNECTIONS = 1_000
+
+_open = Counter[str]()
 
 
 class Connection(HttpToolsProtocol):
@@ -34,11 +40,25 @@ class Connection(HttpToolsProtocol):
         self._cycles: list[RequestResponseCycle] = []
         self._progress = self.loop.call_later(HEADER_SECONDS, self._too_slow)
         self._reading = self.loop.call_later(0, lambda: None)
+        self._address = Client.of_address(self.client[0] if self.client else None).key
+        _open[self._address] += 1
+        if _open[self._address] > MAX_CONNECTIONS and not self._is_of_proxy:
+            message = f"This address has {MAX_CONNECTIONS:,} connections, which is the limit."
+            self._refuse(HTTPStatus.TOO_MANY_REQUESTS, "too-many-requests", message)
+
+    @property
+    def _is_of_proxy(self) -> bool:
+        """Whether a proxy that is trusted has made the connection."""
+        trusted = self.config.forwarded_allow_ips if self.config.proxy_headers else None
+        return self.client is not None and is_within(self.client[0], trusted or ())
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop all clocks."""
         self._progress.cancel()
         self._reading.cancel()
+        _open[self._address] -= 1
+        if not _open[self._address]:
+            del _open[self._address]
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:

@@ -1,7 +1,7 @@
 """What all requests share: settings, databases, the catalog, tokens, and the limits of waiting."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,10 +10,12 @@ from anyio import CapacityLimiter, Lock, Semaphore, to_thread
 from fastapi import Request
 
 from app.api import metrics
+from app.api.client import Client
 from app.api.gauges import Gauges
 from app.api.issuer import Issuers
 from app.api.share import Shares
 from app.api.stopping import Stopping
+from app.api.urgency import Urgency
 from app.settings import Settings
 from app.storage import change, database
 from app.storage.catalog import Catalog
@@ -24,7 +26,8 @@ from app.storage.token import Tokens
 
 # Requests that wait for their turn to write take none of the threads that answer.
 _MAX_WAITING = 200
-_MAX_ASKING_SHORTLY = 8
+# Without a token and with one.
+_ASKING_SHORTLY = (2, 8)
 LOOK_SECONDS = 0.2
 
 
@@ -73,12 +76,16 @@ class Container:
     @cached_property
     def asking_shortly(self) -> Mapping[bool, CapacityLimiter]:
         """The threads in which short questions wait for the database, by whether the client has a token."""
-        return {has_token: CapacityLimiter(_MAX_ASKING_SHORTLY) for has_token in (False, True)}
+        return {has_token: CapacityLimiter(_ASKING_SHORTLY[has_token]) for has_token in (False, True)}
 
     @cached_property
-    def reading_bodies(self) -> CapacityLimiter:
-        """The threads in which large bodies of clients without a token are read."""
-        return CapacityLimiter(1)
+    def urgency(self) -> Urgency:
+        """What long work of clients without a token gives way to."""
+        return Urgency()
+
+    def give_way(self, client: Client) -> Callable[[], None] | None:
+        """Return what the work of a client calls now and then, None if it does not have to give way."""
+        return None if client.has_token else self.urgency.give_way
 
     @cached_property
     def waiting_to_write(self) -> CapacityLimiter:

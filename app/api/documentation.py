@@ -3,7 +3,10 @@
 import re
 from typing import Any
 
+from anyio import to_thread
 from fastapi import FastAPI
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api import examples
 from app.domain.values.document import FaultCode
@@ -62,6 +65,19 @@ def document(app: FastAPI) -> None:
 
     # FastAPI documents this way to extend the document.
     app.openapi = openapi  # type: ignore[method-assign]
+    for route in app.routes:
+        if isinstance(route, Route) and route.path == app.openapi_url:
+            route.app = _generated_in_a_thread(route.app)
+
+
+def _generated_in_a_thread(answer: ASGIApp) -> ASGIApp:
+    """Return what answers with the document, after it was generated: that takes a second, once."""
+
+    async def generate_and_answer(scope: Scope, receive: Receive, send: Send) -> None:
+        await to_thread.run_sync(scope["app"].openapi)
+        await answer(scope, receive, send)
+
+    return generate_and_answer
 
 
 def _list_codes(schemas: dict[str, Any]) -> None:

@@ -9,13 +9,13 @@ from fastapi import APIRouter, Body, Request, Response
 
 from app.api import examples
 from app.api.answer import json_response
+from app.api.client import client_of
 from app.api.container import container
 from app.api.errors import ApiError
 from app.api.issuer import RETRY_SECONDS, IssuerError
 from app.api.responses import BODY_ERRORS, error_response
 from app.api.route import QuestionRoute
 from app.api.session import ExchangeSession, Exchanging
-from app.api.share import client_of
 from app.domain.publishing.trusted_publisher import (
     OidcToken,
     RefusalCode,

@@ -1,20 +1,24 @@
 """What every request passes first: its client's share, the end of the process, HEAD as GET, and security headers."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 
 from anyio import CancelScope
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.client import Client
 from app.api.container import Container
 from app.api.errors import STOPPING, ApiError, response_of
 from app.api.identity import remembered
-from app.api.share import Client, Use, too_many
+from app.api.share import Use, too_many
 
 # Orchestrators of containers and of metrics ask these, and are not to be refused.
 _OPEN = frozenset({"/healthz", "/readyz", "/metrics"})
 _RETRY_SECONDS = 1
+# A refusal reaches a client without a token after this time: who tries again at once must not keep the others waiting.
+_HELD_SECONDS = 2.0
+_HELD = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 _HEADERS = {
     b"x-content-type-options": b"nosniff",
     b"referrer-policy": b"same-origin",
@@ -51,6 +55,8 @@ class Guarded:
         scope["state"]["client"] = client
         use = None if scope["path"] in _OPEN else shared.shares.use(client)
         answer = _Answer(send, _DOCS_HEADERS if scope["path"] == "/docs" else _HEADERS, use)
+        if not client.has_token and scope["path"] not in _OPEN:
+            answer.hold = shared.stopping.hold
         if use is not None and use.wait:
             message = f"At most {use.limit:,} requests in a minute; the next one can be sent in {use.wait} seconds."
             await response_of(too_many(message, use.wait, "rate"))(scope, receive, answer.send)
@@ -82,17 +88,20 @@ class Guarded:
 
 
 class _Answer:
-    """Sends an answer with the headers that all have. has_begun: its status is sent."""
+    """Sends an answer with the headers that all have. has_begun: its status is sent. hold: what delays a refusal."""
 
     def __init__(self, send: Send, headers: Mapping[bytes, bytes], use: Use | None) -> None:
         self._send = send
         self._headers = headers
         self._use = use
         self.has_begun = False
+        self.hold: Callable[[float], Awaitable[None]] | None = None
 
     async def send(self, message: Message) -> None:
         """Send a part of the answer."""
         if message["type"] == "http.response.start":
+            if self.hold is not None and message["status"] in _HELD:
+                await self.hold(_HELD_SECONDS)
             self.has_begun = True
             headers = list(message.get("headers", ()))
             names = {name for name, _ in headers}

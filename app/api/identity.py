@@ -10,9 +10,9 @@ from anyio import to_thread
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from app.api.client import client_of
 from app.api.container import Container, container
 from app.api.errors import HOSTS_CLOSED, NOT_SIGNED_IN, ApiError
-from app.api.share import client_of
 from app.domain.publishing.token import Identity, Role
 from app.settings import Settings
 

@@ -1,18 +1,20 @@
 """Sessions: a route gets to read or write by asking for a session, which only an allowed identity receives."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
-from typing import Annotated, TypeVar
+from threading import Lock
+from typing import Annotated, Generic, TypeVar
 
 import sqlalchemy as sa
-from anyio import CancelScope, CapacityLimiter, create_task_group, from_thread, move_on_after, to_thread
+from anyio import CancelScope, CapacityLimiter, from_thread, get_cancelled_exc_class, move_on_after, to_thread
 from fastapi import Depends, Query, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.security import HTTPAuthorizationCredentials
 
+from app.api.client import client_of
 from app.api.container import Container, container
 from app.api.errors import ApiError
 from app.api.identity import (
@@ -28,10 +30,10 @@ from app.api.identity import (
     refuse_unknown,
 )
 from app.api.issuer import VerifiedToken
-from app.api.share import client_of
+from app.api.presence import unless_gone
 from app.domain.engine.question import TakesLongerError
 from app.domain.publishing.token import Identity
-from app.domain.values.budget import Budget, OverBudgetError, limited
+from app.domain.values.budget import AbandonedError, Budget, OverBudgetError, limited
 from app.storage import database
 from app.storage.content import ColdError
 from app.storage.database import Writing
@@ -40,11 +42,13 @@ from app.storage.quota import stored_bytes
 from app.storage.reader import Reader
 
 Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 Entered = TypeVar("Entered")
 
 _PATIENCE_SECONDS = 30
-# What takes a few milliseconds can block the event loop. It counts as a further request for each so many steps.
-_STEPS_AT_ONCE = 3_000
+# What takes a millisecond or three can block the event loop, of a client without a token and with one. It counts as a
+# further request for each so many steps.
+_STEPS_AT_ONCE = (1_000, 3_000)
 _STEPS_OF_A_REQUEST = 200
 # A short question needs no turn.
 _SHORT_STEPS = 20_000
@@ -55,13 +59,16 @@ _MEGABYTE = 1_000_000
 _NO_CONTENT_BYTES = 4096
 
 
-@dataclass(frozen=True, slots=True)
 class AskSession:
-    """Asks the registry, within the budget of a request."""
+    """Asks the registry, within the budget of a request: what all its questions take counts together."""
 
-    _request: Request
-    _shared: Container
-    _sees_hosts: bool
+    def __init__(self, request: Request, shared: Container, *, sees_hosts: bool) -> None:
+        self._request = request
+        self._shared = shared
+        self._sees_hosts = sees_hosts
+        self._give_way = shared.give_way(client_of(request))
+        settings = shared.settings
+        self._taken = Budget(settings.max_steps, settings.max_answer_bytes, give_way=self._give_way)
 
     async def ask(self, question: Callable[[Reader], Answer], instead: str = "") -> Answer:
         """Return the answer to a question: from memory on the event loop where possible, otherwise in a worker thread.
@@ -71,62 +78,67 @@ class AskSession:
         """
         if not self._sees_hosts:
             question = partial(_without_hosts, question)
-        catalog, settings = self._shared.catalog, self._shared.settings
-        work = partial(catalog.ask, question)
-        shares, client = self._shared.shares, client_of(self._request)
-        at_once = Budget(_STEPS_AT_ONCE, _SHORT_BYTES)
+        self._taken.begin(instead)
+        catalog, shares, client = self._shared.catalog, self._shared.shares, client_of(self._request)
+        at_once = Budget(_STEPS_AT_ONCE[client.has_token], _SHORT_BYTES)
         try:
             with limited(at_once):
-                return catalog.ask_at_once(question)
-        except (TakesLongerError, OverBudgetError):
-            is_short = False
-        except ColdError:
-            # It waits for the database, and can be short all the same.
-            is_short = True
+                answer = catalog.ask_at_once(question)
+        except TakesLongerError as error:
+            is_long = error.steps > _SHORT_STEPS
+        except (OverBudgetError, ColdError):
+            is_long = False
+        else:
+            self._taken.add(at_once)
+            return answer
         finally:
             # Nothing else runs meanwhile, so it counts more than a request that does nothing.
-            shares.charge(client, min(at_once.steps, _STEPS_AT_ONCE) // _STEPS_OF_A_REQUEST)
-        if is_short:
-            short = Budget(_SHORT_STEPS, _SHORT_BYTES, max_loads=_SHORT_LOADS)
-            with suppress(OverBudgetError), limited(short) as budget:
-                return await self._unless_gone(budget, work, self._shared.asking_shortly[client.has_token])
-        async with shares.turn_to_ask(client):
-            with limited(Budget(settings.max_steps, settings.max_answer_bytes, instead)) as budget:
-                return await self._unless_gone(budget, work, self._shared.asking)
+            shares.charge(client, min(at_once.steps, _STEPS_AT_ONCE[client.has_token]) // _STEPS_OF_A_REQUEST)
+        work = partial(catalog.ask, question)
+        if not is_long:
+            short = Budget(_SHORT_STEPS, _SHORT_BYTES, max_loads=_SHORT_LOADS, give_way=self._give_way)
+            limiter = self._shared.asking_shortly[client.has_token]
+            with self._shared.urgency.urgent(is_urgent=client.has_token):
+                answers = await self._unless_gone(short, partial(_within_budget, work), limiter)
+            for answer in answers:
+                self._taken.add(short)
+                return answer
+        return await self._unless_gone(self._taken, work, self._shared.asking, partial(shares.turn_to_ask, client))
 
-    async def _unless_gone(self, budget: Budget, work: Callable[[], Answer], limiter: CapacityLimiter) -> Answer:
-        """Return the result of work in a thread; the work is abandoned when the client has gone.
+    async def _unless_gone(
+        self,
+        budget: Budget,
+        work: Callable[[], Result],
+        limiter: CapacityLimiter,
+        turn: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
+    ) -> Result:
+        """Return the result of work in a thread, within a budget; it is abandoned when the client has gone.
 
-        limiter: not that of the other threads, because a page waits for this in one of them.
+        limiter: not that of the other threads, because a page waits for this in one of them. turn: what it waits for
+        before.
         """
 
-        async def watch() -> None:
-            try:
-                while (await self._request.receive())["type"] != "http.disconnect":
-                    pass
-            finally:
-                # Also when the request is cancelled, which does not reach a thread.
-                budget.abandon()
+        async def in_turn() -> Result:
+            async with turn():
+                return await to_thread.run_sync(work, limiter=limiter)
 
-        failure: Exception | None = None
-        async with create_task_group() as tasks:
-            tasks.start_soon(watch)
-            try:
-                answer = await to_thread.run_sync(work, limiter=limiter)
-            except Exception as error:  # noqa: BLE001 (raised below, for a task group would wrap it)
-                failure = error
-            tasks.cancel_scope.cancel()
-        if failure is not None:
-            try:
-                raise failure
-            finally:
-                # Its traceback has this frame, and with it all that the question has loaded.
-                del failure
-        return answer
+        with limited(budget):
+            return await unless_gone(self._request, in_turn, budget.abandon)
 
     def ask_from_thread(self, question: Callable[[Reader], Answer], instead: str = "") -> Answer:
         """Return the answer to a question; for routes that run in a worker thread."""
         return from_thread.run(self.ask, question, instead)
+
+
+def _within_budget(work: Callable[[], Answer]) -> Sequence[Answer]:
+    """Return the one result of work, none if the budget is exceeded.
+
+    An error that leaves a thread is kept by its future, and with its traceback all that the question has loaded.
+    """
+    try:
+        return [work()]
+    except OverBudgetError:
+        return []
 
 
 def _without_hosts(question: Callable[[Reader], Answer], reader: Reader) -> Answer:
@@ -134,7 +146,7 @@ def _without_hosts(question: Callable[[Reader], Answer], reader: Reader) -> Answ
 
 
 async def _asking(request: Request, _: Annotated[None, Depends(check_reader)], allowed: Allowed) -> AskSession:
-    return AskSession(request, container(request), allowed.sees_hosts)
+    return AskSession(request, container(request), sees_hosts=allowed.sees_hosts)
 
 
 @asynccontextmanager
@@ -156,21 +168,62 @@ async def _connection(
         shared.readers.release()
 
 
+class _Entry(Generic[Entered]):
+    """Enters a context manager in a thread, and leaves it there if nobody waits for that any more."""
+
+    def __init__(self, manager: AbstractContextManager[Entered]) -> None:
+        self._manager = manager
+        self._lock = Lock()
+        self._is_entered = self._is_given_up = False
+
+    def enter(self) -> Entered:
+        """Enter it; raises AbandonedError if it was given up meanwhile."""
+        entered = self._manager.__enter__()
+        with self._lock:
+            self._is_entered = True
+            if not self._is_given_up:
+                return entered
+        self.leave(AbandonedError())
+        raise AbandonedError
+
+    def give_up(self) -> bool:
+        """Give it up; return whether it was entered already, and so is not left by itself."""
+        with self._lock:
+            self._is_given_up = True
+            return self._is_entered
+
+    def leave(self, error: BaseException | None) -> None:
+        """Leave it."""
+        if error is None:
+            self._manager.__exit__(None, None, None)
+        else:
+            self._manager.__exit__(type(error), error, error.__traceback__)
+
+
 @asynccontextmanager
 async def _in_thread(
     manager: AbstractContextManager[Entered], limiter: CapacityLimiter | None = None
 ) -> AsyncIterator[Entered]:
-    """Enter and leave a context manager that waits for the database in a worker thread, also when cancelled."""
-    with CancelScope(shield=True):
-        entered = await to_thread.run_sync(manager.__enter__, limiter=limiter)
+    """Enter and leave a context manager that waits for the database in a worker thread.
+
+    To enter it can take long where others hold a lock: what is cancelled meanwhile does not wait for that.
+    """
+    entry = _Entry(manager)
+    try:
+        entered = await to_thread.run_sync(entry.enter, abandon_on_cancel=True, limiter=limiter)
+    except get_cancelled_exc_class() as error:
+        if entry.give_up():
+            with CancelScope(shield=True):
+                await to_thread.run_sync(entry.leave, error)
+        raise
     try:
         yield entered
     except BaseException as error:
         with CancelScope(shield=True):
-            await to_thread.run_sync(manager.__exit__, type(error), error, error.__traceback__)
+            await to_thread.run_sync(entry.leave, error)
         raise
     with CancelScope(shield=True):
-        await to_thread.run_sync(manager.__exit__, None, None, None)
+        await to_thread.run_sync(entry.leave, None)
 
 
 async def _probing(request: Request) -> AsyncIterator[sa.Connection]:
@@ -242,8 +295,9 @@ async def _turn_to_write(request: Request, by: str, *, dry_run: bool) -> AsyncIt
     """Yield the one transaction that writes; by: the name of who writes."""
     shared = container(request)
     transaction = database.writing(shared.primary, by, dry_run=dry_run)
-    async with _in_thread(transaction, shared.waiting_to_write) as writing:
-        yield writing
+    with shared.urgency.urgent():
+        async with _in_thread(transaction, shared.waiting_to_write) as writing:
+            yield writing
     shared.catalog.outdate()
     shared.tokens.forget()
 

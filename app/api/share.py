@@ -7,52 +7,28 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from functools import cached_property
 from http import HTTPStatus
-from ipaddress import ip_address, ip_network
 from math import ceil
 from typing import NamedTuple
 
-from anyio import Semaphore, move_on_after
 from cachetools import LRUCache
-from fastapi import Request
 
+from app.api.client import Client
 from app.api.errors import ApiError, busy
+from app.api.turn import Turns
 from app.settings import Settings
 
-# A request that waits for its turn to ask can hold a thread, so only some can wait.
-_MAX_WAITING = 12
-_MAX_WAITING_WITH_TOKEN = 24
-_PATIENCE_SECONDS = 30
+# A page that waits for its turn to ask holds a thread, so only some can wait. A body that waits holds memory.
+_PLACES = 12
+_PLACES_WITH_TOKEN = 24
+_PLACES_OF_BODIES = 24
 _MAX_FOLLOWING = 1_000
 _RETRY_SECONDS = 1
+# Reading so many bytes takes as long as a request that does nothing.
+_BYTES_OF_A_REQUEST = 8 * 1024
 _MINUTE_SECONDS = 60
 # The clients of which the use is remembered; the others have used nothing.
 _MAX_CLIENTS = 100_000
-# One client of an IPv6 network has at least a subnet of this size (RFC 6177).
-_IPV6_PREFIX = 64
-
-
-class Client(NamedTuple):
-    """Who sends a request, as far as its share is concerned."""
-
-    key: str
-    has_token: bool = False
-
-    @classmethod
-    def of_address(cls, host: str | None) -> "Client":
-        """Return the client at an address; clients of one IPv6 subnet are one."""
-        try:
-            address = ip_address(host or "")
-        except ValueError:
-            return cls(host or "")
-        return cls(str(address) if address.version == 4 else str(ip_network((host or "", _IPV6_PREFIX), strict=False)))  # noqa: PLR2004
-
-
-def client_of(request: Request) -> Client:
-    """Return who sends a request, as far as its share is concerned."""
-    client: Client = request.state.client
-    return client
 
 
 class Use(NamedTuple):
@@ -123,9 +99,10 @@ class Shares:
         self._of_addresses = Rate(settings.requests_per_minute)
         self._of_tokens = Rate(settings.token_requests_per_minute)
         self._of_wrong_tokens = Rate(settings.wrong_tokens_per_minute)
-        # Clients' long questions, those that wait for their turn included; and how many of them have theirs.
+        # Clients' long questions, those that wait for their turn included.
         self._asking = Counter[str]()
-        self._answering = 0
+        self._questions = Turns("long questions", "questions", settings.questions_at_once, _PLACES, _PLACES_WITH_TOKEN)
+        self._bodies = Turns("large bodies", "bodies", 1, _PLACES_OF_BODIES, 0)
         self._following = Counter[str]()
 
     def use(self, client: Client) -> Use | None:
@@ -154,44 +131,32 @@ class Shares:
         """Take back that a token was counted as wrong."""
         self._of_wrong_tokens.charge(client.key, -1)
 
-    # These belong to the event loop that runs, so they are made with the first request.
-
-    @cached_property
-    def _turns(self) -> Semaphore:
-        return Semaphore(self._settings.questions_at_once)
-
-    @cached_property
-    def _turns_without_token(self) -> Semaphore:
-        # One turn is always left for clients with a token.
-        return Semaphore(max(1, self._settings.questions_at_once - 1))
-
     @asynccontextmanager
     async def turn_to_ask(self, client: Client) -> AsyncIterator[None]:
         """Wait for a turn to answer a long question; raises 429 beyond the client's share, 503 if many wait."""
-        with _counted(self._asking, client.key, self._settings.questions_per_client, "questions"):
-            if self._asking.total() > self._settings.questions_at_once + (
-                _MAX_WAITING_WITH_TOKEN if client.has_token else _MAX_WAITING
-            ):
-                message = "Many long questions wait for their turn; try again."
-                raise busy(message, "questions")
-            turns = [self._turns] if client.has_token else [self._turns_without_token, self._turns]
-            taken: list[Semaphore] = []
-            try:
-                with move_on_after(_PATIENCE_SECONDS):
-                    for turn in turns:
-                        await turn.acquire()
-                        taken.append(turn)
-                if len(taken) < len(turns):
-                    message = "Other long questions took too long; try again."
-                    raise busy(message, "questions")
-                self._answering += 1
-                try:
-                    yield
-                finally:
-                    self._answering -= 1
-            finally:
-                for turn in taken:
-                    turn.release()
+        limit = self._settings.token_questions_per_client if client.has_token else self._settings.questions_per_client
+        with _counted(self._asking, client.key, limit, "questions"):
+            async with self._questions.turn(client):
+                yield
+
+    def check_can_read(self, client: Client) -> None:
+        """Raise 503 if a large body of a client would have no place to wait; it is then not even received."""
+        if not client.has_token:
+            self._bodies.check(client)
+
+    @asynccontextmanager
+    async def turn_to_read(self, client: Client, size: int) -> AsyncIterator[None]:
+        """Wait for a turn to read a large body; raises 503 if many wait. size: its bytes.
+
+        What is read takes thirty times the memory of the body, and reading it stops everything else for a moment: the
+        bodies of clients without a token are read one by one, and count as further requests.
+        """
+        if client.has_token:
+            yield
+            return
+        async with self._bodies.turn(client):
+            self.charge(client, size // _BYTES_OF_A_REQUEST)
+            yield
 
     @contextmanager
     def following(self, client: Client) -> Iterator[None]:
@@ -205,7 +170,7 @@ class Shares:
     @property
     def questions(self) -> Mapping[str, int]:
         """The number of long questions, by state."""
-        return {"running": self._answering, "waiting": self._asking.total() - self._answering}
+        return {"running": self._questions.running, "waiting": self._questions.waiting}
 
     @property
     def streams(self) -> int:

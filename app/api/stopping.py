@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from functools import partial
 from types import FrameType
 
-from anyio import CancelScope
+from anyio import CancelScope, sleep
 
 # After the time of grace, what is left of it has this long to end.
 _LAST_SECONDS = 2
@@ -32,6 +32,11 @@ class Stopping:
                 yield scope
             finally:
                 self._running.discard(scope)
+
+    async def hold(self, seconds: float) -> None:
+        """Wait, unless the process is about to end."""
+        if not self.has_begun:
+            await sleep(seconds)
 
     def end(self) -> None:
         """Cancel the requests that still run."""

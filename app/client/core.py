@@ -22,6 +22,10 @@ TIMEOUT_SECONDS = 300.0
 RETRY_SECONDS = 30.0
 PAGE = 1000
 _CACHE_BYTES = 64 * 1024 * 1024
+# More than a registry answers by default, and than any change of a feed has.
+MAX_RESPONSE_BYTES = 512 * 1024 * 1024
+# What says how a content was sent says nothing about the content that was received.
+_OF_TRANSFER = frozenset({"content-encoding", "content-length", "transfer-encoding"})
 _MAX_PAUSE_SECONDS = 10
 _MAX_FAULTS_SHOWN = 20
 # After these statuses the same request can succeed later.
@@ -102,6 +106,30 @@ class Retries:
         if error.retry_after is not None:
             return min(error.retry_after, _MAX_PAUSE_SECONDS)
         return random.uniform(0, min(2.0**self._attempts, _MAX_PAUSE_SECONDS))  # noqa: S311 (no secret)
+
+
+class Received:
+    """The chunks of an answer, decompressed."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._size = 0
+        self._chunks: list[bytes] = []
+
+    def add(self, chunk: bytes) -> None:
+        """Add a chunk; raises RegistryError beyond MAX_RESPONSE_BYTES: few bytes can become very many."""
+        self._size += len(chunk)
+        if self._size > MAX_RESPONSE_BYTES:
+            message = f"{self._call.path} answers with more than {MAX_RESPONSE_BYTES:,} bytes"
+            raise RegistryError(message)
+        self._chunks.append(chunk)
+
+    def whole(self, response: httpx.Response) -> httpx.Response:
+        """Return the response with its content."""
+        headers = [(name, value) for name, value in response.headers.multi_items() if name not in _OF_TRANSFER]
+        return httpx.Response(
+            response.status_code, headers=headers, content=b"".join(self._chunks), request=response.request
+        )
 
 
 class _Cache:

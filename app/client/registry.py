@@ -11,7 +11,18 @@ import httpx
 from app.wire.compatibility import Answer, Question
 
 from . import core
-from .core import PAGE, RETRY_SECONDS, TIMEOUT_SECONDS, Call, Core, Parameter, Position, RegistryError, Retries
+from .core import (
+    PAGE,
+    RETRY_SECONDS,
+    TIMEOUT_SECONDS,
+    Call,
+    Core,
+    Parameter,
+    Position,
+    Received,
+    RegistryError,
+    Retries,
+)
 
 if TYPE_CHECKING:
     from app.signing.checkpoint import Checkpoint
@@ -133,11 +144,14 @@ class Registry:
                 time.sleep(retries.pause(error))
 
     def _send_once(self, call: Call) -> httpx.Response:
+        received = Received(call)
         try:
-            response = self._http.request(**self._core.request(call))
+            with self._http.stream(**self._core.request(call)) as response:
+                for chunk in response.iter_bytes():
+                    received.add(chunk)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise self._core.unreachable(error) from error
-        return self._core.response(call, response)
+        return self._core.response(call, received.whole(response))
 
 
 class AsyncRegistry:
@@ -252,8 +266,11 @@ class AsyncRegistry:
                 await asyncio.sleep(retries.pause(error))
 
     async def _send_once(self, call: Call) -> httpx.Response:
+        received = Received(call)
         try:
-            response = await self._http.request(**self._core.request(call))
+            async with self._http.stream(**self._core.request(call)) as response:
+                async for chunk in response.aiter_bytes():
+                    received.add(chunk)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise self._core.unreachable(error) from error
-        return self._core.response(call, response)
+        return self._core.response(call, received.whole(response))

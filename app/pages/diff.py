@@ -19,6 +19,7 @@ from app.storage.reader import Reader
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
+_INSTEAD = "Name a model."
 _MAX_CHOICES = 200
 _MODELS = 100
 _AT_ONCE = 10
@@ -40,14 +41,14 @@ def get_diff_page(  # noqa: PLR0913 (the parameters of the page)
     if not (before and after):
         choices = asking.ask_from_thread(_choices)
         return page(request, "diff_form.html", before=before, after=after, model=model, choices=choices)
-    names = asking.ask_from_thread(partial(diff.differing, before, after, model))
+    names = asking.ask_from_thread(partial(diff.differing, before, after, model), _INSTEAD)
     shown = [name for name in names if name == model] if model else names[row : row + _MODELS]
-    no_longer_listed, made_otherwise = asking.ask_from_thread(partial(diff.of_listed_profiles, before, after))
+    no_longer_listed, made_otherwise = asking.ask_from_thread(partial(diff.of_listed_profiles, before, after), _INSTEAD)
     remaining = iter(shown)
 
     def parts() -> Iterator[Mapping[str, object]]:
         while batch := list(islice(remaining, _AT_ONCE)):
-            by_model = asking.ask_from_thread(partial(diff.differences, batch, before, after))
+            by_model = asking.ask_from_thread(partial(diff.differences, batch, before, after), _INSTEAD)
             for name, differences in by_model.items():
                 if listed := [difference for difference in differences if difference.closes or not closing]:
                     yield {"name": name, "differences": listed}

@@ -20,6 +20,7 @@ from app.wire.base import printable
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
+_INSTEAD = "Choose a model or an implementation."
 _ROWS = 100
 _COLUMNS = 24
 _AT_ONCE = 10
@@ -42,14 +43,16 @@ def get_support_matrix_page(
     implementation: only its releases. model: judge only this model. row, column: how many to skip.
     """
     implementation, model = pasted(implementation), pasted(model)
-    profiles, releases, implementations = asking.ask_from_thread(lambda reader: _names(reader, model, implementation))
+    profiles, releases, implementations = asking.ask_from_thread(
+        lambda reader: _names(reader, model, implementation), _INSTEAD
+    )
     rows, columns = profiles[row : row + _ROWS], releases[column : column + _COLUMNS]
 
     def parts() -> Iterator[Mapping[str, object]]:
         acceptance = Acceptance()
         for start in range(0, len(rows), _AT_ONCE):
             batch = rows[start : start + _AT_ONCE]
-            for shown in asking.ask_from_thread(partial(_rows, batch, columns, model, acceptance)):
+            for shown in asking.ask_from_thread(partial(_rows, batch, columns, model, acceptance), _INSTEAD):
                 yield {"row": shown}
 
     return long_page(
@@ -134,7 +137,7 @@ def get_reasons_page(
     asking.ask_from_thread(lambda reader: _check_known(reader, profile, release, model or None))
 
     def parts() -> Iterator[Mapping[str, object]]:
-        yield asking.ask_from_thread(lambda reader: _reasons(reader, profile, release, model or None))
+        yield asking.ask_from_thread(lambda reader: _reasons(reader, profile, release, model or None), "Name a model.")
 
     return long_page(
         request,

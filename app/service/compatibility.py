@@ -104,7 +104,7 @@ def _answers(
 def _check_at_once(reader: Reader, values: int, hosts: int) -> None:
     """Raise TakesLongerError for a question that is too large for the event loop."""
     if not reader.can_wait and (values > _MAX_VALUES_AT_ONCE or hosts > _MAX_HOSTS_AT_ONCE):
-        raise TakesLongerError
+        raise TakesLongerError(values)
 
 
 def _load(

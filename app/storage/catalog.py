@@ -31,6 +31,8 @@ _TO_JSON = 8
 _MEMO_BYTES = 250
 # A host takes about a kilobyte. Beyond this number each question reads the hosts.
 _MAX_HOSTS_KEPT = 20_000
+# Often enough for a short question, even while publications follow one another.
+_TRIES = 3
 # Beyond this many changes, rebuild instead of following them one by one.
 _MAX_FOLLOWED = 500
 _OF_RELEASES = frozenset(
@@ -160,11 +162,12 @@ class Catalog:
 
     def ask(self, question: Callable[[Reader], Answer]) -> Answer:
         """Answer a question; it sees one revision of the registry throughout."""
-        try:
-            return question(self.reader(self.view()))
-        except (OutdatedError, ReplicaLostError):
-            self.outdate()
-        budget.restart()
+        for _ in range(_TRIES):
+            try:
+                return question(self.reader(self.view()))
+            except (OutdatedError, ReplicaLostError):
+                self.outdate()
+            budget.restart()
         # Under a flood of publications asking again would never end, so the revision is held by a connection. One
         # question at a time: it keeps that connection until it ends, and takes another one for content.
         with self._holding, database.reading(self._databases.primary) as connection:

@@ -15,6 +15,8 @@ Key: TypeAlias = tuple[str | int, ...]
 Row: TypeAlias = sa.Row[*tuple[Any, ...]]
 Query: TypeAlias = sa.Select[*tuple[Any, ...]]
 
+# A page with documents ends after so many characters of them.
+_MAX_PAGE_CHARACTERS = 8 * 1024 * 1024
 # Is added to the ids of drafts, so that they come after all published releases, whose ids are smaller.
 _AFTER_RELEASES = 2**30
 
@@ -40,6 +42,24 @@ def page(
     rows = connection.execute(query.order_by(*keys).limit(limit + 1)).all()
     page = rows[:limit]
     return Page(page, tuple(page[-1][: len(keys)]) if len(rows) > limit else None)
+
+
+def _page_of_documents(
+    connection: sa.Connection,
+    query: Query,
+    keys: Sequence[sa.ColumnElement[Any]],
+    document: sa.ColumnElement[str],
+    after: Key | None,
+    limit: int,
+) -> Page:
+    """Return up to limit rows of a query, fewer where their documents take much memory, but at least one."""
+    sizes = page(connection, query.with_only_columns(*keys, sa.func.length(document)), keys, after, limit)
+    total = 0
+    for count, row in enumerate(sizes.rows, 1):
+        total += row[-1]
+        if total >= _MAX_PAGE_CHARACTERS:
+            return page(connection, query, keys, after, count)
+    return page(connection, query, keys, after, limit)
 
 
 def vendors(connection: sa.Connection, after: Key | None, limit: int) -> Page:
@@ -274,7 +294,7 @@ def hosts(connection: sa.Connection, labels: Sequence[Label], after: Key | None,
     query = sa.select(schema.host.c.name, schema.host.c.document)
     for label in labels:
         query = query.where(meets(label))
-    return page(connection, query, [schema.host.c.name], after, limit)
+    return _page_of_documents(connection, query, [schema.host.c.name], schema.host.c.document, after, limit)
 
 
 def labels(connection: sa.Connection, limit: int) -> Sequence[str]:
@@ -313,7 +333,7 @@ def variable_sets(connection: sa.Connection, filters: Mapping[str, str | None], 
         query = query.where(table.c.model_id.in_(model_ids)).where(
             _has_key(connection, table.c.document, "variables", variable)
         )
-    return page(connection, query, [table.c.digest], after, limit)
+    return _page_of_documents(connection, query, [table.c.digest], table.c.document, after, limit)
 
 
 def _has_key(connection: sa.Connection, document: sa.Column[str], field: str, key: str) -> sa.ColumnElement[bool]:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast, get_args, get_origin
 from pydantic import GetCoreSchemaHandler, ValidationError, create_model
 from pydantic_core import CoreSchema, ErrorDetails, core_schema
 
+from app.domain.values.budget import spend
 from app.wire.base import Shape
 
 # The same as in the domain, which reads publications; a test compares them.
@@ -56,6 +57,7 @@ def read_shape(shape: type[Read], document: object) -> Read:
 
 def _object(shape: type[Read], document: object, path: _Path, faults: list[ErrorDetails]) -> Read | None:
     """Return an object as its shape; None if it has faults, which are added."""
+    spend()
     before = len(faults)
     frame, items = _frame(shape)
     fields: dict[str, Any] = {}

@@ -9,7 +9,8 @@ import pytest
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
-from app.api.share import Client, Rate
+from app.api.client import Client
+from app.api.share import Rate
 from app.main import service
 from app.settings import Settings
 from tests.api.stories import problem

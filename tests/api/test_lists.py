@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from app.storage import listing
 from tests.api.stories import FEATURE, FIRMWARE, NIC, QUEUES, problem, publish, vendor
 from tests.conftest import shared_registry
 
@@ -52,6 +53,22 @@ def test_pages(filled: TestClient) -> None:
     digests = [item["digest"] for item in walk(filled, "/variable-sets")]
     assert digests == sorted(digests)
     assert len(digests) == 6
+
+
+def test_a_page_of_large_documents_is_shorter(filled: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = filled.get("/variable-sets").json()["items"]
+    monkeypatch.setattr(listing, "_MAX_PAGE_CHARACTERS", 200)
+    pages: list[list[Any]] = []
+    cursor: dict[str, str] = {}
+    while True:
+        page = filled.get("/variable-sets", params=cursor).json()
+        pages.append(page["items"])
+        if page["next"] is None:
+            break
+        cursor = {"cursor": page["next"]}
+    assert [item for page in pages for item in page] == whole
+    assert all(1 <= len(page) <= 3 for page in pages)
+    assert len(pages) > 2
 
 
 def test_filters(filled: TestClient) -> None:

@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app import VERSION
 from app.api import gauges, share
-from app.api.share import Client
+from app.api.client import Client
 from app.storage import figures, schema, version
 from app.storage.catalog import Catalog
 from app.storage.failure import Cause, FailureError

@@ -1,6 +1,7 @@
 """The client retries when the registry is busy and caches reads by ETag, sync and async."""
 
 import asyncio
+import gzip
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -8,7 +9,7 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 
-from app.client import AsyncRegistry, Registry, RegistryError
+from app.client import AsyncRegistry, Registry, RegistryError, core
 from app.signing.checkpoint import Checkpoint
 from app.signing.key import PrivateKey
 from app.wire.compatibility import Destination, Device, Question
@@ -59,6 +60,22 @@ def test_a_busy_registry_is_asked_again(using: Any) -> None:
     script = ScriptedResponses(BUSY, BUSY, httpx.Response(200, json={"items": []}))
     assert using(script, lambda registry: registry.get("/models", q="a b")) == {"items": []}
     assert [str(request.url) for request in script.requests] == [f"{URL}/models?q=a+b"] * 3
+
+
+def test_an_answer_that_is_larger_than_any_registry_gives_is_not_read_on(
+    using: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(core, "MAX_RESPONSE_BYTES", 100_000)
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        size = 100_000 if request.url.path == "/models" else 100_001
+        return httpx.Response(
+            200, headers={"Content-Encoding": "gzip"}, content=gzip.compress(b"1" + b" " * (size - 1))
+        )
+
+    assert using(answer, lambda registry: registry.get("/models")) == 1
+    with pytest.raises(RegistryError, match="/changes answers with more than 100,000 bytes"):
+        using(answer, lambda registry: registry.get("/changes"))
 
 
 def test_retries_end_after_the_given_time(using: Any) -> None:

@@ -51,6 +51,26 @@ def test_bytes_and_loads_have_limits_of_their_own() -> None:
         load(1_000_000)
 
 
+def test_the_questions_of_a_request_count_together() -> None:
+    budget, other = Budget(10, 100), Budget(100, 100)
+    with limited(other):
+        spend(8)
+        write(60)
+    budget.add(other)
+    budget.begin("Ask once.")
+    with limited(budget):
+        spend(2)
+        write(40)
+        # What was done before the question began is not undone.
+        restart()
+        spend(2)
+        with pytest.raises(OverBudgetError) as refused:
+            spend(1)
+        assert refused.value.instead == "Ask once."
+        with pytest.raises(OverBudgetError):
+            write(41)
+
+
 def test_outside_a_request_nothing_is_counted() -> None:
     spend(10**9)
     write(10**12)

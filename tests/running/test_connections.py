@@ -72,6 +72,31 @@ def test_a_connection_without_a_request_is_closed(port: int) -> None:
     assert 0.9 < seconds < 5
 
 
+def test_an_address_has_only_so_many_connections(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "MAX_CONNECTIONS", 2)
+    whole = REQUEST + b"Connection: close\r\n\r\n"
+    with (
+        closing(socket.create_connection(("127.0.0.1", port))),
+        closing(socket.create_connection(("127.0.0.1", port))),
+    ):
+        time.sleep(0.2)
+        assert refused(answers(port, whole)[0]) == (429, "too-many-requests")
+        with closing(socket.create_connection(("127.0.0.1", port), source_address=("127.0.0.2", 0))) as other:
+            other.sendall(whole)
+            assert other.recv(65536).startswith(b"HTTP/1.1 200 OK")
+    time.sleep(0.2)
+    assert answers(port, whole)[0].startswith(b"HTTP/1.1 200 OK")
+
+
+def test_a_trusted_proxy_has_any_number_of_connections(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "MAX_CONNECTIONS", 0)
+    for trusted, status in (("127.0.0.0/8", b"200"), ("127.0.0.1", b"200"), ("*", b"200"), ("10.0.0.0/8", b"429")):
+        proxies = {"proxy_headers": True, "forwarded_allow_ips": [trusted]}
+        with served(make_app(database_url), http=Connection, **proxies) as url:
+            received, _ = answers(int(url.rpartition(":")[2]), REQUEST + b"Connection: close\r\n\r\n")
+        assert received.split()[1] == status
+
+
 def test_a_request_that_comes_in_pieces_is_answered(port: int) -> None:
     received, _ = answers(port, b"GET /healthz HT", b"TP/1.1\r\nHost: x\r\n", b"Connection: close\r\n\r\n", pause=0.2)
     assert received.startswith(b"HTTP/1.1 200 OK")

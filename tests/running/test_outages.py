@@ -23,7 +23,7 @@ from tests.running.load import PATHS, Load
 from tests.running.test_kills import check_stored, document
 
 _LOGGER = logging.getLogger(__name__)
-ROUNDS = full(100, short=4)
+ROUNDS = full(30, short=4)
 _DISK_MEGABYTES = 100
 _ROOM = 2_000_000
 _LARGE = 1000

@@ -7,13 +7,15 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from app.api.errors import STOPPING
 from tests.conftest import AUTHORIZATION, TOKEN
 from tests.running.conftest import TLS, command, environment, wait_until_ready
 
@@ -131,19 +133,26 @@ def test_a_request_that_runs_is_finished(serve: Callable[..., Service]) -> None:
     assert "Traceback" not in service.log
 
 
-def test_a_write_that_waits_for_a_lock_does_not_keep_the_process(serve: Callable[..., Service], tmp_path: Path) -> None:
+def test_writes_that_wait_for_a_lock_are_refused_and_do_not_keep_the_process(
+    serve: Callable[..., Service], tmp_path: Path
+) -> None:
     service = serve()
+    answers: list[httpx.Response] = []
     with closing(sqlite3.connect(tmp_path / "r.db")) as other:
         other.execute("BEGIN IMMEDIATE")
 
-        def write() -> None:
-            with suppress(httpx.TransportError):
-                httpx.put(f"{service.url}/vendors/vendor-a.com", json={}, headers=AUTHORIZATION, timeout=60, verify=TLS)
+        def write(number: int) -> None:
+            path = f"{service.url}/vendors/vendor-{number}.com"
+            answers.append(httpx.put(path, json={}, headers=AUTHORIZATION, timeout=60, verify=TLS))
 
-        thread = in_background(write)
+        threads = [in_background(partial(write, number)) for number in range(3)]
         assert service.stop() < GRACE_SECONDS + MARGIN_SECONDS
-        thread.join()
+        for thread in threads:
+            thread.join()
+    assert [(answer.status_code, answer.json()["detail"]) for answer in answers] == [(503, STOPPING)] * 3
     assert "Traceback" not in service.log
+    with closing(sqlite3.connect(tmp_path / "r.db")) as database:
+        assert database.execute("SELECT count(*) FROM vendor").fetchone() == (0,)
 
 
 def test_while_it_drains_it_answers_and_says_that_it_is_not_ready(serve: Callable[..., Service]) -> None:

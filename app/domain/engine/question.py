@@ -68,7 +68,14 @@ class Remedies(Protocol):
 
 
 class TakesLongerError(Exception):
-    """A question that has to be answered on the event loop needs more than what is remembered."""
+    """A question that has to be answered on the event loop needs more than what is remembered, or is large.
+
+    steps: the work that it takes, as far as that is known before.
+    """
+
+    def __init__(self, steps: int = 0) -> None:
+        super().__init__()
+        self.steps = steps
 
 
 class Engine:

@@ -5,13 +5,15 @@ compared, each pair of ranges that is intersected, each value that a search trie
 more, so nothing has to be predicted, and the same question costs the same on every machine.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
 STEPS = "steps of work"
 BYTES = "bytes of answer"
 LOADS = "contents to load"
+# Work that gives way looks after so many steps whether it has to.
+_STEPS_BETWEEN_LOOKS = 500
 
 
 class OverBudgetError(Exception):
@@ -34,26 +36,69 @@ class AbandonedError(Exception):
 class Budget:
     """The work that one request can do, and the size of its answer. Another thread can abandon it."""
 
-    __slots__ = ("_instead", "_is_abandoned", "_max_bytes", "_max_loads", "_max_steps", "loaded", "steps", "written")
+    __slots__ = (
+        "_begun",
+        "_give_way",
+        "_instead",
+        "_is_abandoned",
+        "_look_at",
+        "_max_bytes",
+        "_max_loads",
+        "_max_steps",
+        "loaded",
+        "steps",
+        "written",
+    )
 
-    def __init__(self, max_steps: int, max_bytes: int, instead: str = "", max_loads: int | None = None) -> None:
-        """instead: what to ask where this is not enough. max_loads: None: loading is not limited."""
+    def __init__(
+        self,
+        max_steps: int,
+        max_bytes: int,
+        instead: str = "",
+        max_loads: int | None = None,
+        give_way: Callable[[], None] | None = None,
+    ) -> None:
+        """instead: what to ask where this is not enough. max_loads: None: loading is not limited.
+
+        give_way: is called now and then, and returns when the work can go on; None: it always can.
+        """
         self._max_loads = max_loads
         self._max_steps = max_steps
         self._max_bytes = max_bytes
         self._instead = instead
         self._is_abandoned = False
+        self._give_way = give_way
+        # Where spend has more to do than to count.
+        self._look_at = max_steps if give_way is None else 0
+        self._begun = (0, 0)
         self.steps = 0
         self.written = 0
         self.loaded = 0
+
+    def begin(self, instead: str) -> None:
+        """Begin one more question of the request. instead: what to ask where this one exceeds the budget."""
+        self._instead = instead
+        self._begun = (self.steps, self.written)
+
+    def add(self, other: "Budget") -> None:
+        """Count what was counted in another budget; raises OverBudgetError and AbandonedError."""
+        self.spend(other.steps)
+        self.write(other.written)
 
     def spend(self, steps: int) -> None:
         """Count steps that are about to be made; raises OverBudgetError and AbandonedError."""
         self.steps += steps
         if self._is_abandoned:
             raise AbandonedError
+        if self.steps > self._look_at:
+            self._look()
+
+    def _look(self) -> None:
         if self.steps > self._max_steps:
             raise OverBudgetError(self._max_steps, STEPS, self._instead)
+        if self._give_way is not None:
+            self._give_way()
+            self._look_at = min(self.steps + _STEPS_BETWEEN_LOOKS, self._max_steps)
 
     def write(self, size: int) -> None:
         """Count bytes of the answer; raises OverBudgetError and AbandonedError."""
@@ -74,8 +119,10 @@ class Budget:
         self._is_abandoned = True
 
     def restart(self) -> None:
-        """Reset it: the registry has changed meanwhile, so the same work is done again."""
-        self.steps = self.written = self.loaded = 0
+        """Go back to where the question began: the registry has changed meanwhile, so the same work is done again."""
+        self.steps, self.written = self._begun
+        self.loaded = 0
+        self._look_at = min(self._look_at, self.steps) if self._give_way else self._max_steps
 
 
 _budget: ContextVar[Budget | None] = ContextVar("budget", default=None)
@@ -119,7 +166,7 @@ def load(count: int) -> None:
 
 
 def restart() -> None:
-    """Reset the budget of the request that runs here."""
+    """Go back to where the question that runs here began."""
     budget = _budget.get()
     if budget is not None:
         budget.restart()

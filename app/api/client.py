@@ -1,0 +1,42 @@
+"""Who sends a request, as far as its share of the service is concerned."""
+
+from collections.abc import Sequence
+from ipaddress import ip_address, ip_network
+from typing import NamedTuple
+
+from fastapi import Request
+
+# One client of an IPv6 network has at least a subnet of this size (RFC 6177).
+_IPV6_PREFIX = 64
+
+
+class Client(NamedTuple):
+    """A token or, without a valid one, an address."""
+
+    key: str
+    has_token: bool = False
+
+    @classmethod
+    def of_address(cls, host: str | None) -> "Client":
+        """Return the client at an address; clients of one IPv6 subnet are one."""
+        try:
+            address = ip_address(host or "")
+        except ValueError:
+            return cls(host or "")
+        return cls(str(address) if address.version == 4 else str(ip_network((host or "", _IPV6_PREFIX), strict=False)))  # noqa: PLR2004
+
+
+def is_within(host: str, networks: Sequence[str]) -> bool:
+    """Return whether a host is one of some addresses, or an address of one of some networks; `*`: of any."""
+    if {"*", host} & set(networks):
+        return True
+    try:
+        return any(ip_address(host) in ip_network(network, strict=False) for network in networks)
+    except ValueError:
+        return False
+
+
+def client_of(request: Request) -> Client:
+    """Return who sends a request, as far as its share is concerned."""
+    client: Client = request.state.client
+    return client

@@ -1,0 +1,178 @@
+"""Turns: clients that wait take turns, whoever of them sends the most requests."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
+
+import pytest
+
+from app.api import turn
+from app.api.client import Client
+from app.api.errors import ApiError
+from app.api.turn import Turns
+
+GREEDY, MODEST, SIGNED, OTHER = Client("greedy"), Client("modest"), Client("signed", True), Client("other", True)
+
+
+class Work:
+    """Work of clients that goes on until it is told to end; order: whose turns have come so far."""
+
+    def __init__(self, at_once: int = 1, places: int = 9, places_with_token: int = 9) -> None:
+        self.turns = Turns("questions", "questions", at_once, places, places_with_token)
+        self.order: list[str] = []
+        self.refused: list[str] = []
+        self.statuses: set[int] = set()
+        self._ends: list[asyncio.Event] = []
+        self.tasks: list[asyncio.Task[None]] = []
+
+    async def come(self, *clients: Client) -> None:
+        """Let requests of clients arrive, one after the other."""
+        for client in clients:
+            self.tasks.append(asyncio.create_task(self._work(client)))
+            await settle()
+
+    async def _work(self, client: Client) -> None:
+        try:
+            async with self.turns.turn(client):
+                self.order.append(client.key)
+                end = asyncio.Event()
+                self._ends.append(end)
+                await end.wait()
+        except ApiError as error:
+            self.refused.append(client.key)
+            self.statuses.add(error.status_code)
+
+    async def end(self, count: int = 1) -> None:
+        """End the work that began first."""
+        for _ in range(count):
+            self._ends.pop(0).set()
+            await settle()
+
+    async def end_all(self) -> None:
+        """End all work, and check that every turn has come back."""
+        while self._ends:
+            await self.end()
+        assert (self.turns.running, self.turns.waiting) == (0, 0)
+        assert self.statuses <= {503}
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+
+
+async def settle() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+def run(story: Callable[[], Coroutine[None, None, None]]) -> None:
+    asyncio.run(asyncio.wait_for(story(), 10))
+
+
+def test_a_client_that_sends_much_waits_for_one_that_sends_little() -> None:
+    async def story() -> None:
+        work = Work()
+        await work.come(*[GREEDY] * 5, MODEST)
+        await work.end_all()
+        assert work.order == ["greedy", "greedy", "modest", "greedy", "greedy", "greedy"]
+
+    run(story)
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3])
+def test_only_so_many_go_on_at_a_time(at_once: int) -> None:
+    async def story() -> None:
+        work = Work(at_once)
+        await work.come(*[SIGNED] * 6)
+        assert (work.turns.running, work.turns.waiting) == (at_once, 6 - at_once)
+        await work.end_all()
+        assert len(work.order) == 6
+
+    run(story)
+
+
+def test_one_turn_is_left_for_clients_with_a_token() -> None:
+    async def story() -> None:
+        work = Work(at_once=2)
+        await work.come(GREEDY, MODEST, SIGNED)
+        assert work.order == ["greedy", "signed"]
+        # Those with a token can use all turns.
+        await work.end(2)
+        assert work.order == ["greedy", "signed", "modest"]
+        await work.come(OTHER, SIGNED)
+        assert (work.turns.running, work.turns.waiting) == (2, 1)
+        await work.end_all()
+
+    run(story)
+
+
+def test_where_many_wait_the_client_with_the_most_places_gives_one_up() -> None:
+    async def story() -> None:
+        work = Work(places=4)
+        await work.come(*[GREEDY] * 5, MODEST)
+        assert work.refused == ["greedy"]
+        await work.come(MODEST)
+        assert work.refused == ["greedy", "greedy"]
+        # Now both have two: who comes is refused.
+        await work.come(MODEST)
+        assert work.refused == ["greedy", "greedy", "modest"]
+        # Clients with a token wait in places of their own.
+        await work.come(SIGNED)
+        assert len(work.refused) == 3
+        await work.end_all()
+
+    run(story)
+
+
+def test_who_leaves_gives_back_the_place_or_the_turn() -> None:
+    async def story() -> None:
+        work = Work(places=2)
+        await work.come(GREEDY, GREEDY, MODEST)
+        for task in work.tasks[:2]:
+            task.cancel()
+        await settle()
+        assert (work.turns.running, work.turns.waiting) == (1, 0)
+        assert work.order == ["greedy", "modest"]
+        await work.end_all()
+
+    run(story)
+
+
+def test_a_turn_that_comes_as_its_client_leaves_is_given_on() -> None:
+    async def story() -> None:
+        work = Work()
+        await work.come(GREEDY, GREEDY, MODEST)
+        work._ends[0].set()
+        await asyncio.sleep(0)
+        work.tasks[1].cancel()
+        await settle()
+        assert work.order[-1] == "modest"
+        await work.end_all()
+
+    run(story)
+
+
+def test_nobody_waits_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turn, "_PATIENCE_SECONDS", 0.05)
+
+    async def story() -> None:
+        work = Work()
+        await work.come(GREEDY, MODEST)
+        await asyncio.sleep(0.1)
+        assert work.refused == ["modest"]
+        await work.end_all()
+
+    run(story)
+
+
+@pytest.mark.parametrize("clients", [[GREEDY] * 30, [GREEDY, MODEST] * 15, [GREEDY, SIGNED, MODEST, OTHER] * 9])
+def test_whatever_happens_every_turn_comes_back(clients: Sequence[Client]) -> None:
+    async def story() -> None:
+        work = Work(at_once=2, places=5, places_with_token=5)
+        for number, client in enumerate(clients):
+            await work.come(client)
+            if number % 3 == 0:
+                work.tasks[number // 2].cancel()
+            if number % 4 == 0:
+                with suppress(IndexError):
+                    await work.end()
+        await work.end_all()
+
+    run(story)
