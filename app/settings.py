@@ -170,8 +170,8 @@ class Settings(BaseSettings):
     )
     questions_at_once: int = Field(
         default=2,
-        description="long questions that each worker answers at the same time; one of them is left for clients with a "
-        "token",
+        description="long questions that each worker answers at the same time; of several, one is left for clients "
+        "with a token",
         ge=1,
         le=100,
     )

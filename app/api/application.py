@@ -4,7 +4,7 @@ from asyncio import get_running_loop
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from anyio import create_task_group
+from anyio import create_task_group, to_thread
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
@@ -56,6 +56,8 @@ that is not the service's, 429 `too-many-requests` with `Retry-After` where a cl
 500 `internal-error` for an error of the registry itself. HEAD is allowed wherever GET is. `ETag` and `If-None-Match`
 save the transfer of a GET whose answer has not changed.
 """
+# The threads of routes and pages; of the pages, those of clients without a token can take about half.
+_THREADS = 100
 _TAGS = {
     "compatibility": "the question before a migration is scheduled: can these devices move there?",
     "fleets": "baselines, differences and the support matrix",
@@ -126,6 +128,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     container: Container = app.state.container
     settings = container.settings
     container.stopping.listen(get_running_loop(), settings.drain_seconds, settings.grace_seconds)
+    to_thread.current_default_thread_limiter().total_tokens = _THREADS
     async with create_task_group() as tasks:
         tasks.start_soon(background.keep_noting_uses, container.tokens)
         tasks.start_soon(background.keep_measuring, container)

@@ -4,6 +4,7 @@ import json
 import re
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from http import HTTPStatus
 from typing import Any, NoReturn, TypeVar
@@ -91,7 +92,7 @@ async def _read(request: Request, size: int, read: Callable[[], Read]) -> Read:
         return read()
 
     async def in_turn() -> Read:
-        async with shared.shares.turn_to_read(client, size):
+        async with shared.shares.turn_to_read(client):
             with limited(Budget(sys.maxsize, sys.maxsize, give_way=shared.give_way(client))):
                 return await to_thread.run_sync(read)
 
@@ -109,15 +110,19 @@ class JsonRequest(Request):
             size = int(announced) if announced.isdecimal() else 0
             if size > limit:
                 _too_large(limit)
-            if size > _READ_ON_THE_LOOP[client_of(self).has_token]:
-                container(self).shares.check_can_read(client_of(self))
-            body = bytearray()
-            async for chunk in self.stream():
-                body += chunk
-                if len(body) > limit:
-                    _too_large(limit)
-            self._body = bytes(body)
+            shares, client = container(self).shares, client_of(self)
+            is_small = announced.isdecimal() and size <= _READ_ON_THE_LOOP[client.has_token]
+            with nullcontext() if is_small else shares.receiving(client, size):
+                self._body = await self._received(limit)
         return self._body
+
+    async def _received(self, limit: int) -> bytes:
+        body = bytearray()
+        async for chunk in self.stream():
+            body += chunk
+            if len(body) > limit:
+                _too_large(limit)
+        return bytes(body)
 
     async def json(self) -> Any:
         """Return the parsed body; a large one is parsed in a worker thread."""

@@ -1,7 +1,7 @@
 """Who sends a request, as far as its share of the service is concerned."""
 
 from collections.abc import Sequence
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import NamedTuple
 
 from fastapi import Request
@@ -20,10 +20,18 @@ class Client(NamedTuple):
     def of_address(cls, host: str | None) -> "Client":
         """Return the client at an address; clients of one IPv6 subnet are one."""
         try:
-            address = ip_address(host or "")
+            address = _address(host or "")
         except ValueError:
             return cls(host or "")
-        return cls(str(address) if address.version == 4 else str(ip_network((host or "", _IPV6_PREFIX), strict=False)))  # noqa: PLR2004
+        if isinstance(address, IPv6Address):
+            return cls(str(ip_network((address, _IPV6_PREFIX), strict=False)))
+        return cls(str(address))
+
+
+def _address(host: str) -> IPv4Address | IPv6Address:
+    """Return an address; a socket for both versions has IPv4 addresses as `::ffff:192.0.2.1` (RFC 4291, 2.5.5.2)."""
+    address = ip_address(host)
+    return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
 
 
 def is_within(host: str, networks: Sequence[str]) -> bool:
@@ -31,7 +39,7 @@ def is_within(host: str, networks: Sequence[str]) -> bool:
     if {"*", host} & set(networks):
         return True
     try:
-        return any(ip_address(host) in ip_network(network, strict=False) for network in networks)
+        return any(_address(host) in ip_network(network, strict=False) for network in networks)
     except ValueError:
         return False
 

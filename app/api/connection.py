@@ -12,6 +12,7 @@ import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.api.client import Client, is_within
+from app.api.metrics import count_problem
 from app.wire.problem import problem_details
 
 MAX_HEADER_BYTES = 64 * 1024
@@ -44,6 +45,7 @@ class Connection(HttpToolsProtocol):
         _open[self._address] += 1
         if _open[self._address] > MAX_CONNECTIONS and not self._is_of_proxy:
             message = f"This address has {MAX_CONNECTIONS:,} connections, which is the limit."
+            count_problem("connection", "too-many-requests", "connections")
             self._refuse(HTTPStatus.TOO_MANY_REQUESTS, "too-many-requests", message)
 
     @property

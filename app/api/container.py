@@ -1,7 +1,7 @@
 """What all requests share: settings, databases, the catalog, tokens, and the limits of waiting."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -26,8 +26,10 @@ from app.storage.token import Tokens
 
 # Requests that wait for their turn to write take none of the threads that answer.
 _MAX_WAITING = 200
-# Without a token and with one.
-_ASKING_SHORTLY = (2, 8)
+_MAX_ASKING_SHORTLY = 8
+# What must never wait for a page has threads of its own.
+_MAX_CHECKING = 8
+_MAX_ENDING = 8
 LOOK_SECONDS = 0.2
 
 
@@ -74,9 +76,19 @@ class Container:
         return CapacityLimiter(self.settings.questions_at_once)
 
     @cached_property
-    def asking_shortly(self) -> Mapping[bool, CapacityLimiter]:
-        """The threads in which short questions wait for the database, by whether the client has a token."""
-        return {has_token: CapacityLimiter(_ASKING_SHORTLY[has_token]) for has_token in (False, True)}
+    def asking_shortly(self) -> CapacityLimiter:
+        """The threads in which short questions wait for the database."""
+        return CapacityLimiter(_MAX_ASKING_SHORTLY)
+
+    @cached_property
+    def checking(self) -> CapacityLimiter:
+        """The threads in which tokens are looked up and readiness is checked."""
+        return CapacityLimiter(_MAX_CHECKING)
+
+    @cached_property
+    def ending(self) -> CapacityLimiter:
+        """The threads in which transactions end."""
+        return CapacityLimiter(_MAX_ENDING)
 
     @cached_property
     def urgency(self) -> Urgency:

@@ -47,9 +47,10 @@ async def get_readiness(
 
     The `cause` of a 503 says what is wrong; its `can_read` says whether questions are answered.
     """
-    if container(request).stopping.has_begun:
+    shared = container(request)
+    if shared.stopping.has_begun:
         raise busy(STOPPING, "stopping")
-    failure = await to_thread.run_sync(readiness.check, container(request).primary)
+    failure = await to_thread.run_sync(readiness.check, shared.primary, limiter=shared.checking)
     if failure is None:
         return JSONResponse({"status": "ok"})
     if purpose == "reading":

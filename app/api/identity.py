@@ -51,7 +51,7 @@ async def identify(
 
 async def find(secret: str, shared: Container) -> Identity | None:
     """Return the identity behind a token, None if it is not valid."""
-    return remembered(secret, shared) or await to_thread.run_sync(shared.tokens.find, secret)
+    return remembered(secret, shared) or await to_thread.run_sync(shared.tokens.find, secret, limiter=shared.checking)
 
 
 def remembered(secret: str, shared: Container) -> Identity | None:

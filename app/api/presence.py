@@ -20,6 +20,7 @@ async def unless_gone(
     """
     results: list[Result] = []
     failure: Exception | None = None
+    has_ended = False
 
     async def watch() -> None:
         try:
@@ -27,8 +28,9 @@ async def unless_gone(
                 pass
             tasks.cancel_scope.cancel()
         finally:
-            # Also when the request is cancelled.
-            abandon()
+            # Also when the request is cancelled, but not when the work has ended: its budget can serve more work.
+            if not has_ended:
+                abandon()
 
     async with create_task_group() as tasks:
         tasks.start_soon(watch)
@@ -36,6 +38,7 @@ async def unless_gone(
             results.append(await work())
         except Exception as error:  # noqa: BLE001 (raised below, for a task group would wrap it)
             failure = error
+        has_ended = True
         tasks.cancel_scope.cancel()
     if failure is not None:
         try:

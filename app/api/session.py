@@ -1,7 +1,7 @@
 """Sessions: a route gets to read or write by asking for a session, which only an allowed identity receives."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
@@ -97,9 +97,12 @@ class AskSession:
         work = partial(catalog.ask, question)
         if not is_long:
             short = Budget(_SHORT_STEPS, _SHORT_BYTES, max_loads=_SHORT_LOADS, give_way=self._give_way)
-            limiter = self._shared.asking_shortly[client.has_token]
+            short_work, limiter = partial(_within_budget, work), self._shared.asking_shortly
             with self._shared.urgency.urgent(is_urgent=client.has_token):
-                answers = await self._unless_gone(short, partial(_within_budget, work), limiter)
+                answers = await self._unless_gone(
+                    short, short_work, limiter, partial(shares.turn_to_ask_shortly, client)
+                )
+            shares.charge(client, min(short.steps, _SHORT_STEPS) // _STEPS_OF_A_REQUEST)
             for answer in answers:
                 self._taken.add(short)
                 return answer
@@ -110,7 +113,7 @@ class AskSession:
         budget: Budget,
         work: Callable[[], Result],
         limiter: CapacityLimiter,
-        turn: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
+        turn: Callable[[], AbstractAsyncContextManager[None]],
     ) -> Result:
         """Return the result of work in a thread, within a budget; it is abandoned when the client has gone.
 
@@ -162,7 +165,7 @@ async def _connection(
     if waiting.cancelled_caught:
         raise FailureError(Cause.BUSY)
     try:
-        async with _in_thread(reading) as connection:
+        async with _in_thread(reading, shared) as connection:
             yield connection
     finally:
         shared.readers.release()
@@ -202,28 +205,29 @@ class _Entry(Generic[Entered]):
 
 @asynccontextmanager
 async def _in_thread(
-    manager: AbstractContextManager[Entered], limiter: CapacityLimiter | None = None
+    manager: AbstractContextManager[Entered], shared: Container, entering: CapacityLimiter | None = None
 ) -> AsyncIterator[Entered]:
     """Enter and leave a context manager that waits for the database in a worker thread.
 
-    To enter it can take long where others hold a lock: what is cancelled meanwhile does not wait for that.
+    To enter it can take long where others hold a lock: what is cancelled meanwhile does not wait for that. entering:
+    the threads that wait; those that leave are never among them.
     """
     entry = _Entry(manager)
     try:
-        entered = await to_thread.run_sync(entry.enter, abandon_on_cancel=True, limiter=limiter)
+        entered = await to_thread.run_sync(entry.enter, abandon_on_cancel=True, limiter=entering)
     except get_cancelled_exc_class() as error:
         if entry.give_up():
             with CancelScope(shield=True):
-                await to_thread.run_sync(entry.leave, error)
+                await to_thread.run_sync(entry.leave, error, limiter=shared.ending)
         raise
     try:
         yield entered
     except BaseException as error:
         with CancelScope(shield=True):
-            await to_thread.run_sync(entry.leave, error)
+            await to_thread.run_sync(entry.leave, error, limiter=shared.ending)
         raise
     with CancelScope(shield=True):
-        await to_thread.run_sync(entry.leave, None)
+        await to_thread.run_sync(entry.leave, None, limiter=shared.ending)
 
 
 async def _probing(request: Request) -> AsyncIterator[sa.Connection]:
@@ -296,7 +300,7 @@ async def _turn_to_write(request: Request, by: str, *, dry_run: bool) -> AsyncIt
     shared = container(request)
     transaction = database.writing(shared.primary, by, dry_run=dry_run)
     with shared.urgency.urgent():
-        async with _in_thread(transaction, shared.waiting_to_write) as writing:
+        async with _in_thread(transaction, shared, shared.waiting_to_write) as writing:
             yield writing
     shared.catalog.outdate()
     shared.tokens.forget()
@@ -308,7 +312,8 @@ async def _publishing(
     async with _turn_to_write(request, identity.name, dry_run=dry_run) as writing:
         yield PublishSession(identity, writing, dry_run)
         if identity.vendor is not None and not writing.connection.closed:
-            await to_thread.run_sync(_check_quota, container(request), writing, identity.vendor)
+            shared = container(request)
+            await to_thread.run_sync(_check_quota, shared, writing, identity.vendor, limiter=shared.ending)
 
 
 def _check_quota(shared: Container, writing: Writing, vendor: str) -> None:

@@ -6,7 +6,7 @@ A client is the token that it sends or, without a valid one, its address. Counts
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 from http import HTTPStatus
 from math import ceil
 from typing import NamedTuple
@@ -22,6 +22,14 @@ from app.settings import Settings
 _PLACES = 12
 _PLACES_WITH_TOKEN = 24
 _PLACES_OF_BODIES = 24
+# Short questions and pages of clients without a token. A page holds one of the threads that publications need, too.
+_SHORT_AT_ONCE = 2
+_PAGES_AT_ONCE = 48
+_PAGES_PER_CLIENT = 12
+_PLACES_OF_MANY = 500
+# Large bodies of clients without a token that arrive at the same time: of one client, and of all.
+_BODIES_PER_CLIENT = 4
+_MAX_ARRIVING = 64
 _MAX_FOLLOWING = 1_000
 _RETRY_SECONDS = 1
 # Reading so many bytes takes as long as a request that does nothing.
@@ -102,7 +110,11 @@ class Shares:
         # Clients' long questions, those that wait for their turn included.
         self._asking = Counter[str]()
         self._questions = Turns("long questions", "questions", settings.questions_at_once, _PLACES, _PLACES_WITH_TOKEN)
-        self._bodies = Turns("large bodies", "bodies", 1, _PLACES_OF_BODIES, 0)
+        self._short_questions = Turns("questions", "questions", _SHORT_AT_ONCE, _PLACES_OF_MANY, 0, kept=0)
+        self._pages = Turns("pages", "pages", _PAGES_AT_ONCE, _PLACES_OF_MANY, 0, kept=0)
+        self._bodies = Turns("large bodies", "bodies", 1, _PLACES_OF_BODIES, 0, kept=0)
+        self._making_pages = Counter[str]()
+        self._arriving = Counter[str]()
         self._following = Counter[str]()
 
     def use(self, client: Client) -> Use | None:
@@ -139,24 +151,44 @@ class Shares:
             async with self._questions.turn(client):
                 yield
 
-    def check_can_read(self, client: Client) -> None:
-        """Raise 503 if a large body of a client would have no place to wait; it is then not even received."""
-        if not client.has_token:
-            self._bodies.check(client)
+    def turn_to_ask_shortly(self, client: Client) -> AbstractAsyncContextManager[None]:
+        """Return a context that waits for a turn to answer a short question; raises 503 if many wait."""
+        return nullcontext() if client.has_token else self._short_questions.turn(client)
 
     @asynccontextmanager
-    async def turn_to_read(self, client: Client, size: int) -> AsyncIterator[None]:
-        """Wait for a turn to read a large body; raises 503 if many wait. size: its bytes.
+    async def turn_of_page(self, client: Client) -> AsyncIterator[None]:
+        """Wait for a turn to make a page; raises 429 beyond the client's share, 503 if many wait."""
+        if client.has_token:
+            yield
+            return
+        with _counted(self._making_pages, client.key, _PAGES_PER_CLIENT, "pages"):
+            async with self._pages.turn(client):
+                yield
 
-        What is read takes thirty times the memory of the body, and reading it stops everything else for a moment: the
-        bodies of clients without a token are read one by one, and count as further requests.
+    @contextmanager
+    def receiving(self, client: Client, size: int) -> Iterator[None]:
+        """Count a large body as one that arrives, and as further requests; size: its bytes, 0 if it does not say.
+
+        Raises 429 beyond the client's share, and 503 if many arrive or wait: it is then not received.
         """
         if client.has_token:
             yield
             return
-        async with self._bodies.turn(client):
+        self._bodies.check(client)
+        if self._arriving.total() >= _MAX_ARRIVING:
+            message = "Many large bodies arrive; try again."
+            raise busy(message, "bodies")
+        with _counted(self._arriving, client.key, _BODIES_PER_CLIENT, "bodies"):
             self.charge(client, size // _BYTES_OF_A_REQUEST)
             yield
+
+    def turn_to_read(self, client: Client) -> AbstractAsyncContextManager[None]:
+        """Return a context that waits for a turn to read a large body; raises 503 if many wait.
+
+        What is read takes thirty times the memory of the body, and reading it stops everything else for a moment: the
+        bodies of clients without a token are read one by one.
+        """
+        return nullcontext() if client.has_token else self._bodies.turn(client)
 
     @contextmanager
     def following(self, client: Client) -> Iterator[None]:
@@ -178,7 +210,12 @@ class Shares:
         return self._following.total()
 
 
-_WORDS = {"questions": "long questions", "streams": "requests that wait for changes"}
+_WORDS = {
+    "questions": "long questions",
+    "streams": "requests that wait for changes",
+    "pages": "pages",
+    "bodies": "large bodies that arrive",
+}
 
 
 @contextmanager

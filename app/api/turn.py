@@ -1,15 +1,18 @@
 """Turns: only some requests go on at a time, and the clients that wait take turns, however many requests they send."""
 
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from anyio import Event, move_on_after
+from cachetools import LRUCache
 
 from app.api.client import Client
 from app.api.errors import ApiError, busy
 
 _PATIENCE_SECONDS = 30
+# The clients of which the last turn is remembered.
+_MAX_CLIENTS = 10_000
 
 
 class _Place:
@@ -25,18 +28,25 @@ class _Place:
 class Turns:
     """The turns of one kind of long work, in one worker process; used on its event loop.
 
-    Clients with and without a token wait in places of their own, and one turn is left for those with a token.
+    Clients with and without a token wait in places of their own. Some turns are kept for those with a token.
     """
 
-    def __init__(self, words: str, reason: str, at_once: int, places: int, places_with_token: int) -> None:
-        """words, reason: what waits, for its client and for the log. places: how many can wait for a turn."""
+    def __init__(
+        self, words: str, reason: str, at_once: int, places: int, places_with_token: int, kept: int = 1
+    ) -> None:
+        """words, reason: what waits, for its client and for the log. places: how many can wait for a turn.
+
+        kept: the turns that are kept for clients with a token, if one is left for the others.
+        """
         self._words = words
         self._reason = reason
-        self._at_once = {True: at_once, False: max(1, at_once - 1)}
+        self._at_once = {True: at_once, False: max(1, at_once - kept)}
         self._places = {True: places_with_token, False: places}
         self._running = Counter[bool]()
-        # The client that waits longest for its next turn comes first.
         self._queues: dict[Client, deque[_Place]] = {}
+        # When clients had their last turns: who had none yet comes first, and gives up its place last.
+        self._last_turns: LRUCache[Client, int] = LRUCache(_MAX_CLIENTS)
+        self._count = 0
 
     @asynccontextmanager
     async def turn(self, client: Client) -> AsyncIterator[None]:
@@ -61,9 +71,11 @@ class Turns:
 
     def check(self, client: Client) -> None:
         """Raise 503 if a request of a client would get neither a turn nor a place."""
-        places = max((len(queue) for other, queue in self._alike(client) if other != client), default=0)
-        is_full = self._waiting(client) >= self._places[client.has_token]
-        if is_full and len(self._queues.get(client, ())) + 1 >= places:
+        if self._waiting(client) < self._places[client.has_token]:
+            return
+        own = (len(self._queues.get(client, ())) + 1, self._last_turn(client))
+        others = ((len(queue), self._last_turn(other)) for other, queue in self._queues_like(client).items())
+        if own >= max(others):
             raise self._busy()
 
     def _busy(self) -> ApiError:
@@ -81,22 +93,25 @@ class Turns:
 
     def _waiting(self, client: Client) -> int:
         """Return how many requests wait in the same places as those of a client."""
-        return sum(len(queue) for _, queue in self._alike(client))
+        return sum(map(len, self._queues_like(client).values()))
 
-    def _alike(self, client: Client) -> Iterator[tuple[Client, deque[_Place]]]:
-        """Iterate over the clients that wait in the same places as a client, with their requests."""
-        return ((other, queue) for other, queue in self._queues.items() if other.has_token is client.has_token)
+    def _queues_like(self, client: Client) -> Mapping[Client, Sequence[_Place]]:
+        """Return the requests that wait in the same places as those of a client."""
+        return {other: queue for other, queue in self._queues.items() if other.has_token is client.has_token}
 
     def _give_turns(self) -> None:
-        """Give each free turn to the client that comes first and can have it."""
-        while client := next(self._entitled(), None):
-            queue = self._queues.pop(client)
-            place = queue.popleft()
+        """Give each free turn to the client that has waited longest since its last one, of those that can have it."""
+        while client := min(self._entitled(), key=self._last_turn, default=None):
+            place = self._queues[client][0]
+            self._leave(client, place)
             place.has_turn = True
             place.is_decided.set()
             self._running[client.has_token] += 1
-            if queue:
-                self._queues[client] = queue
+            self._count += 1
+            self._last_turns[client] = self._count
+
+    def _last_turn(self, client: Client) -> int:
+        return self._last_turns.get(client, 0)
 
     def _entitled(self) -> Iterator[Client]:
         for client in self._queues:
@@ -105,8 +120,11 @@ class Turns:
                 yield client
 
     def _give_up_a_place(self, newcomer: Client) -> None:
-        """End the wait of the newest request of the client that has the most places, of those like the newcomer."""
-        greediest = max(dict(self._alike(newcomer)), key=lambda client: (len(self._queues[client]), client == newcomer))
+        """End the wait of the newest request of the client that has the most places or, of several, the latest turn."""
+        greediest = max(
+            self._queues_like(newcomer),
+            key=lambda client: (len(self._queues[client]), self._last_turn(client), client == newcomer),
+        )
         place = self._queues[greediest][-1]
         self._leave(greediest, place)
         place.is_decided.set()

@@ -3,6 +3,7 @@
 import json
 import random
 import time
+import zlib
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,8 +25,10 @@ PAGE = 1000
 _CACHE_BYTES = 64 * 1024 * 1024
 # More than a registry answers by default, and than any change of a feed has.
 MAX_RESPONSE_BYTES = 512 * 1024 * 1024
-# What says how a content was sent says nothing about the content that was received.
-_OF_TRANSFER = frozenset({"content-encoding", "content-length", "transfer-encoding"})
+# The content is decompressed already, so these headers are no longer true.
+_TRANSFER_HEADERS = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})
+# zlib's number for the format gzip.
+_GZIP = 31
 _MAX_PAUSE_SECONDS = 10
 _MAX_FAULTS_SHOWN = 20
 # After these statuses the same request can succeed later.
@@ -109,15 +112,38 @@ class Retries:
 
 
 class Received:
-    """The chunks of an answer, decompressed."""
+    """An answer as it arrives, decompressed up to MAX_RESPONSE_BYTES: few bytes can become very many."""
 
     def __init__(self, call: Call) -> None:
         self._call = call
         self._size = 0
         self._chunks: list[bytes] = []
+        self._decompressor: Any = None
+
+    def begin(self, response: httpx.Response) -> bool:
+        """Begin with the headers; return whether there is content to come, which a transport can have read already.
+
+        Raises RegistryError for a compression that was not asked for.
+        """
+        if response.is_stream_consumed:
+            self.add(response.content)
+            return False
+        encoding = response.headers.get("Content-Encoding", "identity").lower()
+        if encoding == "gzip":
+            self._decompressor = zlib.decompressobj(_GZIP)
+        elif encoding != "identity":
+            message = f"{self._call.path} answers in the encoding {encoding}, which was not asked for"
+            raise RegistryError(message)
+        return True
 
     def add(self, chunk: bytes) -> None:
-        """Add a chunk; raises RegistryError beyond MAX_RESPONSE_BYTES: few bytes can become very many."""
+        """Add what has arrived; raises RegistryError if that is too large, or cannot be decompressed."""
+        if self._decompressor is not None:
+            try:
+                chunk = self._decompressor.decompress(chunk, MAX_RESPONSE_BYTES - self._size + 1)
+            except zlib.error as error:
+                message = f"{self._call.path} answers with what cannot be decompressed: {error}"
+                raise RegistryError(message) from error
         self._size += len(chunk)
         if self._size > MAX_RESPONSE_BYTES:
             message = f"{self._call.path} answers with more than {MAX_RESPONSE_BYTES:,} bytes"
@@ -126,7 +152,7 @@ class Received:
 
     def whole(self, response: httpx.Response) -> httpx.Response:
         """Return the response with its content."""
-        headers = [(name, value) for name, value in response.headers.multi_items() if name not in _OF_TRANSFER]
+        headers = [(name, value) for name, value in response.headers.raw if name.lower() not in _TRANSFER_HEADERS]
         return httpx.Response(
             response.status_code, headers=headers, content=b"".join(self._chunks), request=response.request
         )
@@ -160,7 +186,7 @@ class Core:
 
     def __init__(self, url: str, token: str | None) -> None:
         self.url = url
-        self.headers = {"Accept": "application/json"}
+        self.headers = {"Accept": "application/json", "Accept-Encoding": "gzip"}
         if token is not None:
             self.headers["Authorization"] = f"Bearer {token}"
         self._cache = _Cache()

@@ -147,8 +147,9 @@ class Registry:
         received = Received(call)
         try:
             with self._http.stream(**self._core.request(call)) as response:
-                for chunk in response.iter_bytes():
-                    received.add(chunk)
+                if received.begin(response):
+                    for chunk in response.iter_raw():
+                        received.add(chunk)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise self._core.unreachable(error) from error
         return self._core.response(call, received.whole(response))
@@ -269,8 +270,9 @@ class AsyncRegistry:
         received = Received(call)
         try:
             async with self._http.stream(**self._core.request(call)) as response:
-                async for chunk in response.aiter_bytes():
-                    received.add(chunk)
+                if received.begin(response):
+                    async for chunk in response.aiter_raw():
+                        received.add(chunk)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise self._core.unreachable(error) from error
         return self._core.response(call, received.whole(response))

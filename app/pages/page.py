@@ -16,10 +16,12 @@ from fastapi.responses import HTMLResponse, StreamingResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 from starlette.staticfiles import StaticFiles
-from starlette.types import Scope
+from starlette.types import Receive, Scope, Send
 
 from app.api import observer
-from app.api.errors import ApiError, ErrorResponse, problem_of
+from app.api.client import client_of
+from app.api.container import container
+from app.api.errors import ApiError, ErrorResponse, problem_of, response_of
 from app.api.route import Route
 from app.domain.values.budget import AbandonedError, OverBudgetError
 from app.domain.values.value import shown
@@ -199,6 +201,15 @@ class PageRoute(Route):
         super().__init__(path, endpoint, **more)
         # RFC 9110 requires HEAD where there is GET; the server drops the body.
         self.methods = {*(self.methods or ()), "HEAD"}
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer when it is the client's turn: a page takes a thread until it is sent, which not all can have."""
+        request = Request(scope)
+        try:
+            async with container(request).shares.turn_of_page(client_of(request)):
+                await super().handle(scope, receive, send)
+        except ApiError as error:
+            await _error_page(request, response_of(error))(scope, receive, send)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return the handler, wrapped in what all pages share."""

@@ -31,8 +31,9 @@ _TO_JSON = 8
 _MEMO_BYTES = 250
 # A host takes about a kilobyte. Beyond this number each question reads the hosts.
 _MAX_HOSTS_KEPT = 20_000
-# Often enough for a short question, even while publications follow one another.
+# A short question soon fits between two publications. A long one would not, and would be asked in vain.
 _TRIES = 3
+_FEW_STEPS = 20_000
 # Beyond this many changes, rebuild instead of following them one by one.
 _MAX_FOLLOWED = 500
 _OF_RELEASES = frozenset(
@@ -167,7 +168,9 @@ class Catalog:
                 return question(self.reader(self.view()))
             except (OutdatedError, ReplicaLostError):
                 self.outdate()
-            budget.restart()
+            if budget.restart() > _FEW_STEPS:
+                break
+        budget.hurry()
         # Under a flood of publications asking again would never end, so the revision is held by a connection. One
         # question at a time: it keeps that connection until it ends, and takes another one for content.
         with self._holding, database.reading(self._databases.primary) as connection:

@@ -206,6 +206,24 @@ def test_who_leaves_while_waiting_for_a_turn_gives_the_place_back(
             one.join()
 
 
+@pytest.mark.parametrize("headers", [AUTHORIZATION, {}])
+def test_a_page_of_several_long_questions_is_whole(database_url: str, headers: dict[str, str]) -> None:
+    with TestClient(make_app(database_url)) as registry:
+        registry.headers.update(AUTHORIZATION)
+        vendor(registry)
+        variables = {f"v{number}": {"type": "int", "init_value": 1, "off_value": 1} for number in range(200)}
+        for version in range(15):
+            described = {name: {**variable, "description": str(version)} for name, variable in variables.items()}
+            assert publish(registry, f"{WIDE}@{version}", described, model=WIDE).status_code == 201
+        for number in range(30):
+            profile = {"name": f"vendor-a.com/p{number}", "values": {WIDE: {"v0": number}}}
+            assert registry.post("/profiles", json=profile).status_code == 201
+        del registry.headers["Authorization"]
+        page = registry.get("/ui/support-matrix", headers=headers).text
+        assert "The page is incomplete" not in page
+        assert [number for number in range(30) if f"vendor-a.com/p{number}<" not in page] == []
+
+
 def test_the_questions_of_a_page_have_one_budget(database_url: str) -> None:
     with TestClient(make_app(database_url, max_steps=10_000), headers=AUTHORIZATION) as registry:
         vendor(registry)

@@ -71,7 +71,7 @@ def test_a_client_that_sends_much_waits_for_one_that_sends_little() -> None:
         work = Work()
         await work.come(*[GREEDY] * 5, MODEST)
         await work.end_all()
-        assert work.order == ["greedy", "greedy", "modest", "greedy", "greedy", "greedy"]
+        assert work.order == ["greedy", "modest", "greedy", "greedy", "greedy", "greedy"]
 
     run(story)
 
@@ -116,6 +116,43 @@ def test_where_many_wait_the_client_with_the_most_places_gives_one_up() -> None:
         # Clients with a token wait in places of their own.
         await work.come(SIGNED)
         assert len(work.refused) == 3
+        await work.end_all()
+
+    run(story)
+
+
+def test_who_had_a_turn_gives_up_its_place_to_who_had_none() -> None:
+    """A question at a time, of more clients than there are places, must not keep another one out."""
+
+    async def story() -> None:
+        work, crowd = Work(places=4), [Client(str(number)) for number in range(5)]
+        await work.come(*crowd)
+        for _ in range(3):
+            # Whoever's turn has ended comes again at once.
+            await work.end()
+            await work.come(Client(work.order[-2]))
+        assert work.refused == []
+        await work.come(MODEST)
+        assert len(work.refused) == 1
+        assert work.refused[0] in {client.key for client in crowd}
+        await work.end(3)
+        assert "modest" in work.order
+        await work.end_all()
+
+    run(story)
+
+
+def test_who_would_get_no_place_is_told_before() -> None:
+    async def story() -> None:
+        work = Work(places=2)
+        await work.come(GREEDY, GREEDY)
+        work.turns.check(GREEDY)
+        await work.come(GREEDY)
+        with pytest.raises(ApiError):
+            work.turns.check(GREEDY)
+        work.turns.check(MODEST)
+        await work.come(MODEST)
+        assert work.refused == ["greedy"]
         await work.end_all()
 
     run(story)

@@ -69,13 +69,36 @@ def test_an_answer_that_is_larger_than_any_registry_gives_is_not_read_on(
 
     def answer(request: httpx.Request) -> httpx.Response:
         size = 100_000 if request.url.path == "/models" else 100_001
-        return httpx.Response(
-            200, headers={"Content-Encoding": "gzip"}, content=gzip.compress(b"1" + b" " * (size - 1))
-        )
+        content = httpx.ByteStream(gzip.compress(b"1" + b" " * (size - 1)))
+        return httpx.Response(200, headers={"Content-Encoding": "gzip"}, stream=content)
 
     assert using(answer, lambda registry: registry.get("/models")) == 1
     with pytest.raises(RegistryError, match="/changes answers with more than 100,000 bytes"):
         using(answer, lambda registry: registry.get("/changes"))
+
+
+@pytest.mark.parametrize(
+    ("encoding", "message"),
+    [
+        ("gzip, gzip", "/models answers in the encoding gzip, gzip, which was not asked for"),
+        ("gzip", "/models answers with what cannot be decompressed"),
+    ],
+)
+def test_an_answer_that_cannot_be_decompressed_is_an_error_of_the_registry(
+    using: Any, encoding: str, message: str
+) -> None:
+    def answer(_request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, headers={"Content-Encoding": encoding}, stream=httpx.ByteStream(b"nonsense"))
+
+    with pytest.raises(RegistryError, match=message):
+        using(answer, lambda registry: registry.get("/models"))
+
+
+def test_headers_can_have_any_characters(using: Any) -> None:
+    def answer(_request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, headers=[(b"Server", "é".encode())], content=b"1")
+
+    assert using(answer, lambda registry: registry.get("/models")) == 1
 
 
 def test_retries_end_after_the_given_time(using: Any) -> None:

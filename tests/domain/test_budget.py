@@ -17,7 +17,17 @@ from app.domain.fleet.difference import between_releases
 from app.domain.fleet.remedy import RemedySearch
 from app.domain.fleet.support_matrix import support_matrix
 from app.domain.values.allowed import AllowedValues
-from app.domain.values.budget import AbandonedError, Budget, OverBudgetError, limited, load, restart, spend, write
+from app.domain.values.budget import (
+    AbandonedError,
+    Budget,
+    OverBudgetError,
+    hurry,
+    limited,
+    load,
+    restart,
+    spend,
+    write,
+)
 from app.domain.values.document import Place
 from app.domain.values.value import Type
 from app.domain.verdict.destination import Destination
@@ -69,6 +79,34 @@ def test_the_questions_of_a_request_count_together() -> None:
         assert refused.value.instead == "Ask once."
         with pytest.raises(OverBudgetError):
             write(41)
+
+
+def test_work_gives_way_now_and_then_until_it_has_to_hurry() -> None:
+    pauses: list[int] = []
+    budget, other = Budget(10_000, 100, give_way=lambda: pauses.append(budget.steps)), Budget(10_000, 100)
+    with limited(other):
+        spend(600)
+    # What was counted elsewhere is only counted: that is done on the event loop.
+    budget.add(other)
+    assert pauses == []
+    with limited(budget):
+        for _ in range(1_000):
+            spend(2)
+        assert len(pauses) == 4
+        hurry()
+        spend(5_000)
+        assert len(pauses) == 4
+        with pytest.raises(OverBudgetError):
+            spend(5_000)
+
+
+def test_a_restart_says_what_was_done_in_vain() -> None:
+    with limited(Budget(10, 100, give_way=lambda: None)):
+        spend(8)
+        assert restart() == 8
+        spend(10)
+        with pytest.raises(OverBudgetError):
+            spend(1)
 
 
 def test_outside_a_request_nothing_is_counted() -> None:

@@ -1,4 +1,4 @@
-"""Hostile clients of five kinds, at addresses of their own: `python -m tests.running.hostile URL CLIENTS SECONDS`."""
+"""Hostile clients of six kinds, at addresses of their own: `python -m tests.running.hostile URL CLIENTS SECONDS`."""
 
 import asyncio
 import itertools
@@ -58,6 +58,16 @@ async def follow(client: httpx.AsyncClient, number: int) -> None:
                 await asyncio.sleep(1 + number % 5)
 
 
+async def browse(client: httpx.AsyncClient, number: int) -> None:
+    """Read pages that are dear to make, several at a time."""
+    del number
+    while True:
+        pages = [client.get("/ui/support-matrix") for _ in range(6)]
+        for answer in await asyncio.gather(*pages, return_exceptions=True):
+            if isinstance(answer, httpx.Response):
+                _note(answer)
+
+
 async def dawdle(client: httpx.AsyncClient, number: int) -> None:
     """Send a body slowly, and leave dear questions before they are answered."""
     while True:
@@ -88,6 +98,7 @@ KINDS: list[Callable[[httpx.AsyncClient, int], Awaitable[None]]] = [
     send_faults,
     follow,
     dawdle,
+    browse,
 ]
 
 

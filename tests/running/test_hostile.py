@@ -24,7 +24,15 @@ SECONDS = full(120, short=20)
 HOSTILE = full(200, short=50)
 PAUSE_SECONDS = 0.1
 # How long the honest ones wait at the 99th percentile, in seconds: three times what is measured (docs, "the inside").
-MOST_SECONDS = {"health": 1.5, "metrics": 3.0, "question": 3.0, "publication": 6.0}
+MOST_SECONDS = {
+    "health": 1.5,
+    "readiness": 3.0,
+    "metrics": 3.0,
+    "question": 3.0,
+    # It has the same share as each hostile one.
+    "question without a token": 30.0,
+    "publication": 6.0,
+}
 MOST_MEGABYTES = 600
 
 
@@ -50,10 +58,16 @@ QUESTION = {
 }
 # Operators watch, orchestrators ask, and vendors publish all the time.
 Request: TypeAlias = tuple[str, str, str]
-WATCHING: list[Request] = [("health", "GET", "/healthz"), ("metrics", "GET", "/metrics")]
+WATCHING: list[Request] = [
+    ("health", "GET", "/healthz"),
+    ("readiness", "GET", "/readyz"),
+    ("metrics", "GET", "/metrics"),
+]
 ASKING: list[Request] = [("question", "POST", "/compatibility")]
 PUBLISHING: list[Request] = [("publication", "POST", "/profiles")]
-HONEST = [WATCHING] * 2 + [ASKING] * 5 + [PUBLISHING] * 3
+# One of those that ask has no token.
+WITHOUT_TOKEN: list[Request] = [("question without a token", "POST", "/compatibility")]
+HONEST = [WATCHING] * 2 + [ASKING] * 4 + [WITHOUT_TOKEN] + [PUBLISHING] * 3
 
 
 class Honest(threading.Thread):
@@ -67,15 +81,16 @@ class Honest(threading.Thread):
 
     def run(self) -> None:
         """Send requests until the deadline."""
-        with httpx.Client(base_url=self._url, headers=AUTHORIZATION, timeout=60, verify=TLS) as registry:
+        headers = AUTHORIZATION if self._requests is not WITHOUT_TOKEN else {}
+        with httpx.Client(base_url=self._url, headers=headers, timeout=60, verify=TLS) as registry:
             for round_ in itertools.count():
                 profile = {"name": f"vendor-a.com/of-{self._number}-{round_}", "values": {WIDE: {"v1": round_}}}
-                bodies: dict[str, Any] = {"question": QUESTION, "publication": profile}
+                bodies: dict[str, Any] = {"/compatibility": QUESTION, "/profiles": profile}
                 for what, method, path in self._requests:
                     if time.monotonic() > self._deadline:
                         return
                     started = time.monotonic()
-                    answer = registry.request(method, path, json=bodies.get(what))
+                    answer = registry.request(method, path, json=bodies.get(path))
                     self.seconds[what].append(time.monotonic() - started)
                     if answer.status_code not in {200, 201}:
                         self.wrong.append(f"{what}: {answer.status_code} {answer.text[:200]}")

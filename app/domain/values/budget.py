@@ -68,7 +68,7 @@ class Budget:
         self._instead = instead
         self._is_abandoned = False
         self._give_way = give_way
-        # Where spend has more to do than to count.
+        # The number of steps at which spend checks the limit and gives way.
         self._look_at = max_steps if give_way is None else 0
         self._begun = (0, 0)
         self.steps = 0
@@ -82,7 +82,8 @@ class Budget:
 
     def add(self, other: "Budget") -> None:
         """Count what was counted in another budget; raises OverBudgetError and AbandonedError."""
-        self.spend(other.steps)
+        self.steps += other.steps
+        self._check_steps()
         self.write(other.written)
 
     def spend(self, steps: int) -> None:
@@ -93,9 +94,12 @@ class Budget:
         if self.steps > self._look_at:
             self._look()
 
-    def _look(self) -> None:
+    def _check_steps(self) -> None:
         if self.steps > self._max_steps:
             raise OverBudgetError(self._max_steps, STEPS, self._instead)
+
+    def _look(self) -> None:
+        self._check_steps()
         if self._give_way is not None:
             self._give_way()
             self._look_at = min(self.steps + _STEPS_BETWEEN_LOOKS, self._max_steps)
@@ -118,11 +122,18 @@ class Budget:
         """End the work at its next step."""
         self._is_abandoned = True
 
-    def restart(self) -> None:
-        """Go back to where the question began: the registry has changed meanwhile, so the same work is done again."""
+    def restart(self) -> int:
+        """Go back to where the question began, because the same work is done again; return the steps that were made."""
+        made = self.steps - self._begun[0]
         self.steps, self.written = self._begun
         self.loaded = 0
         self._look_at = min(self._look_at, self.steps) if self._give_way else self._max_steps
+        return made
+
+    def hurry(self) -> None:
+        """Give way no more: the work holds something that others wait for."""
+        self._give_way = None
+        self._look_at = self._max_steps
 
 
 _budget: ContextVar[Budget | None] = ContextVar("budget", default=None)
@@ -165,8 +176,14 @@ def load(count: int) -> None:
         budget.load(count)
 
 
-def restart() -> None:
-    """Go back to where the question that runs here began."""
+def restart() -> int:
+    """Go back to where the question that runs here began; return the steps that were made."""
+    budget = _budget.get()
+    return 0 if budget is None else budget.restart()
+
+
+def hurry() -> None:
+    """Have the request that runs here give way no more."""
     budget = _budget.get()
     if budget is not None:
-        budget.restart()
+        budget.hurry()
