@@ -105,6 +105,9 @@ def check(  # noqa: PLR0913, PLR0917 (each is an option of the command)
         typer.Option(help="The detail of the answer. summary: where each VM can move, and the reasons elsewhere."),
     ] = None,
     *,
+    show_question: Annotated[
+        bool, typer.Option("--show-question", help="Print what would be asked (POST /compatibility), and ask nothing.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     r"""Check whether devices can be re-created elsewhere: exit status 0 compatible, 1 incompatible, 2 could not ask.
@@ -162,6 +165,9 @@ def check(  # noqa: PLR0913, PLR0917 (each is an option of the command)
         document["detail"] = detail or (Detail.FULL if as_json or render else Detail.PROBLEMS)
     if destinations := _destinations(destination or [], host or [], label or []):
         document["destinations"] = destinations
+    if show_question:
+        _show_question(document, unasked)
+        return
     try:
         with Registry(ClientSettings()) as registry:
             if domain:
@@ -171,6 +177,15 @@ def check(  # noqa: PLR0913, PLR0917 (each is an option of the command)
         refuse(error)
     _show(answer, unasked if domain else None, as_json=as_json)
     _end(answer, unasked)
+
+
+def _show_question(document: Any, unasked: Mapping[str, str]) -> None:
+    """Print a question with QEMU's default CPUs: they are left out where the registry has no CPU models."""
+    for vm in document.get("vms") or () if isinstance(document, dict) else ():
+        for device in vm["devices"] if isinstance(vm, dict) else ():
+            device.pop("is_default", None)
+    print_json(document)
+    _warn_unasked(unasked)
 
 
 def _show(answer: Any, unasked: Mapping[str, str] | None, *, as_json: bool) -> None:

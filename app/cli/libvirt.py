@@ -246,7 +246,8 @@ _SETTINGS_BY_ELEMENT: Mapping[str, Mapping[str, _Setting]] = {
     "interface": {"mac@address": "mac"},
     "hostdev": {"@display": "display", "@ramfb": "ramfb"},
     "disk": {
-        "serial": "serial",
+        # As libvirt writes it for QEMU (qemuBuildDiskDeviceProps): the guest sees the backslashes.
+        "serial": lambda value: {"serial": value.replace(" ", "\\ ")},
         "wwn": lambda value: {"wwn": value if value.startswith("0x") else f"0x{value}"},
         "vendor": "vendor",
         "product": "product",
@@ -678,7 +679,8 @@ def _settings(element: Element, parent: str = "") -> Iterator[tuple[str, str]]:
         yield f"{parent}@{name}", value
     for child in element:
         path = f"{parent}/{child.tag}" if parent else child.tag
-        text = (child.text or "").strip()
+        # libvirt takes the blanks of a serial number, too.
+        text = child.text or "" if path == "serial" else (child.text or "").strip()
         if text or not (child.attrib or len(child) or path in _GROUPS):
             yield path, text
         yield from _settings(child, path)

@@ -76,6 +76,28 @@ def test_check_answers_people_and_programs(published: Run) -> None:
     assert json.loads(as_json.stdout)["results"][0]["compatible"] is False
 
 
+def test_check_shows_the_question_and_asks_nothing(published: Run, tmp_path: Path) -> None:
+    shown = published("check", "--model", NIC, "--value", "queues=9", "--host", "host-1", "--show-question")
+    assert shown.exit_code == 0
+    question = json.loads(shown.stdout)
+    assert question["devices"][0]["values"] == {"queues": "9"}
+    assert question["destinations"] == [{"host": "host-1"}]
+    file = tmp_path / "vm.xml"
+    devices = "<interface type='bridge'><model type='virtio'/></interface><magic/>"
+    file.write_text(
+        "<domain><name>db</name><os><type arch='x86_64' machine='pc'>hvm</type></os>"
+        f"<devices>{devices}</devices></domain>"
+    )
+    asked = ("--domain", str(file), "--source", RELEASE, "--destination", RELEASE)
+    shown = published("check", *asked, "--show-question")
+    assert shown.exit_code == 0
+    assert [device["id"] for device in json.loads(shown.stdout)["vms"][0]["devices"]] == ["interface0", "cpu"]
+    assert "not checked: magic0" in shown.stderr
+    # What is shown can be asked.
+    file.write_text(shown.stdout)
+    assert published("check", str(file)).exit_code == 1
+
+
 def test_check_reads_a_whole_question(published: Run, tmp_path: Path) -> None:
     question = {"vms": [{"id": "db", "devices": [{"model": NIC, "release": RELEASE}]}]}
     file = tmp_path / "question.json"

@@ -102,6 +102,11 @@ def _read(tmp_path: Path, devices: str, options: DomainOptions | None = None, af
         ("<parallel type='pty'><target port='0'/></parallel>", "isa-parallel", {}),
         ("<serial type='pty'><target port='0'/></serial>", "isa-serial", {}),
         (
+            "<disk device='disk'><target dev='sda' bus='sata'/><serial>  WD 1</serial></disk>",
+            "ide-hd",
+            {"serial": r"\ \ WD\ 1"},
+        ),
+        (
             "<rng model='virtio'><rate period='500' bytes='1'/></rng>",
             "virtio-rng-pci",
             {"max-bytes": "1", "period": "500"},
