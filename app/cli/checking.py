@@ -4,6 +4,7 @@ import shlex
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -15,7 +16,22 @@ from rich.text import Text
 
 from app.cli.client import Registry
 from app.cli.libvirt import Domain, DomainError, DomainOptions, id_of_vm, is_general
-from app.cli.output import AsJson, fail, named, print_json, print_line, print_table, reasons, refuse, verdict, warn
+from app.cli.output import (
+    AsJson,
+    fail,
+    named,
+    print_json,
+    print_line,
+    print_table,
+    progress_bar,
+    reasons,
+    refuse,
+    verdict,
+    warn,
+)
+from app.cli.qemu.monitor import MonitorError, SocketMonitor, VirshMonitor
+from app.cli.running import RunningVm
+from app.cli.running import read as read_running
 from app.cli.virtual_machine import CPU
 from app.client import RegistryError
 from app.domain.fleet.rendering import CPU_MODEL, Form
@@ -33,6 +49,7 @@ _ALLOWED_OPTIONS = {
     "a question file": (),
     "--model": ("--source", "--profile", "--value", "--policy", "--detail"),
     "--domain": ("--source", "--profile", "--value", "--device", "--without", "--policy", "--detail"),
+    "a running VM": ("--source", "--without", "--policy", "--detail"),
 }
 
 
@@ -100,6 +117,17 @@ def check(  # noqa: PLR0913, PLR0917 (each is an option of the command)
         list[str] | None,
         typer.Option(help="With --domain: a device <id>, or a setting <id>/<setting>, to leave out. Repeatable."),
     ] = None,
+    live: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A running libvirt domain, asked through virsh (LIBVIRT_DEFAULT_URI): its devices and its CPU with "
+            "the values that they really have, and what blocks its migration. Repeatable."
+        ),
+    ] = None,
+    qmp: Annotated[
+        list[Path] | None,
+        typer.Option(help="The QMP socket of a running QEMU that nobody else uses; asked as with --live. Repeatable."),
+    ] = None,
     detail: Annotated[
         Detail | None,
         typer.Option(help="The detail of the answer. summary: where each VM can move, and the reasons elsewhere."),
@@ -116,7 +144,8 @@ def check(  # noqa: PLR0913, PLR0917 (each is an option of the command)
     at least one destination; the table shows the destinations of each VM and sums up the reasons for the other hosts.
 
     With --domain, a device or setting that the command does not know is not checked. Then the exit status is never 0,
-    and a message names the option that supplies what is missing.
+    and a message names the option that supplies what is missing. With --live and --qmp, QEMU itself is asked; what it
+    says blocks the migration makes the VM incompatible.
 
     Examples:
 
@@ -134,31 +163,31 @@ def check(  # noqa: PLR0913, PLR0917 (each is an option of the command)
 
         virsh dumpxml vm | profile-registry check --domain - --host host-17
 
+        profile-registry check --live vm --host host-17
+
         profile-registry check --domain vm.xml --label rack=r1 \
           --source qemu.org/qemu-system-x86_64@10.0.13 \
           --device hostdev0=qemu.org/vfio-pci \
           --device hostdev0-device=pixel.example/vgpu \
           --source hostdev0-device=pixel.example/gfx/gfx-4g@535.1
     """
-    if sum(subject is not None for subject in (question, model, domain or None)) != 1:
-        fail(
-            "check takes exactly one of --model (a device), --domain (a VM) and a question file; "
-            "see profile-registry check --help"
-        )
+    subject = _subject(question, model, domain, live or qmp)
     given = {"--source": source, "--profile": profile, "--value": value, "--device": device, "--without": without}
     given["--detail"] = [detail] if detail else None
     given["--policy"] = None if policy is Policy.STRICT else [policy]
-    _check_options("a question file" if question else "--domain" if domain else "--model", given)
+    _check_options(subject, given)
     if render and detail not in {None, Detail.FULL}:
         fail(f"--render needs --detail full, not {detail}; leave --detail out")
-    unasked: Mapping[str, str] = {}
     if question is not None:
-        document = _read(question)
+        asked = _Asked(_read(question))
     elif domain:
         options = _domain_options(device or [], source or [], profile or [], value or [], without or [])
-        document, unasked = _domain_question(domain, *options)
+        asked = _domain_question(domain, *options)
+    elif model is not None:
+        asked = _Asked(_device_question(model, source or [], profile or [], value or []))
     else:
-        document = _device_question(model, source or [], profile or [], value or [])
+        asked = _running_question(live or [], qmp or [], source or [], without or [])
+    document = asked.document
     if question is None:
         document["policy"] = policy
         # Only programs need the configurations: the table does not show them, and for many hosts they are large.
@@ -166,36 +195,73 @@ def check(  # noqa: PLR0913, PLR0917 (each is an option of the command)
     if destinations := _destinations(destination or [], host or [], label or []):
         document["destinations"] = destinations
     if show_question:
-        _show_question(document, unasked)
+        _show_question(asked)
         return
     try:
         with Registry(ClientSettings()) as registry:
-            if domain:
-                unasked = {**unasked, **_without_cpus(document, registry)}
+            if asked.unasked is not None:
+                asked = replace(asked, unasked={**asked.unasked, **_without_cpus(document, registry)})
             answer = _ask(registry, document, render)
     except RegistryError as error:
         refuse(error)
-    _show(answer, unasked if domain else None, as_json=as_json)
-    _end(answer, unasked)
+    _show(answer, asked, as_json=as_json)
+    _end(answer, asked)
 
 
-def _show_question(document: Any, unasked: Mapping[str, str]) -> None:
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A question. unasked: what of the VMs it leaves out, with the reason; None: it is not about whole VMs.
+
+    blocked: by VM, why QEMU does not migrate it now.
+    """
+
+    document: Any
+    unasked: Mapping[str, str] | None = None
+    blocked: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+def _subject(question: str | None, model: str | None, domain: object, running: object) -> str:
+    """Return what is asked about; exits with an error unless it is exactly one thing."""
+    subjects = {
+        "a question file": question is not None,
+        "--model": model is not None,
+        "--domain": bool(domain),
+        "a running VM": bool(running),
+    }
+    if sum(subjects.values()) != 1:
+        fail(
+            "check takes exactly one of --model (a device), --domain (a VM), --live or --qmp (a running VM) and a "
+            "question file; see profile-registry check --help"
+        )
+    return next(subject for subject, is_given in subjects.items() if is_given)
+
+
+def _show_question(asked: _Asked) -> None:
     """Print a question with QEMU's default CPUs: they are left out where the registry has no CPU models."""
+    document = asked.document
     for vm in document.get("vms") or () if isinstance(document, dict) else ():
         for device in vm["devices"] if isinstance(vm, dict) else ():
             device.pop("is_default", None)
     print_json(document)
-    _warn_unasked(unasked)
+    _warn_of(asked)
 
 
-def _show(answer: Any, unasked: Mapping[str, str] | None, *, as_json: bool) -> None:
-    """Print the answer; unasked: None where the question is not about libvirt domains."""
+def _show(answer: Any, asked: _Asked, *, as_json: bool) -> None:
+    """Print the answer, and what was not asked."""
     if as_json:
-        print_json(answer if unasked is None else {**answer, "unasked": unasked})
+        unasked = {} if asked.unasked is None else {"unasked": asked.unasked}
+        print_json({**answer, **unasked, **({"blocked": asked.blocked} if asked.blocked else {})})
         return
     if answer["results"]:
         _print(answer)
-    _warn_unasked(unasked or {})
+    _warn_of(asked)
+
+
+def _warn_of(asked: _Asked) -> None:
+    for vm, blockers in asked.blocked.items():
+        for blocker in blockers:
+            warn(f"{vm}: QEMU does not migrate it now: {blocker}")
+    _warn_unasked(asked.unasked or {})
 
 
 def _destinations(releases: list[str], hosts: list[str], labels: list[str]) -> list[dict[str, Any]]:
@@ -356,10 +422,8 @@ def _domain_options(
     return options, vm_release, vm_profile
 
 
-def _domain_question(
-    paths: Sequence[Path], options: DomainOptions, release: str | None, profile: str | None
-) -> tuple[dict[str, Any], Mapping[str, str]]:
-    """Return the question about all devices of libvirt domains, and the parts that it leaves out, with reasons."""
+def _domain_question(paths: Sequence[Path], options: DomainOptions, release: str | None, profile: str | None) -> _Asked:
+    """Return the question about all devices of libvirt domains."""
     for path, count in Counter(paths).items():
         if count > 1:
             fail(f"--domain {path} is given {count} times: {_TWICE.get(str(path), 'name each VM once')}")
@@ -381,7 +445,7 @@ def _domain_question(
             unasked[vm] = "the VM has no device that can be checked"
     if not vms:
         _fail_unasked(f"{', '.join(map(str, paths))}: there is no device that can be checked", unasked)
-    return {"vms": vms}, unasked
+    return _Asked({"vms": vms}, unasked)
 
 
 _TWICE = {"-": "standard input has one VM"}
@@ -427,6 +491,33 @@ def _fail_unasked(message: str, unasked: Mapping[str, str]) -> NoReturn:
 def _warn_unasked(unasked: Mapping[str, str]) -> None:
     for name, reason in unasked.items():
         warn(f"not checked: {name}: {reason}")
+
+
+def _running_question(
+    domains: Sequence[str], sockets: Sequence[Path], sources: list[str], without: Sequence[str]
+) -> _Asked:
+    """Return the question about running VMs."""
+    release, of_devices = _vm_and_devices("--source", sources)
+    if of_devices:
+        fail("with --live and --qmp, --source names QEMU's release, not that of a device")
+    vms: list[RunningVm] = []
+    try:
+        monitors: list[VirshMonitor | SocketMonitor] = [*map(VirshMonitor, domains), *map(SocketMonitor, sockets)]
+        with progress_bar() as progress, Registry(ClientSettings()) as registry:
+            for monitor in monitors:
+                with monitor:
+                    vms.append(read_running(monitor, registry, release, without, progress))
+    except MonitorError as error:
+        fail(str(error))
+    except RegistryError as error:
+        refuse(error)
+    if twice := [name for name, count in Counter(vm.name for vm in vms).items() if count > 1]:
+        fail(f"several VMs are called {', '.join(twice)}; ask about one at a time")
+    return _Asked(
+        {"vms": [{"id": vm.name, "devices": list(vm.devices)} for vm in vms]},
+        {name if len(vms) == 1 else f"{vm.name}: {name}": why for vm in vms for name, why in vm.unasked.items()},
+        {vm.name: list(vm.blocked) for vm in vms if vm.blocked},
+    )
 
 
 def _vm_and_devices(option: str, arguments: list[str]) -> tuple[str | None, Mapping[str, str]]:
@@ -522,7 +613,7 @@ def _warnings(warnings: Sequence[Any]) -> Iterator[str]:
             yield f"warning {code}: {named({device for warning in of_code for device in warning['devices']})}"
 
 
-def _end(answer: Any, unasked: Mapping[str, str]) -> NoReturn:
+def _end(answer: Any, asked: _Asked) -> NoReturn:
     results = answer["results"]
     if not results:
         warn(
@@ -530,10 +621,10 @@ def _end(answer: Any, unasked: Mapping[str, str]) -> NoReturn:
             "implements the model (GET /models lists the models)"
         )
         raise typer.Exit(_NOT_ASKED)
-    if not all(result["compatible"] for result in results):
+    if asked.blocked or not all(result["compatible"] for result in results):
         raise typer.Exit(_INCOMPATIBLE)
-    if unasked:
-        warn(f"Everything checked is compatible; {_count_unasked(unasked)} not checked.")
+    if asked.unasked:
+        warn(f"Everything checked is compatible; {_count_unasked(asked.unasked)} not checked.")
         raise typer.Exit(_NOT_ASKED)
     raise typer.Exit
 

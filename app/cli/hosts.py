@@ -6,7 +6,6 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,9 +16,9 @@ from app.cli.output import AsJson, fail, print_json, print_line, print_table, pr
 from app.cli.qemu.capture import CaptureError
 from app.cli.qemu.cpu import features_of, restriction, take_cpu_models
 from app.cli.qemu.live import Progress
+from app.cli.qemu.naming import releases_of
 from app.client import RegistryError
 from app.domain.fleet.rendering import CPU_MODEL
-from app.domain.values.name import InvalidNameError, ReleaseName
 from app.settings import ClientSettings
 
 commands = typer.Typer(
@@ -36,7 +35,6 @@ _VERSION = re.compile(r"QEMU emulator version (\d+\.\d+\.\d+)(?: \(([^)]*)\))?")
 _BINARY = re.compile(r"qemu-system-([a-z0-9_]+)|qemu-kvm")
 _KERNEL = "kernel.org/linux"
 _FOLDERS = ("/usr/bin", "/usr/local/bin", "/usr/libexec")
-_DISTRIBUTIONS = {"Debian": "debian.org", "Ubuntu": "ubuntu.com"}
 _VERSION_SECONDS = 30
 _DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be registered; store nothing.")]
 
@@ -147,14 +145,7 @@ def _releases(registry: Registry, binaries: Sequence[Path], complain: Callable[[
         if version is None:
             complain(f"{binary} --version does not print a QEMU version; the binary is left out")
             continue
-        product = f"qemu-system-{_target(binary)}"
-        distribution, _, package = (version[2] or "").partition(" ")
-        if distribution in _DISTRIBUTIONS:
-            with suppress(InvalidNameError):
-                packaged = ReleaseName.parse(f"{_DISTRIBUTIONS[distribution]}/{product}@{package}")
-                if registry.find(f"/releases/{packaged}") is not None:
-                    yield str(packaged)
-        yield f"qemu.org/{product}@{version[1]}"
+        yield from releases_of(registry, _target(binary), version[1], version[2] or "")
 
 
 def _version_output(binary: Path, complain: Callable[[str], None]) -> str:

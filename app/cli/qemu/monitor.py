@@ -1,0 +1,150 @@
+"""Asks a running QEMU over QMP: at a socket of its own, or through libvirt, which keeps the socket to itself."""
+
+import asyncio
+import json
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from qemu.qmp import ExecuteError, QMPClient, QMPError
+
+_SECONDS = 60
+# So many commands can be sent before their answers are read.
+_AT_ONCE = 200
+_FORBIDDEN = frozenset("'\"\\\n\r;")
+
+
+class MonitorError(Exception):
+    """A QEMU that cannot be asked; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A command of QMP."""
+
+    command: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    def document(self) -> dict[str, Any]:
+        """Return the command as QMP has it."""
+        return {"execute": self.command, **({"arguments": self.arguments} if self.arguments else {})}
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """What QEMU answers to a command that it does not carry out."""
+
+    reason: str
+
+
+class Monitor(Protocol):
+    """A connection to a QEMU."""
+
+    def ask(self, calls: Sequence[Call]) -> list[Any]:
+        """Return the answers in this order, Refused where QEMU refuses a command; raises MonitorError."""
+
+
+class SocketMonitor:
+    """The QMP socket of a QEMU, which takes one client at a time."""
+
+    def __init__(self, socket: Path) -> None:
+        self._socket = socket
+        self._loop = asyncio.Runner()
+        self._client = QMPClient("profile-registry")
+
+    def __enter__(self) -> Self:
+        try:
+            self._loop.run(asyncio.wait_for(self._client.connect(str(self._socket)), _SECONDS))
+        except (QMPError, OSError, EOFError, TimeoutError) as error:
+            self._loop.close()
+            raise self._error(error) from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._loop.run(self._client.disconnect())
+        except (QMPError, OSError, EOFError):
+            pass
+        finally:
+            self._loop.close()
+
+    def ask(self, calls: Sequence[Call]) -> list[Any]:
+        """Return the answers in this order, Refused where QEMU refuses a command; raises MonitorError."""
+        try:
+            return self._loop.run(asyncio.wait_for(self._ask(calls), _SECONDS))
+        except (QMPError, OSError, EOFError, TimeoutError) as error:
+            raise self._error(error) from error
+
+    async def _ask(self, calls: Sequence[Call]) -> list[Any]:
+        answers: list[Any] = []
+        for start in range(0, len(calls), _AT_ONCE):
+            answers += await asyncio.gather(*map(self._ask_one, calls[start : start + _AT_ONCE]))
+        return answers
+
+    async def _ask_one(self, call: Call) -> Any:
+        try:
+            return await self._client.execute(call.command, dict(call.arguments))
+        except ExecuteError as error:
+            return Refused(str(error))
+
+    def _error(self, error: Exception) -> MonitorError:
+        return MonitorError(f"{self._socket} cannot be asked over QMP: {error or 'it does not answer'}")
+
+
+class VirshMonitor:
+    """A domain of libvirt, at the connection that virsh uses (LIBVIRT_DEFAULT_URI)."""
+
+    def __init__(self, domain: str) -> None:
+        """Raises MonitorError for a name that virsh would read otherwise."""
+        if not domain.isprintable() or _FORBIDDEN.intersection(domain):
+            message = f"{domain!r} cannot be the name of a libvirt domain here: it has quotes, semicolons or new lines"
+            raise MonitorError(message)
+        self._domain = domain
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Do nothing: each time virsh connects anew."""
+
+    def ask(self, calls: Sequence[Call]) -> list[Any]:
+        """Return the answers in this order, Refused where QEMU refuses a command; raises MonitorError."""
+        # One virsh for all commands: to start one for each takes most of the time.
+        commands = "".join(f"qemu-monitor-command '{self._domain}' '{json.dumps(call.document())}'\n" for call in calls)
+        try:
+            done = subprocess.run(
+                ["virsh", "--quiet"],  # noqa: S607 (as the shell finds it)
+                input=commands,
+                capture_output=True,
+                text=True,
+                timeout=_SECONDS,
+                check=False,
+            )
+        except FileNotFoundError as error:
+            message = "virsh is not installed; --qmp SOCKET asks a QEMU without libvirt"
+            raise MonitorError(message) from error
+        except (OSError, subprocess.TimeoutExpired) as error:
+            message = f"virsh cannot be asked: {error}"
+            raise MonitorError(message) from error
+        # Where it reads commands, virsh also prints them.
+        lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
+        if len(lines) != len(calls):
+            why = next(iter(done.stderr.strip().splitlines()), "it did not answer all commands")
+            message = f"{self._domain} cannot be asked through virsh: {why.removeprefix('error: ')}"
+            raise MonitorError(message)
+        try:
+            return [_answer(json.loads(line)) for line in lines]
+        except ValueError as error:
+            message = f"{self._domain} cannot be asked through virsh: it does not answer with JSON"
+            raise MonitorError(message) from error
+
+
+def _answer(document: Mapping[str, Any]) -> Any:
+    return document["return"] if "return" in document else Refused(str(document.get("error", {}).get("desc")))
