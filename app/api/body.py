@@ -4,7 +4,6 @@ import json
 import re
 import sys
 from collections.abc import Callable
-from contextlib import nullcontext
 from functools import partial
 from http import HTTPStatus
 from typing import Any, NoReturn, TypeVar
@@ -82,17 +81,20 @@ async def shaped(shape: type[Shaped], document: object, request: Request) -> Sha
 
     Raises InvalidShapeError.
     """
-    return await _read(request, len(await request.body()), partial(read_shape, shape, document))
+    return await _read(request, len(await request.body()), partial(read_shape, shape, document), goes_on=True)
 
 
-async def _read(request: Request, size: int, read: Callable[[], Read]) -> Read:
-    """Return what is read from a body; a large one is read in a worker thread, when it is its client's turn."""
+async def _read(request: Request, size: int, read: Callable[[], Read], *, goes_on: bool = False) -> Read:
+    """Return what is read from a body; a large one is read in a worker thread, when it is its client's turn.
+
+    goes_on: it is parsed already.
+    """
     shared, client = container(request), client_of(request)
     if size <= _READ_ON_THE_LOOP[client.has_token]:
         return read()
 
     async def in_turn() -> Read:
-        async with shared.shares.turn_to_read(client):
+        async with shared.shares.turn_to_parse(client, goes_on=goes_on):
             with limited(Budget(sys.maxsize, sys.maxsize, give_way=shared.give_way(client))):
                 return await to_thread.run_sync(read)
 
@@ -111,17 +113,20 @@ class JsonRequest(Request):
             if size > limit:
                 _too_large(limit)
             shares, client = container(self).shares, client_of(self)
-            is_small = announced.isdecimal() and size <= _READ_ON_THE_LOOP[client.has_token]
-            with nullcontext() if is_small else shares.receiving(client, size):
-                self._body = await self._received(limit)
+            if announced.isdecimal() and size <= _READ_ON_THE_LOOP[client.has_token]:
+                self._body = await self._received(limit, lambda _: None)
+            else:
+                with shares.receiving(client) as count:
+                    self._body = await self._received(limit, count)
         return self._body
 
-    async def _received(self, limit: int) -> bytes:
+    async def _received(self, limit: int, count: Callable[[int], None]) -> bytes:
         body = bytearray()
         async for chunk in self.stream():
             body += chunk
             if len(body) > limit:
                 _too_large(limit)
+            count(len(chunk))
         return bytes(body)
 
     async def json(self) -> Any:

@@ -1,13 +1,15 @@
 """Who sends a request, as far as its share of the service is concerned."""
 
 from collections.abc import Sequence
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address, ip_network
 from typing import NamedTuple
 
 from fastapi import Request
 
 # One client of an IPv6 network has at least a subnet of this size (RFC 6177).
 _IPV6_PREFIX = 64
+# Before the 32 bits of an IPv4 address that is written as one of IPv6.
+_MAPPED_PREFIX = 96
 
 
 class Client(NamedTuple):
@@ -15,6 +17,11 @@ class Client(NamedTuple):
 
     key: str
     has_token: bool = False
+
+    @classmethod
+    def of_token(cls, name: str) -> "Client":
+        """Return the client with a token of this name."""
+        return cls(f"token {name}", has_token=True)
 
     @classmethod
     def of_address(cls, host: str | None) -> "Client":
@@ -32,6 +39,20 @@ def _address(host: str) -> IPv4Address | IPv6Address:
     """Return an address; a socket for both versions has IPv4 addresses as `::ffff:192.0.2.1` (RFC 4291, 2.5.5.2)."""
     address = ip_address(host)
     return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
+
+
+def with_mapped(networks: Sequence[str]) -> list[str]:
+    """Return addresses and networks, those of IPv4 also as a socket for both versions has them."""
+    mapped = []
+    for text in networks:
+        try:
+            network = ip_network(text, strict=False)
+        except ValueError:
+            continue
+        if isinstance(network, IPv4Network):
+            prefix = f"/{_MAPPED_PREFIX + network.prefixlen}" if "/" in text else ""
+            mapped.append(f"::ffff:{network.network_address}{prefix}")
+    return [*networks, *mapped]
 
 
 def is_within(host: str, networks: Sequence[str]) -> bool:

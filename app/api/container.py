@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import sqlalchemy as sa
-from anyio import CapacityLimiter, Lock, Semaphore, to_thread
+from anyio import CapacityLimiter, Lock, to_thread
 from fastapi import Request
 
 from app.api import metrics
@@ -66,11 +66,6 @@ class Container:
         return Stopping()
 
     @cached_property
-    def readers(self) -> Semaphore:
-        """The requests that can read from the database at the same time."""
-        return Semaphore(self.settings.database_pool_size)
-
-    @cached_property
     def asking(self) -> CapacityLimiter:
         """The threads in which long questions are answered."""
         return CapacityLimiter(self.settings.questions_at_once)
@@ -84,6 +79,11 @@ class Container:
     def checking(self) -> CapacityLimiter:
         """The threads in which tokens are looked up and readiness is checked."""
         return CapacityLimiter(_MAX_CHECKING)
+
+    @cached_property
+    def documenting(self) -> CapacityLimiter:
+        """The thread in which the OpenAPI document is generated: of many that ask for it, the first waits for it."""
+        return CapacityLimiter(1)
 
     @cached_property
     def ending(self) -> CapacityLimiter:

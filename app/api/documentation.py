@@ -74,7 +74,9 @@ def _generated_in_a_thread(answer: ASGIApp) -> ASGIApp:
     """Return what answers with the document, after it was generated: that takes a second, once."""
 
     async def generate_and_answer(scope: Scope, receive: Receive, send: Send) -> None:
-        await to_thread.run_sync(scope["app"].openapi)
+        documented: FastAPI = scope["app"]
+        if documented.openapi_schema is None:
+            await to_thread.run_sync(documented.openapi, limiter=documented.state.container.documenting)
         await answer(scope, receive, send)
 
     return generate_and_answer

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.api.client import Client
 from app.api.container import Container
 from app.api.errors import STOPPING, ApiError, response_of
-from app.api.identity import remembered
+from app.api.identity import client_with
 from app.api.share import Use, too_many
 
 # Orchestrators of containers and of metrics ask these, and are not to be refused.
@@ -131,8 +131,8 @@ def _client(scope: Scope, shared: Container) -> Client:
     header: bytes = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
     scheme, _, secret = header.partition(b" ")
     if scheme.lower() == b"bearer":
-        identity = remembered(secret.decode("latin-1").strip(), shared)
-        if identity is not None:
-            return Client(f"token {identity.name}", has_token=True)
+        client = client_with(secret.decode("latin-1").strip(), shared)
+        if client is not None:
+            return client
     address = scope.get("client")
     return Client.of_address(address[0] if address else None)

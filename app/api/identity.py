@@ -10,7 +10,7 @@ from anyio import to_thread
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from app.api.client import client_of
+from app.api.client import Client, client_of
 from app.api.container import Container, container
 from app.api.errors import HOSTS_CLOSED, NOT_SIGNED_IN, ApiError
 from app.domain.publishing.token import Identity, Role
@@ -44,6 +44,7 @@ async def identify(
         refuse_unknown(INVALID_TOKEN, 'Bearer error="invalid_token"')
     if not client.has_token:
         shared.shares.note_right_token(client)
+        request.state.client = Client.of_token(identity.name)
     # For the log of requests.
     request.state.token = identity.name
     return identity
@@ -51,16 +52,23 @@ async def identify(
 
 async def find(secret: str, shared: Container) -> Identity | None:
     """Return the identity behind a token, None if it is not valid."""
-    return remembered(secret, shared) or await to_thread.run_sync(shared.tokens.find, secret, limiter=shared.checking)
+    return _remembered(secret, shared) or await to_thread.run_sync(shared.tokens.find, secret, limiter=shared.checking)
 
 
-def remembered(secret: str, shared: Container) -> Identity | None:
-    """Return the identity behind a valid token that was seen a moment ago, else None; reads no database."""
-    settings = shared.settings
+def client_with(secret: str, shared: Container) -> Client | None:
+    """Return the client that sends a token, None if this worker has not seen the token yet; reads no database."""
+    name = _ADMIN.name if _is_admin(secret, shared.settings) else shared.tokens.known_name(secret)
+    return None if name is None else Client.of_token(name)
+
+
+def _is_admin(secret: str, settings: Settings) -> bool:
     admin = settings.admin_token.get_secret_value() if settings.admin_token else ""
-    if admin and hmac.compare_digest(admin.encode(), secret.encode()):
-        return _ADMIN
-    return shared.tokens.remembered(secret)
+    return bool(admin) and hmac.compare_digest(admin.encode(), secret.encode())
+
+
+def _remembered(secret: str, shared: Container) -> Identity | None:
+    """Return the identity behind a valid token that was seen a moment ago, else None; reads no database."""
+    return _ADMIN if _is_admin(secret, shared.settings) else shared.tokens.remembered(secret)
 
 
 def refuse_unknown(message: str, challenge: str = "Bearer") -> NoReturn:

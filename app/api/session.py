@@ -9,12 +9,12 @@ from threading import Lock
 from typing import Annotated, Generic, TypeVar
 
 import sqlalchemy as sa
-from anyio import CancelScope, CapacityLimiter, from_thread, get_cancelled_exc_class, move_on_after, to_thread
+from anyio import CancelScope, CapacityLimiter, from_thread, get_cancelled_exc_class, to_thread
 from fastapi import Depends, Query, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.security import HTTPAuthorizationCredentials
 
-from app.api.client import client_of
+from app.api.client import Client, client_of
 from app.api.container import Container, container
 from app.api.errors import ApiError
 from app.api.identity import (
@@ -37,7 +37,6 @@ from app.domain.values.budget import AbandonedError, Budget, OverBudgetError, li
 from app.storage import database
 from app.storage.content import ColdError
 from app.storage.database import Writing
-from app.storage.failure import Cause, FailureError
 from app.storage.quota import stored_bytes
 from app.storage.reader import Reader
 
@@ -45,7 +44,6 @@ Answer = TypeVar("Answer")
 Result = TypeVar("Result")
 Entered = TypeVar("Entered")
 
-_PATIENCE_SECONDS = 30
 # What takes a millisecond or three can block the event loop, of a client without a token and with one. It counts as a
 # further request for each so many steps.
 _STEPS_AT_ONCE = (1_000, 3_000)
@@ -106,7 +104,11 @@ class AskSession:
             for answer in answers:
                 self._taken.add(short)
                 return answer
-        return await self._unless_gone(self._taken, work, self._shared.asking, partial(shares.turn_to_ask, client))
+        before = self._taken.steps
+        try:
+            return await self._unless_gone(self._taken, work, self._shared.asking, partial(shares.turn_to_ask, client))
+        finally:
+            shares.charge(client, (self._taken.steps - before) // _STEPS_OF_A_REQUEST)
 
     async def _unless_gone(
         self,
@@ -154,21 +156,14 @@ async def _asking(request: Request, _: Annotated[None, Depends(check_reader)], a
 
 @asynccontextmanager
 async def _connection(
-    shared: Container, reading: AbstractContextManager[sa.Connection]
+    shared: Container, client: Client, reading: AbstractContextManager[sa.Connection]
 ) -> AsyncIterator[sa.Connection]:
     """Yield a connection that reads.
 
     Requests wait for a connection here: in worker threads they would block the requests that have one.
     """
-    with move_on_after(_PATIENCE_SECONDS) as waiting:
-        await shared.readers.acquire()
-    if waiting.cancelled_caught:
-        raise FailureError(Cause.BUSY)
-    try:
-        async with _in_thread(reading, shared) as connection:
-            yield connection
-    finally:
-        shared.readers.release()
+    async with shared.shares.turn_to_read(client), _in_thread(reading, shared) as connection:
+        yield connection
 
 
 class _Entry(Generic[Entered]):
@@ -233,14 +228,14 @@ async def _in_thread(
 async def _probing(request: Request) -> AsyncIterator[sa.Connection]:
     """Yield a connection to the database that is written."""
     shared = container(request)
-    async with _connection(shared, database.reading(shared.primary)) as connection:
+    async with _connection(shared, client_of(request), database.reading(shared.primary)) as connection:
         yield connection
 
 
 async def _reading(request: Request, _: Annotated[None, Depends(check_reader)]) -> AsyncIterator[sa.Connection]:
     """Yield a connection to the primary, or to a replica that is as recent."""
     shared = container(request)
-    async with _connection(shared, shared.databases.reading()) as connection:
+    async with _connection(shared, client_of(request), shared.databases.reading()) as connection:
         yield connection
 
 
@@ -349,7 +344,7 @@ class ExchangeSession:
     def reading(self) -> AbstractAsyncContextManager[sa.Connection]:
         """Return a context with a connection that reads; to be left before the issuer is asked for its keys."""
         shared = container(self._request)
-        return _connection(shared, database.reading(shared.primary))
+        return _connection(shared, client_of(self._request), database.reading(shared.primary))
 
     def writing(self, verified: VerifiedToken) -> AbstractAsyncContextManager[Writing]:
         """Return a context with the transaction that writes, for a token whose issuer signed it."""

@@ -5,7 +5,7 @@ A client is the token that it sends or, without a valid one, its address. Counts
 
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 from http import HTTPStatus
 from math import ceil
@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from cachetools import LRUCache
 
+from app.api.arriving import Arriving
 from app.api.client import Client
 from app.api.errors import ApiError, busy
 from app.api.turn import Turns
@@ -27,9 +28,8 @@ _SHORT_AT_ONCE = 2
 _PAGES_AT_ONCE = 48
 _PAGES_PER_CLIENT = 12
 _PLACES_OF_MANY = 500
-# Large bodies of clients without a token that arrive at the same time: of one client, and of all.
-_BODIES_PER_CLIENT = 4
-_MAX_ARRIVING = 64
+# Turns to read from the database that are kept for clients with a token.
+_KEPT_READS = 2
 _MAX_FOLLOWING = 1_000
 _RETRY_SECONDS = 1
 # Reading so many bytes takes as long as a request that does nothing.
@@ -114,7 +114,10 @@ class Shares:
         self._pages = Turns("pages", "pages", _PAGES_AT_ONCE, _PLACES_OF_MANY, 0, kept=0)
         self._bodies = Turns("large bodies", "bodies", 1, _PLACES_OF_BODIES, 0, kept=0)
         self._making_pages = Counter[str]()
-        self._arriving = Counter[str]()
+        self._arriving = Arriving()
+        self._reads = Turns(
+            "reads", "reads", settings.database_pool_size, _PLACES_OF_MANY, _PLACES_OF_MANY, kept=_KEPT_READS
+        )
         self._following = Counter[str]()
 
     def use(self, client: Client) -> Use | None:
@@ -166,29 +169,39 @@ class Shares:
                 yield
 
     @contextmanager
-    def receiving(self, client: Client, size: int) -> Iterator[None]:
-        """Count a large body as one that arrives, and as further requests; size: its bytes, 0 if it does not say.
+    def receiving(self, client: Client) -> Iterator[Callable[[int], None]]:
+        """Yield what counts the bytes of a large body as they arrive, and so as further requests.
 
-        Raises 429 beyond the client's share, and 503 if many arrive or wait: it is then not received.
+        Raises 503 if many bodies arrive, or wait to be read: it is then not received.
         """
         if client.has_token:
-            yield
+            yield lambda _: None
             return
         self._bodies.check(client)
-        if self._arriving.total() >= _MAX_ARRIVING:
-            message = "Many large bodies arrive; try again."
-            raise busy(message, "bodies")
-        with _counted(self._arriving, client.key, _BODIES_PER_CLIENT, "bodies"):
+        size = 0
+
+        def count(more: int) -> None:
+            nonlocal size
+            size += more
+            count_arriving(more)
+
+        try:
+            with self._arriving.body(client) as count_arriving:
+                yield count
+        finally:
             self.charge(client, size // _BYTES_OF_A_REQUEST)
-            yield
+
+    def turn_to_parse(self, client: Client, *, goes_on: bool) -> AbstractAsyncContextManager[None]:
+        """Return a context that waits for a turn to parse a large body; raises 503 if many wait.
+
+        What is parsed takes thirty times the memory of the body, and parsing it stops everything else for a moment: the
+        bodies of clients without a token are parsed one by one. goes_on: it is parsed, and is now read as its shape.
+        """
+        return nullcontext() if client.has_token else self._bodies.turn(client, goes_on=goes_on)
 
     def turn_to_read(self, client: Client) -> AbstractAsyncContextManager[None]:
-        """Return a context that waits for a turn to read a large body; raises 503 if many wait.
-
-        What is read takes thirty times the memory of the body, and reading it stops everything else for a moment: the
-        bodies of clients without a token are read one by one.
-        """
-        return nullcontext() if client.has_token else self._bodies.turn(client)
+        """Return a context that waits for a turn to read from the database; raises 503 if many wait."""
+        return self._reads.turn(client)
 
     @contextmanager
     def following(self, client: Client) -> Iterator[None]:
@@ -214,7 +227,6 @@ _WORDS = {
     "questions": "long questions",
     "streams": "requests that wait for changes",
     "pages": "pages",
-    "bodies": "large bodies that arrive",
 }
 
 

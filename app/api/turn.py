@@ -18,11 +18,12 @@ _MAX_CLIENTS = 10_000
 class _Place:
     """A place in a queue. is_decided: it has a turn, or was given up for another client's."""
 
-    __slots__ = ("has_turn", "is_decided")
+    __slots__ = ("goes_on", "has_turn", "is_decided")
 
-    def __init__(self) -> None:
+    def __init__(self, *, goes_on: bool) -> None:
         self.is_decided = Event()
         self.has_turn = False
+        self.goes_on = goes_on
 
 
 class Turns:
@@ -49,10 +50,14 @@ class Turns:
         self._count = 0
 
     @asynccontextmanager
-    async def turn(self, client: Client) -> AsyncIterator[None]:
-        """Wait for a turn; raises 503 if that takes long, or if so many wait that the client has the most places."""
-        place = _Place()
-        self._queues.setdefault(client, deque()).append(place)
+    async def turn(self, client: Client, *, goes_on: bool = False) -> AsyncIterator[None]:
+        """Wait for a turn; raises 503 if that takes long, or if so many wait that the client has the most places.
+
+        goes_on: it had a turn already, and holds what that turn has made, so it comes before all others.
+        """
+        place = _Place(goes_on=goes_on)
+        queue = self._queues.setdefault(client, deque())
+        (queue.appendleft if goes_on else queue.append)(place)
         self._give_turns()
         if not place.has_turn and self._waiting(client) > self._places[client.has_token]:
             self._give_up_a_place(client)
@@ -101,7 +106,7 @@ class Turns:
 
     def _give_turns(self) -> None:
         """Give each free turn to the client that has waited longest since its last one, of those that can have it."""
-        while client := min(self._entitled(), key=self._last_turn, default=None):
+        while client := min(self._entitled(), key=self._rank, default=None):
             place = self._queues[client][0]
             self._leave(client, place)
             place.has_turn = True
@@ -109,6 +114,9 @@ class Turns:
             self._running[client.has_token] += 1
             self._count += 1
             self._last_turns[client] = self._count
+
+    def _rank(self, client: Client) -> tuple[bool, int]:
+        return not self._queues[client][0].goes_on, self._last_turn(client)
 
     def _last_turn(self, client: Client) -> int:
         return self._last_turns.get(client, 0)

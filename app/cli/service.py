@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import SettingsError
 
+from app.api.client import with_mapped
 from app.api.connection import Connection
 from app.cli.output import AsJson, fail, print_json, print_line, warn
 from app.domain.values.document import did_you_mean
@@ -85,7 +86,7 @@ def serve(
             http=Connection,
             ws="none",
             proxy_headers=bool(settings.trusted_proxies),
-            forwarded_allow_ips=settings.trusted_proxies,
+            forwarded_allow_ips=with_mapped(settings.trusted_proxies),
             server_header=False,
         )
 

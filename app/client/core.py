@@ -119,6 +119,7 @@ class Received:
         self._size = 0
         self._chunks: list[bytes] = []
         self._decompressor: Any = None
+        self._has_begun = False
 
     def begin(self, response: httpx.Response) -> bool:
         """Begin with the headers; return whether there is content to come, which a transport can have read already.
@@ -129,6 +130,9 @@ class Received:
             self.add(response.content)
             return False
         encoding = response.headers.get("Content-Encoding", "identity").lower()
+        if encoding not in {"identity", "gzip"} and not response.is_success:
+            # The status says more than a page of a proxy would.
+            return False
         if encoding == "gzip":
             self._decompressor = zlib.decompressobj(_GZIP)
         elif encoding != "identity":
@@ -139,19 +143,31 @@ class Received:
     def add(self, chunk: bytes) -> None:
         """Add what has arrived; raises RegistryError if that is too large, or cannot be decompressed."""
         if self._decompressor is not None:
+            self._check_end(is_over=False)
             try:
                 chunk = self._decompressor.decompress(chunk, MAX_RESPONSE_BYTES - self._size + 1)
             except zlib.error as error:
                 message = f"{self._call.path} answers with what cannot be decompressed: {error}"
                 raise RegistryError(message) from error
+            self._has_begun = True
+            if self._decompressor.unused_data:
+                self._check_end(is_over=False)
         self._size += len(chunk)
         if self._size > MAX_RESPONSE_BYTES:
             message = f"{self._call.path} answers with more than {MAX_RESPONSE_BYTES:,} bytes"
             raise RegistryError(message)
         self._chunks.append(chunk)
 
+    def _check_end(self, *, is_over: bool) -> None:
+        """Raise RegistryError for compressed content that ends too early, or goes on after its end."""
+        if self._decompressor.eof is not is_over and self._has_begun:
+            message = f"{self._call.path} answers with what cannot be decompressed: its end is missing, or not the end"
+            raise RegistryError(message)
+
     def whole(self, response: httpx.Response) -> httpx.Response:
-        """Return the response with its content."""
+        """Return the response with its content; raises RegistryError if some of it is missing."""
+        if self._decompressor is not None:
+            self._check_end(is_over=True)
         headers = [(name, value) for name, value in response.headers.raw if name.lower() not in _TRANSFER_HEADERS]
         return httpx.Response(
             response.status_code, headers=headers, content=b"".join(self._chunks), request=response.request

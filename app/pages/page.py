@@ -22,6 +22,7 @@ from app.api import observer
 from app.api.client import client_of
 from app.api.container import container
 from app.api.errors import ApiError, ErrorResponse, problem_of, response_of
+from app.api.identity import client_with
 from app.api.route import Route
 from app.domain.values.budget import AbandonedError, OverBudgetError
 from app.domain.values.value import shown
@@ -204,11 +205,13 @@ class PageRoute(Route):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer when it is the client's turn: a page takes a thread until it is sent, which not all can have."""
+        _take_password(scope)
         request = Request(scope)
         try:
             async with container(request).shares.turn_of_page(client_of(request)):
                 await super().handle(scope, receive, send)
         except ApiError as error:
+            observer.note_problem(scope, error.code, error.reason)
             await _error_page(request, response_of(error))(scope, receive, send)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -216,7 +219,6 @@ class PageRoute(Route):
         handle = super().get_route_handler()
 
         async def handle_request(request: Request) -> Response:
-            _take_password(request.scope)
             try:
                 return await handle(request)
             except Exception as error:
@@ -231,7 +233,7 @@ class PageRoute(Route):
 
 
 def _take_password(scope: Scope) -> None:
-    """Turn the password of a browser (RFC 7617) into a bearer token."""
+    """Turn the password of a browser (RFC 7617) into a bearer token, whose share the page takes."""
     headers = []
     for name, value in scope["headers"]:
         scheme, _, credentials = value.partition(b" ")
@@ -241,6 +243,8 @@ def _take_password(scope: Scope) -> None:
             except binascii.Error:
                 password = b""
             headers.append((name, b"Bearer " + password))
+            client = client_with(password.decode("latin-1"), container(Request(scope)))
+            scope["state"]["client"] = client or scope["state"]["client"]
         else:
             headers.append((name, value))
     scope["headers"] = headers

@@ -10,6 +10,7 @@ from threading import Lock
 from typing import Any
 
 import sqlalchemy as sa
+from cachetools import TTLCache
 
 from app.domain.publishing.change import ChangeKind
 from app.domain.publishing.token import Identity, Role
@@ -18,6 +19,7 @@ from app.storage.change import Change, record
 from app.storage.database import Writing
 
 _MAX_KEPT = 10_000
+_NAME_SECONDS = 600
 # Lets secret scanners recognise a token in a log or a repository.
 _PREFIX = "dpr_"
 _SECRET_BYTES = 32
@@ -81,6 +83,8 @@ class Tokens:
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
         self._kept: dict[str, _Kept] = {}
+        # The names of tokens that were valid some minutes ago.
+        self._names: TTLCache[str, str] = TTLCache(_MAX_KEPT, _NAME_SECONDS)
         self._used: dict[str, str] = {}
         self._lock = Lock()
         self._generation = 0
@@ -88,6 +92,15 @@ class Tokens:
     def remembered(self, secret: str) -> Identity | None:
         """Return the identity of a valid token that was read a moment ago, else None; does not read the database."""
         return self._valid(self._kept.get(_hash(secret)))
+
+    def known_name(self, secret: str) -> str | None:
+        """Return the name of a token that was valid some minutes ago, else None; it says whose share a request takes.
+
+        It says nothing about what the token allows: that is read anew.
+        """
+        with self._lock:
+            name: str | None = self._names.get(_hash(secret))
+            return name
 
     def find(self, secret: str) -> Identity | None:
         """Return the identity of a token, None if it is unknown, revoked or expired."""
@@ -99,6 +112,7 @@ class Tokens:
             row = connection.execute(query).first()
         with self._lock:
             self._kept.pop(key, None)
+            self._names.pop(key, None)
             if row is None:
                 return None
             while len(self._kept) >= _MAX_KEPT:
@@ -106,6 +120,7 @@ class Tokens:
             expires = None if row.expires_at is None else datetime.fromisoformat(row.expires_at)
             identity = Identity(f"{row.name} ({row.id})", Role(row.role), row.vendor)
             kept = _Kept(row.id, identity, expires, read_at)
+            self._names[key] = identity.name
             # If this worker revoked a token after the read began, this one may be it.
             if generation == self._generation:
                 self._kept[key] = kept

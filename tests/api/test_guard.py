@@ -1,6 +1,8 @@
 """What every request passes first: shares, HEAD, addresses with a slash at the end, security headers."""
 
 import logging
+import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -9,6 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
+from app.api import guard, share
 from app.api.client import Client
 from app.api.share import Rate
 from app.main import service
@@ -16,6 +19,7 @@ from app.settings import Settings
 from tests.api.stories import problem
 from tests.conftest import AUTHORIZATION, NO_LIMITS, TOKEN
 
+JSON = {"Content-Type": "application/json"}
 READS = [
     "/models",
     "/changes",
@@ -67,6 +71,57 @@ def test_who_guesses_tokens_is_slowed_down_and_logged(database_url: str, caplog:
     assert [record.getMessage().split(",")[0] for record in caplog.records if record.name == "registry"] == [
         "wrong token from testclient"
     ] * 2
+
+
+def test_a_token_has_a_share_of_its_own_whoever_wrote_meanwhile(database_url: str) -> None:
+    with registry(database_url, requests_per_minute=50, token_requests_per_minute=70) as client:
+        made = client.post("/tokens", json={"name": "scheduler", "role": "reader"}, headers=AUTHORIZATION)
+        headers = {"Authorization": f"Bearer {made.json()['token']}"}
+        limits = []
+        for _ in range(3):
+            limits.append(client.get("/models", headers=headers).headers["ratelimit-policy"])
+            # What a publication does.
+            client.app.state.container.tokens.forget()  # type: ignore[attr-defined]
+        # The first time nobody knows it.
+        assert limits == ['"requests";q=50;w=60', '"requests";q=70;w=60', '"requests";q=70;w=60']
+        # The token of a page is the password of the browser.
+        page = client.get("/", auth=("", made.json()["token"]))
+        assert page.status_code == 200
+        client.delete(f"/tokens/{made.json()['id']}", headers=AUTHORIZATION)
+        problem(client.get("/models", headers=headers), 401, "unauthorized")
+        assert client.get("/models").headers["ratelimit-policy"] == '"requests";q=50;w=60'
+
+
+def test_the_pages_of_a_client_are_limited_and_counted(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(share, "_PAGES_PER_CLIENT", 0)
+    monkeypatch.setattr(guard, "_HELD_SECONDS", 0.0)
+    with registry(database_url) as client:
+        refused = client.get("/ui/releases")
+        assert refused.status_code == 429
+        assert refused.headers["content-type"].startswith("text/html")
+        assert "You have 0 pages at a time" in refused.text
+        counted = 'code="too-many-requests",operation="get_releases_page",reason="pages"}'
+        assert counted in client.get("/metrics").text
+        assert client.get("/ui/releases", auth=("", TOKEN)).status_code == 200
+
+
+def test_what_a_refused_client_tries_at_once_comes_late(database_url: str) -> None:
+    with registry(database_url, requests_per_minute=1) as client:
+        client.get("/models")
+        started = time.monotonic()
+        problem(client.get("/models"), 429, "too-many-requests")
+        assert time.monotonic() - started > 1.9
+
+
+def test_a_body_counts_by_what_has_arrived(database_url: str) -> None:
+    body = b'{"devices": [{"model": "a.example/b"}]}' + b" " * 80_000
+    with registry(database_url, requests_per_minute=100) as client:
+        before = client.get("/models").headers["ratelimit"]
+        # In chunks, without a length.
+        assert client.post("/compatibility", content=iter([body]), headers=JSON).status_code == 200
+        after = client.get("/models").headers["ratelimit"]
+        used = [int(re.findall(r"r=(\d+)", text)[0]) for text in (before, after)]
+        assert used[0] - used[1] >= 2 + 80_000 // 8192
 
 
 def test_requests_are_spread_evenly_once_the_minute_is_used() -> None:

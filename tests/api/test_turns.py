@@ -1,15 +1,19 @@
 """Turns: clients that wait take turns, whoever of them sends the most requests."""
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 
 import pytest
 
 from app.api import turn
+from app.api.arriving import Arriving
 from app.api.client import Client
+from app.api.container import Container
 from app.api.errors import ApiError
 from app.api.turn import Turns
+from app.settings import Settings
 
 GREEDY, MODEST, SIGNED, OTHER = Client("greedy"), Client("modest"), Client("signed", True), Client("other", True)
 
@@ -28,12 +32,13 @@ class Work:
     async def come(self, *clients: Client) -> None:
         """Let requests of clients arrive, one after the other."""
         for client in clients:
-            self.tasks.append(asyncio.create_task(self._work(client)))
+            self.tasks.append(asyncio.create_task(self.work(client)))
             await settle()
 
-    async def _work(self, client: Client) -> None:
+    async def work(self, client: Client, *, goes_on: bool = False) -> None:
+        """Send a request; it ends when it is told to."""
         try:
-            async with self.turns.turn(client):
+            async with self.turns.turn(client, goes_on=goes_on):
                 self.order.append(client.key)
                 end = asyncio.Event()
                 self._ends.append(end)
@@ -54,7 +59,8 @@ class Work:
             await self.end()
         assert (self.turns.running, self.turns.waiting) == (0, 0)
         assert self.statuses <= {503}
-        await asyncio.gather(*self.tasks, return_exceptions=True)
+        ended = await asyncio.gather(*self.tasks, return_exceptions=True)
+        assert {type(result) for result in ended} <= {type(None), asyncio.CancelledError}
 
 
 async def settle() -> None:
@@ -140,6 +146,56 @@ def test_who_had_a_turn_gives_up_its_place_to_who_had_none() -> None:
         await work.end_all()
 
     run(story)
+
+
+def test_what_has_had_a_turn_goes_on_before_all_others() -> None:
+    async def story() -> None:
+        work = Work()
+        await work.come(GREEDY, MODEST)
+        work.tasks.append(asyncio.create_task(work.work(GREEDY, goes_on=True)))
+        await settle()
+        await work.end_all()
+        assert work.order == ["greedy", "greedy", "modest"]
+
+    run(story)
+
+
+def test_the_largest_body_of_the_greediest_client_is_given_up() -> None:
+    async def receive(arriving: Arriving, client: Client, *sizes: int) -> bool:
+        try:
+            with arriving.body(client) as count:
+                for size in sizes:
+                    count(size)
+                    await asyncio.sleep(0)
+                await asyncio.sleep(0.05)
+        except ApiError as error:
+            return error.reason != "bodies"
+        return True
+
+    async def story() -> None:
+        arriving = Arriving(max_bytes=10)
+        bodies = (receive(arriving, GREEDY, 3, 1), receive(arriving, GREEDY, 3), receive(arriving, MODEST, 4))
+        assert list(await asyncio.gather(*bodies)) == [False, True, True]
+        # A body that is too large alone is given up itself.
+        assert await receive(arriving, MODEST, 11) is False
+        assert await receive(arriving, MODEST, 10) is True
+
+    run(story)
+
+
+def test_only_clients_without_a_token_give_way() -> None:
+    shared = Container.of(Settings(database_url="sqlite:///:memory:"))
+    assert shared.give_way(SIGNED) is None
+    give_way = shared.give_way(MODEST)
+    assert give_way is not None
+    started = time.monotonic()
+    give_way()
+    with shared.urgency.urgent(is_urgent=False):
+        give_way()
+    assert time.monotonic() - started < 0.004
+    with shared.urgency.urgent():
+        give_way()
+    assert time.monotonic() - started > 0.004
 
 
 def test_who_would_get_no_place_is_told_before() -> None:

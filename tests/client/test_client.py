@@ -2,7 +2,7 @@
 
 import asyncio
 import gzip
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import httpx
@@ -19,6 +19,20 @@ from tests.conftest import AUTHORIZATION, TOKEN, make_app
 
 URL = "http://testserver"
 BUSY = httpx.Response(503, json={"status": 503, "code": "unavailable", "detail": "busy"}, headers={"Retry-After": "0"})
+
+
+class Chunks(httpx.SyncByteStream, httpx.AsyncByteStream):
+    """The content of a response, as it arrives."""
+
+    def __init__(self, chunks: list[bytes]) -> None:
+        self._chunks = chunks
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self._chunks
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for chunk in self._chunks:
+            yield chunk
 
 
 class ScriptedResponses:
@@ -92,6 +106,34 @@ def test_an_answer_that_cannot_be_decompressed_is_an_error_of_the_registry(
 
     with pytest.raises(RegistryError, match=message):
         using(answer, lambda registry: registry.get("/models"))
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        [gzip.compress(b"[1, 2]")[:-4]],
+        [gzip.compress(b"[1, 2]"), b"more"],
+        [gzip.compress(b"[1, 2]") + b"more"],
+        [gzip.compress(b"[1, 2]"), gzip.compress(b"[3]")],
+    ],
+)
+def test_compressed_content_has_one_end(using: Any, chunks: list[bytes]) -> None:
+    def answer(_request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, headers={"Content-Encoding": "gzip"}, stream=Chunks(chunks))
+
+    with pytest.raises(RegistryError, match="its end is missing, or not the end"):
+        using(answer, lambda registry: registry.get("/models"))
+
+
+def test_a_proxy_that_compresses_otherwise_is_asked_again(using: Any) -> None:
+    answers = iter([502, 200])
+
+    def answer(_request: httpx.Request) -> httpx.Response:
+        status = next(answers)
+        headers = {"Content-Encoding": "br"} if status != 200 else {}
+        return httpx.Response(status, headers=headers, stream=httpx.ByteStream(b"1"))
+
+    assert using(answer, lambda registry: registry.get("/models")) == 1
 
 
 def test_headers_can_have_any_characters(using: Any) -> None:

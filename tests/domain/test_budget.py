@@ -94,10 +94,13 @@ def test_work_gives_way_now_and_then_until_it_has_to_hurry() -> None:
             spend(2)
         assert len(pauses) == 4
         hurry()
-        spend(5_000)
+        spend(1_000)
         assert len(pauses) == 4
+        budget.begin("")
+        spend(1_000)
+        assert len(pauses) == 5
         with pytest.raises(OverBudgetError):
-            spend(5_000)
+            spend(9_000)
 
 
 def test_a_restart_says_what_was_done_in_vain() -> None:

@@ -75,13 +75,14 @@ class Honest(threading.Thread):
 
     def __init__(self, url: str, number: int, requests: list[Request], deadline: float) -> None:
         super().__init__()
+        self._token = None if requests is WITHOUT_TOKEN else _token(url, f"honest-{number}", requests)
         self._url, self._number, self._requests, self._deadline = url, number, requests, deadline
         self.seconds: dict[str, list[float]] = {what: [] for what, _, _ in requests}
         self.wrong: list[str] = []
 
     def run(self) -> None:
         """Send requests until the deadline."""
-        headers = AUTHORIZATION if self._requests is not WITHOUT_TOKEN else {}
+        headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
         with httpx.Client(base_url=self._url, headers=headers, timeout=60, verify=TLS) as registry:
             for round_ in itertools.count():
                 profile = {"name": f"vendor-a.com/of-{self._number}-{round_}", "values": {WIDE: {"v1": round_}}}
@@ -95,6 +96,14 @@ class Honest(threading.Thread):
                     if answer.status_code not in {200, 201}:
                         self.wrong.append(f"{what}: {answer.status_code} {answer.text[:200]}")
                     time.sleep(PAUSE_SECONDS)
+
+
+def _token(url: str, name: str, requests: list[Request]) -> str:
+    """Return a token that allows these requests."""
+    role = {"role": "publisher", "vendor": "vendor-a.com"} if requests is PUBLISHING else {"role": "reader"}
+    answer = httpx.post(f"{url}/tokens", json={"name": name, **role}, headers=AUTHORIZATION, timeout=60, verify=TLS)
+    token: str = answer.json()["token"]
+    return token
 
 
 @pytest.mark.long

@@ -41,6 +41,7 @@ class Budget:
         "_give_way",
         "_instead",
         "_is_abandoned",
+        "_is_hurried",
         "_look_at",
         "_max_bytes",
         "_max_loads",
@@ -68,6 +69,7 @@ class Budget:
         self._instead = instead
         self._is_abandoned = False
         self._give_way = give_way
+        self._is_hurried = False
         # The number of steps at which spend checks the limit and gives way.
         self._look_at = max_steps if give_way is None else 0
         self._begun = (0, 0)
@@ -79,6 +81,7 @@ class Budget:
         """Begin one more question of the request. instead: what to ask where this one exceeds the budget."""
         self._instead = instead
         self._begun = (self.steps, self.written)
+        self._is_hurried = False
 
     def add(self, other: "Budget") -> None:
         """Count what was counted in another budget; raises OverBudgetError and AbandonedError."""
@@ -101,7 +104,8 @@ class Budget:
     def _look(self) -> None:
         self._check_steps()
         if self._give_way is not None:
-            self._give_way()
+            if not self._is_hurried:
+                self._give_way()
             self._look_at = min(self.steps + _STEPS_BETWEEN_LOOKS, self._max_steps)
 
     def write(self, size: int) -> None:
@@ -131,9 +135,8 @@ class Budget:
         return made
 
     def hurry(self) -> None:
-        """Give way no more: the work holds something that others wait for."""
-        self._give_way = None
-        self._look_at = self._max_steps
+        """Give way no more until the next question begins: the work holds something that others wait for."""
+        self._is_hurried = True
 
 
 _budget: ContextVar[Budget | None] = ContextVar("budget", default=None)
