@@ -132,7 +132,7 @@ def test_honest_clients_are_answered_beside_hostile_ones(server: Server) -> None
     for honest in clients:
         for what, waits in honest.seconds.items():
             seconds.setdefault(what, []).extend(waits)
-    worst = {what: quantiles(waits, n=100)[98] for what, waits in seconds.items()}
+    worst = {what: quantiles([*waits, max(waits)], n=100, method="inclusive")[98] for what, waits in seconds.items()}
     shown = {what: f"{len(seconds[what])} in {wait:.2f} s at p99" for what, wait in worst.items()}
     sizes = [size >> 20 for size in (before, peak, process.memory_info().rss)]
     # Shown with -s.
