@@ -14,6 +14,7 @@ import pytest
 from fastapi.testclient import TestClient
 from httpx2 import Response
 
+from app.api import application, share
 from app.domain.engine.question import Question
 from app.domain.values import budget as budgets
 from app.domain.values.budget import AbandonedError, OverBudgetError
@@ -206,18 +207,23 @@ def test_who_leaves_while_waiting_for_a_turn_gives_the_place_back(
             one.join()
 
 
+def _fill_a_matrix(client: TestClient, variables: int, releases: int, profiles: int) -> None:
+    """Publish releases and profiles that are dear to compare, each with each."""
+    vendor(client)
+    integers = {f"v{number}": {"type": "int", "init_value": 1, "off_value": 1} for number in range(variables)}
+    for version in range(releases):
+        described = {name: {**variable, "description": str(version)} for name, variable in integers.items()}
+        assert publish(client, f"{WIDE}@{version}", described, model=WIDE).status_code == 201
+    for number in range(profiles):
+        profile = {"name": f"vendor-a.com/p{number}", "values": {WIDE: {"v0": number}}}
+        assert client.post("/profiles", json=profile).status_code == 201
+
+
 @pytest.mark.parametrize("headers", [AUTHORIZATION, {}])
 def test_a_page_of_several_long_questions_is_whole(database_url: str, headers: dict[str, str]) -> None:
     with TestClient(make_app(database_url)) as registry:
         registry.headers.update(AUTHORIZATION)
-        vendor(registry)
-        variables = {f"v{number}": {"type": "int", "init_value": 1, "off_value": 1} for number in range(200)}
-        for version in range(15):
-            described = {name: {**variable, "description": str(version)} for name, variable in variables.items()}
-            assert publish(registry, f"{WIDE}@{version}", described, model=WIDE).status_code == 201
-        for number in range(30):
-            profile = {"name": f"vendor-a.com/p{number}", "values": {WIDE: {"v0": number}}}
-            assert registry.post("/profiles", json=profile).status_code == 201
+        _fill_a_matrix(registry, variables=200, releases=15, profiles=30)
         del registry.headers["Authorization"]
         page = registry.get("/ui/support-matrix", headers=headers).text
         assert "The page is incomplete" not in page
@@ -226,14 +232,7 @@ def test_a_page_of_several_long_questions_is_whole(database_url: str, headers: d
 
 def test_the_questions_of_a_page_have_one_budget(database_url: str) -> None:
     with TestClient(make_app(database_url, max_steps=10_000), headers=AUTHORIZATION) as registry:
-        vendor(registry)
-        variables = {f"v{number}": {"type": "int", "init_value": 1, "off_value": 1} for number in range(40)}
-        for version in range(10):
-            described = {name: {**variable, "description": str(version)} for name, variable in variables.items()}
-            assert publish(registry, f"{WIDE}@{version}", described, model=WIDE).status_code == 201
-        for number in range(60):
-            profile = {"name": f"vendor-a.com/p{number}", "values": {WIDE: {"v0": number}}}
-            assert registry.post("/profiles", json=profile).status_code == 201
+        _fill_a_matrix(registry, variables=40, releases=10, profiles=60)
         page = registry.get("/ui/support-matrix").text
         assert "The page is incomplete. This is too much at once. Choose a model or an implementation." in page
         # The newest come first, and ten of them are one question, which is answered.
@@ -242,8 +241,13 @@ def test_the_questions_of_a_page_have_one_budget(database_url: str) -> None:
         problem(registry.get("/support-matrix"), 422, "over-budget")
 
 
-def test_many_pages_at_once_do_not_wait_for_each_other_for_ever(database_url: str) -> None:
+def test_many_pages_at_once_do_not_wait_for_each_other_for_ever(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A page waits for its answer in a thread; the answer must not need a thread of the same pool."""
+    # All threads wait for pages.
+    monkeypatch.setattr(application, "_THREADS", 20)
+    monkeypatch.setattr(share, "_PAGES_PER_CLIENT", 100)
     with (
         served(make_app(database_url)) as url,
         httpx.Client(base_url=url, headers=AUTHORIZATION, timeout=60) as registry,
