@@ -62,7 +62,8 @@ def check(  # noqa: PLR0913, PLR0917 (each is an option of the command)
     source: Annotated[
         list[str] | None,
         typer.Option(
-            help="The release that the device runs on. With --domain: the QEMU release, or <id>=<release> for a device."
+            help="The release that the device runs on. With --domain: the QEMU release, or <id>=<release> for a "
+            "device. With --live and --qmp: the QEMU release, if it is not the one that QEMU names."
         ),
     ] = None,
     profile: Annotated[
@@ -115,7 +116,9 @@ def check(  # noqa: PLR0913, PLR0917 (each is an option of the command)
     ] = None,
     without: Annotated[
         list[str] | None,
-        typer.Option(help="With --domain: a device <id>, or a setting <id>/<setting>, to leave out. Repeatable."),
+        typer.Option(
+            help="With --domain, --live, --qmp: a device <id>, or a setting <id>/<setting>, to leave out. Repeatable."
+        ),
     ] = None,
     live: Annotated[
         list[str] | None,
@@ -134,7 +137,7 @@ def check(  # noqa: PLR0913, PLR0917 (each is an option of the command)
     ] = None,
     *,
     show_question: Annotated[
-        bool, typer.Option("--show-question", help="Print what would be asked (POST /compatibility), and ask nothing.")
+        bool, typer.Option("--show-question", help="Print what would be asked (POST /compatibility), and no answer.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -200,8 +203,8 @@ def check(  # noqa: PLR0913, PLR0917 (each is an option of the command)
     try:
         with Registry(ClientSettings()) as registry:
             if asked.unasked is not None:
-                asked = replace(asked, unasked={**asked.unasked, **_without_cpus(document, registry)})
-            answer = _ask(registry, document, render)
+                asked = replace(asked, unasked={**asked.unasked, **_without_cpus(asked, registry)})
+            answer = _blocked(_ask(registry, document, render), asked.blocked)
     except RegistryError as error:
         refuse(error)
     _show(answer, asked, as_json=as_json)
@@ -237,12 +240,12 @@ def _subject(question: str | None, model: str | None, domain: object, running: o
 
 
 def _show_question(asked: _Asked) -> None:
-    """Print a question with QEMU's default CPUs: they are left out where the registry has no CPU models."""
-    document = asked.document
-    for vm in document.get("vms") or () if isinstance(document, dict) else ():
-        for device in vm["devices"] if isinstance(vm, dict) else ():
+    """Print a question, with CPUs: those are left out later where the registry has no CPU models."""
+    # A question of a file is shown as it is.
+    for vm in asked.document["vms"] if asked.unasked is not None else ():
+        for device in vm["devices"]:
             device.pop("is_default", None)
-    print_json(document)
+    print_json(asked.document)
     _warn_of(asked)
 
 
@@ -303,8 +306,20 @@ def _batches(vms: Sequence[Any]) -> Iterator[list[Any]]:
     yield batch
 
 
-def _without_cpus(document: Any, registry: Registry) -> Mapping[str, str]:
+def _blocked(answer: Any, blocked: Mapping[str, Sequence[str]]) -> Any:
+    """Return an answer in which no VM that is blocked can move anywhere."""
+    for result in answer["results"]:
+        if result.get("vm") in blocked:
+            result["compatible"] = False
+            if "possible" in result:
+                result["impossible"] += len(result["possible"])
+                result["possible"] = []
+    return answer
+
+
+def _without_cpus(asked: _Asked, registry: Registry) -> Mapping[str, str]:
     """Take CPUs out of a question where the registry has no CPU models to compare; return them with the reason."""
+    document = asked.document
     unasked: dict[str, str] = {}
     has_cpu_models = cache(partial(_has_cpu_models, registry=registry))
     destinations = cache(partial(_releases_at, document.get("destinations"), registry))
@@ -334,6 +349,9 @@ def _without_cpus(document: Any, registry: Registry) -> Mapping[str, str]:
             unasked[name] = f"{why}; {cure}, or leave the CPU out with --without {CPU}"
     document["vms"] = [vm for vm in document["vms"] if vm["devices"]]
     if not document["vms"]:
+        if asked.blocked:
+            _warn_of(asked)
+            raise typer.Exit(_INCOMPATIBLE)
         _fail_unasked("nothing is left to check", unasked)
     return unasked
 
@@ -506,18 +524,45 @@ def _running_question(
         with progress_bar() as progress, Registry(ClientSettings()) as registry:
             for monitor in monitors:
                 with monitor:
-                    vms.append(read_running(monitor, registry, release, without, progress))
+                    vms.append(read_running(monitor, registry, release, progress))
     except MonitorError as error:
         fail(str(error))
     except RegistryError as error:
         refuse(error)
     if twice := [name for name, count in Counter(vm.name for vm in vms).items() if count > 1]:
         fail(f"several VMs are called {', '.join(twice)}; ask about one at a time")
-    return _Asked(
-        {"vms": [{"id": vm.name, "devices": list(vm.devices)} for vm in vms]},
-        {name if len(vms) == 1 else f"{vm.name}: {name}": why for vm in vms for name, why in vm.unasked.items()},
-        {vm.name: list(vm.blocked) for vm in vms if vm.blocked},
-    )
+    _check_without(without, vms)
+    question = []
+    unasked: dict[str, str] = {}
+    for vm in vms:
+        if vm.package and release is None and vm.release.startswith("qemu.org/"):
+            warn(f"{vm.name} runs {vm.package}, which is not published; it is asked about as {vm.release} (--source)")
+        left_out = {_id_in(name, vm.name) for name in without}
+        devices = [device for device in vm.devices if device["id"] not in left_out]
+        left = {name: why for name, why in vm.unasked.items() if name not in left_out}
+        unasked |= {name if len(vms) == 1 else f"{vm.name}: {name}": why for name, why in left.items()}
+        if devices:
+            question.append({"id": vm.name, "devices": devices})
+        else:
+            unasked[vm.name] = "the VM has no device that can be checked"
+    blocked = {vm.name: list(vm.blocked) for vm in vms if vm.blocked}
+    if not question and not blocked:
+        _fail_unasked("there is no device that can be checked", unasked)
+    return _Asked({"vms": question}, unasked, blocked)
+
+
+def _id_in(name: str, vm: str) -> str | None:
+    """Return the device or setting that a user names, None if it is one of another VM."""
+    return name if is_general(name) else id_of_vm(name, vm)
+
+
+def _check_without(without: Sequence[str], vms: Sequence[RunningVm]) -> None:
+    """Exit with an error if something is to be left out that no VM has."""
+    names = {vm.name: [*(device["id"] for device in vm.devices), *vm.unasked] for vm in vms}
+    unknown = [name for name in without if not any(_id_in(name, vm) in own for vm, own in names.items())]
+    if unknown:
+        there = ", ".join(dict.fromkeys(name for own in names.values() for name in own))
+        fail(f"no VM has {', '.join(unknown)}; there are {there}")
 
 
 def _vm_and_devices(option: str, arguments: list[str]) -> tuple[str | None, Mapping[str, str]]:
@@ -541,6 +586,10 @@ def _print(answer: Any) -> None:
         devices = result.get("devices", [])
         if not devices:
             rows.append((destination, "", verdict(is_compatible=result["compatible"]), ""))
+        elif not result["compatible"] and all(device["compatible"] for device in devices):
+            # Something that lies in none of the devices.
+            why = "QEMU does not migrate the VM now: see below"
+            rows.append((f"{destination}, as a whole", "", verdict(is_compatible=False), why))
         for index, device in enumerate(devices):
             lines = [f"unit: {device['unit']}" if "unit" in device else "", reasons(device["problems"])]
             lines += [f"remedy: set {remedy['variable']} to {remedy['to']}" for remedy in device["remedies"]]

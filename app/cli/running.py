@@ -4,6 +4,7 @@ The XML of a domain says what was ordered; the running QEMU says what it made of
 machine type decides the other devices of the board, so it is the profile of those that are read.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,15 +21,26 @@ from app.cli.virtual_machine import CPU
 from app.domain.fleet.rendering import CPU_MODEL
 
 _PERIPHERAL, _ANONYMOUS, _BOARD = "/machine/peripheral", "/machine/peripheral-anon", "/machine/unattached"
-_CHILD = "child<"
+_CHILD, _DEVICE = "child<", "device["
 _MACHINE = "-machine"
 _X86 = frozenset({"x86_64", "i386"})
 # So many values are asked for between two steps of the progress bar.
 _VALUES_AT_ONCE = 500
-# What QEMU adds to a board by itself unless -nodefaults forbids it (system/vl.c); the machine type decides the rest.
-_DEFAULTS = frozenset(
-    {"VGA", "cirrus-vga", "e1000", "e1000e", "floppy", "ide-cd", "ide-hd", "isa-parallel", "isa-serial", "rtl8139"}
-)
+# What a board of x86 has with -nodefaults, in QEMU 7.2 and 10.0: the machine type decides it. Everything else in that
+# place was ordered, such as by -nic, -vga or -usbdevice.
+_OF_THE_BOARD = frozenset(
+    {
+        "ICH9-LPC", "ICH9-SMB", "PIIX3", "PIIX4_PM", "acpi-ged-x86", "apic", "hpet", "i440FX", "i8042", "i8257",
+        "ich9-ahci", "ioapic", "isa-fdc", "isa-i8259", "isa-pcspk", "isa-pit", "isabus-bridge", "kvm-apic", "kvm-i8259",
+        "kvm-ioapic", "kvm-pit", "kvmclock", "kvmvapic", "mc146818rtc", "piix3-ide", "port92", "smbus-eeprom",
+        "virtio-mmio", "vmmouse", "vmport",
+    }
+)  # fmt: skip
+# The first CPU stands for all of them.
+_CPU_TYPE = "-cpu"
+_NO_PROPERTY = re.compile(r"Property '.*' not found")
+# Since this version QEMU says what blocks a migration (qapi/migration.json).
+_TELLS_BLOCKERS = 6
 _FACTS = (
     Call("query-name"),
     Call("query-version"),
@@ -43,12 +55,13 @@ _FACTS = (
 class RunningVm:
     """A running VM. devices: as a question has them. blocked: why QEMU does not migrate it now, in its own words.
 
-    unasked: what is not in the question, with the reason.
+    release, package: what it runs, for the registry and as its distribution calls it. unasked: what is not in the
+    question, with the reason.
     """
 
     name: str
-    machine: str
     release: str
+    package: str
     devices: Sequence[Mapping[str, Any]]
     blocked: Sequence[str]
     unasked: Mapping[str, str]
@@ -61,42 +74,56 @@ class _Object:
     id: str
     path: str
     model: str
+    is_of_board: bool = False
 
 
-def read(
-    monitor: Monitor, registry: Registry, release: str | None, without: Sequence[str], progress: Progress
-) -> RunningVm:
-    """Return the VM behind a monitor. release: QEMU's, None: what it says itself. without: the devices to leave out.
+def read(monitor: Monitor, registry: Registry, release: str | None, progress: Progress) -> RunningVm:
+    """Return the VM behind a monitor. release: QEMU's, None: what it says itself.
 
     Raises MonitorError and RegistryError.
     """
     name, version, target, machine_type, cpus, migration = _facts(monitor)
     number = ".".join(str(version["qemu"][part]) for part in ("major", "minor", "micro"))
-    release = release or next(releases_of(registry, target["arch"], number, version.get("package", "")))
+    package = version.get("package", "")
+    release = release or next(releases_of(registry, target["arch"], number, package))
     machine = machine_type.removesuffix(_MACHINE)
     published = registry.find(f"/releases/{release}")
     digests = {entry["model"]: entry["digest"] for entry in (published or {}).get("models", ())}
-    objects = list(_objects(monitor))
+    unasked: dict[str, str] = {}
+    objects = []
+    for device in _objects(monitor):
+        if published is not None and device.is_of_board and device.model not in digests:
+            unasked[device.id] = f"{release} does not publish this device of the board; {_leave_out(device.id)}"
+        else:
+            objects.append(device)
     cpu = cpus[0]["qom-path"] if cpus and target["arch"] in _X86 else None
     if cpu is not None:
         objects.append(_Object(CPU, cpu, CPU_MODEL))
-    unasked = dict(unread(monitor, cpu))
-    if cpu is None:
-        unasked[CPU] = f"only CPUs of x86 are known, not of {target['arch']}; leave it out with --without {CPU}"
-    _check_known(without, [*(device.id for device in objects), *unasked])
-    asked = [device for device in objects if device.id not in without]
+    else:
+        unasked[CPU] = f"only CPUs of x86 are known, not of {target['arch']}; {_leave_out(CPU)}"
+    if twice := [name for name, count in Counter(device.id for device in objects).items() if count > 1]:
+        message = f"the VM has several devices that are called {', '.join(twice)} here"
+        raise MonitorError(message)
+    unasked.update(unread(monitor, cpu))
+    if version["qemu"]["major"] < _TELLS_BLOCKERS:
+        unasked["migration"] = f"QEMU {number} does not say what blocks a migration; {_leave_out('migration')}"
     sets = {
         model: registry.get(f"/variable-sets/{digests[model]}")["variables"]
-        for model in {device.model for device in asked}
+        for model in {device.model for device in objects}
         if model in digests
     }
-    values = _values(monitor, asked, sets, progress)
+    values = _values(monitor, objects, sets, progress)
     devices = []
-    for device in asked:
+    for device in objects:
         stated = {"id": device.id, "model": device.model, "release": release, "values": values.get(device.id, {})}
         devices.append(stated if device.model == CPU_MODEL else {**stated, "profile": qualified(machine)})
-    left = {part: why for part, why in unasked.items() if part not in without}
-    return RunningVm(name.get("name") or "vm", machine, release, devices, migration.get("blocked-reasons") or (), left)
+    return RunningVm(
+        name.get("name") or "vm", release, package, devices, migration.get("blocked-reasons") or (), unasked
+    )
+
+
+def _leave_out(name: str) -> str:
+    return f"leave it out with --without {name}"
 
 
 def _facts(monitor: Monitor) -> Sequence[Any]:
@@ -106,12 +133,6 @@ def _facts(monitor: Monitor) -> Sequence[Any]:
             message = f"QEMU does not answer {call.command}: {answer.reason}"
             raise MonitorError(message)
     return answers
-
-
-def _check_known(without: Sequence[str], names: Sequence[str]) -> None:
-    if unknown := [name for name in without if name not in names]:
-        message = f"the VM has no device {', '.join(unknown)}; there are {', '.join(names)}"
-        raise MonitorError(message)
 
 
 def _objects(monitor: Monitor) -> Iterator[_Object]:
@@ -130,11 +151,14 @@ def _objects(monitor: Monitor) -> Iterator[_Object]:
     )
     counts = Counter[str]()
     for (folder, name), kind in zip(children, types, strict=True):
-        if isinstance(kind, Refused) or (folder == _BOARD and kind not in _DEFAULTS):
+        if isinstance(kind, Refused):
+            continue
+        is_of_board = folder == _BOARD
+        if kind.endswith(_CPU_TYPE) or (is_of_board and (kind in _OF_THE_BOARD or not name.startswith(_DEVICE))):
             continue
         counts[kind] += 1
         own_id = name if folder == _PERIPHERAL else f"{kind}-{counts[kind]}"
-        yield _Object(own_id, f"{folder}/{name}", qualified(kind))
+        yield _Object(own_id, f"{folder}/{name}", qualified(kind), is_of_board)
 
 
 def _values(
@@ -153,7 +177,11 @@ def _values(
         batch = wanted[start : start + _VALUES_AT_ONCE]
         calls = [Call("qom-get", {"path": device.path, "property": name}) for device, name, _ in batch]
         for (device, name, kind), raw in zip(batch, monitor.ask(calls), strict=True):
-            # A variable without a property has its initial value.
-            if not isinstance(raw, Refused) and (value := kind.value(raw)) is not None:
+            if isinstance(raw, Refused):
+                # A variable without a property has its initial value.
+                if not _NO_PROPERTY.match(raw.reason):
+                    message = f"{name} of {device.id} cannot be read: {raw.reason}"
+                    raise MonitorError(message)
+            elif (value := kind.value(raw)) is not None:
                 values.setdefault(device.id, {})[name] = value
     return values

@@ -50,13 +50,15 @@ def qemu(folder: Path, machine: str, *arguments: str) -> Iterator[tuple[Path, Pa
     """Yield two QMP sockets of a running QEMU."""
     sockets = (folder / "one", folder / "two")
     with subprocess.Popen(command_of(machine, sockets, arguments)) as process:  # noqa: S603 (a program of its own)
-        deadline = time.monotonic() + START_SECONDS
-        while not all(socket.exists() for socket in sockets):
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        yield sockets
-        process.kill()
+        try:
+            deadline = time.monotonic() + START_SECONDS
+            while not all(socket.exists() for socket in sockets):
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            yield sockets
+        finally:
+            process.kill()
 
 
 def told(socket: Path, *calls: tuple[str, dict[str, Any]]) -> list[Any]:
@@ -157,11 +159,19 @@ def test_what_blocks_the_migration_is_told_in_qemus_words(
         question = ("check", "--qmp", str(one), "--source", RELEASE["7.2"], "--destination", RELEASE["7.2"], *left_out)
         refused = run(*question)
         assert refused.exit_code == 1
-        assert "incompatible" not in refused.stdout
+        assert "incompatible" in refused.stdout
         for blocker in migration["blocked-reasons"]:
             assert f"vm-1: QEMU does not migrate it now: {blocker}" in refused.stderr
         as_json = json.loads(run(*question, "--json").stdout)
         assert as_json["blocked"] == {"vm-1": migration["blocked-reasons"]}
+        assert [result["compatible"] for result in as_json["results"]] == [False]
+        assert [device["compatible"] for device in as_json["results"][0]["devices"]] == [True]
+        summary = json.loads(run(*question, "--detail", "summary", "--json").stdout)
+        assert [(result["possible"], result["impossible"]) for result in summary["results"]] == [([], 1)]
+        # Also where nothing is left to ask.
+        nothing = run(*question, "--without", "rng0")
+        assert nothing.exit_code == 1
+        assert "QEMU does not migrate it now" in nothing.stderr
 
 
 @real
@@ -213,6 +223,19 @@ class Told:
         ({"qom-list": [{"name": "hv-spinlocks"}], "hv-spinlocks": 8191}, ["cpu/hyperv"]),
         ({"qom-list": [{"name": "hv-spinlocks"}], "hv-spinlocks": 0xFFFFFFFF}, []),
         ({"qom-list": [{"name": "host-phys-bits"}], "host-phys-bits": True}, ["cpu/host-phys-bits"]),
+        ({"type": "host-x86_64-cpu"}, ["cpu/model"]),
+        ({"type": "max-x86_64-cpu"}, ["cpu/model"]),
+        ({"type": "qemu64-x86_64-cpu", "phys-bits": 46}, ["cpu/phys-bits"]),
+        (
+            {
+                "type": "qemu64-x86_64-cpu",
+                "vendor": "GenuineIntel",
+                "family": 15,
+                "query-cpu-model-expansion": {"model": {"props": {"vendor": "AuthenticAMD", "family": 15}}},
+            },
+            ["cpu/vendor"],
+        ),
+        ({"human-monitor-command": " \\ n0: index=0,type=stream,unix:/run/passt\r\n"}, ["n0-backend"]),
     ],
 )
 def test_what_is_behind_the_devices_is_named(answers: Mapping[str, Any], names: list[str]) -> None:
@@ -228,14 +251,55 @@ def test_a_device_can_be_left_out_and_must_be_there(api: Registry, run: Run, tmp
         assert [device["id"] for device in vm["devices"]] == ["virtio-rng-pci-1"]
         refused = run("check", "--qmp", str(one), "--without", "net7")
         assert refused.exit_code == 2
-        assert "the VM has no device net7; there are virtio-rng-pci-1, cpu" in refused.stderr
+        assert "no VM has net7; there are virtio-rng-pci-1, cpu" in refused.stderr
+        of_vm = run("check", "--qmp", str(one), "--without", "vm-1:cpu", "--show-question")
+        assert [device["id"] for device in json.loads(of_vm.stdout)["vms"][0]["devices"]] == ["virtio-rng-pci-1"]
+
+
+@real
+def test_what_was_ordered_in_short_is_asked_about(api: Registry, run: Run, tmp_path: Path) -> None:
+    fill(api, "virtio-rng-pci", "virtio-net-pci", "VGA", "usb-tablet")
+    ordered = ("-nic", "user,model=virtio-net-pci", "-vga", "std", "-usb", "-usbdevice", "tablet")
+    with qemu(tmp_path, "pc-i440fx-7.2", *ordered) as (one, _):
+        question = ("check", "--qmp", str(one), "--source", RELEASE["7.2"], "--destination", RELEASE["7.2"])
+        asked = json.loads(run(*question, "--show-question").stdout)
+        ids = {device["id"] for device in asked["vms"][0]["devices"]}
+        assert ids == {"virtio-net-pci-1", "VGA-1", "usb-tablet-1", "cpu"}
+        # The registry has no such controller.
+        answer = run(*question, "--without", "cpu")
+        assert answer.exit_code == 2
+        assert "not checked: piix3-usb-uhci-1: qemu.org/qemu-system-x86_64@7.2.22 does not publish" in answer.stderr
+
+
+@real
+def test_several_vms_are_asked_about_at_once(api: Registry, run: Run, tmp_path: Path) -> None:
+    fill(api, "virtio-rng-pci")
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    rng = ("-device", "virtio-rng-pci,id=rng0")
+    with (
+        qemu(tmp_path / "a", "pc-q35-7.2", *rng) as (one, _),
+        qemu(tmp_path / "b", "pc-q35-7.2", "-name", "guest=vm-2") as (two, _),
+    ):
+        sockets = ("--qmp", str(one), "--qmp", str(two), "--source", RELEASE["7.2"], "--destination", RELEASE["7.2"])
+        answer = run("check", *sockets, "--without", "cpu")
+        # One that has nothing left is not forgotten.
+        assert answer.exit_code == 2
+        assert "not checked: vm-2: the VM has no device that can be checked" in answer.stderr
+        assert run("check", *sockets, "--without", "rng0").exit_code == 2
+        assert run("check", "--qmp", str(one), "--qmp", str(one), "--without", "cpu").exit_code == 2
 
 
 def test_what_cannot_be_asked_is_named(run: Run, tmp_path: Path) -> None:
     refused = run("check", "--qmp", str(tmp_path / "none"))
     assert refused.exit_code == 2
     assert "cannot be asked over QMP" in refused.stderr
-    for arguments in (("--live", "a", "--value", "x/y=1"), ("--live", "a", "--domain", "b.xml"), ("--live", "a'b")):
+    for arguments in (
+        ("--live", "a", "--value", "x/y=1"),
+        ("--live", "a", "--domain", "b.xml"),
+        ("--live", "a'b"),
+        ("--live", "7"),
+    ):
         assert run("check", *arguments).exit_code == 2
 
 
@@ -271,8 +335,8 @@ for line in sys.stdin:
 def test_libvirt_passes_commands_on(virsh: Answering) -> None:
     virsh(ECHO)
     with VirshMonitor("vm 1") as monitor:
-        answers = monitor.ask([Call("one", {"path": "/a"}), Call("nothing"), Call("two")])
-    assert answers == [["vm 1", {"path": "/a"}], Refused("no such command"), ["vm 1", None]]
+        answers = monitor.ask([Call("one", {"path": "it's"}), Call("nothing"), Call("two")])
+    assert answers == [["vm 1", {"path": "it's"}], Refused("no such command"), ["vm 1", None]]
 
 
 @pytest.mark.parametrize(

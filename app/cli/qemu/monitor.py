@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from qemu.qmp import ExecuteError, QMPClient, QMPError
+from qemu.qmp.protocol import StateError
 
 _SECONDS = 60
 # So many commands can be sent before their answers are read.
@@ -93,7 +94,8 @@ class SocketMonitor:
             return Refused(str(error))
 
     def _error(self, error: Exception) -> MonitorError:
-        return MonitorError(f"{self._socket} cannot be asked over QMP: {error or 'it does not answer'}")
+        why = "it has ended" if isinstance(error, StateError) else str(error) or "it does not answer"
+        return MonitorError(f"{self._socket} cannot be asked over QMP: {why}")
 
 
 class VirshMonitor:
@@ -101,6 +103,9 @@ class VirshMonitor:
 
     def __init__(self, domain: str) -> None:
         """Raises MonitorError for a name that virsh would read otherwise."""
+        if domain.isdecimal():
+            message = f"{domain} is an id for virsh; name the domain, or give its UUID"
+            raise MonitorError(message)
         if not domain.isprintable() or _FORBIDDEN.intersection(domain):
             message = f"{domain!r} cannot be the name of a libvirt domain here: it has quotes, semicolons or new lines"
             raise MonitorError(message)
@@ -117,7 +122,7 @@ class VirshMonitor:
     def ask(self, calls: Sequence[Call]) -> list[Any]:
         """Return the answers in this order, Refused where QEMU refuses a command; raises MonitorError."""
         # One virsh for all commands: to start one for each takes most of the time.
-        commands = "".join(f"qemu-monitor-command '{self._domain}' '{json.dumps(call.document())}'\n" for call in calls)
+        commands = "".join(f"qemu-monitor-command '{self._domain}' '{_quoted(call)}'\n" for call in calls)
         try:
             done = subprocess.run(
                 ["virsh", "--quiet"],  # noqa: S607 (as the shell finds it)
@@ -144,6 +149,11 @@ class VirshMonitor:
         except ValueError as error:
             message = f"{self._domain} cannot be asked through virsh: it does not answer with JSON"
             raise MonitorError(message) from error
+
+
+def _quoted(call: Call) -> str:
+    """Return a command for single quotes, in which virsh has no escapes."""
+    return json.dumps(call.document()).replace("'", "\\u0027")
 
 
 def _answer(document: Mapping[str, Any]) -> Any:

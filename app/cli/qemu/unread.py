@@ -12,6 +12,9 @@ _OF_OTHER_PROGRAMS = {
     "vhost-user": "a vhost-user server on the host does the work",
     "vhost-vdpa": "a vDPA device of the host does the work",
     "passt": "passt on the host does the work",
+    "stream": "a program at a socket of the host, such as passt, does the work",
+    "dgram": "a program at a socket of the host does the work",
+    "socket": "a program at a socket of the host does the work",
 }
 _BLOCK_DRIVERS = {
     "virtio-blk-vhost-vdpa": "a vDPA device of the host does the work",
@@ -21,13 +24,20 @@ _TPMS = {
     "emulator": "the TPM's state is written by swtpm, which has releases of its own",
     "passthrough": "the TPM of the host does not move",
 }
+_CPU_SUFFIX = re.compile(r"-(x86_64|i386)-cpu$")
 _DEFAULT_FIRMWARE = re.compile(r"bios(-256k)?\.bin|")
 # The number of spins that means never (hyperv-proto.h).
 _NEVER_NOTIFY = 0xFFFFFFFF
 _OF_CPU = {
     "host-phys-bits": "the host decides how many bits its addresses have",
+    "host-cache-info": "the guest sees the host's caches",
     "pmu": "the guest sees the host's performance counters",
 }
+# CPU types that are what their host has.
+_OF_HOST = re.compile(r"(host|max)-")
+# Properties of a CPU that are no variables; a CPU model decides them unless somebody else did.
+_OF_MODEL = ("vendor", "family", "model", "stepping", "model-id", "l3-cache", "kvm")
+_DEFAULT_BITS = frozenset({0, 40})
 
 
 def unread(monitor: Monitor, cpu: str | None) -> Mapping[str, str]:
@@ -81,3 +91,22 @@ def _of_cpu(monitor: Monitor, cpu: str) -> Iterator[tuple[str, str]]:
     for name, why in _OF_CPU.items():
         if stated.get(name) is True:
             yield f"cpu/{name}", why
+    yield from _of_cpu_model(monitor, cpu)
+
+
+def _of_cpu_model(monitor: Monitor, cpu: str) -> Iterator[tuple[str, str]]:
+    """Iterate over what differs from the CPU model that the CPU is of."""
+    names = ("type", "phys-bits", *_OF_MODEL)
+    answers = monitor.ask([Call("qom-get", {"path": cpu, "property": name}) for name in names])
+    stated = {name: value for name, value in zip(names, answers, strict=True) if not isinstance(value, Refused)}
+    kind = _CPU_SUFFIX.sub("", str(stated.get("type", "")))
+    if _OF_HOST.match(f"{kind}-"):
+        yield "cpu/model", f"the CPU ({kind}) is what its host has"
+        return
+    if stated.get("phys-bits", 0) not in _DEFAULT_BITS:
+        yield "cpu/phys-bits", f"not compared: addresses of {stated['phys-bits']} bits"
+    (expansion,) = monitor.ask([Call("query-cpu-model-expansion", {"type": "full", "model": {"name": kind}})])
+    own = {} if isinstance(expansion, Refused) else expansion["model"]["props"]
+    for name in _OF_MODEL:
+        if name in stated and name in own and stated[name] != own[name]:
+            yield f"cpu/{name}", f"not compared: {name} is {stated[name]}, not {own[name]} as {kind} has it"
