@@ -6,7 +6,7 @@ A client is the token that it sends or, without a valid one, its address. Counts
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from http import HTTPStatus
 from math import ceil
 from typing import NamedTuple
@@ -109,10 +109,12 @@ class Shares:
         self._of_wrong_tokens = Rate(settings.wrong_tokens_per_minute)
         # Clients' long questions, those that wait for their turn included.
         self._asking = Counter[str]()
-        self._questions = Turns("long questions", "questions", settings.questions_at_once, _PLACES, _PLACES_WITH_TOKEN)
-        self._short_questions = Turns("questions", "questions", _SHORT_AT_ONCE, _PLACES_OF_MANY, 0, kept=0)
-        self._pages = Turns("pages", "pages", _PAGES_AT_ONCE, _PLACES_OF_MANY, 0, kept=0)
-        self._bodies = Turns("large bodies", "bodies", 1, _PLACES_OF_BODIES, 0, kept=0)
+        self._questions = Turns(
+            "long questions", "questions", settings.questions_at_once, _PLACES, _PLACES_WITH_TOKEN, kept=1
+        )
+        self._short_questions = Turns("questions", "questions", _SHORT_AT_ONCE, _PLACES_OF_MANY, None)
+        self._pages = Turns("pages", "pages", _PAGES_AT_ONCE, _PLACES_OF_MANY, None)
+        self._bodies = Turns("large bodies", "bodies", 1, _PLACES_OF_BODIES, None)
         self._making_pages = Counter[str]()
         self._arriving = Arriving()
         self._reads = Turns(
@@ -156,7 +158,7 @@ class Shares:
 
     def turn_to_ask_shortly(self, client: Client) -> AbstractAsyncContextManager[None]:
         """Return a context that waits for a turn to answer a short question; raises 503 if many wait."""
-        return nullcontext() if client.has_token else self._short_questions.turn(client)
+        return self._short_questions.turn(client)
 
     @asynccontextmanager
     async def turn_of_page(self, client: Client) -> AsyncIterator[None]:
@@ -197,7 +199,7 @@ class Shares:
         What is parsed takes thirty times the memory of the body, and parsing it stops everything else for a moment: the
         bodies of clients without a token are parsed one by one. goes_on: it is parsed, and is now read as its shape.
         """
-        return nullcontext() if client.has_token else self._bodies.turn(client, goes_on=goes_on)
+        return self._bodies.turn(client, goes_on=goes_on)
 
     def turn_to_read(self, client: Client) -> AbstractAsyncContextManager[None]:
         """Return a context that waits for a turn to read from the database; raises 503 if many wait."""

@@ -33,16 +33,17 @@ class Turns:
     """
 
     def __init__(
-        self, words: str, reason: str, at_once: int, places: int, places_with_token: int, kept: int = 1
+        self, words: str, reason: str, at_once: int, places: int, places_with_token: int | None, kept: int = 0
     ) -> None:
         """words, reason: what waits, for its client and for the log. places: how many can wait for a turn.
 
-        kept: the turns that are kept for clients with a token, if one is left for the others.
+        places_with_token: None: clients with a token need no turn. kept: the turns that are kept for them, if one is
+        left for the others.
         """
         self._words = words
         self._reason = reason
         self._at_once = {True: at_once, False: max(1, at_once - kept)}
-        self._places = {True: places_with_token, False: places}
+        self._places: Mapping[bool, int | None] = {True: places_with_token, False: places}
         self._running = Counter[bool]()
         self._queues: dict[Client, deque[_Place]] = {}
         # When clients had their last turns: who had none yet comes first, and gives up its place last.
@@ -55,11 +56,15 @@ class Turns:
 
         goes_on: it had a turn already, and holds what that turn has made, so it comes before all others.
         """
+        places = self._places[client.has_token]
+        if places is None:
+            yield
+            return
         place = _Place(goes_on=goes_on)
         queue = self._queues.setdefault(client, deque())
         (queue.appendleft if goes_on else queue.append)(place)
         self._give_turns()
-        if not place.has_turn and self._waiting(client) > self._places[client.has_token]:
+        if not place.has_turn and self._waiting(client) > places:
             self._give_up_a_place(client)
         try:
             with move_on_after(_PATIENCE_SECONDS):
@@ -76,11 +81,10 @@ class Turns:
 
     def check(self, client: Client) -> None:
         """Raise 503 if a request of a client would get neither a turn nor a place."""
-        if self._waiting(client) < self._places[client.has_token]:
+        places = self._places[client.has_token]
+        if places is None or self._waiting(client) < places:
             return
-        own = (len(self._queues.get(client, ())) + 1, self._last_turn(client))
-        others = ((len(queue), self._last_turn(other)) for other, queue in self._queues_like(client).items())
-        if own >= max(others):
+        if self._greed(client, 1) >= max(map(self._greed, self._queues_like(client))):
             raise self._busy()
 
     def _busy(self) -> ApiError:
@@ -118,6 +122,10 @@ class Turns:
     def _rank(self, client: Client) -> tuple[bool, int]:
         return not self._queues[client][0].goes_on, self._last_turn(client)
 
+    def _greed(self, client: Client, more: int = 0) -> tuple[int, int]:
+        """Return what decides who gives up a place; more: places that the client is about to take."""
+        return len(self._queues.get(client, ())) + more, self._last_turn(client)
+
     def _last_turn(self, client: Client) -> int:
         return self._last_turns.get(client, 0)
 
@@ -129,10 +137,7 @@ class Turns:
 
     def _give_up_a_place(self, newcomer: Client) -> None:
         """End the wait of the newest request of the client that has the most places or, of several, the latest turn."""
-        greediest = max(
-            self._queues_like(newcomer),
-            key=lambda client: (len(self._queues[client]), self._last_turn(client), client == newcomer),
-        )
+        greediest = max(self._queues_like(newcomer), key=lambda client: (*self._greed(client), client == newcomer))
         place = self._queues[greediest][-1]
         self._leave(greediest, place)
         place.is_decided.set()

@@ -22,7 +22,7 @@ class Work:
     """Work of clients that goes on until it is told to end; order: whose turns have come so far."""
 
     def __init__(self, at_once: int = 1, places: int = 9, places_with_token: int = 9) -> None:
-        self.turns = Turns("questions", "questions", at_once, places, places_with_token)
+        self.turns = Turns("questions", "questions", at_once, places, places_with_token, kept=1)
         self.order: list[str] = []
         self.refused: list[str] = []
         self.statuses: set[int] = set()

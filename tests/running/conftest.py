@@ -110,6 +110,15 @@ def running(database_url: str, workers: int = 1, root: Path = ROOT) -> Iterator[
         server.kill()
 
 
+@contextmanager
+def running_anew(folder: Path) -> Iterator[Server]:
+    """Yield a running server on a new SQLite database in a folder."""
+    url = f"sqlite:///{folder}/r.db"
+    subprocess.run(command("migrate"), env=environment(database_url=url), check=True, stdout=subprocess.DEVNULL)
+    with running(url) as server:
+        yield server
+
+
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def servers(request: pytest.FixtureRequest) -> Iterator[list[Server]]:
     """Yield servers on one database, for all tests of a file."""

@@ -1,7 +1,6 @@
 """What the dearest requests of anybody cost a server: little, whether they are answered or refused."""
 
 import json
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,7 +9,7 @@ import httpx
 import pytest
 
 from tests.counts import full
-from tests.running.conftest import Server, client, environment, running
+from tests.running.conftest import Server, client, running_anew
 from tests.running.dear import MANY, STEPS, WIDE, cost, publish_many, publish_steps, publish_wide
 
 # Half as much, or less, is measured where nothing else runs. Without budgets it was ten times as much, and more.
@@ -23,10 +22,7 @@ MEGABYTES = 4_000_000
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Yield a server with content that is dear to ask about."""
-    url = f"sqlite:///{tmp_path_factory.mktemp('dear')}/r.db"
-    migrate = [sys.executable, "-m", "app.cli", "migrate"]
-    subprocess.run(migrate, env=environment(database_url=url), check=True, stdout=subprocess.DEVNULL)
-    with running(url) as server:
+    with running_anew(tmp_path_factory.mktemp("dear")) as server:
         with client(server) as registry:
             publish_wide(registry, 41)
             publish_steps(registry)

@@ -17,7 +17,7 @@ import pytest
 
 from tests.conftest import AUTHORIZATION
 from tests.counts import full
-from tests.running.conftest import ROOT, TLS, Server, client, environment, running
+from tests.running.conftest import ROOT, TLS, Server, client, running_anew
 from tests.running.dear import WIDE, publish_steps, publish_wide
 
 SECONDS = full(120, short=20)
@@ -39,10 +39,7 @@ MOST_MEGABYTES = 600
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
     """Yield a server whose content is dear to compare."""
-    url = f"sqlite:///{tmp_path}/r.db"
-    migrate = [sys.executable, "-m", "app.cli", "migrate"]
-    subprocess.run(migrate, env=environment(database_url=url), check=True, stdout=subprocess.DEVNULL)
-    with running(url) as server:
+    with running_anew(tmp_path) as server:
         with client(server) as registry:
             publish_wide(registry, 8)
             publish_steps(registry)
