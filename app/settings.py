@@ -142,6 +142,13 @@ class Settings(BaseSettings):
         default="open",
         description="who can read what hosts run, ask about registered hosts and follow the whole feed, as with read",
     )
+    host_stale_hours: int = Field(
+        default=24,
+        description="a host that has not reported for this many hours is stale: answers about it warn, and pages mark "
+        "it; 0: never",
+        ge=0,
+        le=87600,
+    )
     log_requests: bool = Field(default=True, description="whether every request is logged to standard error")
     log_format: Literal["text", "json"] = Field(
         default="text", description="how requests are logged: text for people, json for programs"

@@ -166,8 +166,7 @@ def _answer(question: wire.Question, render: Sequence[Form] | None, reader: Read
         incompatible += len(vm.answers) - possible
         of_vm = {} if vm.vm is None else {"vm": vm.vm}
         if detail is wire.Detail.SUMMARY:
-            ids = (destination.id for destination in vm.destinations)
-            summary = summarize(zip(ids, vm.answers, strict=True))
+            summary = summarize(zip(vm.destinations, vm.answers, strict=True))
             results.append(summary_result({**of_vm, **summary_document(summary, len(vm.destinations))}))
         else:
             results.append(writer.results(of_vm, vm.destinations, vm.answers))

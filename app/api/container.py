@@ -21,6 +21,7 @@ from app.storage import change, database
 from app.storage.catalog import Catalog
 from app.storage.change import Position
 from app.storage.database import Limits, create_engine
+from app.storage.host import Staleness
 from app.storage.replica import Databases
 from app.storage.token import Tokens
 
@@ -46,7 +47,13 @@ class Container:
     def of(cls, settings: Settings) -> "Container":
         """Return the parts that settings ask for; raises ValueError for a database URL that is invalid."""
         databases = _databases(settings)
-        return cls(settings, databases, Catalog(databases, settings.memory_megabytes), Tokens(databases.primary))
+        catalog = Catalog(databases, settings.memory_megabytes, Staleness(settings.host_stale_hours))
+        return cls(settings, databases, catalog, Tokens(databases.primary))
+
+    @property
+    def staleness(self) -> Staleness:
+        """From when on a host that does not report is stale."""
+        return Staleness(self.settings.host_stale_hours)
 
     @property
     def primary(self) -> sa.Engine:
@@ -112,7 +119,7 @@ class Container:
     @cached_property
     def gauges(self) -> Gauges:
         """The gauges of the registry itself."""
-        return Gauges(self.primary)
+        return Gauges(self.primary, self.staleness)
 
     def measure(self) -> None:
         """Set the gauges of this worker."""

@@ -14,6 +14,7 @@ from app import VERSION
 from app.api import observer
 from app.storage import database, figures, version
 from app.storage.failure import failure_of
+from app.storage.host import Staleness
 
 LOOK_SECONDS = 1.0
 # A scrape waits this long for a database that does not answer. Prometheus waits for ten seconds by default.
@@ -25,8 +26,9 @@ _KEPT_SECONDS = 10.0
 class Gauges(Collector):
     """Reads figures from the database when they are scraped, at most once every LOOK_SECONDS in each worker."""
 
-    def __init__(self, engine: sa.Engine) -> None:
+    def __init__(self, engine: sa.Engine, staleness: Staleness) -> None:
         self._engine = engine
+        self._staleness = staleness
         self._looking = Lock()
         self._figures: figures.Figures | None = None
         self._looked = float("-inf")
@@ -43,7 +45,7 @@ class Gauges(Collector):
             return
         try:
             with database.reading(self._engine) as connection:
-                self._figures = figures.read(connection)
+                self._figures = figures.read(connection, self._staleness)
         except Exception as error:
             failure = failure_of(error)
             if failure is None:
@@ -66,6 +68,7 @@ class Gauges(Collector):
         yield _gauge("database_schema_info", "The revision of the schema of the database.", 1, of_database)
         yield _gauge("feed_seq", "The seq of the last change in the feed.", current.seq)
         yield _gauge("hosts", "Registered hosts.", current.hosts)
+        yield _gauge("stale_hosts", "Hosts that have not reported for a long time.", current.stale_hosts)
         seqs = GaugeMetricFamily(
             _name("mirror_seq"), "The last change of a mirrored registry here.", None, ["registry"]
         )

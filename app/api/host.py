@@ -1,24 +1,29 @@
 """Hosts: the releases that an operator's hosts run."""
 
 import json
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Response
+import sqlalchemy as sa
+from anyio import to_thread
+from fastapi import APIRouter, Body, Request, Response
 
 from app.api import examples, paging
 from app.api.answer import json_response
+from app.api.container import container
 from app.api.identity import Allowed
 from app.api.parameters import HostName, Labels
 from app.api.responses import BODY_ERRORS, INVALID, UNAUTHORIZED, not_found
 from app.api.route import Route
-from app.api.session import Administering, Reading
+from app.api.session import Administering, Reading, Registering, RegisterSession
 from app.domain.values.document import Place
 from app.domain.values.name import ReleaseName
 from app.service.host import check_host, models_of, stated_by
 from app.service.known import UnknownNameError
 from app.storage import listing, lookup
-from app.storage.host import Label, delete_host, labels_of, put_host
+from app.storage.database import Writing
+from app.storage.host import Label, Staleness, delete_host, is_noted, labels_of, put_host
 from app.wire.base import Page
 from app.wire.host import HostDocument, HostRegistration, StoredHost
 from app.wire.reading import InPieces
@@ -36,34 +41,63 @@ router = APIRouter(route_class=Route, tags=["hosts"])
         **UNAUTHORIZED,
     },
 )
-def put_registered_host(
+async def put_registered_host(
     host: HostName,
     document: Annotated[HostDocument, InPieces(), Body(openapi_examples=examples.example("a host", examples.HOST))],
-    session: Administering,
+    session: Registering,
 ) -> Response:
-    """Register a host: the releases that it runs, its restrictions and its labels. Replaces an earlier registration."""
-    writing, at = session.writing, Place()
-    stated = stated_by(document)
-    before = listing.host(writing.connection, host)
-    existing = json.loads(before.document) if before else {}
-    models = lookup.models(writing.connection, models_of(stated))
-    unknown = check_host(document, stated, existing, models, at)
-    at.raise_faults()
-    is_new = put_host(writing, host, stated, document.labels)
-    running = [*document.releases, *(release for unit in document.units for release in unit.releases)]
-    content = {
-        "host": host,
-        "dry_run": session.dry_run,
-        "unknown_releases": [
-            release
-            for release in dict.fromkeys(running)
-            if lookup.release_id(writing.connection, *_parts(release)) is None
-        ],
-        "unknown_models": list(unknown.models),
-        "unknown_variables": {model: list(variables) for model, variables in unknown.variables.items()},
-    }
-    status = HTTPStatus.CREATED if is_new else HTTPStatus.OK
-    return json_response(content, status)
+    """Register a host: the releases that it runs, its restrictions and its labels. Replaces an earlier registration.
+
+    A report that changes nothing is not written, but for its time now and then (`reported_at`).
+    """
+    registration = _Registration(host, document, session)
+    # Thousands of hosts report again and again, and next to nothing changes: those reports do not wait for a turn.
+    async with session.reading() as connection:
+        unchanged = await to_thread.run_sync(registration.unchanged, connection)
+    if unchanged is not None:
+        return unchanged
+    async with session.writing() as writing:
+        return await to_thread.run_sync(registration.write, writing)
+
+
+class _Registration:
+    """What a host reports."""
+
+    def __init__(self, host: str, document: HostDocument, session: RegisterSession) -> None:
+        self._host = host
+        self._document = document
+        self._session = session
+        self._stated = stated_by(document)
+
+    def unchanged(self, connection: sa.Connection) -> Response | None:
+        """Return the answer if nothing has to be written, else None."""
+        if not is_noted(connection, self._host, self._stated, self._document.labels, self._session.staleness):
+            return None
+        return json_response(self._content(connection))
+
+    def write(self, writing: Writing) -> Response:
+        """Register it, and return the answer; raises InvalidDocumentError."""
+        content = self._content(writing.connection)
+        is_new = put_host(writing, self._host, self._stated, self._document.labels)
+        return json_response(content, HTTPStatus.CREATED if is_new else HTTPStatus.OK)
+
+    def _content(self, connection: sa.Connection) -> Mapping[str, Any]:
+        place = Place()
+        before = listing.host(connection, self._host)
+        existing = json.loads(before.document) if before else {}
+        models = lookup.models(connection, models_of(self._stated))
+        unknown = check_host(self._document, self._stated, existing, models, place)
+        place.raise_faults()
+        running = [*self._document.releases, *(name for unit in self._document.units for name in unit.releases)]
+        return {
+            "host": self._host,
+            "dry_run": self._session.dry_run,
+            "unknown_releases": [
+                release for release in dict.fromkeys(running) if lookup.release_id(connection, *_parts(release)) is None
+            ],
+            "unknown_models": list(unknown.models),
+            "unknown_variables": {model: list(variables) for model, variables in unknown.variables.items()},
+        }
 
 
 def _parts(release: str) -> tuple[str, str]:
@@ -73,6 +107,7 @@ def _parts(release: str) -> tuple[str, str]:
 
 @router.get("/hosts", response_model=Page[StoredHost], responses=INVALID)
 def list_hosts(
+    request: Request,
     reading: Reading,
     allowed: Allowed,
     at: paging.ByName,
@@ -81,23 +116,36 @@ def list_hosts(
     """List the registered hosts by name."""
     allowed.check_hosts()
     page = listing.hosts(reading, [Label.parse(text) for text in label or ()], at.after, at.limit)
-    labels = labels_of(reading, [row.name for row in page.rows])
-    items = [_stored(row.name, row.document, labels.get(row.name, {})) for row in page.rows]
-    return paging.answer(page, items)
+    return paging.answer(page, registered(reading, page.rows, container(request).staleness))
 
 
 @router.get("/hosts/{host}", response_model=StoredHost, responses={**not_found("host"), **INVALID})
-def get_host(host: HostName, reading: Reading, allowed: Allowed) -> dict[str, Any]:
+def get_host(request: Request, host: HostName, reading: Reading, allowed: Allowed) -> dict[str, Any]:
     """Return a registered host."""
     allowed.check_hosts()
     row = listing.host(reading, host)
     if row is None:
         raise UnknownNameError(host, "host")
-    return _stored(host, row.document, labels_of(reading, [host]).get(host, {}))
+    return registered(reading, [row], container(request).staleness)[0]
 
 
-def _stored(name: str, document: str, labels: dict[str, str]) -> dict[str, Any]:
-    return {"host": name, "resolves": {}, "units": [], **json.loads(document), "labels": labels}
+def registered(
+    connection: sa.Connection, rows: Sequence[listing.Row], staleness: Staleness
+) -> Sequence[dict[str, Any]]:
+    """Return registered hosts as documents."""
+    labels = labels_of(connection, [row.name for row in rows])
+    return [
+        {
+            "host": row.name,
+            "resolves": {},
+            "units": [],
+            **json.loads(row.document),
+            "labels": labels.get(row.name, {}),
+            "reported_at": row.reported_at,
+            "stale": staleness.is_stale(row.reported_at),
+        }
+        for row in rows
+    ]
 
 
 @router.delete("/hosts/{host}", status_code=204, responses={**not_found("host"), **INVALID, **UNAUTHORIZED})

@@ -10,7 +10,7 @@ from app.domain.values import name as names
 from app.domain.values.name import ReleaseName
 from app.domain.values.state import State
 from app.wire.base import printable
-from app.wire.compatibility import MAX_LABELS, Label
+from app.wire.compatibility import MAX_LABEL, MAX_LABELS, Label, checked_label
 
 
 def _as(check: Callable[[str], object]) -> AfterValidator:
@@ -49,6 +49,14 @@ Labels = Annotated[
         f"repeated, at most {MAX_LABELS} times: all of them must hold",
     ),
 ]
+
+
+def _label_or_none(text: str) -> str:
+    return checked_label(text.strip()) if text.strip() else ""
+
+
+# A field of a form that is left empty is sent, too.
+LabelField = Annotated[str, Query(max_length=MAX_LABEL), AfterValidator(_label_or_none)]
 MAX_FILTER = 400
 
 

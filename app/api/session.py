@@ -37,6 +37,7 @@ from app.domain.values.budget import AbandonedError, Budget, OverBudgetError, li
 from app.storage import database
 from app.storage.content import ColdError
 from app.storage.database import Writing
+from app.storage.host import Staleness
 from app.storage.quota import stored_bytes
 from app.storage.reader import Reader
 
@@ -335,6 +336,35 @@ async def _administering(
 
 
 @dataclass(frozen=True, slots=True)
+class RegisterSession:
+    """Registers what belongs to the operator, and reads before whether anything has to be written at all."""
+
+    _request: Request
+    _identity: Identity
+    dry_run: bool
+
+    @property
+    def staleness(self) -> Staleness:
+        """From when on a host that does not report is stale."""
+        return container(self._request).staleness
+
+    def reading(self) -> AbstractAsyncContextManager[sa.Connection]:
+        """Return a context with a connection that reads what is written last; to be left before the one that writes."""
+        shared = container(self._request)
+        return _connection(shared, client_of(self._request), database.reading(shared.primary))
+
+    def writing(self) -> AbstractAsyncContextManager[Writing]:
+        """Return a context with the transaction that writes."""
+        return _turn_to_write(self._request, self._identity.name, dry_run=self.dry_run)
+
+
+async def _registering(
+    request: Request, identity: Annotated[Identity, Depends(check_admin)], *, dry_run: DryRun = False
+) -> RegisterSession:
+    return RegisterSession(request, identity, dry_run)
+
+
+@dataclass(frozen=True, slots=True)
 class ExchangeSession:
     """Creates publisher tokens for pipelines. It needs no token: the OIDC token in the body says who asks."""
 
@@ -407,14 +437,18 @@ Reading = Annotated[sa.Connection, Depends(_reading, scope="function")]
 Auditing = Annotated[sa.Connection, Depends(_auditing)]
 Publishing = Annotated[PublishSession, Depends(_publishing, scope="function")]
 Administering = Annotated[AdminSession, Depends(_administering, scope="function")]
+Registering = Annotated[RegisterSession, Depends(_registering)]
 Exchanging = Annotated[ExchangeSession, Depends(_exchanging)]
 Following = Annotated[FollowSession, Depends(_following)]
 Asking = Annotated[AskSession, Depends(_asking)]
 
 
+_FOR_ADMINS = frozenset({_administering, _registering})
+
+
 def is_for_admins(dependant: Dependant) -> bool:
     """Return whether a route reads or writes what only admins can."""
-    return any(dependency.call in {_auditing, _administering} for dependency in dependant.dependencies)
+    return any(dependency.call in {_auditing, *_FOR_ADMINS} for dependency in dependant.dependencies)
 
 
 async def check_before_body(request: Request, dependant: Dependant) -> None:
@@ -423,7 +457,7 @@ async def check_before_body(request: Request, dependant: Dependant) -> None:
     if _exchanging in needed:
         return
     identity = await identify(request, await bearer(request))
-    if _administering in needed:
+    if not _FOR_ADMINS.isdisjoint(needed):
         await check_admin(identity)
     elif _publishing in needed:
         await check_writer(identity)

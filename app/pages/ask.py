@@ -11,11 +11,11 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import BeforeValidator
 
 from app.api.compatibility import read_values, short_question
 from app.api.container import container
-from app.api.parameters import MAX_FILTER, Filter
+from app.api.parameters import MAX_FILTER, Filter, LabelField
 from app.api.session import Asking
 from app.domain.engine.question import DeviceAnswer
 from app.domain.things.variable import Variable
@@ -30,8 +30,9 @@ from app.pages.page import PageRoute, page, pasted, root_of
 from app.service import compatibility
 from app.service.known import known_model
 from app.storage import listing, lookup, search
+from app.storage.host import Staleness
 from app.storage.reader import Reader
-from app.wire.compatibility import MAX_DESTINATIONS, MAX_LABEL, MAX_LABELS, Detail, Policy, checked_label
+from app.wire.compatibility import MAX_DESTINATIONS, MAX_LABELS, Detail, Policy
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
@@ -103,14 +104,6 @@ class Control:
     default: str | None
 
 
-def _label(text: str) -> str:
-    return checked_label(text.strip()) if text.strip() else ""
-
-
-# A field of the form that is left empty is sent, too.
-_Label = Annotated[str, Query(max_length=MAX_LABEL), AfterValidator(_label)]
-
-
 @router.get("/ui/ask")
 def get_ask_page(  # noqa: PLR0913, PLR0917 (the question's own parameters)
     request: Request,
@@ -121,7 +114,7 @@ def get_ask_page(  # noqa: PLR0913, PLR0917 (the question's own parameters)
     value: Annotated[list[str] | None, Query()] = None,
     destination: _Names = None,
     host: _Names = None,
-    label: Annotated[list[_Label] | None, Query(max_length=MAX_LABELS + 1)] = None,
+    label: Annotated[list[LabelField] | None, Query(max_length=MAX_LABELS + 1)] = None,
     policy: _Policy = None,
     add: Filter = None,
     remove: Filter = None,
@@ -150,7 +143,8 @@ def get_ask_page(  # noqa: PLR0913, PLR0917 (the question's own parameters)
         asked = replace(asked, values=(*asked.values, (add, initial)))
     if sent != asked.parameters():
         return RedirectResponse(f"{root_of(request)}/ui/ask?{urlencode(asked.parameters())}", HTTPStatus.SEE_OTHER)
-    content = asking.ask_from_thread(lambda reader: {**_form(reader, asked), **_answers(reader, asked)})
+    staleness = container(request).staleness
+    content = asking.ask_from_thread(lambda reader: {**_form(reader, asked, staleness), **_answers(reader, asked)})
     return page(request, "ask.html", asked=asked, curl=_curl(asked, request), **content)
 
 
@@ -238,7 +232,7 @@ class Choices:
         )
 
 
-def _form(reader: Reader, asked: Asked) -> Mapping[str, object]:
+def _form(reader: Reader, asked: Asked, staleness: Staleness) -> Mapping[str, object]:
     """Return the content of the form."""
     choices = Choices.of(reader, asked)
     with reader.connection() as connection:
@@ -252,7 +246,10 @@ def _form(reader: Reader, asked: Asked) -> Mapping[str, object]:
         "release_count": len(states),
         "profiles": _options({profile.name: profile.state for profile in profiles}, asked.profile),
         "profile_count": len(profiles),
-        "hosts": list(dict.fromkeys([*asked.host, *(host.name for host in hosts.rows)])),
+        "hosts": {
+            **dict.fromkeys(asked.host, False),
+            **{host.name: staleness.is_stale(host.reported_at) for host in hosts.rows},
+        },
         "are_all_hosts": hosts.after is None,
         "labels": labels,
         "controls": choices.controls(),
@@ -288,12 +285,16 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """The answer that several destinations share, with the outcome of each rule; unit: of the first of them."""
+    """The answer that several destinations share, with the outcome of each rule; unit: of the first of them.
+
+    stale: those of the destinations that have not reported for a long time.
+    """
 
     destinations: Sequence[str]
     answer: DeviceAnswer
     rules: Sequence[Rule]
     unit: str | None
+    stale: Sequence[str]
 
 
 def _answers(reader: Reader, asked: Asked) -> Mapping[str, object]:
@@ -320,9 +321,12 @@ def _answers(reader: Reader, asked: Asked) -> Mapping[str, object]:
     # Hosts that state the same share one answer.
     ids: dict[int, list[str]] = {}
     units: dict[int, Sequence[str]] = {}
+    stale: dict[int, list[str]] = {}
     for destination, answer in zip(of_vm.destinations, of_vm.answers, strict=True):
         ids.setdefault(id(answer), []).append(destination.id)
         units.setdefault(id(answer), [unit.id for unit in destination.units])
+        if destination.is_stale:
+            stale.setdefault(id(answer), []).append(destination.id)
     answers = {id(answer): answer for answer in of_vm.answers}
     ordered = sorted(ids, key=lambda key: not answers[key].compatible)
     shown_answers = [
@@ -331,6 +335,7 @@ def _answers(reader: Reader, asked: Asked) -> Mapping[str, object]:
             device,
             _rules(device, asked, ids[key]),
             None if device.unit is None else units[key][device.unit],
+            stale.get(key, ()),
         )
         for key in ordered[:_MAX_SHOWN]
         for device in answers[key].devices

@@ -8,6 +8,7 @@ import orjson
 
 from app.domain.engine.question import Answer, DeviceAnswer
 from app.domain.fleet.rendering import Form, rendered
+from app.domain.fleet.staleness import stale
 from app.domain.fleet.summary import Reason, Summary
 from app.domain.fleet.unit_rendering import Made, UnrenderableError
 from app.domain.things.snapshot import Snapshot
@@ -118,7 +119,8 @@ class Writer:
         ends = []
         for destination, answer in zip(destinations, answers, strict=True):
             # Hosts of one kind share the answer, but their units have ids of their own.
-            key = (id(answer), *((unit.id, unit.available) for unit in destination.units))
+            units = ((unit.id, unit.available) for unit in destination.units)
+            key = (id(answer), destination.is_stale, *units)
             if key not in written:
                 written[key] = self._written(answer, destination), answer
             ends.append(written[key][0])
@@ -140,6 +142,7 @@ class Writer:
     def _device(self, answer: DeviceAnswer, destination: Destination) -> dict[str, Any]:
         verdict = answer.verdict
         form, arguments, cautions = self._arguments(answer, destination)
+        cautions += stale(answer.source.device.host, destination)
         document: dict[str, Any] = {
             "id": answer.device.id,
             "compatible": verdict.compatible,

@@ -18,7 +18,7 @@ from app.domain.values import budget
 from app.storage import change, database, lookup, schema
 from app.storage.change import Position
 from app.storage.content import ColdError, Contents
-from app.storage.host import Fleet
+from app.storage.host import Fleet, Staleness, stale_hosts
 from app.storage.memory import Memory
 from app.storage.reader import Key, Reader
 from app.storage.replica import Databases, ReplicaLostError
@@ -33,6 +33,9 @@ _MEMO_BYTES = 250
 _MAX_HOSTS_KEPT = 20_000
 # A short question soon fits between two publications. A long one would not, and would be asked in vain.
 _TRIES = 3
+# Which hosts are stale is read again after this time.
+_STALE_SECONDS = 5.0
+_NEVER_STALE = Staleness(0)
 _FEW_STEPS = 20_000
 # Beyond this many changes, rebuild instead of following them one by one.
 _MAX_FOLLOWED = 500
@@ -57,8 +60,11 @@ class OutdatedError(Exception):
 class Catalog:
     """The registry as it stands, from memory where possible."""
 
-    def __init__(self, databases: Databases, megabytes: int = MEGABYTES) -> None:
+    def __init__(self, databases: Databases, megabytes: int = MEGABYTES, staleness: Staleness = _NEVER_STALE) -> None:
         """megabytes: the approximate size of what is kept in memory."""
+        self._staleness = staleness
+        self._stale_hosts: frozenset[str] = frozenset()
+        self._stale_checked = float("-inf")
         self._databases = databases
         capacity = megabytes * 1024 * 1024
         sets: Memory[str, VariableSet] = Memory(capacity // 2 // _TO_JSON)
@@ -84,7 +90,12 @@ class Catalog:
             if self._view is None or not self._is_fresh:
                 now, outdated = time.monotonic(), self._outdated
                 with database.reading(self._databases.primary) as connection:
-                    self._view = self._renewed(connection, self._view, now)
+                    view = self._renewed(connection, self._view, now)
+                    # Reports that change nothing are not in the feed.
+                    if view is not self._view or now - self._stale_checked > _STALE_SECONDS:
+                        self._stale_hosts = stale_hosts(connection, self._staleness)
+                        self._stale_checked = now
+                    self._view = view
                 # If this process has added something in the meantime, the next question checks again.
                 self._checked = now if outdated == self._outdated else float("-inf")
             return self._view
@@ -123,6 +134,7 @@ class Catalog:
             self._memo,
             None if not can_wait else self._connection(view, held),
             lambda reader: self._fleet(view, reader),
+            self._stale_hosts,
         )
 
     def _connection(

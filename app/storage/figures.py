@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from app.storage import change, schema, version
+from app.storage.host import Staleness, stale_hosts
 
 # Each mirror is a time series of its own.
 _MAX_MIRRORS = 100
@@ -27,10 +28,11 @@ class Figures:
     schema: str
     seq: int
     hosts: int
+    stale_hosts: int
     mirrors: Sequence[Mirrored]
 
 
-def read(connection: sa.Connection) -> Figures:
+def read(connection: sa.Connection, staleness: Staleness) -> Figures:
     """Return the figures of the registry."""
     mirror = schema.mirror.c
     mirrors = sa.select(mirror.registry, mirror.seq, mirror.at).order_by(mirror.at, mirror.registry)
@@ -38,5 +40,6 @@ def read(connection: sa.Connection) -> Figures:
         schema=version.fit(connection).revision or "",
         seq=change.position(connection).seq,
         hosts=connection.execute(sa.select(sa.func.count()).select_from(schema.host)).scalar_one(),
+        stale_hosts=len(stale_hosts(connection, staleness)),
         mirrors=[Mirrored(*row) for row in connection.execute(mirrors.limit(_MAX_MIRRORS))],
     )

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,7 +15,7 @@ from app.domain.verdict.destination import Destination, Unit
 from app.domain.verdict.problem import Problem, ProblemCode
 from app.storage import lookup, schema
 from app.storage.change import Change, record
-from app.storage.database import Writing
+from app.storage.database import Writing, written_time
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,63 @@ class Label:
 _ALWAYS = frozenset({"releases", "restrict"})
 
 
+@dataclass(frozen=True, slots=True)
+class Staleness:
+    """From when on a host that does not report is stale. hours: 0: never."""
+
+    hours: int
+
+    @property
+    def since(self) -> str | None:
+        """The time at which a host must have reported; None: no host is stale."""
+        return _ago(timedelta(hours=self.hours)) if self.hours else None
+
+    @property
+    def noted_since(self) -> str:
+        """The time since when a report without changes is not written again: a 24th of the time until a host is stale.
+
+        So a fleet that reports every few minutes writes next to nothing.
+        """
+        return _ago(timedelta(hours=self.hours or 24) / 24)
+
+    def is_stale(self, reported_at: str | None) -> bool:
+        """Return whether a host that last reported at a time is stale; None: at a time that nobody noted."""
+        since = self.since
+        return since is not None and (reported_at is None or reported_at < since)
+
+
+def _ago(time: timedelta) -> str:
+    return written_time(datetime.now(UTC) - time)
+
+
+def is_noted(
+    connection: sa.Connection, name: str, stated: Mapping[str, Any], labels: Mapping[str, str], staleness: Staleness
+) -> bool:
+    """Return whether all that a host reports is registered, and that it reported is, too: nothing has to be written."""
+    row = _row(connection, name)
+    if row is None or row.reported_at is None or row.reported_at < staleness.noted_since:
+        return False
+    return _is_registered(connection, row, stated, labels)
+
+
+def _row(connection: sa.Connection, name: str) -> sa.Row[*tuple[Any, ...]] | None:
+    return connection.execute(sa.select(schema.host).where(schema.host.c.name == name)).one_or_none()
+
+
+def _document(stated: Mapping[str, Any]) -> str:
+    # What is empty is left out: what was registered before a field existed is the same document.
+    return canonical_json({field: content for field, content in stated.items() if content or field in _ALWAYS})
+
+
+def _is_registered(
+    connection: sa.Connection,
+    row: sa.Row[*tuple[Any, ...]],
+    stated: Mapping[str, Any],
+    labels: Mapping[str, str],
+) -> bool:
+    return row.document == _document(stated) and labels_of(connection, [row.name]).get(row.name, {}) == dict(labels)
+
+
 def put_host(
     writing: Writing,
     name: str,
@@ -55,27 +113,27 @@ def put_host(
 ) -> bool:
     """Register what a host states, or replace what is registered for it; return whether the host is new.
 
-    stated: its releases and restrictions, and what it resolves and its units if there are any.
+    stated: its releases and restrictions, and what it resolves and its units if there are any. If nothing changes, only
+    the time of the report is noted.
     """
     connection, table = writing.connection, schema.host
-    # What is empty is left out: what was registered before a field existed is the same document.
-    stated = {field: content for field, content in stated.items() if content or field in _ALWAYS}
-    document = canonical_json(stated)
-    existing = connection.execute(sa.select(table.c.document).where(table.c.name == name)).scalar_one_or_none()
-    if existing == document and labels_of(connection, [name]).get(name, {}) == dict(labels):
-        return False
-    host_id = lookup.ids(connection, table, [name]).get(name)
-    is_new = host_id is None
-    if host_id is None:
-        insert = sa.insert(table).values(name=name, document=document).returning(table.c.id)
+    document, existing = _document(stated), _row(connection, name)
+    reported = {"document": document, "reported_at": writing.at}
+    is_new = existing is None
+    if existing is None:
+        insert = sa.insert(table).values(name=name, **reported).returning(table.c.id)
         host_id = connection.execute(insert).scalar_one()
     else:
-        connection.execute(sa.update(table).where(table.c.id == host_id).values(document=document))
+        host_id = existing.id
+        is_registered = _is_registered(connection, existing, stated, labels)
+        connection.execute(sa.update(table).where(table.c.id == host_id).values(reported))
+        if is_registered:
+            return False
         connection.execute(sa.delete(schema.host_label).where(schema.host_label.c.host_id == host_id))
     if labels:
         rows = [{"host_id": host_id, "name": label, "value": value} for label, value in labels.items()]
         connection.execute(sa.insert(schema.host_label), rows)
-    whole = {**stated, "labels": labels}
+    whole = {**json.loads(document), "labels": labels}
     kind = ChangeKind.HOST_REGISTERED if is_new else ChangeKind.HOST_CHANGED
     record(writing, Change(kind=kind, name=name, document=whole, digest=digest(canonical_json(whole))))
     return is_new
@@ -87,6 +145,15 @@ def delete_host(writing: Writing, name: str) -> bool:
     if deleted.rowcount:
         record(writing, Change(kind=ChangeKind.HOST_FORGOTTEN, name=name, document={}))
     return deleted.rowcount > 0
+
+
+def stale_hosts(connection: sa.Connection, staleness: Staleness) -> frozenset[str]:
+    """Return the names of the hosts that have not reported for a long time."""
+    since, table = staleness.since, schema.host
+    if since is None:
+        return frozenset()
+    query = sa.select(table.c.name).where(table.c.reported_at.is_(None) | (table.c.reported_at < since))
+    return frozenset(connection.execute(query).scalars())
 
 
 def labels_of(connection: sa.Connection, names: Iterable[str]) -> dict[str, dict[str, str]]:

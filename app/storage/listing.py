@@ -290,8 +290,8 @@ def _profile_drafts(connection: sa.Connection, filters: Mapping[str, str | None]
 
 
 def hosts(connection: sa.Connection, labels: Sequence[Label], after: Key | None, limit: int) -> Page:
-    """Return hosts ordered by name: name, document. labels: only hosts that meet all of them."""
-    query = sa.select(schema.host.c.name, schema.host.c.document)
+    """Return hosts ordered by name: name, document, reported_at. labels: only hosts that meet all of them."""
+    query = sa.select(schema.host.c.name, schema.host.c.document, schema.host.c.reported_at)
     for label in labels:
         query = query.where(meets(label))
     return _page_of_documents(connection, query, [schema.host.c.name], schema.host.c.document, after, limit)
@@ -305,9 +305,10 @@ def labels(connection: sa.Connection, limit: int) -> Sequence[str]:
 
 
 def host(connection: sa.Connection, name: str) -> Row | None:
-    """Return a host: name, document."""
+    """Return a host: name, document, reported_at."""
     table = schema.host
-    return connection.execute(sa.select(table.c.name, table.c.document).where(table.c.name == name)).first()
+    query = sa.select(table.c.name, table.c.document, table.c.reported_at).where(table.c.name == name)
+    return connection.execute(query).first()
 
 
 def variable_sets(connection: sa.Connection, filters: Mapping[str, str | None], after: Key | None, limit: int) -> Page:

@@ -95,8 +95,12 @@ class Reader:
         memo: Memo,
         connect: Callable[[], AbstractContextManager[sa.Connection]] | None,
         fleet: Callable[["Reader"], Fleet],
+        stale_hosts: frozenset[str] = frozenset(),
     ) -> None:
-        """named: what was looked up by name at this revision. connect: None: from memory alone (ColdError)."""
+        """named: what was looked up by name at this revision. connect: None: from memory alone (ColdError).
+
+        stale_hosts: the names of the hosts that have not reported for a long time.
+        """
         self.position = position
         self.memo = memo
         self._named = named
@@ -105,6 +109,7 @@ class Reader:
         self._connect = connect
         self._fleet = fleet
         self.shows_hosts = True
+        self._stale_hosts = stale_hosts
 
     def without_hosts(self) -> "Reader":
         """Return the same for somebody who must not know the registered hosts: it raises HostsClosedError for them."""
@@ -310,11 +315,16 @@ class Reader:
 
     def hosts(self, names: Sequence[str]) -> dict[str, Destination]:
         """Return hosts by name; one that is not registered is a destination with the problem that says so."""
-        return self._fleet(self).named(names) if names else {}
+        hosts = self._fleet(self).named(names) if names else {}
+        return {name: self._marked(host) for name, host in hosts.items()}
 
     def all_hosts(self, labels: Sequence[str] = ()) -> Sequence[Destination]:
         """Return all registered hosts by name, or those that meet all conditions on labels, as they are written."""
-        return self._fleet(self).all([Label.parse(label) for label in labels])
+        hosts = self._fleet(self).all([Label.parse(label) for label in labels])
+        return list(map(self._marked, hosts)) if self._stale_hosts else hosts
+
+    def _marked(self, host: Destination) -> Destination:
+        return host._replace(is_stale=True) if host.id in self._stale_hosts else host
 
 
 def _closed(_reader: Reader) -> Fleet:

@@ -279,6 +279,8 @@ host = Table(
     Column("id", Integer, primary_key=True),
     Column("name", Name, nullable=False, unique=True),
     Column("document", Text, nullable=False),  # canonical JSON: releases and restrict
+    # ISO 8601, UTC; null: registered by a program that does not know the column
+    Column("reported_at", Text, index=True),
 )
 host_label = Table(
     "host_label",

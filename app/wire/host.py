@@ -39,6 +39,14 @@ class StoredHost(HostDocument):
     """A registered host."""
 
     host: HostName
+    reported_at: str | None = Field(
+        description="when it was last registered, or reported the same again, in UTC (ISO 8601); a report that "
+        "changes nothing is noted at most every hour (a 24th of REGISTRY_HOST_STALE_HOURS); null: not known"
+    )
+    stale: bool = Field(
+        description="whether that is longer ago than the service allows (REGISTRY_HOST_STALE_HOURS): what it runs may "
+        "have changed since"
+    )
 
 
 class HostRegistration(OpenShape):

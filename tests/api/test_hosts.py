@@ -1,10 +1,14 @@
 """An operator registers hosts, asks by host, by label or about all hosts, and drains some of them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from itertools import product
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
@@ -13,14 +17,17 @@ from app.domain.verdict.destination import Destination
 from app.domain.verdict.host import judge_vm
 from app.domain.verdict.source import Device, Source
 from app.domain.verdict.steps import Policy
+from app.storage import schema
+from app.storage.database import written_time
 from app.storage.reader import Reader
 from app.wire.compatibility import Answer
 from tests.api.stories import FEATURE, FIRMWARE, NIC, QUEUES, problem, publish, vendor
-from tests.conftest import shared_registry
+from tests.conftest import AUTHORIZATION, make_app, shared_registry
 from tests.counts import full
 
 OLD, NEW = f"{FIRMWARE}@1", f"{FIRMWARE}@2"
 # Hosts differ in 15 ways, VMs in 24.
+_REPORTING = full(1_000, short=50)
 _DRAINED_VMS, _DRAINED_HOSTS = full(40, short=24), full(1000, short=60)
 
 
@@ -71,7 +78,9 @@ def test_a_host_is_registered_replaced_and_forgotten(operated: TestClient) -> No
     assert operated.put("/hosts/host-1", json=document, params={"dry_run": True}).status_code == 200
     assert operated.get("/hosts/host-1").json()["labels"] == {"rack": "r1", "gen": "new"}
     assert operated.put("/hosts/host-1", json=document).status_code == 200
-    assert operated.get("/hosts/host-1").json() == {"host": "host-1", "resolves": {}, "units": [], **document}
+    registered = operated.get("/hosts/host-1").json()
+    assert registered.pop("reported_at") is not None
+    assert registered == {"host": "host-1", "resolves": {}, "units": [], **document, "stale": False}
     assert operated.delete("/hosts/host-1").status_code == 204
     problem(operated.get("/hosts/host-1"), 404, "unknown-host")
     problem(operated.delete("/hosts/host-1"), 404, "unknown-host")
@@ -330,3 +339,92 @@ def test_an_empty_restriction_restricts_nothing(operated: TestClient) -> None:
         assert {result["devices"][0]["problems"][0]["message"] for result in results} == {
             f"feature=on at the source, but {OLD} does not know feature. Only devices with feature=off can move there."
         }
+
+
+def _writes(registry: TestClient) -> Iterator[list[str]]:
+    """Yield the statements that write, as they are sent to the database."""
+    written: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if not statement.lstrip().upper().startswith(("SELECT", "SET", "PRAGMA", "WITH", "BEGIN")):
+            written.append(statement)
+
+    engine = registry.app.state.container.primary  # type: ignore[attr-defined]
+    sa.event.listen(engine, "before_cursor_execute", note)
+    yield written
+    sa.event.remove(engine, "before_cursor_execute", note)
+
+
+def _age(registry: TestClient, host: str, hours: int) -> None:
+    """Let a host have reported so long ago."""
+    reported_at = written_time(datetime.now(UTC) - timedelta(hours=hours))
+    with registry.app.state.container.primary.begin() as connection:  # type: ignore[attr-defined]
+        connection.execute(sa.update(schema.host).where(schema.host.c.name == host).values(reported_at=reported_at))
+    registry.app.state.container.catalog._stale_checked = float("-inf")  # type: ignore[attr-defined]
+    registry.app.state.container.catalog.outdate()  # type: ignore[attr-defined]
+
+
+def test_reports_that_change_nothing_write_nothing(operated: TestClient) -> None:
+    names = [f"node-{number}" for number in range(_REPORTING)]
+    document = {"releases": [NEW], "units": [{"id": "card", "releases": [OLD]}], "labels": {"rack": "r1"}}
+    for name in names:
+        assert operated.put(f"/hosts/{name}", json=document).status_code == 201
+    changes = operated.get("/changes").json()
+    first = operated.get("/hosts/node-0").json()
+    with contextmanager(_writes)(operated) as written, ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda name: operated.put(f"/hosts/{name}", json=document), names))
+    assert {answer.status_code for answer in answers} == {200}
+    assert not written
+    assert operated.get("/changes").json() == changes
+    assert operated.get("/hosts/node-0").json() == first
+
+
+def test_a_report_after_some_time_is_noted_but_no_change(operated: TestClient) -> None:
+    document = {"releases": [NEW]}
+    operated.put("/hosts/node", json=document)
+    _age(operated, "node", 30)
+    before = operated.get("/hosts/node").json()
+    assert before["stale"]
+    assert [host["host"] for host in operated.get("/hosts").json()["items"] if host["stale"]] == ["node"]
+    changes = operated.get("/changes").json()
+    assert operated.put("/hosts/node", json=document, params={"dry_run": True}).status_code == 200
+    assert operated.get("/hosts/node").json() == before
+    assert operated.put("/hosts/node", json=document).status_code == 200
+    after = operated.get("/hosts/node").json()
+    assert not after["stale"]
+    assert after["reported_at"] > before["reported_at"]
+    assert operated.get("/changes").json() == changes
+
+
+def test_answers_about_stale_hosts_warn(operated: TestClient) -> None:
+    _age(operated, "host-1", 30)
+
+    def warned(*destinations: dict[str, Any]) -> list[list[str]]:
+        results = ask(operated, *destinations)
+        return [[warning["code"] for warning in result["devices"][0]["warnings"]] for result in results]
+
+    fresh, stale = (
+        [code for code in codes if code == "host-stale"] for codes in warned({"host": "host-4"}, {"host": "host-1"})
+    )
+    assert (fresh, stale) == ([], ["host-stale"])
+    (renamed,) = warned({"id": "mine", "host": "host-1"})
+    assert "host-stale" in renamed
+    (summary,) = ask(operated, {"all_hosts": True}, detail="summary")
+    (warning,) = [warning for warning in summary["warnings"] if warning["code"] == "host-stale"]
+    assert (warning["count"], warning["examples"]) == (1, ["host-1"])
+    device = {"id": "net0", "model": NIC, "host": "host-1", "values": {"feature": True}}
+    question = {"devices": [device], "destinations": [{"host": "host-4"}]}
+    (result,) = operated.post("/compatibility", json=question).json()["results"]
+    (warning,) = [warning for warning in result["devices"][0]["warnings"] if warning["code"] == "host-stale"]
+    assert "runs on" in warning["message"]
+    (summary,) = operated.post("/compatibility", json={**question, "detail": "summary"}).json()["results"]
+    assert [warning["code"] for warning in summary["warnings"]].count("host-stale") == 1
+
+
+def test_staleness_can_be_switched_off(database_url: str) -> None:
+    with TestClient(make_app(database_url, host_stale_hours=0), headers=AUTHORIZATION) as registry:
+        fill(registry)
+        _age(registry, "host-1", 10_000)
+        assert not registry.get("/hosts/host-1").json()["stale"]
+        (result,) = ask(registry, {"host": "host-1"})
+        assert "host-stale" not in [warning["code"] for warning in result["devices"][0]["warnings"]]

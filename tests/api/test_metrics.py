@@ -16,6 +16,7 @@ from app.api.client import Client
 from app.storage import figures, schema, version
 from app.storage.catalog import Catalog
 from app.storage.failure import Cause, FailureError
+from app.storage.host import Staleness
 from tests.api.stories import NIC, QUEUES, publish, vendor
 from tests.conftest import AUTHORIZATION, make_app
 
@@ -161,9 +162,9 @@ def test_the_database_is_read_at_most_once_a_second(registry: TestClient, monkey
     reads: list[sa.Connection] = []
     read = figures.read
 
-    def counted(connection: sa.Connection) -> figures.Figures:
+    def counted(connection: sa.Connection, staleness: Staleness) -> figures.Figures:
         reads.append(connection)
-        return read(connection)
+        return read(connection, staleness)
 
     monkeypatch.setattr(figures, "read", counted)
     for _ in range(5):
@@ -187,7 +188,7 @@ def test_a_database_that_does_not_answer_holds_no_scrape_up(
 ) -> None:
     answers = Event()
 
-    def hang(_: object) -> figures.Figures:
+    def hang(*_: object) -> figures.Figures:
         answers.wait(30)
         raise FailureError(Cause.SLOW)
 

@@ -24,6 +24,7 @@ PAGES = [
     "/?q=num",
     "/?q=nothing-is-called-so",
     "/ui/vendors",
+    "/ui/hosts",
     "/ui/vendors/vendor-a.com",
     "/ui/models",
     f"/ui/models/{NIC}",

@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from app.domain.verdict.problem import RULES, ProblemCode
 from app.main import service
 from app.settings import Settings
+from app.storage import schema
 from app.storage.replica import Databases
 from tests import postgresql
 from tests.conftest import AUTHORIZATION, TOKEN, copied_database, fresh_database, make_app, shared_registry
@@ -670,3 +671,24 @@ def test_a_release_is_found_by_its_version(unchanged: TestClient) -> None:
     assert releases("VENDOR-A.com/fw@1") == ["/ui/releases/vendor-a.com/fw@1"]
     # The implementation leads to them all.
     assert releases("fw") == []
+
+
+def test_hosts_are_shown_with_their_last_report(filled: TestClient) -> None:
+    def shown(**parameters: str) -> str:
+        response = filled.get("/ui/hosts", params=parameters)
+        assert response.status_code == 200
+        return response.text
+
+    assert "host-1" in shown()
+    assert "host-2" in shown(label="rack=r1")
+    assert "No host is registered with this label" in shown(label="rack=none")
+    assert filled.get("/ui/hosts", params={"label": "=x"}).status_code == 422
+    assert "badge stale" not in shown()
+    shared = filled.app.state.container  # type: ignore[attr-defined]
+    with shared.primary.begin() as connection:
+        connection.execute(sa.update(schema.host).values(reported_at="2026-01-01T00:00:00.000Z"))
+    assert "badge stale" in shown()
+    shared.catalog._stale_checked = float("-inf")
+    shared.catalog.outdate()
+    asked = {"model": NIC, "source": f"{FIRMWARE}@1", "host": "host-1"}
+    assert "have not reported" in (page := filled.get("/ui/ask", params=asked).text) or "has not reported" in page

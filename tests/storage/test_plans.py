@@ -120,7 +120,10 @@ def _rows() -> Iterator[tuple[sa.Table, list[dict[str, Any]]]]:
     runs = [json.dumps({"releases": [f"{_VENDOR}/dpu@{host % _RELEASES}"], "restrict": {}}) for host in hosts]
     yield (
         schema.host,
-        [{"id": host, "name": f"host-{host}", "document": text} for host, text in zip(hosts, runs, strict=True)],
+        [
+            {"id": host, "name": f"host-{host}", "document": text, "reported_at": "2099-01-01T00:00:00.000Z"}
+            for host, text in zip(hosts, runs, strict=True)
+        ],
     )
     yield schema.host_label, [{"host_id": host, "name": "rack", "value": f"r{host % 500}"} for host in hosts]
     yield (

@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from app.domain.engine.question import Answer
+from app.domain.fleet.staleness import stale
 from app.domain.values.budget import spend
+from app.domain.verdict.destination import Destination
 from app.domain.verdict.joining import Entry, joined
 from app.domain.verdict.judge import Verdict
 from app.domain.verdict.problem import Caution, Problem
@@ -15,7 +17,8 @@ from app.domain.verdict.problem import Caution, Problem
 class Reason:
     """Why a VM cannot move to some destinations, or the warnings about those that it can move to.
 
-    variables: those concerned; releases, devices: those that it is about. destinations: in the order asked.
+    variables: those concerned; releases, devices: those that it is about, none for a warning about hosts. destinations:
+    in the order asked.
     """
 
     code: str
@@ -51,22 +54,43 @@ class _Occurrences:
 _Shared: TypeAlias = dict[int, tuple[Answer, list[str]]]
 
 
-def summarize(answers: Iterable[tuple[str, Answer]]) -> Summary:
+def summarize(answers: Iterable[tuple[Destination, Answer]]) -> Summary:
     """Return the summary of the answers on one VM, given by destination."""
     accepted: _Shared = {}
     refused: _Shared = {}
     possible = []
     positions: dict[str, int] = {}
+    sources: Sequence[Destination | None] | None = None
+    # By their destination: of hosts, which the verdicts know nothing of.
+    stale_at: dict[Caution, dict[str, None]] = {}
     for position, (destination, answer) in enumerate(answers):
-        positions[destination] = position
+        positions[destination.id] = position
         if answer.compatible:
-            possible.append(destination)
-        (accepted if answer.compatible else refused).setdefault(id(answer), (answer, []))[1].append(destination)
+            possible.append(destination.id)
+            sources = sources or _sources(answer)
+            for source in sources:
+                for caution in stale(source, destination):
+                    stale_at.setdefault(caution, {})[destination.id] = None
+        (accepted if answer.compatible else refused).setdefault(id(answer), (answer, []))[1].append(destination.id)
+    warnings = [
+        *_reasons(accepted, positions, lambda verdict: verdict.warnings),
+        *(Reason(*_entry(caution), (), (), tuple(hosts)) for caution, hosts in stale_at.items()),
+    ]
     return Summary(
         tuple(possible),
         _reasons(refused, positions, lambda verdict: verdict.problems),
-        _reasons(accepted, positions, lambda verdict: verdict.warnings),
+        tuple(sorted(warnings, key=_rank)),
     )
+
+
+def _sources(answer: Answer) -> Sequence[Destination | None]:
+    """Return the hosts that the devices run on, each once."""
+    hosts = {host.id if host else None: host for device in answer.devices for host in [device.source.device.host]}
+    return list(hosts.values())
+
+
+def _rank(reason: Reason) -> tuple[int, str, str]:
+    return -len(reason.destinations), reason.code, reason.message
 
 
 def _reasons(
@@ -91,8 +115,7 @@ def _reasons(
         )
         for entry, occurrence in occurrences.items()
     ]
-    reasons.sort(key=lambda reason: (-len(reason.destinations), reason.code, reason.message))
-    return tuple(reasons)
+    return tuple(sorted(reasons, key=_rank))
 
 
 def _entry(entry: Problem | Caution) -> Entry:

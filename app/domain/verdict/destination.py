@@ -31,6 +31,7 @@ class Destination(NamedTuple):
     problem: why nothing can be said about it: it is not a registered host.
     resolves: per model, variable and value what this host makes of the value.
     units: what devices are made from, in its own order of preference.
+    is_stale: whether it is registered and has not reported for a long time.
     """
 
     id: str
@@ -39,6 +40,7 @@ class Destination(NamedTuple):
     problem: Problem | None = None
     resolves: Resolutions = MappingProxyType({})
     units: tuple[Unit, ...] = ()
+    is_stale: bool = False
 
     @property
     def is_plain(self) -> bool:

@@ -252,6 +252,7 @@ class WarningCode(StrEnum):
     RELEASE_RETIRED = "release-retired"
     NOT_RENDERABLE = "not-renderable"
     RESTRICTION_WITHOUT_EFFECT = "restriction-without-effect"
+    HOST_STALE = "host-stale"
 
 
 @dataclass(frozen=True, slots=True)
