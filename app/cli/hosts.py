@@ -1,24 +1,21 @@
 """profile-registry host: registers the releases that hosts run, lists hosts and removes them."""
 
-import platform
-import re
-import shutil
+import random
 import socket
-import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from time import sleep
 from typing import Annotated, Any
 
 import typer
 
 from app.cli.client import Registry
+from app.cli.host.emulator import binaries
+from app.cli.host.report import Report, Wanted, take
+from app.cli.host.tool import Machine
 from app.cli.output import AsJson, fail, print_json, print_line, print_table, progress_bar, refuse, warn
-from app.cli.qemu.capture import CaptureError
-from app.cli.qemu.cpu import features_of, restriction, take_cpu_models
-from app.cli.qemu.live import Progress
-from app.cli.qemu.naming import releases_of
 from app.client import RegistryError
-from app.domain.fleet.rendering import CPU_MODEL
 from app.settings import ClientSettings
 
 commands = typer.Typer(
@@ -31,16 +28,13 @@ commands = typer.Typer(
     no_args_is_help=True,
 )
 
-_VERSION = re.compile(r"QEMU emulator version (\d+\.\d+\.\d+)(?: \(([^)]*)\))?")
-_BINARY = re.compile(r"qemu-system-([a-z0-9_]+)|qemu-kvm")
-_KERNEL = "kernel.org/linux"
-_FOLDERS = ("/usr/bin", "/usr/local/bin", "/usr/libexec")
-_VERSION_SECONDS = 30
+_EVERY_SECONDS = 300
+_SPREAD = 0.1
 _DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be registered; store nothing.")]
 
 
 @commands.command("report")
-def report(  # noqa: PLR0913 (each is an option of the command)
+def report(  # noqa: PLR0913, PLR0917 (each is an option of the command)
     name: Annotated[str | None, typer.Option(help="The host's name. Default: the name of this machine.")] = None,
     binary: Annotated[
         list[Path] | None,
@@ -48,135 +42,126 @@ def report(  # noqa: PLR0913 (each is an option of the command)
     ] = None,
     release: Annotated[
         list[str] | None,
-        typer.Option(help="Another release that this host runs, such as a driver or firmware. Repeatable."),
+        typer.Option(help="Another release that this host runs, which no tool states. Repeatable."),
+    ] = None,
+    unit_release: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="The release of a unit, <id>=<release>, in place of the one that the report finds. Repeatable."
+        ),
     ] = None,
     label: Annotated[
         list[str] | None,
         typer.Option(help="A label to select hosts by, name=value. Repeatable. Default: keep the registered labels."),
     ] = None,
+    root: Annotated[
+        Path, typer.Option(help="Where the host's file system is, for a report from within a container.")
+    ] = Path("/"),
+    every: Annotated[int, typer.Option(min=10, help="With --watch: the seconds between two reports.")] = _EVERY_SECONDS,
     *,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Report again and again, as a service; prints what changes.")
+    ] = False,
     emulated: Annotated[
         bool, typer.Option("--emulated", help="VMs run without KVM: report the CPU features that QEMU emulates.")
     ] = False,
     dry_run: _DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Register the QEMU binaries and the kernel of this host. Run it on the host; it can be repeated at any time.
+    """Register what this host runs, what its devices are made from, and what its kernel makes of values.
 
-    If the registry has CPU models (import cpu-models), the features that this host lacks are registered, too. Labels,
-    restrictions of other models, releases of other products, units and what the host resolves stay registered.
+    Run it on the host, as root; it can be repeated at any time. It asks the QEMU binaries, the kernel, vdpa, mdevctl,
+    devlink, nvidia-smi, and the folders of vhost-user programs. What cannot be asked is named, and what is registered
+    of it stays. If the registry has CPU models (import cpu-models), the features that this host lacks are registered,
+    too. Labels, restrictions of other models, other releases and units, and what the host resolves otherwise stay.
 
-    Example:
+    Exit status 0 registered, 2 not registered.
+
+    Examples:
 
         profile-registry host report --label rack=r1 --label gen=icelake
+
+        profile-registry host report --watch --every 600
+
+        profile-registry host report --unit-release pci/0000:3b:00.2=vendor-a.com/dpu@2.0
     """
+    wanted = Wanted(
+        binary or list(binaries()),
+        release or [],
+        dict(_pair(text, "--unit-release", "<id>=<release>") for text in unit_release or []),
+        dict(_pair(text, "--label", "name=value") for text in label or []),
+        emulated,
+    )
     # A binary that the operator names must work; one that was only detected is skipped with a warning.
-    complain = fail if binary else warn
-    binaries = binary or list(_binaries())
-    host = name or socket.gethostname()
-    labels = dict(_label(text) for text in label or [])
-    try:
-        with progress_bar() as progress, Registry(ClientSettings()) as registry:
-            detected = [*(release or []), *_releases(registry, binaries, complain), f"{_KERNEL}@{platform.release()}"]
-            existing = registry.find(f"/hosts/{host}")
-            existing = existing or {"releases": [], "restrict": {}, "resolves": {}, "units": [], "labels": {}}
-            document = {
-                "releases": [*dict.fromkeys(detected), *_other_products(existing["releases"], detected)],
-                "restrict": {**existing["restrict"], **_restrict(registry, binaries, progress, emulated=emulated)},
-                "resolves": existing["resolves"],
-                "units": existing["units"],
-                "labels": labels or existing["labels"],
-            }
-            answer = registry.put(f"/hosts/{host}", document, dry_run=dry_run)
-    except RegistryError as error:
-        refuse(error)
-    if as_json:
-        print_json({**answer, **document})
+    reporting = _Reporting(
+        name or socket.gethostname(), wanted, Machine(root), fail if binary else warn, dry_run=dry_run
+    )
+    if not watch:
+        try:
+            reporting.once(as_json=as_json)
+        except RegistryError as error:
+            refuse(error)
         return
-    _print_report(host, document, answer["unknown_releases"], dry_run=dry_run)
-    if removed := [name for name in existing["releases"] if name not in document["releases"]]:
-        print_line(f"removed because it was not found on this host: {', '.join(removed)}")
+    while True:
+        try:
+            reporting.once(as_json=as_json)
+        except RegistryError as error:
+            # A service goes on: the registry comes back, and the host is stale meanwhile.
+            warn(f"not reported: {error}")
+        # The hosts of a fleet that start together do not report together for ever.
+        sleep(every * random.uniform(1 - _SPREAD, 1 + _SPREAD))  # noqa: S311 (no secret)
 
 
-def _print_report(host: str, document: dict[str, Any], unknown: Sequence[str], *, dry_run: bool) -> None:
-    rows = [(release, "not yet" if release in unknown else "yes") for release in document["releases"]]
-    print_table(("release", "published"), rows, f"{host}: {'would be registered' if dry_run else 'registered'}")
-    for model, variables in document["restrict"].items():
-        print_line(f"{model}: this host restricts {len(variables)} variable{'' if len(variables) == 1 else 's'}")
+@dataclass(slots=True)
+class _Reporting:
+    """Reports a host, and prints what has changed since the last report."""
+
+    host: str
+    wanted: Wanted
+    machine: Machine
+    complain: Callable[[str], None]
+    dry_run: bool = field(kw_only=True)
+    _last: Mapping[str, Any] | None = None
+
+    def once(self, *, as_json: bool) -> None:
+        """Report once; raises RegistryError."""
+        with progress_bar() as progress, Registry(ClientSettings()) as registry:
+            taken = take(registry, self.host, self.wanted, self.machine, progress, self.complain)
+            answer = registry.put(f"/hosts/{self.host}", taken.document, dry_run=self.dry_run)
+        result = {**answer, **taken.document, "not_asked": taken.not_asked, "notes": taken.notes}
+        if result == self._last:
+            return
+        self._last = result
+        if as_json:
+            print_json(result)
+        else:
+            self._print(taken, answer)
+
+    def _print(self, taken: Report, answer: Mapping[str, Any]) -> None:
+        unknown, document = answer["unknown_releases"], taken.document
+        rows = [("", release, "not yet" if release in unknown else "yes", "") for release in document["releases"]]
+        for unit in document["units"]:
+            room = "" if unit.get("available") is None else f"{unit['available']:,}"
+            rows += [
+                (unit["id"], release, "not yet" if release in unknown else "yes", room) for release in unit["releases"]
+            ]
+        title = f"{self.host}: {'would be registered' if self.dry_run else 'registered'}"
+        print_table(("unit", "release", "published", "room for"), rows, title)
+        for line in _stated(document):
+            print_line(line)
+        for note in taken.notes:
+            print_line(note)
+        if taken.removed:
+            print_line(f"removed because it was not found on this host: {', '.join(taken.removed)}")
+        for source, why in taken.not_asked.items():
+            warn(f"not asked: {source}, so what is registered of it stays: {why}")
 
 
-def _label(text: str) -> tuple[str, str]:
+def _pair(text: str, option: str, form: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals:
-        fail(f"--label must be name=value, not {text}")
+        fail(f"{option} must be {form}, not {text}")
     return name, value
-
-
-def _other_products(registered: Sequence[str], detected: Sequence[str]) -> Iterator[str]:
-    """Iterate over the registered releases to keep: of implementations that a report neither detects nor is given."""
-    implementations = {release.partition("@")[0] for release in detected}
-    for release in registered:
-        implementation = release.partition("@")[0]
-        is_detectable = "/qemu-system-" in implementation or implementation == _KERNEL
-        if not is_detectable and implementation not in implementations:
-            yield release
-
-
-def _binaries() -> Iterator[Path]:
-    """Iterate over the QEMU binaries of this machine, those for its own architecture first."""
-    binaries: dict[Path, Path] = {}
-    for folder in _FOLDERS:
-        for path in [*Path(folder).glob("qemu-system-*"), *Path(folder).glob("qemu-kvm")]:
-            # fullmatch skips special builds of the same release, such as qemu-system-x86_64-microvm.
-            if _BINARY.fullmatch(path.name) and shutil.which(path) and path.is_file():
-                binaries.setdefault(path.resolve(), path)
-    yield from sorted(binaries.values(), key=lambda path: (_target(path) != platform.machine(), path.name))
-
-
-def _target(binary: Path) -> str:
-    match = _BINARY.fullmatch(binary.name)
-    return (match and match[1]) or platform.machine()
-
-
-def _releases(registry: Registry, binaries: Sequence[Path], complain: Callable[[str], None]) -> Iterator[str]:
-    """Iterate over the releases of the binaries: the distribution's if it is published, then upstream's."""
-    for binary in binaries:
-        version = _VERSION.search(_version_output(binary, complain))
-        if version is None:
-            complain(f"{binary} --version does not print a QEMU version; the binary is left out")
-            continue
-        yield from releases_of(registry, _target(binary), version[1], version[2] or "")
-
-
-def _version_output(binary: Path, complain: Callable[[str], None]) -> str:
-    try:
-        finished = subprocess.run(
-            [str(binary), "--version"], capture_output=True, timeout=_VERSION_SECONDS, check=False, text=True
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        complain(f"{binary} --version failed: {error}")
-        return ""
-    return finished.stdout
-
-
-def _restrict(registry: Registry, binaries: Sequence[Path], progress: Progress, *, emulated: bool) -> dict[str, Any]:
-    """Return the CPU features that this host cannot provide, empty if they or the registry's CPU model are unknown."""
-    model = registry.find(f"/models/{CPU_MODEL}")
-    binary = next((path for path in binaries if _target(path) == "x86_64"), None)
-    if model is None or binary is None:
-        return {}
-    try:
-        cpus = take_cpu_models(binary, progress, host_only=True)
-    except CaptureError as error:
-        warn(f"CPU features not reported; those already registered stay: {error}")
-        return {}
-    if not cpus.is_kvm and not emulated:
-        warn(
-            "CPU features not reported because KVM cannot be used; those already registered stay "
-            "(if VMs run without KVM, add --emulated)"
-        )
-        return {}
-    return {CPU_MODEL: restriction(cpus, features_of(model))}
 
 
 @commands.command("list")
@@ -221,9 +206,9 @@ def _stated(host: dict[str, Any]) -> Iterator[str]:
     """Iterate over the models of which a host or a unit states something, with how many variables."""
     for place in (host, *host["units"]):
         of_unit = f" ({place['id']})" if "id" in place else ""
-        for field in ("restrict", "resolves"):
-            for model, variables in place.get(field, {}).items():
-                yield f"{field} {model}{of_unit}: {len(variables)}"
+        for statement in ("restrict", "resolves"):
+            for model, variables in place.get(statement, {}).items():
+                yield f"{statement} {model}{of_unit}: {len(variables)} variable{'' if len(variables) == 1 else 's'}"
 
 
 @commands.command("forget")

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from app.cli import hosts
 from app.cli.client import Registry
+from app.cli.host import emulator
 from tests.cli.conftest import Run
 
 NIC = "vendor-a.com/nic"
@@ -142,7 +142,7 @@ def test_a_report_keeps_units_and_what_the_host_resolves(
     monkeypatch.setenv("COLUMNS", "200")
     listed = fleet("host", "list").stdout
     assert f"card0: {TWO}" in listed
-    assert f"resolves {NIC}: 1; restrict {NIC} (card0): 1" in listed
+    assert f"resolves {NIC}: 1 variable; restrict {NIC} (card0): 1 variable" in listed
 
 
 def test_binaries_for_the_hosts_own_architecture_come_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,9 +150,9 @@ def test_binaries_for_the_hosts_own_architecture_come_first(tmp_path: Path, monk
         binary = tmp_path / f"qemu-system-{name}"
         binary.write_text("#!/bin/sh\n")
         binary.chmod(0o755)
-    monkeypatch.setattr(hosts, "_FOLDERS", (str(tmp_path),))
+    monkeypatch.setattr(emulator, "_FOLDERS", (str(tmp_path),))
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
-    assert [path.name for path in hosts._binaries()] == [
+    assert [path.name for path in emulator.binaries()] == [
         f"qemu-system-{target}" for target in ("x86_64", "aarch64", "i386")
     ]
 

@@ -52,6 +52,11 @@ _ALL = _TRANSPORT | _NET | _BLOCK
 _TYPE_VARIABLES = ("mdev-type", "mdev_type", "vgpu-type", "type")
 
 
+def feature_bits(*, is_block: bool) -> Mapping[str, int]:
+    """Return the bits of the features of a virtio network card, or of a disk, by name in lower case."""
+    return _TRANSPORT | (_BLOCK if is_block else _NET)
+
+
 def vdpa(configuration: Values, variable_set: VariableSet, made: Made) -> list[str]:
     """Return the arguments with which the vdpa tool makes a device on a management device (vdpa-dev(8)).
 

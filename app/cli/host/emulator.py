@@ -1,0 +1,91 @@
+"""The QEMU binaries of a host: their releases, and the CPU features that they can give their guests here."""
+
+import platform
+import re
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from app.cli.client import Registry
+from app.cli.host.tool import NotAskedError, output
+from app.cli.qemu.capture import CaptureError
+from app.cli.qemu.cpu import CpuModels, features_of, restriction, take_cpu_models
+from app.cli.qemu.live import Progress
+from app.cli.qemu.naming import releases_of
+from app.domain.fleet.rendering import CPU_MODEL
+
+_VERSION = re.compile(r"QEMU emulator version (\d+\.\d+\.\d+)(?: \(([^)]*)\))?")
+_BINARY = re.compile(r"qemu-system-([a-z0-9_]+)|qemu-kvm")
+_FOLDERS = ("/usr/bin", "/usr/local/bin", "/usr/libexec")
+
+
+def binaries() -> Iterator[Path]:
+    """Iterate over the QEMU binaries of this machine, those for its own architecture first."""
+    paths: dict[Path, Path] = {}
+    for folder in _FOLDERS:
+        for path in [*Path(folder).glob("qemu-system-*"), *Path(folder).glob("qemu-kvm")]:
+            # fullmatch skips special builds of the same release, such as qemu-system-x86_64-microvm.
+            if _BINARY.fullmatch(path.name) and shutil.which(path) and path.is_file():
+                paths.setdefault(path.resolve(), path)
+    yield from sorted(paths.values(), key=lambda path: (_target(path) != platform.machine(), path.name))
+
+
+def _target(binary: Path) -> str:
+    match = _BINARY.fullmatch(binary.name)
+    return (match and match[1]) or platform.machine()
+
+
+def releases(registry: Registry, paths: Sequence[Path], complain: Callable[[str], None]) -> Iterator[str]:
+    """Iterate over the releases of binaries: the distribution's if it is published, then upstream's.
+
+    Raises RegistryError. complain: called with what is wrong with a binary.
+    """
+    for binary in paths:
+        try:
+            text = output(str(binary), "--version")
+        except NotAskedError as error:
+            complain(str(error))
+            continue
+        version = _VERSION.search(text)
+        if version is None:
+            complain(f"{binary} --version does not print a QEMU version; the binary is left out")
+            continue
+        yield from releases_of(registry, _target(binary), version[1], version[2] or "")
+
+
+def owns_implementation(implementation: str) -> bool:
+    """Return whether a report says all about the releases of an implementation: it is a QEMU."""
+    return "/qemu-system-" in implementation
+
+
+def restrict(
+    registry: Registry, paths: Sequence[Path], progress: Progress, *, emulated: bool
+) -> dict[str, dict[str, Any]]:
+    """Return the CPU features that this host cannot provide, by the CPU model; empty if the registry has none.
+
+    emulated: VMs run without KVM. Raises NotAskedError if the features are not known, and RegistryError.
+    """
+    model = registry.find(f"/models/{CPU_MODEL}")
+    binary = next((path for path in paths if _target(path) == "x86_64"), None)
+    if model is None or binary is None:
+        return {}
+    try:
+        cpus = _cpu_models(binary, progress)
+    except (CaptureError, OSError) as error:
+        raise NotAskedError(str(error)) from error
+    if not cpus.is_kvm and not emulated:
+        message = "KVM cannot be used (if VMs run without KVM, add --emulated)"
+        raise NotAskedError(message)
+    return {CPU_MODEL: restriction(cpus, features_of(model))}
+
+
+# By the binary, and when it was changed: a command that reports again and again asks each once.
+_asked: dict[tuple[Path, int], CpuModels] = {}
+
+
+def _cpu_models(binary: Path, progress: Progress) -> CpuModels:
+    key = (binary, binary.stat().st_mtime_ns)
+    if key not in _asked:
+        _asked[key] = take_cpu_models(binary, progress, host_only=True)
+    return _asked[key]

@@ -1,0 +1,151 @@
+"""Types of mediated devices: what `mdevctl types` prints, or the kernel's tree in sysfs where mdevctl is missing."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from app.cli.host import nvidia
+from app.cli.host.facts import Facts, Source, Unit
+from app.cli.host.naming import KERNEL, Kernel, component, vendor_of_driver
+from app.cli.host.tool import Machine, NotAskedError, is_installed, json_output
+
+_COMMAND = ("mdevctl", "types", "--dumpjson")
+_CLASS = "/sys/class/mdev_bus"
+# More cannot be true.
+_MAX_AVAILABLE = 1_000_000
+_TYPES = "mdev_supported_types"
+
+
+@dataclass(frozen=True, slots=True)
+class MdevType:
+    """A type of mediated devices that a parent offers. type: its name in sysfs; the number in it can differ by host.
+
+    name: what its driver calls it, which is the same on all hosts; empty if the driver says nothing.
+    """
+
+    parent: str
+    type: str
+    name: str = ""
+    available: int | None = None
+    api: str = ""
+    description: str = ""
+
+    @property
+    def driver(self) -> str:
+        """The driver of the parent, with which the kernel begins the name of a type."""
+        return self.type.partition("-")[0]
+
+    @property
+    def title(self) -> str:
+        """What the type is called on every host."""
+        return self.name or self.type
+
+
+def types(document: Any) -> Iterator[MdevType]:
+    """Iterate over the types that mdevctl printed; raises NotAskedError for JSON of another form."""
+    try:
+        for parents in document:
+            for parent, of_parent in parents.items():
+                for named in of_parent:
+                    for name, content in named.items():
+                        yield _type(parent, name, content)
+    except (AttributeError, TypeError) as error:
+        message = "mdevctl printed JSON of an unknown form"
+        raise NotAskedError(message) from error
+
+
+def _type(parent: str, name: str, content: Mapping[str, Any]) -> MdevType:
+    available = content.get("available_instances")
+    return MdevType(
+        parent,
+        name,
+        str(content.get("name") or ""),
+        available if type(available) is int and 0 <= available <= _MAX_AVAILABLE else None,
+        str(content.get("device_api") or ""),
+        str(content.get("description") or ""),
+    )
+
+
+def types_in_sysfs(machine: Machine) -> Iterator[MdevType]:
+    """Iterate over the types in sysfs (Documentation/ABI/testing/sysfs-bus-vfio-mdev)."""
+    for parent in machine.names(_CLASS):
+        for name in machine.names(f"{_CLASS}/{parent}/{_TYPES}"):
+            folder = f"{_CLASS}/{parent}/{_TYPES}/{name}"
+            available = machine.text(f"{folder}/available_instances") or ""
+            yield MdevType(
+                parent,
+                name,
+                machine.text(f"{folder}/name") or "",
+                int(available) if available.isdecimal() else None,
+                machine.text(f"{folder}/device_api") or "",
+                " ".join((machine.text(f"{folder}/description") or "").split()),
+            )
+
+
+def all_types(machine: Machine) -> list[MdevType]:
+    """Return the types that the parents of this host offer; raises NotAskedError."""
+    if is_installed(_COMMAND[0]):
+        try:
+            return list(types(json_output(*_COMMAND)))
+        except NotAskedError:
+            if not machine.path(_CLASS).is_dir():
+                raise
+    return list(types_in_sysfs(machine))
+
+
+def _read(machine: Machine, kernel: Kernel) -> Facts:
+    units, notes = [], []
+    is_partial = False
+    for mdev in all_types(machine):
+        driver = machine.target(f"{_CLASS}/{mdev.parent}/driver") or mdev.driver
+        names = dict.fromkeys(f"{driver}/{component(title)}" for title in (mdev.type, mdev.title))
+        vendor = vendor_of_driver(driver)
+        if vendor == KERNEL:
+            releases = [release for name in names for release in kernel.releases(name)]
+        else:
+            # A driver that is not part of the kernel has versions of its own.
+            try:
+                version = _version(machine, driver)
+            except NotAskedError as error:
+                notes.append(f"{mdev.parent}/{mdev.type} is left out: the version of {driver} is not known: {error}")
+                is_partial = True
+                continue
+            releases = [f"{vendor}/{name}@{version}" for name in names]
+        units.append(Unit(f"{mdev.parent}/{mdev.type}", [releases], available=mdev.available))
+    return Facts(units=units, notes=notes, is_partial=is_partial)
+
+
+def _version(machine: Machine, driver: str) -> str:
+    """Return the version of a driver; raises NotAskedError."""
+    if version := machine.text(f"/sys/module/{driver}/version"):
+        return version
+    if driver == "nvidia":
+        return nvidia.driver_version(machine)
+    message = f"/sys/module/{driver}/version cannot be read"
+    raise NotAskedError(message)
+
+
+def models(mdev: MdevType, model: str) -> dict[str, Any]:
+    """Return what a laboratory publishes of a type: the models of a release, as `PUT /releases` has them.
+
+    What tells types apart is a variable that cannot be set, so that no device moves to another type. Whether the driver
+    can migrate the device, the tool does not say: `migratable` is unknown.
+    """
+    variables = {
+        name: {"type": "str", "init_value": value, "settable": False, "description": description}
+        for name, value, description in (
+            ("type-name", mdev.title, "what the driver calls the type of mediated devices"),
+            ("device-api", mdev.api, "the interface of the device"),
+            ("type-description", mdev.description, "what the driver says of the type"),
+        )
+        if value
+    }
+    return {model: {"variables": variables, "migratable": "unknown"}}
+
+
+def _owns(unit: str) -> bool:
+    parent, slash, name = unit.partition("/")
+    return bool(slash and name) and parent not in {"pci", "auxiliary", "firmware", "nvidia"}
+
+
+SOURCE = Source("mediated devices", _read, _owns)

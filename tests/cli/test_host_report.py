@@ -1,0 +1,389 @@
+"""host report states what the tools of a host print, names what it could not ask, and loses nothing of before."""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.cli import hosts
+from app.cli.client import Registry
+from app.cli.host import nvidia, tool, tun, vdpa, vhost_user
+from app.cli.host.naming import Kernel
+from app.cli.host.tool import Machine, NotAskedError
+from tests.cli.conftest import Run
+
+NET = "virtio-spec.org/net"
+DEBIAN = "Linux version 6.12.69+deb13-amd64 (debian-kernel@lists.debian.org) #1 SMP Debian 6.12.69-1 (2026-02-08)"
+VDPA = {
+    "mgmtdev": {
+        "pci/0000:3b:00.2": {
+            "supported_classes ": ["net"],
+            "max_supported_vqs": 9,
+            "dev_features": ["CSUM", "MTU", "MAC", "STATUS", "CTRL_VQ", "MQ", "VERSION_1", 40],
+        },
+        "vdpasim_blk": {"supported_classes": ["block"], "max_supported_vqs": 1, "dev_features": [1, 6, 9, "VERSION_1"]},
+    }
+}
+MDEV = [
+    {
+        "0000:00:03.0": [
+            {"nvidia-36": {"available_instances": 16, "device_api": "vfio-pci", "name": "GRID M10-0Q"}},
+            {"nvidia-155": {"available_instances": 4, "device_api": "vfio-pci", "name": "GRID M10-2B"}},
+        ],
+        "mtty": [{"mtty-1": {"available_instances": 24, "device_api": "vfio-pci", "name": "Single port serial"}}],
+    }
+]
+DEVLINK = {
+    "info": {
+        "pci/0000:3b:00.0": {
+            "driver": "mlx5_core",
+            "versions": {
+                "fixed": {"fw.psid": "MT_0000000834"},
+                "running": {"fw.version": "28.41.1000", "fw": "28.41.1000"},
+                "stored": {"fw.version": "28.42.1000", "fw": "28.42.1000"},
+            },
+        },
+        "pci/0000:af:00.0": {
+            "driver": "bnxt_en",
+            "versions": {"fixed": {"board.id": "7339763 Rev 0"}, "running": {"fw": "216.1.2", "fw.psid": "0.0.0"}},
+        },
+        "auxiliary/mlx5_core.eth.0": {"driver": "mlx5_core.eth"},
+    }
+}
+TYPES = "GPU 00000000:01:00.0\n    GRID P4-1B\n    GRID P4-1Q\n"
+LOG = "vmiop_log: Driver Version: 535.104.06\nnotice: vmiop_log: (0x0): vGPU supported range: (0x70001, 0x140001)\n"
+
+
+class Host:
+    """A host with tools that print what a test says, and with files below a root of its own."""
+
+    def __init__(self, folder: Path, run: Run) -> None:
+        self.root = folder / "root"
+        self._bin = folder / "bin"
+        self._bin.mkdir()
+        self._run = run
+        self.file("proc/version", DEBIAN)
+
+    def file(self, path: str, text: str) -> Path:
+        """Write a file below the root."""
+        file = self.root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        return file
+
+    def tool(self, name: str, printed: object, *, status: int = 0, script: str = "") -> None:
+        """Install a tool that prints something, as JSON if it is no text; script: what it does before."""
+        content = self._bin / f".{name}"
+        content.write_text(printed if isinstance(printed, str) else json.dumps(printed))
+        program = self._bin / name
+        program.write_text(f"#!/bin/sh\n{script}\n/bin/cat {content}\nexit {status}\n")
+        program.chmod(0o755)
+
+    def without(self, name: str) -> None:
+        """Remove a tool."""
+        (self._bin / name).unlink()
+
+    def report(self, *options: str) -> Any:
+        """Report the host; return what the command prints as JSON."""
+        arguments = ("host", "report", "--name", "host-1", "--root", str(self.root), "--json", *options)
+        finished = self._run(*arguments)
+        assert finished.exit_code == 0, finished.output
+        return json.loads(finished.stdout)
+
+
+@pytest.fixture
+def host(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    """Return a host that has no tools at first."""
+    made = Host(tmp_path, run)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    monkeypatch.setattr(hosts, "binaries", lambda: iter(()))
+    return made
+
+
+def with_all_tools(host: Host) -> Host:
+    """Install all tools."""
+    host.tool("vdpa", VDPA)
+    host.tool("mdevctl", MDEV)
+    host.tool("devlink", DEVLINK)
+    host.tool("nvidia-smi", "535.104.06\n", script=f'if [ "$1" = vgpu ]; then printf "{TYPES}"; exit 0; fi')
+    host.tool("journalctl", LOG)
+    for driver, devices in {"mlx5_vfio_pci": ["0000:3b:00.3", "0000:3b:00.4"], "vfio-pci": ["0000:41:00.0"]}.items():
+        for device in (*devices, "module"):
+            host.file(f"sys/bus/pci/drivers/{driver}/{device}", "")
+    return host
+
+
+def units(report: Mapping[str, Any]) -> dict[str, list[str]]:
+    return {unit["id"]: unit["releases"] for unit in report["units"]}
+
+
+def test_everything_is_reported_as_the_tools_print_it(host: Host) -> None:
+    report = with_all_tools(host).report()
+    assert report["releases"] == ["debian.org/linux@6.12.69-1", "kernel.org/mlx5_vfio_pci@6.12.69"]
+    assert units(report) == {
+        "pci/0000:3b:00.2": ["kernel.org/vdpa@6.12.69"],
+        "vdpasim_blk": ["kernel.org/vdpa_sim_blk@6.12.69"],
+        "0000:00:03.0/nvidia-36": ["nvidia.com/nvidia/GRID-M10-0Q@535.104.06"],
+        "0000:00:03.0/nvidia-155": ["nvidia.com/nvidia/GRID-M10-2B@535.104.06"],
+        "mtty/mtty-1": ["kernel.org/mtty/Single-port-serial@6.12.69"],
+        "nvidia/0000:01:00.0": ["nvidia.com/vgpu-manager@535.104.06"],
+        "firmware/0000:3b:00.0": ["nvidia.com/MT_0000000834@28.41.1000"],
+        "firmware/0000:af:00.0": ["broadcom.com/7339763-Rev-0@216.1.2"],
+    }
+    stated = {unit["id"]: unit for unit in report["units"]}
+    assert [stated[unit].get("available") for unit in ("0000:00:03.0/nvidia-36", "mtty/mtty-1")] == [16, 24]
+    network = stated["pci/0000:3b:00.2"]["restrict"][NET]
+    # Four pairs, and one queue for control.
+    assert network["max_vqp"] == ["1-4"]
+    assert {"f.guest_tso4", "f.guest_uso4"} <= network.keys()
+    # A number stands for a feature that the tool has no name for.
+    assert not {"f.csum", "f.mq", "f.version_1", "f.ring_reset"} & network.keys()
+    disk = stated["vdpasim_blk"]["restrict"]["virtio-spec.org/block"]
+    assert "f.mq" in disk
+    assert not {"f.size_max", "f.blk_size", "f.flush"} & disk.keys()
+    assert stated["nvidia/0000:01:00.0"]["restrict"]["nvidia.com/vgpu"] == {
+        "vgpu-type": ["GRID P4-1B", "GRID P4-1Q"],
+        "vgpu-version": [f"{0x70001}-{0x140001}"],
+    }
+    assert any("vfio-pci drives 0000:41:00.0" in note for note in report["notes"])
+    assert report["not_asked"].keys() == {"tap offloads"}
+
+
+def test_a_report_that_is_repeated_changes_nothing(host: Host, api: Registry) -> None:
+    first = with_all_tools(host).report()
+    changes = api.get("/changes")
+    assert host.report() == first
+    assert api.get("/changes") == changes
+
+
+def test_what_is_published_decides_the_names(host: Host, api: Registry) -> None:
+    for vendor in ("kernel.org", "nvidia.com", "virtio-spec.org"):
+        api.put(f"/vendors/{vendor}", {})
+    feature = {"type": "bool", "init_value": False, "off_value": False}
+    psid = {"psid": {"type": "str", "init_value": "MT_0000000834", "settable": False}}
+    for release, model, variables in (
+        ("virtio-spec.org/virtio@1", NET, {"f.csum": feature, "f.rss": feature}),
+        ("kernel.org/vdpa@6.12.69", NET, {"f.csum": feature, "f.rss": feature}),
+        ("kernel.org/mtty/mtty-1@6.12.69", "kernel.org/mtty", {"ports": {"type": "int", "init_value": 1}}),
+        ("nvidia.com/connectx-7/MT_0000000834@28.41.1000", "nvidia.com/connectx-7-vf", psid),
+    ):
+        api.put(f"/releases/{release}", {"models": {model: {"variables": variables}}})
+    report = with_all_tools(host).report(
+        "--unit-release", "vdpasim_blk=acme.com/disk@1", "--unit-release", "x=a.com/b@1"
+    )
+    found = units(report)
+    assert found["mtty/mtty-1"] == ["kernel.org/mtty/mtty-1@6.12.69"]
+    assert found["firmware/0000:3b:00.0"] == ["nvidia.com/connectx-7/MT_0000000834@28.41.1000"]
+    assert found["vdpasim_blk"] == ["acme.com/disk@1"]
+    # Only variables that the release has are restricted.
+    assert report["units"][0]["restrict"] == {NET: {"f.rss": [False]}}
+    assert report["unknown_variables"] == {}
+    assert any("no effect" in note and note.endswith(": x") for note in report["notes"])
+
+
+_FAULTS: Mapping[str, Callable[[Host, str], None]] = {
+    "fails": lambda host, name: host.tool(name, "", status=1, script="echo broken >&2"),
+    "prints garbage": lambda host, name: host.tool(name, '{"mgmtdev": [1', status=0),
+    "prints another form": lambda host, name: host.tool(name, {"mgmtdev": {"a": 1}, "info": {"a": []}}),
+    "prints a list of numbers": lambda host, name: host.tool(name, [1, 2]),
+    "is killed": lambda host, name: host.tool(name, "", script="kill -KILL $$"),
+    "is slow": lambda host, name: host.tool(name, "", script="exec /bin/sleep 60"),
+    "leaves a child": lambda host, name: host.tool(name, "", script="/bin/sleep 60 & exec /bin/sleep 60"),
+    "prints too much": lambda host, name: host.tool(name, "", script="exec /usr/bin/head -c 20000000 /dev/zero"),
+    "cannot be run": lambda host, name: host.tool(name, "", script="exec /bin/false"),
+}
+
+
+@pytest.mark.parametrize("fault", _FAULTS)
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [("vdpa", "vDPA"), ("mdevctl", "mediated devices"), ("devlink", "firmware"), ("nvidia-smi", "NVIDIA vGPU")],
+)
+def test_a_tool_that_fails_loses_nothing(
+    host: Host, monkeypatch: pytest.MonkeyPatch, fault: str, name: str, source: str
+) -> None:
+    monkeypatch.setattr(tool, "SECONDS", 0.5)
+    before = with_all_tools(host).report()
+    _FAULTS[fault](host, name)
+    after = host.report()
+    assert source in after["not_asked"], after["not_asked"]
+    assert units(after) == units(before)
+    assert after["releases"] == before["releases"]
+
+
+def test_what_is_gone_is_removed_and_what_an_operator_registered_stays(host: Host, api: Registry) -> None:
+    mine = {"id": "card0", "releases": ["acme.com/card@1"]}
+    api.put("/hosts/host-1", {"releases": ["acme.com/agent@1"], "units": [mine], "labels": {"rack": "r1"}})
+    first = with_all_tools(host).report()
+    assert units(first)["card0"] == ["acme.com/card@1"]
+    assert "acme.com/agent@1" in first["releases"]
+    host.tool("vdpa", {"mgmtdev": {}})
+    host.tool("mdevctl", [])
+    second = host.report()
+    assert list(units(second)) == ["card0", "nvidia/0000:01:00.0", "firmware/0000:3b:00.0", "firmware/0000:af:00.0"]
+    assert second["labels"] == {"rack": "r1"}
+
+
+def test_a_host_without_such_hardware_reports_its_kernel_alone(host: Host) -> None:
+    report = host.report()
+    assert (report["units"], report["releases"]) == ([], ["debian.org/linux@6.12.69-1"])
+    # Neither tool nor driver: there is none of it, and nothing to ask. Firmware there can be.
+    assert report["not_asked"].keys() == {"firmware", "VFIO drivers", "tap offloads"}
+
+
+def test_without_mdevctl_the_kernels_tree_is_read(host: Host) -> None:
+    folder = "sys/class/mdev_bus/0000:00:02.0/mdev_supported_types/i915-GVTg_V5_4"
+    for name, text in (("available_instances", "2\n"), ("device_api", "vfio-pci\n"), ("description", "fence: 4\n")):
+        host.file(f"{folder}/{name}", text)
+    report = host.report()
+    assert report["units"] == [
+        {"id": "0000:00:02.0/i915-GVTg_V5_4", "releases": ["kernel.org/i915/i915-GVTg_V5_4@6.12.69"], "available": 2}
+    ]
+
+
+def test_more_units_than_a_host_can_have_are_named(host: Host) -> None:
+    kinds = [{f"mtty-{number}": {"available_instances": 1, "device_api": "vfio-pci"}} for number in range(70)]
+    host.tool("mdevctl", [{"mtty": kinds}])
+    report = host.report()
+    assert len(report["units"]) == 64
+    assert any("mtty/mtty-69" in note for note in report["notes"])
+
+
+@pytest.mark.parametrize(
+    ("version", "releases"),
+    [
+        (DEBIAN, ["debian.org/linux@6.12.69-1", "kernel.org/linux@6.12.69"]),
+        (
+            "Linux version 6.1.0-50-amd64 (debian-kernel@lists.debian.org) #1 SMP Debian 6.1.192-2 (2026-",
+            ["debian.org/linux@6.1.192-2", "kernel.org/linux@6.1.192"],
+        ),
+        (
+            "Linux version 5.15.0-75-generic (buildd@lcy02) (gcc 11) #82~20.04.1-Ubuntu SMP Wed Jun 7",
+            ["ubuntu.com/linux@5.15.0-75.82~20.04.1", "kernel.org/linux@5.15.0"],
+        ),
+        (
+            "Linux version 5.14.0-162.6.1.el9_1.x86_64 (mockbuild@x86-vm-07.build.eng.bos.redhat.com) (gcc) #1 SMP",
+            ["redhat.com/linux@5.14.0-162.6.1.el9_1.x86_64", "kernel.org/linux@5.14.0"],
+        ),
+        (
+            "Linux version 6.8.12-4-pve (build@proxmox) (gcc) #1 SMP PREEMPT_DYNAMIC PMX 6.8.12-4 (2024-11-06T15:04Z)",
+            ["proxmox.com/linux@6.8.12-4", "kernel.org/linux@6.8.12"],
+        ),
+        (
+            "Linux version 6.13.8-arch1-1 (linux@archlinux) (gcc) #1 SMP",
+            ["archlinux.org/linux@6.13.8-arch1-1", "kernel.org/linux@6.13.8"],
+        ),
+        ("Linux version 6.18.44 (me@here) (gcc) #1 SMP PREEMPT_DYNAMIC @0", ["kernel.org/linux@6.18.44"]),
+    ],
+)
+def test_the_kernel_is_called_as_its_distribution_calls_it(tmp_path: Path, version: str, releases: list[str]) -> None:
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/version").write_text(f"{version}\n")
+    assert Kernel.of(Machine(tmp_path)).releases("linux") == releases
+
+
+def test_the_tap_offloads_of_this_kernel_are_asked(api: Registry, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hosts, "binaries", lambda: iter(()))
+    try:
+        expected = tun.SOURCE.read(Machine(), Kernel("6.1"))
+    except NotAskedError as error:
+        pytest.skip(f"this machine has no tap devices: {error}")
+    flag = {"type": "bool", "init_value": True, "resolved_by_host": [True]}
+    api.put("/vendors/qemu.org", {})
+    variables = dict.fromkeys(("guest_uso4", "host_uso", "guest_ufo", "mq"), flag)
+    api.put("/releases/qemu.org/qemu-system-x86_64@9.9", {"models": {tun.MODELS[0]: {"variables": variables}}})
+    registered = {
+        tun.MODELS[0]: {"mq": {"on": False}, "host_uso": {"on": not expected.resolves[tun.MODELS[0]]["host_uso"]["on"]}}
+    }
+    api.put("/hosts/host-1", {"releases": ["kernel.org/linux@1"], "resolves": registered})
+    finished = run("host", "report", "--name", "host-1", "--json")
+    report = json.loads(finished.stdout)
+    assert "tap offloads" not in report["not_asked"]
+    # What the operator states of another variable stays; a model that nobody publishes is not reported.
+    assert report["resolves"] == {tun.MODELS[0]: {"mq": {"on": False}, **expected.resolves[tun.MODELS[0]]}}
+
+
+def test_vhost_user_programs_are_named_by_what_they_print(host: Host) -> None:
+    daemon = host.root / "virtiofsd"
+    daemon.parent.mkdir(exist_ok=True, parents=True)
+    daemon.write_text("#!/bin/sh\necho virtiofsd 1.13.2\n")
+    daemon.chmod(0o755)
+    other = host.root / "other"
+    other.write_text("#!/bin/sh\necho Something else 2\n")
+    other.chmod(0o755)
+    described = {"description": "x", "type": "fs", "binary": str(daemon), "features": ["migrate-precopy"]}
+    host.file("usr/share/qemu/vhost-user/50-virtiofsd.json", json.dumps(described))
+    host.file("usr/share/qemu/vhost-user/60-hidden.json", json.dumps({**described, "binary": "/none"}))
+    host.file("etc/qemu/vhost-user/60-hidden.json", "")
+    host.file("etc/qemu/vhost-user/70-other.json", json.dumps({**described, "binary": str(other)}))
+    host.file("etc/qemu/vhost-user/80-broken.json", "[]")
+    report = host.report()
+    assert report["releases"] == ["debian.org/linux@6.12.69-1", "gitlab.com/virtio-fs/virtiofsd@1.13.2"]
+    assert [note.partition(":")[2].partition(":")[0].strip() for note in report["notes"]] == [
+        "70-other.json",
+        "80-broken.json",
+    ]
+    # The C program came with QEMU, and Debian packaged it.
+    printed = "virtiofsd version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)\nCopyright"
+    assert vhost_user._releases("virtiofsd", printed) == (
+        "debian.org/virtiofsd@1:7.2+dfsg-7+deb12u18",
+        "qemu.org/virtiofsd@7.2.22",
+    )
+
+
+def test_what_the_vgpu_manager_does_not_say_is_named(host: Host) -> None:
+    with_all_tools(host)
+    host.tool("journalctl", "nothing of it")
+    report = host.report()
+    (unit,) = [unit for unit in report["units"] if unit["id"].startswith("nvidia/")]
+    assert unit["restrict"] == {"nvidia.com/vgpu": {"vgpu-type": ["GRID P4-1B", "GRID P4-1Q"]}}
+    assert any("supported range" in note for note in report["notes"])
+    assert nvidia.types_by_gpu("No supported devices in vGPU mode\n") == {}
+
+
+def test_a_watch_goes_on_while_the_registry_is_away(
+    host: Host, run: Run, monkeypatch: pytest.MonkeyPatch, service: Any
+) -> None:
+    host.tool("vdpa", VDPA)
+    waited: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waited.append(seconds)
+        match len(waited):
+            case 1:
+                monkeypatch.setenv("REGISTRY_TOKEN", "a-wrong-token")
+            case 2:
+                monkeypatch.setenv("REGISTRY_TOKEN", "a-token-for-tests")
+            case 3:
+                host.tool("vdpa", {"mgmtdev": {}})
+            case _:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(hosts, "sleep", sleep)
+    arguments = ("host", "report", "--name", "host-1", "--root", str(host.root), "--watch", "--every", "60")
+    watched = run(*arguments)
+    assert watched.output.count("host-1: registered") == 2
+    assert watched.output.count("not reported: The token is not valid") == 1
+    assert "removed because it was not found on this host: unit pci/0000:3b:00.2, unit vdpasim_blk" in watched.output
+    assert all(50 < seconds < 70 for seconds in waited)
+    assert service.get("/hosts/host-1").json()["units"] == []
+
+
+def test_a_slow_tool_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tool, "SECONDS", 0.3)
+    began = time.monotonic()
+    with pytest.raises(NotAskedError, match=r"did not answer within 0\.3 seconds"):
+        tool.output("/bin/sh", "-c", "sleep 30 & sleep 30")
+    assert time.monotonic() - began < 10
+    assert tmp_path.exists()
+
+
+def test_features_of_the_vdpa_tool_are_those_of_virtio() -> None:
+    (network, disk) = vdpa.devices(VDPA)
+    assert network.features >= {"csum", "ring_reset"}
+    assert (network.pairs, network.unnamed) == (4, frozenset())
+    assert disk.features == {"size_max", "blk_size", "flush", "version_1"}
