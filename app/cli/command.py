@@ -21,7 +21,8 @@ _COMMANDS = {
     "mirror": "mirroring:mirror",
     "export": "mirroring:export",
     "demo": "demonstration:demo",
-    "import": "importing:commands",
+    # With the commands of importing.
+    "import": "laboratory:commands",
     "host": "hosts:commands",
     "erratum": "errata:commands",
     "key": "keys:commands",

@@ -96,7 +96,7 @@ def import_migration_info(
         my-device-backend --print-migration-info-json | \
           profile-registry import migration-info - --release vendor-a.com/my-backend@2.1 --sign vendor-a.key
     """
-    _check_release(release)
+    check_release(release)
     try:
         document = orjson.loads(sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes())
     except (OSError, ValueError) as error:
@@ -109,7 +109,7 @@ def import_migration_info(
     if as_json:
         print_json(answer)
         return
-    _print_answer(release, answer)
+    print_answer(release, answer)
 
 
 @commands.command("qemu")
@@ -155,7 +155,7 @@ def import_qemu(  # noqa: PLR0913 (each is an option of the command)
             else:
                 selected = Capture.load(capture or Path()).selected(machine or [], device or [])
             name = release or publication.default_name(selected)
-            _check_release(name)
+            check_release(name)
             cpus = _cpu_models(registry, name, started, progress)
             published = publication.publish(
                 registry, selected, name, progress, dry_run=dry_run, override=override, cpus=cpus
@@ -208,7 +208,7 @@ def import_cpu_models(
         with progress_bar() as progress, Registry(ClientSettings(), signing_keys=signing_keys(sign)) as registry:
             cpus = take_cpu_models(started, progress)
             name = release or f"qemu.org/qemu-system-{cpus.target}@{cpus.version}"
-            _check_release(name)
+            check_release(name)
             answer, differences = publish_cpu_models(registry, cpus, name, dry_run=dry_run, override=override)
     except RegistryError as error:
         refuse(error, is_publication=True)
@@ -220,7 +220,7 @@ def import_cpu_models(
         print_json({**answer, "finds": finds, "left_out": left_out})
         return
     print_line(f"{name}: {len(cpus.features)} features, {len(cpus.models) - len(left_out)} CPU models")
-    _print_answer(name, answer)
+    print_answer(name, answer)
     _print_left_out(left_out)
     if differences:
         rows = [(item.profile, item.feature, "has it" if item.published else "lacks it") for item in differences]
@@ -266,7 +266,8 @@ def import_archive(
     )
 
 
-def _check_release(release: str) -> None:
+def check_release(release: str) -> None:
+    """Exit with an error unless this can be the name of a release."""
     try:
         ReleaseName.parse(release)
     except InvalidNameError as error:
@@ -307,7 +308,7 @@ def _print_published(published: publication.Published) -> None:
         f"{published.release}: {published.models} device models, {published.variables} variables, "
         f"{published.profiles} profiles"
     )
-    _print_answer(published.release, published.answer)
+    print_answer(published.release, published.answer)
     _print_left_out(published.left_out)
     if published.differences:
         columns = ("variable", "published", "in this QEMU", "device types", "occurrences")
@@ -326,7 +327,7 @@ def _print_published(published: publication.Published) -> None:
         )
 
 
-def _print_answer(release: str, answer: Mapping[str, Any]) -> None:
+def print_answer(release: str, answer: Mapping[str, Any]) -> None:
     """Print what a publication added, and what it changes for devices that exist."""
     _print_added(release, answer["added"], dry_run=answer["dry_run"])
     _print_not_accepted(answer["not_accepted"])

@@ -54,14 +54,14 @@ def cards(document: Any) -> Iterator[Card]:
             yield Card(handle, str(content.get("driver", "")), fixed, running)
 
 
-def all_cards() -> list[Card]:
-    """Return the cards of this host; raises NotAskedError."""
-    return list(cards(json_output(*_COMMAND)))
+def printed() -> Any:
+    """Return what the tool prints of this host; raises NotAskedError."""
+    return json_output(*_COMMAND)
 
 
 def _read(_machine: Machine, _kernel: Kernel) -> Facts:
     units, notes = [], []
-    for card in all_cards():
+    for card in cards(printed()):
         if card.board is None or card.firmware is None:
             notes.append(f"{card.handle}: its driver ({card.driver}) does not state the board and the firmware")
             continue

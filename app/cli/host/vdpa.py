@@ -43,6 +43,11 @@ class ManagementDevice:
         return max(1, (self.queues - ("ctrl_vq" in self.features)) // 2)
 
 
+def printed() -> Any:
+    """Return what the tool prints of this host; raises NotAskedError."""
+    return json_output(*_COMMAND)
+
+
 def devices(document: Any) -> Iterator[ManagementDevice]:
     """Iterate over the management devices that the vdpa tool printed, one for each class.
 
@@ -50,18 +55,18 @@ def devices(document: Any) -> Iterator[ManagementDevice]:
     """
     mgmtdev = document.get("mgmtdev") if isinstance(document, dict) else None
     for handle, content in objects(mgmtdev, "vdpa"):
-        classes, printed = content.get("supported_classes", []), content.get("dev_features", [])
+        classes, features = content.get("supported_classes", []), content.get("dev_features", [])
         queues = content.get("max_supported_vqs", 0)
-        are_lists = isinstance(classes, list) and isinstance(printed, list)
+        are_lists = isinstance(classes, list) and isinstance(features, list)
         is_number = type(queues) is int and 0 <= queues <= _MAX_QUEUES
-        if not are_lists or not is_number or not all(type(feature) in {int, str} for feature in printed):
+        if not are_lists or not is_number or not all(type(feature) in {int, str} for feature in features):
             message = "vdpa printed JSON of an unknown form"
             raise NotAskedError(message)
         for kind in classes:
             bits = {bit: name for name, bit in feature_bits(is_block=kind == _BLOCK).items()}
-            names = {str(name).lower() for name in printed if not isinstance(name, int)}
+            names = {str(name).lower() for name in features if not isinstance(name, int)}
             # The tool names no feature of disks, and no recent one: it prints their bits.
-            numbers = {number for number in printed if isinstance(number, int)}
+            numbers = {number for number in features if isinstance(number, int)}
             known = names | {bits[number] for number in numbers if number in bits}
             yield ManagementDevice(handle, str(kind), frozenset(known), frozenset(numbers - bits.keys()), queues)
 
@@ -69,10 +74,9 @@ def devices(document: Any) -> Iterator[ManagementDevice]:
 def _read(machine: Machine, kernel: Kernel) -> Facts:
     if not is_installed(_COMMAND[0]) and not machine.path("/sys/bus/vdpa").exists():
         return Facts()
-    document = json_output(*_COMMAND)
     units: dict[str, Unit] = {}
     notes = []
-    for device in devices(document):
+    for device in devices(printed()):
         if device.kind not in MODELS:
             notes.append(f"{device.handle}: devices of the class {device.kind} are not known")
             continue
