@@ -2,20 +2,29 @@
 
 import shlex
 import sys
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cache, partial
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
-from urllib.parse import quote
 
 import orjson
 import typer
 from rich.text import Text
 
+from app.cli.asking import (
+    INCOMPATIBLE,
+    NOT_ASKED,
+    Asked,
+    ask,
+    device_question,
+    domain_options,
+    domain_question,
+    running_question,
+    warn_of,
+    with_blocked,
+    without_cpus,
+)
 from app.cli.client import Registry
-from app.cli.libvirt import Domain, DomainError, DomainOptions, id_of_vm, is_general
 from app.cli.output import (
     AsJson,
     fail,
@@ -23,25 +32,18 @@ from app.cli.output import (
     print_json,
     print_line,
     print_table,
-    progress_bar,
     reasons,
     refuse,
     verdict,
     warn,
 )
-from app.cli.qemu.monitor import MonitorError, SocketMonitor, VirshMonitor
-from app.cli.running import RunningVm
-from app.cli.running import read as read_running
-from app.cli.virtual_machine import CPU
 from app.client import RegistryError
-from app.domain.fleet.rendering import CPU_MODEL, Form
+from app.domain.fleet.rendering import Form
 from app.domain.verdict.problem import RULES, ProblemCode
 from app.domain.verdict.steps import Policy
 from app.settings import ClientSettings
-from app.wire.compatibility import MAX_DEVICES, Detail
+from app.wire.compatibility import Detail
 
-_INCOMPATIBLE = 1
-_NOT_ASKED = 2
 _MAX_NAMES = 3
 _MAX_REASONS = 5
 # The options that have an effect, by the subject of the question.
@@ -182,14 +184,14 @@ def check(  # noqa: PLR0913, PLR0917 (each is an option of the command)
     if render and detail not in {None, Detail.FULL}:
         fail(f"--render needs --detail full, not {detail}; leave --detail out")
     if question is not None:
-        asked = _Asked(_read(question))
+        asked = Asked(_read(question))
     elif domain:
-        options = _domain_options(device or [], source or [], profile or [], value or [], without or [])
-        asked = _domain_question(domain, *options)
+        options = domain_options(device or [], source or [], profile or [], value or [], without or [])
+        asked = domain_question(domain, *options)
     elif model is not None:
-        asked = _Asked(_device_question(model, source or [], profile or [], value or []))
+        asked = Asked(device_question(model, source or [], profile or [], value or []))
     else:
-        asked = _running_question(live or [], qmp or [], source or [], without or [])
+        asked = running_question(live or [], qmp or [], source or [], without or [])
     document = asked.document
     if question is None:
         document["policy"] = policy
@@ -203,24 +205,12 @@ def check(  # noqa: PLR0913, PLR0917 (each is an option of the command)
     try:
         with Registry(ClientSettings()) as registry:
             if asked.unasked is not None:
-                asked = replace(asked, unasked={**asked.unasked, **_without_cpus(asked, registry)})
-            answer = _blocked(_ask(registry, document, render), asked.blocked)
+                asked = replace(asked, unasked={**asked.unasked, **without_cpus(asked, registry)})
+            answer = with_blocked(ask(registry, document, render), asked.blocked)
     except RegistryError as error:
         refuse(error)
     _show(answer, asked, as_json=as_json)
     _end(answer, asked)
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """A question. unasked: what of the VMs it leaves out, with the reason; None: it is not about whole VMs.
-
-    blocked: by VM, why QEMU does not migrate it now.
-    """
-
-    document: Any
-    unasked: Mapping[str, str] | None = None
-    blocked: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def _subject(question: str | None, model: str | None, domain: object, running: object) -> str:
@@ -239,17 +229,17 @@ def _subject(question: str | None, model: str | None, domain: object, running: o
     return next(subject for subject, is_given in subjects.items() if is_given)
 
 
-def _show_question(asked: _Asked) -> None:
+def _show_question(asked: Asked) -> None:
     """Print a question, with CPUs: those are left out later where the registry has no CPU models."""
     # A question of a file is shown as it is.
     for vm in asked.document["vms"] if asked.unasked is not None else ():
         for device in vm["devices"]:
             device.pop("is_default", None)
     print_json(asked.document)
-    _warn_of(asked)
+    warn_of(asked)
 
 
-def _show(answer: Any, asked: _Asked, *, as_json: bool) -> None:
+def _show(answer: Any, asked: Asked, *, as_json: bool) -> None:
     """Print the answer, and what was not asked."""
     if as_json:
         unasked = {} if asked.unasked is None else {"unasked": asked.unasked}
@@ -257,119 +247,13 @@ def _show(answer: Any, asked: _Asked, *, as_json: bool) -> None:
         return
     if answer["results"]:
         _print(answer)
-    _warn_of(asked)
-
-
-def _warn_of(asked: _Asked) -> None:
-    for vm, blockers in asked.blocked.items():
-        for blocker in blockers:
-            warn(f"{vm}: QEMU does not migrate it now: {blocker}")
-    _warn_unasked(asked.unasked or {})
+    warn_of(asked)
 
 
 def _destinations(releases: list[str], hosts: list[str], labels: list[str]) -> list[dict[str, Any]]:
     """Return the destinations of a question; all labels together select hosts."""
     destinations: list[dict[str, Any]] = [{"id": release, "releases": [release]} for release in releases]
     return [*destinations, *({"host": name} for name in hosts), *([{"labels": labels}] if labels else [])]
-
-
-def _ask(registry: Registry, document: Any, render: Sequence[Form] | None) -> Any:
-    """Return the answer to a question; VMs with too many devices for one are asked about in several."""
-    parameters = {"render": list(render)} if render else {}
-    vms = document.get("vms") if isinstance(document, dict) else None
-    if not isinstance(vms, list):
-        return registry.post("/compatibility", document, **parameters)
-    answers = [registry.post("/compatibility", {**document, "vms": batch}, **parameters) for batch in _batches(vms)]
-    results = [result for answer in answers for result in answer["results"]]
-    # The first one is the oldest: all are at least as recent.
-    return {**answers[0], "results": results}
-
-
-def _has_cpu_models(release: str | None, registry: Registry) -> bool:
-    """Return whether the registry has the CPU models of a release; None: of any."""
-    if release is None:
-        return registry.find(f"/models/{CPU_MODEL}") is not None
-    published = registry.find(f"/releases/{release}")
-    return published is not None and any(entry["model"] == CPU_MODEL for entry in published["models"])
-
-
-def _batches(vms: Sequence[Any]) -> Iterator[list[Any]]:
-    batch: list[Any] = []
-    count = 0
-    for vm in vms:
-        devices = len(vm.get("devices") or ()) if isinstance(vm, dict) else 0
-        if batch and count + devices > MAX_DEVICES:
-            yield batch
-            batch, count = [], 0
-        batch.append(vm)
-        count += devices
-    yield batch
-
-
-def _blocked(answer: Any, blocked: Mapping[str, Sequence[str]]) -> Any:
-    """Return an answer in which no VM that is blocked can move anywhere."""
-    for result in answer["results"]:
-        if result.get("vm") in blocked:
-            result["compatible"] = False
-            if "possible" in result:
-                result["impossible"] += len(result["possible"])
-                result["possible"] = []
-    return answer
-
-
-def _without_cpus(asked: _Asked, registry: Registry) -> Mapping[str, str]:
-    """Take CPUs out of a question where the registry has no CPU models to compare; return them with the reason."""
-    document = asked.document
-    unasked: dict[str, str] = {}
-    has_cpu_models = cache(partial(_has_cpu_models, registry=registry))
-    destinations = cache(partial(_releases_at, document.get("destinations"), registry))
-    cpus = [
-        (vm, device)
-        for vm in document["vms"]
-        for device in vm["devices"]
-        if device["id"] == CPU and device["model"] == CPU_MODEL
-    ]
-    for vm, device in cpus:
-        is_default = device.pop("is_default", False)
-        source = device.get("release")
-        releases = [source, *destinations()] if has_cpu_models(source) else [source]
-        lacking = ", ".join(release or "any release" for release in releases if not has_cpu_models(release))
-        why = f"the registry has no CPU models of {lacking}"
-        if is_default and source is None:
-            why = "the source release is not named"
-        elif not lacking:
-            continue
-        vm["devices"].remove(device)
-        if is_default:
-            # Any x86-64 host has its features, so that nothing is left to ask a host.
-            warn(f"{vm['id']}: the XML names no CPU, so it is QEMU's default, which was not compared: {why}")
-        else:
-            name = CPU if len(document["vms"]) == 1 else f"{vm['id']}: {CPU}"
-            cure = "add them with profile-registry import cpu-models"
-            unasked[name] = f"{why}; {cure}, or leave the CPU out with --without {CPU}"
-    document["vms"] = [vm for vm in document["vms"] if vm["devices"]]
-    if not document["vms"]:
-        if asked.blocked:
-            _warn_of(asked)
-            raise typer.Exit(_INCOMPATIBLE)
-        _fail_unasked("nothing is left to check", unasked)
-    return unasked
-
-
-def _releases_at(destinations: Sequence[Mapping[str, Any]] | None, registry: Registry) -> list[str]:
-    """Return QEMU's releases that the destinations of a question run; without destinations, all that are in use."""
-    running: list[str] = []
-    if destinations is None:
-        running += [entry["release"] for entry in registry.items("/releases") if entry["state"] != "retired"]
-    for destination in destinations or ():
-        if "labels" in destination:
-            hosts: Iterable[Any] = registry.items("/hosts", label=destination["labels"])
-        elif "host" in destination:
-            hosts = [registry.find(f"/hosts/{quote(destination['host'], safe='')}") or {}]
-        else:
-            hosts = [destination]
-        running += [release for host in hosts for release in host.get("releases", ())]
-    return [release for release in dict.fromkeys(running) if "/qemu-" in release]
 
 
 def _check_options(subject: str, given: Mapping[str, object]) -> None:
@@ -387,193 +271,6 @@ def _read(question: str) -> Any:
         fail(f"{question} cannot be read: {error.strerror}")
     except ValueError as error:
         fail(f"{question} is not valid JSON: {error}")
-
-
-def _device_question(model: str | None, source: list[str], profile: list[str], values: list[str]) -> dict[str, Any]:
-    for option, names in (("--source", source), ("--profile", profile)):
-        if len(names) > 1:
-            fail(f"{option} can be given only once together with --model, not {len(names)} times")
-    device = {
-        "model": model,
-        "release": next(iter(source), None),
-        "profile": next(iter(profile), None),
-        "values": dict(_pairs(values, "--value must be name=value", may_be_empty=True)),
-    }
-    return {"devices": [device]}
-
-
-def _pairs(arguments: list[str], form: str, *, may_be_empty: bool = False) -> Iterator[tuple[str, str]]:
-    """Iterate over the name=value pairs of an option; form: the rule that an error message states.
-
-    may_be_empty: whether the value can be empty; the name never can.
-    """
-    names = set()
-    for argument in arguments:
-        name, equals, value = argument.partition("=")
-        if not (equals and name and (value or may_be_empty)):
-            fail(f"{form}, not {argument}")
-        if name in names:
-            fail(f"{name} is given twice; {form}")
-        names.add(name)
-        yield name, value
-
-
-def _domain_options(
-    models: list[str], releases: list[str], profiles: list[str], values: list[str], without: list[str]
-) -> tuple[DomainOptions, str | None, str | None]:
-    """Return what the user states of devices, and the release and the profile of the VMs."""
-    vm_release, device_releases = _vm_and_devices("--source", releases)
-    vm_profile, device_profiles = _vm_and_devices("--profile", profiles)
-    device_values: dict[str, dict[str, str]] = {}
-    for key, value in _pairs(values, "with --domain, --value must be <id>/name=value", may_be_empty=True):
-        device_id, _, name = key.partition("/")
-        if not (device_id and name):
-            fail(f"with --domain, --value must be <id>/name=value, not {key}={value}")
-        device_values.setdefault(device_id, {})[name] = value
-    options = DomainOptions(
-        models=dict(_pairs(models, "--device must be <id>=<device model>")),
-        releases=device_releases,
-        profiles=device_profiles,
-        values=device_values,
-        without=without,
-    )
-    return options, vm_release, vm_profile
-
-
-def _domain_question(paths: Sequence[Path], options: DomainOptions, release: str | None, profile: str | None) -> _Asked:
-    """Return the question about all devices of libvirt domains."""
-    for path, count in Counter(paths).items():
-        if count > 1:
-            fail(f"--domain {path} is given {count} times: {_TWICE.get(str(path), 'name each VM once')}")
-    try:
-        domains = [Domain.read(path, options, release, profile) for path in paths]
-    except DomainError as error:
-        fail(str(error))
-    _check_stated(paths, domains, options)
-    counts = Counter(domain.name for domain in domains)
-    vms = []
-    unasked: dict[str, str] = {}
-    for path, domain in zip(paths, domains, strict=True):
-        vm = domain.name if counts[domain.name] == 1 else f"{domain.name} ({path})"
-        unasked |= {name if len(domains) == 1 else f"{vm}: {name}": why for name, why in domain.unasked.items()}
-        if domain.devices:
-            default = [{**device, "is_default": True} for device in domain.default_cpu]
-            vms.append({"id": vm, "devices": [*domain.devices, *default]})
-        else:
-            unasked[vm] = "the VM has no device that can be checked"
-    if not vms:
-        _fail_unasked(f"{', '.join(map(str, paths))}: there is no device that can be checked", unasked)
-    return _Asked({"vms": vms}, unasked)
-
-
-_TWICE = {"-": "standard input has one VM"}
-
-
-def _names(domains: Sequence[Domain]) -> str:
-    return ", ".join(domain.name for domain in domains)
-
-
-def _check_stated(paths: Sequence[Path], domains: Sequence[Domain], options: DomainOptions) -> None:
-    """Exit if something is stated of what no VM has, and warn of what is stated of several."""
-    of_vms = {name: [domain for domain in domains if id_of_vm(name, domain.name)] for name in options.names}
-    unknown = set()
-    for name, owners in of_vms.items():
-        if is_general(name) and all(name in domain.unknown for domain in domains):
-            unknown.add(name)
-        elif not is_general(name) and not owners:
-            fail(f"None of the domains is called as {name} says: <vm>:<id>; there are {_names(domains)}")
-        elif any(id_of_vm(name, domain.name) in domain.unknown for domain in owners):
-            unknown.add(name)
-    if unknown:
-        names = ", ".join(sorted(set.union(*(domain.names for domain in domains))))
-        none_has = f"{paths[0]} has no device" if len(paths) == 1 else "None of the domains has a device"
-        fail(f"{none_has} {', '.join(sorted(unknown))}; there are {names}")
-    for name in sorted(filter(is_general, options.stated)):
-        with_own = {
-            domain.name for domain in domains for other in options.stated if id_of_vm(other, domain.name) == name
-        }
-        shared = [domain.name for domain in domains if name in domain.names and domain.name not in with_own]
-        if len(shared) > 1:
-            warn(
-                f"{name} is in several VMs, and what is stated of it counts for each: {', '.join(shared)}. Name one of "
-                f"them as in {shared[0]}:{name}"
-            )
-
-
-def _fail_unasked(message: str, unasked: Mapping[str, str]) -> NoReturn:
-    """Exit because nothing is left to ask; unasked: what was left out, with reasons."""
-    _warn_unasked(unasked)
-    fail(message, {"code": "cannot-ask", "detail": message, "unasked": unasked})
-
-
-def _warn_unasked(unasked: Mapping[str, str]) -> None:
-    for name, reason in unasked.items():
-        warn(f"not checked: {name}: {reason}")
-
-
-def _running_question(
-    domains: Sequence[str], sockets: Sequence[Path], sources: list[str], without: Sequence[str]
-) -> _Asked:
-    """Return the question about running VMs."""
-    release, of_devices = _vm_and_devices("--source", sources)
-    if of_devices:
-        fail("with --live and --qmp, --source names QEMU's release, not that of a device")
-    vms: list[RunningVm] = []
-    try:
-        monitors: list[VirshMonitor | SocketMonitor] = [*map(VirshMonitor, domains), *map(SocketMonitor, sockets)]
-        with progress_bar() as progress, Registry(ClientSettings()) as registry:
-            for monitor in monitors:
-                with monitor:
-                    vms.append(read_running(monitor, registry, release, progress))
-    except MonitorError as error:
-        fail(str(error))
-    except RegistryError as error:
-        refuse(error)
-    if twice := [name for name, count in Counter(vm.name for vm in vms).items() if count > 1]:
-        fail(f"several VMs are called {', '.join(twice)}; ask about one at a time")
-    _check_without(without, vms)
-    question = []
-    unasked: dict[str, str] = {}
-    for vm in vms:
-        if vm.package and release is None and vm.release.startswith("qemu.org/"):
-            warn(f"{vm.name} runs {vm.package}, which is not published; it is asked about as {vm.release} (--source)")
-        left_out = {_id_in(name, vm.name) for name in without}
-        devices = [device for device in vm.devices if device["id"] not in left_out]
-        left = {name: why for name, why in vm.unasked.items() if name not in left_out}
-        unasked |= {name if len(vms) == 1 else f"{vm.name}: {name}": why for name, why in left.items()}
-        if devices:
-            question.append({"id": vm.name, "devices": devices})
-        else:
-            unasked[vm.name] = "the VM has no device that can be checked"
-    blocked = {vm.name: list(vm.blocked) for vm in vms if vm.blocked}
-    if not question and not blocked:
-        _fail_unasked("there is no device that can be checked", unasked)
-    return _Asked({"vms": question}, unasked, blocked)
-
-
-def _id_in(name: str, vm: str) -> str | None:
-    """Return the device or setting that a user names, None if it is one of another VM."""
-    return name if is_general(name) else id_of_vm(name, vm)
-
-
-def _check_without(without: Sequence[str], vms: Sequence[RunningVm]) -> None:
-    """Exit with an error if something is to be left out that no VM has."""
-    names = {vm.name: [*(device["id"] for device in vm.devices), *vm.unasked] for vm in vms}
-    unknown = [name for name in without if not any(_id_in(name, vm) in own for vm, own in names.items())]
-    if unknown:
-        there = ", ".join(dict.fromkeys(name for own in names.values() for name in own))
-        fail(f"no VM has {', '.join(unknown)}; there are {there}")
-
-
-def _vm_and_devices(option: str, arguments: list[str]) -> tuple[str | None, Mapping[str, str]]:
-    """Return the option's value for the VM, and its values by device id."""
-    devices = dict(
-        _pairs([argument for argument in arguments if "=" in argument], f"{option} of a device must be <id>=<name>")
-    )
-    vm = [argument for argument in arguments if "=" not in argument]
-    if len(vm) > 1 or "" in vm:
-        fail(f"give {option} at most once for the VM, and as <id>=<name> for a device")
-    return (vm[0] if vm else None), devices
 
 
 def _print(answer: Any) -> None:
@@ -662,19 +359,19 @@ def _warnings(warnings: Sequence[Any]) -> Iterator[str]:
             yield f"warning {code}: {named({device for warning in of_code for device in warning['devices']})}"
 
 
-def _end(answer: Any, asked: _Asked) -> NoReturn:
+def _end(answer: Any, asked: Asked) -> NoReturn:
     results = answer["results"]
     if not results:
         warn(
             "there is no destination to check: no host is registered or, if none was named, no release in use "
             "implements the model (GET /models lists the models)"
         )
-        raise typer.Exit(_NOT_ASKED)
+        raise typer.Exit(NOT_ASKED)
     if asked.blocked or not all(result["compatible"] for result in results):
-        raise typer.Exit(_INCOMPATIBLE)
+        raise typer.Exit(INCOMPATIBLE)
     if asked.unasked:
         warn(f"Everything checked is compatible; {_count_unasked(asked.unasked)} not checked.")
-        raise typer.Exit(_NOT_ASKED)
+        raise typer.Exit(NOT_ASKED)
     raise typer.Exit
 
 

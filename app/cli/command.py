@@ -24,6 +24,7 @@ _COMMANDS = {
     # With the commands of importing.
     "import": "laboratory:commands",
     "host": "hosts:commands",
+    "hook": "hook:commands",
     "erratum": "errata:commands",
     "key": "keys:commands",
     "token": "tokens:commands",

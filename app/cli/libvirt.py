@@ -482,15 +482,21 @@ class Domain:
         """
         try:
             text = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
-            root = defusedxml.ElementTree.fromstring(text)
-        except (OSError, LookupError, ValueError, ParseError, defusedxml.DefusedXmlException) as error:
+        except OSError as error:
             message = f"{path} cannot be read as a libvirt domain: {error}"
             raise DomainError(message) from error
+        return cls.of(parsed(text, str(path)), str(path), options, release, profile)
+
+    @classmethod
+    def of(
+        cls, root: Element, source: str, options: DomainOptions, release: str | None = None, profile: str | None = None
+    ) -> "Domain":
+        """Return the devices of a parsed domain; source: where it comes from. Raises DomainError."""
         kind = root.find("os/type")
         if root.tag != "domain" or kind is None or not kind.get("machine"):
-            message = f"{path} is not a libvirt domain: <os><type machine='…'> is missing"
+            message = f"{source} is not a libvirt domain: <os><type machine='…'> is missing"
             raise DomainError(message)
-        domain = cls(root.findtext("name") or path.stem, kind.get("machine") or "")
+        domain = cls(root.findtext("name") or Path(source).stem, kind.get("machine") or "")
         options = options.of_vm(domain.name)
         _mark_first(root.findall("devices/video/model"))
         counts: dict[str, int] = {}
@@ -634,6 +640,16 @@ class Domain:
                 del device["part_of"], device["role"]
         for name in [name for name in self.unasked if not {name, name.partition("/")[0]}.isdisjoint(without)]:
             del self.unasked[name]
+
+
+def parsed(text: bytes, source: str) -> Element:
+    """Return the root of an XML document; source: where it comes from. Raises DomainError."""
+    try:
+        root: Element = defusedxml.ElementTree.fromstring(text)
+    except (LookupError, ValueError, ParseError, defusedxml.DefusedXmlException) as error:
+        message = f"{source} cannot be read as a libvirt domain: {error}"
+        raise DomainError(message) from error
+    return root
 
 
 def _id(element: Element, count: int) -> str:

@@ -4,6 +4,7 @@ import platform
 import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,27 @@ from app.domain.fleet.rendering import CPU_MODEL
 _VERSION = re.compile(r"QEMU emulator version (\d+\.\d+\.\d+)(?: \(([^)]*)\))?")
 _BINARY = re.compile(r"qemu-system-([a-z0-9_]+)|qemu-kvm")
 _FOLDERS = ("/usr/bin", "/usr/local/bin", "/usr/libexec")
+
+
+@dataclass(frozen=True, slots=True)
+class Emulator:
+    """A QEMU binary, as it states itself. target: the architecture that it emulates.
+
+    package: the distribution and the version of its package; empty for upstream's own build.
+    """
+
+    target: str
+    version: str
+    package: str = ""
+
+    @classmethod
+    def of(cls, binary: Path) -> "Emulator":
+        """Ask a binary; raises NotAskedError."""
+        stated = _VERSION.search(output(str(binary), "--version"))
+        if stated is None:
+            message = f"{binary} --version does not print a QEMU version"
+            raise NotAskedError(message)
+        return cls(_target(binary), stated[1], stated[2] or "")
 
 
 def binaries() -> Iterator[Path]:
@@ -43,15 +65,11 @@ def releases(registry: Registry, paths: Sequence[Path], complain: Callable[[str]
     """
     for binary in paths:
         try:
-            text = output(str(binary), "--version")
+            stated = Emulator.of(binary)
         except NotAskedError as error:
-            complain(str(error))
+            complain(f"{error}; the binary is left out")
             continue
-        version = _VERSION.search(text)
-        if version is None:
-            complain(f"{binary} --version does not print a QEMU version; the binary is left out")
-            continue
-        yield from releases_of(registry, _target(binary), version[1], version[2] or "")
+        yield from releases_of(registry, stated.target, stated.version, stated.package)
 
 
 def owns_implementation(implementation: str) -> bool:
@@ -71,7 +89,7 @@ def restrict(
     if model is None or binary is None:
         return {}
     try:
-        cpus = _cpu_models(binary, progress)
+        cpus = _cpu_models(binary, progress, emulated=emulated)
     except (CaptureError, OSError) as error:
         raise NotAskedError(str(error)) from error
     if not cpus.is_kvm and not emulated:
@@ -81,11 +99,11 @@ def restrict(
 
 
 # By the binary, and when it was changed: a command that reports again and again asks each once.
-_asked: dict[tuple[Path, int], CpuModels] = {}
+_asked: dict[tuple[Path, int, bool], CpuModels] = {}
 
 
-def _cpu_models(binary: Path, progress: Progress) -> CpuModels:
-    key = (binary, binary.stat().st_mtime_ns)
+def _cpu_models(binary: Path, progress: Progress, *, emulated: bool) -> CpuModels:
+    key = (binary, binary.stat().st_mtime_ns, emulated)
     if key not in _asked:
-        _asked[key] = take_cpu_models(binary, progress, host_only=True)
+        _asked[key] = take_cpu_models(binary, progress, host_only=True, emulated=emulated)
     return _asked[key]

@@ -15,7 +15,8 @@ from app.cli.qemu.live import Progress, start_qemu
 from app.domain.fleet.rendering import CPU_MODEL
 
 # The accelerator determines the features that a host can give a guest, not those of the CPU models.
-_ACCELERATORS = ("-accel", "kvm", "-accel", "tcg")
+_EMULATION = ("-accel", "tcg")
+_ACCELERATORS = ("-accel", "kvm", *_EMULATION)
 # QEMU migrates an invariant TSC only if its frequency is given; below 1 kHz it counts as none (kvm_arch_init_vcpu).
 _INVARIANT, _FREQUENCY = "invtsc", "tsc-frequency"
 _UNSET_HZ = "0-999"
@@ -60,17 +61,21 @@ class Difference:
     published: bool
 
 
-def take_cpu_models(binary: Path, progress: Progress, *, host_only: bool = False) -> CpuModels:
-    """Start a QEMU binary and return its CPU models; host_only: only the features. Raises CaptureError."""
+def take_cpu_models(binary: Path, progress: Progress, *, host_only: bool = False, emulated: bool = False) -> CpuModels:
+    """Start a QEMU binary and return its CPU models. Raises CaptureError.
+
+    host_only: only the features. emulated: those that QEMU emulates, also where KVM could be used.
+    """
     try:
-        return asyncio.run(_take(binary, progress, host_only=host_only))
+        return asyncio.run(_take(binary, progress, host_only=host_only, emulated=emulated))
     except (QMPError, OSError, TimeoutError) as error:
         message = f"{binary} cannot be queried: {error}"
         raise CaptureError(message) from error
 
 
-async def _take(binary: Path, progress: Progress, *, host_only: bool) -> CpuModels:
-    async with start_qemu(binary, "-M", "none", *_ACCELERATORS) as qmp:
+async def _take(binary: Path, progress: Progress, *, host_only: bool, emulated: bool) -> CpuModels:
+    accelerators = _EMULATION if emulated else _ACCELERATORS
+    async with start_qemu(binary, "-M", "none", *accelerators) as qmp:
         version: Any = await qmp.execute("query-version")
         target: Any = await qmp.execute("query-target")
         kvm: Any = await qmp.execute("query-kvm")

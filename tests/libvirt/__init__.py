@@ -1,0 +1,1 @@
+"""A real libvirt asks the registry before a migration."""
