@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
@@ -11,14 +12,16 @@ from urllib.parse import quote
 import typer
 
 from app.cli.client import Registry
-from app.cli.libvirt import Domain, DomainError, DomainOptions, id_of_vm, is_general
+from app.cli.libvirt import VENDOR, Domain, DomainError, DomainOptions, id_of_vm, is_general
 from app.cli.output import fail, progress_bar, refuse, warn
+from app.cli.qemu.facts import computed
 from app.cli.qemu.monitor import MonitorError, SocketMonitor, VirshMonitor
 from app.cli.running import RunningVm
 from app.cli.running import read as read_running
 from app.cli.virtual_machine import CPU
 from app.client import RegistryError
 from app.domain.fleet.rendering import CPU_MODEL, Form
+from app.domain.verdict.problem import WarningCode
 from app.settings import ClientSettings
 from app.wire.compatibility import MAX_DEVICES
 
@@ -31,12 +34,15 @@ NOT_ASKED = 2
 class Asked:
     """A question. unasked: what of the VMs it leaves out, with the reason; None: it is not about whole VMs.
 
-    blocked: by VM, why QEMU does not migrate it now.
+    blocked: by VM, why QEMU does not migrate it now. negotiated: by VM and device, the features of virtio that its
+    guest uses. is_ordered: it is about what was ordered, not about what QEMU has made of it.
     """
 
     document: Any
     unasked: Mapping[str, str] | None = None
     blocked: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    negotiated: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
+    is_ordered: bool = False
 
 
 def warn_of(asked: Asked) -> None:
@@ -80,7 +86,45 @@ def _batches(vms: Sequence[Any]) -> Iterator[list[Any]]:
     yield batch
 
 
-def with_blocked(answer: Any, blocked: Mapping[str, Sequence[str]]) -> Any:
+def completed(answer: Any, asked: Asked) -> Any:
+    """Return an answer with what is known of the VMs beside their question."""
+    answer = _with_blocked(answer, asked.blocked)
+    models = {
+        (vm["id"], device["id"]): device
+        for vm in (asked.document["vms"] if asked.is_ordered else ())
+        for device in vm["devices"]
+    }
+    for result in answer["results"]:
+        for device in result.get("devices", ()):
+            if (stated := models.get((result.get("vm"), device["id"]))) is not None:
+                _without_computed(
+                    device, computed(stated["model"].removeprefix(f"{VENDOR}/")) - stated["values"].keys()
+                )
+            used = asked.negotiated.get(result.get("vm"), {}).get(device["id"], ())
+            if guest_uses := [name for name in device["unchecked"] if name in used]:
+                device["guest_uses"] = guest_uses
+    return answer
+
+
+def _without_computed(device: Any, names: AbstractSet[str]) -> None:
+    """Take out of an answer what QEMU computes for each VM: what the profile has of it is that of another VM."""
+    if not device["compatible"] or not names:
+        return
+    device["unchecked"] = [*device["unchecked"], *sorted(names - set(device["unchecked"]))]
+    device["not_known"] = sorted(names)
+    for name in names:
+        (device.get("configuration") or {}).pop(name, None)
+    for warning in device["warnings"]:
+        if warning["code"] == WarningCode.MUST_BE_SET.value and warning.get("values"):
+            warning["values"] = {name: value for name, value in warning["values"].items() if name not in names}
+    device["warnings"] = [
+        warning
+        for warning in device["warnings"]
+        if warning["code"] != WarningCode.MUST_BE_SET.value or warning.get("values") != {}
+    ]
+
+
+def _with_blocked(answer: Any, blocked: Mapping[str, Sequence[str]]) -> Any:
     """Return an answer in which no VM that is blocked can move anywhere."""
     for result in answer["results"]:
         if result.get("vm") in blocked:
@@ -226,7 +270,7 @@ def domain_question_of(domains: Sequence[Domain], sources: Sequence[str]) -> Ask
             unasked[vm] = "the VM has no device that can be checked"
     if not vms:
         _fail_unasked(f"{', '.join(sources)}: there is no device that can be checked", unasked)
-    return Asked({"vms": vms}, unasked)
+    return Asked({"vms": vms}, unasked, is_ordered=True)
 
 
 _TWICE = {"-": "standard input has one VM"}
@@ -275,9 +319,12 @@ def _warn_unasked(unasked: Mapping[str, str]) -> None:
 
 
 def running_question(
-    domains: Sequence[str], sockets: Sequence[Path], sources: list[str], without: Sequence[str]
+    domains: Sequence[str], sockets: Sequence[Path], sources: list[str], host: str | None, without: Sequence[str]
 ) -> Asked:
-    """Return the question about running VMs; exits with an error if they cannot be read."""
+    """Return the question about running VMs; exits with an error if they cannot be read.
+
+    host: the registered one that they run on, None: the one of the name that the monitor says.
+    """
     release, of_devices = _vm_and_devices("--source", sources)
     if of_devices:
         fail("with --live and --qmp, --source names QEMU's release, not that of a device")
@@ -287,7 +334,7 @@ def running_question(
         with progress_bar() as progress, Registry(ClientSettings()) as registry:
             for monitor in monitors:
                 with monitor:
-                    vms.append(read_running(monitor, registry, release, progress))
+                    vms.append(read_running(monitor, registry, release, host, progress))
     except MonitorError as error:
         fail(str(error))
     except RegistryError as error:
@@ -305,13 +352,13 @@ def running_question(
         left = {name: why for name, why in vm.unasked.items() if name not in left_out}
         unasked |= {name if len(vms) == 1 else f"{vm.name}: {name}": why for name, why in left.items()}
         if devices:
-            question.append({"id": vm.name, "devices": devices})
+            question.append({"id": vm.name, "devices": devices, **({"host": vm.host} if vm.host else {})})
         else:
             unasked[vm.name] = "the VM has no device that can be checked"
     blocked = {vm.name: list(vm.blocked) for vm in vms if vm.blocked}
     if not question and not blocked:
         _fail_unasked("there is no device that can be checked", unasked)
-    return Asked({"vms": question}, unasked, blocked)
+    return Asked({"vms": question}, unasked, blocked, {vm.name: vm.negotiated for vm in vms})
 
 
 def _id_in(name: str, vm: str) -> str | None:

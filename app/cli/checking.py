@@ -16,12 +16,12 @@ from app.cli.asking import (
     NOT_ASKED,
     Asked,
     ask,
+    completed,
     device_question,
     domain_options,
     domain_question,
     running_question,
     warn_of,
-    with_blocked,
     without_cpus,
 )
 from app.cli.client import Registry
@@ -51,7 +51,7 @@ _ALLOWED_OPTIONS = {
     "a question file": (),
     "--model": ("--source", "--profile", "--value", "--policy", "--detail"),
     "--domain": ("--source", "--profile", "--value", "--device", "--without", "--policy", "--detail"),
-    "a running VM": ("--source", "--without", "--policy", "--detail"),
+    "a running VM": ("--source", "--source-host", "--without", "--policy", "--detail"),
 }
 
 
@@ -133,6 +133,13 @@ def check(  # noqa: PLR0913, PLR0917 (each is an option of the command)
         list[Path] | None,
         typer.Option(help="The QMP socket of a running QEMU that nobody else uses; asked as with --live. Repeatable."),
     ] = None,
+    source_host: Annotated[
+        str | None,
+        typer.Option(
+            help="With --live and --qmp: the registered host that the VM runs on. Its report knows what is behind its "
+            "devices. Default: the one with the host's own name."
+        ),
+    ] = None,
     detail: Annotated[
         Detail | None,
         typer.Option(help="The detail of the answer. summary: where each VM can move, and the reasons elsewhere."),
@@ -179,6 +186,7 @@ def check(  # noqa: PLR0913, PLR0917 (each is an option of the command)
     subject = _subject(question, model, domain, live or qmp)
     given = {"--source": source, "--profile": profile, "--value": value, "--device": device, "--without": without}
     given["--detail"] = [detail] if detail else None
+    given["--source-host"] = [source_host] if source_host else None
     given["--policy"] = None if policy is Policy.STRICT else [policy]
     _check_options(subject, given)
     if render and detail not in {None, Detail.FULL}:
@@ -191,7 +199,7 @@ def check(  # noqa: PLR0913, PLR0917 (each is an option of the command)
     elif model is not None:
         asked = Asked(device_question(model, source or [], profile or [], value or []))
     else:
-        asked = running_question(live or [], qmp or [], source or [], without or [])
+        asked = running_question(live or [], qmp or [], source or [], source_host, without or [])
     document = asked.document
     if question is None:
         document["policy"] = policy
@@ -206,7 +214,7 @@ def check(  # noqa: PLR0913, PLR0917 (each is an option of the command)
         with Registry(ClientSettings()) as registry:
             if asked.unasked is not None:
                 asked = replace(asked, unasked={**asked.unasked, **without_cpus(asked, registry)})
-            answer = with_blocked(ask(registry, document, render), asked.blocked)
+            answer = completed(ask(registry, document, render), asked)
     except RegistryError as error:
         refuse(error)
     _show(answer, asked, as_json=as_json)
@@ -291,8 +299,7 @@ def _print(answer: Any) -> None:
             lines = [f"unit: {device['unit']}" if "unit" in device else "", reasons(device["problems"])]
             lines += [f"remedy: set {remedy['variable']} to {remedy['to']}" for remedy in device["remedies"]]
             lines += [f"warning: {warning['message']}" for warning in device["warnings"]]
-            if device["unchecked"]:
-                lines.append(f"unchecked: {', '.join(device['unchecked'])}")
+            lines += _unchecked(device)
             why = "\n".join(filter(None, lines))
             rows.append(("" if index else destination, device["id"], verdict(is_compatible=device["compatible"]), why))
             if device.get("arguments"):
@@ -304,6 +311,17 @@ def _print(answer: Any) -> None:
     # Print the arguments outside the table, which would wrap them: people copy these lines.
     for line in arguments:
         print_line(line)
+
+
+def _unchecked(device: Any) -> Iterator[str]:
+    """Iterate over the lines that say what of a device is not checked, and what that means for this VM."""
+    not_known, guest_uses = device.get("not_known", ()), device.get("guest_uses", ())
+    if names := [name for name in device["unchecked"] if name not in not_known]:
+        yield f"unchecked: {', '.join(names)}"
+    if guest_uses:
+        yield f"the guest uses of these, so that the other host has to have them: {', '.join(guest_uses)}"
+    if not_known:
+        yield f"not known, because QEMU computes it when it starts the VM (check --live): {', '.join(not_known)}"
 
 
 def _print_cures(results: Sequence[Any]) -> None:

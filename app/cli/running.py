@@ -5,15 +5,19 @@ machine type decides the other devices of the board, so it is the profile of tho
 """
 
 import re
+import socket
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from app.cli.client import Registry
+from app.cli.host.behind import Behind, Known
+from app.cli.host.tool import Machine
 from app.cli.qemu.live import Progress
 from app.cli.qemu.monitor import Call, Monitor, MonitorError, Refused
 from app.cli.qemu.naming import releases_of
+from app.cli.qemu.negotiated import negotiated
 from app.cli.qemu.properties import Kind
 from app.cli.qemu.release import qualified
 from app.cli.qemu.unread import unread
@@ -23,6 +27,7 @@ from app.domain.fleet.rendering import CPU_MODEL
 _PERIPHERAL, _ANONYMOUS, _BOARD = "/machine/peripheral", "/machine/peripheral-anon", "/machine/unattached"
 _CHILD, _DEVICE = "child<", "device["
 _MACHINE = "-machine"
+_PASSED_THROUGH = qualified("vfio-")
 _X86 = frozenset({"x86_64", "i386"})
 # So many values are asked for between two steps of the progress bar.
 _VALUES_AT_ONCE = 500
@@ -56,7 +61,8 @@ class RunningVm:
     """A running VM. devices: as a question has them. blocked: why QEMU does not migrate it now, in its own words.
 
     release, package: what it runs, for the registry and as its distribution calls it. unasked: what is not in the
-    question, with the reason.
+    question, with the reason. host: the registered host that it runs on, None if that is not known, or if another
+    release is registered for it. negotiated: by device, the features of virtio that its guest uses.
     """
 
     name: str
@@ -65,6 +71,8 @@ class RunningVm:
     devices: Sequence[Mapping[str, Any]]
     blocked: Sequence[str]
     unasked: Mapping[str, str]
+    host: str | None
+    negotiated: Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +85,8 @@ class _Object:
     is_of_board: bool = False
 
 
-def read(monitor: Monitor, registry: Registry, release: str | None, progress: Progress) -> RunningVm:
-    """Return the VM behind a monitor. release: QEMU's, None: what it says itself.
+def read(monitor: Monitor, registry: Registry, release: str | None, host: str | None, progress: Progress) -> RunningVm:
+    """Return the VM behind a monitor. release: QEMU's, None: what it says itself. host: None: what the monitor says.
 
     Raises MonitorError and RegistryError.
     """
@@ -117,9 +125,35 @@ def read(monitor: Monitor, registry: Registry, release: str | None, progress: Pr
     for device in objects:
         stated = {"id": device.id, "model": device.model, "release": release, "values": values.get(device.id, {})}
         devices.append(stated if device.model == CPU_MODEL else {**stated, "profile": qualified(machine)})
+    paths = {device.id: device.path for device in objects}
+    known = Known.of(registry, host or monitor.host, Machine() if monitor.host == socket.gethostname() else None)
+    if known is not None:
+        behind = _behind(monitor, registry, known, objects)
+        devices += behind.parts
+        unasked = {name: why for name, why in unasked.items() if name not in behind.replaced}
     return RunningVm(
-        name.get("name") or "vm", release, package, devices, migration.get("blocked-reasons") or (), unasked
+        name.get("name") or "vm",
+        release,
+        package,
+        devices,
+        migration.get("blocked-reasons") or (),
+        unasked,
+        known.name if known is not None and release in known.document["releases"] else None,
+        negotiated(monitor, paths),
     )
+
+
+def _behind(monitor: Monitor, registry: Registry, host: Known, objects: Sequence[_Object]) -> Behind:
+    """Return what is behind the devices, as far as the report of the host knows it."""
+    behind = Behind(registry, host)
+    passed = [device for device in objects if device.model.startswith(_PASSED_THROUGH)]
+    for device in passed:
+        calls = [Call("qom-get", {"path": device.path, "property": name}) for name in ("sysfsdev", "host")]
+        stated = [answer for answer in monitor.ask(calls) if isinstance(answer, str) and answer]
+        behind.add_passed_through(device.id, next(iter(stated), ""))
+    for device_id, node in monitor.vdpa_nodes():
+        behind.add_vdpa(device_id, node)
+    return behind
 
 
 def _leave_out(name: str) -> str:

@@ -196,6 +196,12 @@ class Told:
     def __init__(self, answers: Mapping[str, Any]) -> None:
         self._answers = answers
 
+    host = None
+
+    def vdpa_nodes(self) -> Sequence[tuple[str, str]]:
+        """Return none."""
+        return ()
+
     def ask(self, calls: Sequence[Call]) -> list[Any]:
         """Return the answers, by the property or the command."""
         keys = [str(call.arguments.get("property", call.command)) for call in calls]

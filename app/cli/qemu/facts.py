@@ -215,6 +215,24 @@ def decided_by_probe(name: str) -> Sequence[int | str]:
     return (*_RESOLVED_BY_HOST.get(name, ()), *resolved_by_vm(name))
 
 
+# What QEMU computes when it starts a VM and nobody gives it (measured on 7.2.22 and 10.0.13): queues from the number of
+# CPUs, vectors from the queues, and whether a device has the legacy interface from the bus that it sits on.
+_QUEUES = {"virtio-blk": "num-queues", "vhost-user-blk": "num-queues", "virtio-scsi": "num_queues"}
+_WITH_VECTORS = frozenset({*_QUEUES, "virtio-net", "vhost-user-fs", "virtio-rng", "virtio-balloon", "virtio-9p"})
+_BY_BUS = frozenset({*_QUEUES, "virtio-net", "virtio-serial", "virtio-rng", "virtio-balloon", "virtio-9p"})
+
+
+def computed(device: str) -> frozenset[str]:
+    """Return the properties of a device type that QEMU computes for each VM unless they are given."""
+    kind, pci, variant = device.partition("-pci")
+    if not pci:
+        return frozenset()
+    names = {_QUEUES[kind]} if kind in _QUEUES else set()
+    names |= {"vectors"} if kind in _WITH_VECTORS else set()
+    names |= {"disable-legacy"} if kind in _BY_BUS and not variant else set()
+    return frozenset(names)
+
+
 # Offloads of virtio-net: QEMU offers the guest only what the host's kernel and back end have (virtio_net_get_features).
 _OFFLOADS = frozenset(
     {

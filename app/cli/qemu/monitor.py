@@ -2,13 +2,19 @@
 
 import asyncio
 import json
+import socket
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
+from xml.etree.ElementTree import Element, ParseError  # only the types; defusedxml parses
 
+import defusedxml
+import defusedxml.ElementTree
 from qemu.qmp import ExecuteError, QMPClient, QMPError
 from qemu.qmp.protocol import StateError
 
@@ -42,7 +48,14 @@ class Refused:
 
 
 class Monitor(Protocol):
-    """A connection to a QEMU."""
+    """A connection to a QEMU. host: the name of the host that it runs on, None if nobody says."""
+
+    @property
+    def host(self) -> str | None:
+        """The name of the host that it runs on, None if nobody says."""
+
+    def vdpa_nodes(self) -> Sequence[tuple[str, str]]:
+        """Return the network cards with a vDPA device behind them: the id, and the character device."""
 
     def ask(self, calls: Sequence[Call]) -> list[Any]:
         """Return the answers in this order, Refused where QEMU refuses a command; raises MonitorError."""
@@ -73,6 +86,15 @@ class SocketMonitor:
             pass
         finally:
             self._loop.close()
+
+    @property
+    def host(self) -> str | None:
+        """The name of this machine: the socket is a file."""
+        return socket.gethostname()
+
+    def vdpa_nodes(self) -> Sequence[tuple[str, str]]:
+        """Return none: QEMU does not say which devices it was given."""
+        return ()
 
     def ask(self, calls: Sequence[Call]) -> list[Any]:
         """Return the answers in this order, Refused where QEMU refuses a command; raises MonitorError."""
@@ -119,13 +141,43 @@ class VirshMonitor:
     ) -> None:
         """Do nothing: each time virsh connects anew."""
 
+    @cached_property
+    def host(self) -> str | None:
+        """The name of the host, as libvirt says it."""
+        with suppress(MonitorError):
+            return self._run("", "hostname").stdout.strip() or None
+        return None
+
+    def vdpa_nodes(self) -> Sequence[tuple[str, str]]:
+        """Return the network cards with a vDPA device behind them, as libvirt has given it to QEMU."""
+        with suppress(MonitorError, ParseError, defusedxml.DefusedXmlException):
+            domain = defusedxml.ElementTree.fromstring(self._run("", "dumpxml", "--domain", self._domain).stdout)
+            return list(_vdpa_nodes(domain))
+        return ()
+
     def ask(self, calls: Sequence[Call]) -> list[Any]:
         """Return the answers in this order, Refused where QEMU refuses a command; raises MonitorError."""
         # One virsh for all commands: to start one for each takes most of the time.
         commands = "".join(f"qemu-monitor-command '{self._domain}' '{_quoted(call)}'\n" for call in calls)
+        done = self._run(commands)
+        # Where it reads commands, virsh also prints them.
+        lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
+        if len(lines) != len(calls):
+            why = next(iter(done.stderr.strip().splitlines()), "it did not answer all commands")
+            message = f"{self._domain} cannot be asked through virsh: {why.removeprefix('error: ')}"
+            raise MonitorError(message)
         try:
-            done = subprocess.run(
-                ["virsh", "--quiet"],  # noqa: S607 (as the shell finds it)
+            return [_answer(json.loads(line)) for line in lines]
+        except ValueError as error:
+            message = f"{self._domain} cannot be asked through virsh: it does not answer with JSON"
+            raise MonitorError(message) from error
+
+    @staticmethod
+    def _run(commands: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Run virsh with a command, or with commands on its standard input; raises MonitorError."""
+        try:
+            return subprocess.run(  # noqa: S603 (the names of domains are checked)
+                ["virsh", "--quiet", *arguments],  # noqa: S607 (as the shell finds it)
                 input=commands,
                 capture_output=True,
                 text=True,
@@ -138,17 +190,14 @@ class VirshMonitor:
         except (OSError, subprocess.TimeoutExpired) as error:
             message = f"virsh cannot be asked: {error}"
             raise MonitorError(message) from error
-        # Where it reads commands, virsh also prints them.
-        lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
-        if len(lines) != len(calls):
-            why = next(iter(done.stderr.strip().splitlines()), "it did not answer all commands")
-            message = f"{self._domain} cannot be asked through virsh: {why.removeprefix('error: ')}"
-            raise MonitorError(message)
-        try:
-            return [_answer(json.loads(line)) for line in lines]
-        except ValueError as error:
-            message = f"{self._domain} cannot be asked through virsh: it does not answer with JSON"
-            raise MonitorError(message) from error
+
+
+def _vdpa_nodes(domain: Element) -> Iterator[tuple[str, str]]:
+    """Iterate over the network cards of a libvirt domain with a vDPA device behind them: the alias, and the device."""
+    for card in domain.findall("devices/interface[@type='vdpa']"):
+        alias, source = card.find("alias"), card.find("source")
+        if alias is not None and source is not None:
+            yield alias.get("name", ""), source.get("dev", "")
 
 
 def _quoted(call: Call) -> str:
