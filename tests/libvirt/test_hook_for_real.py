@@ -1,13 +1,10 @@
 """libvirt refuses a real migration with the registry's reason, and makes it once the host can take the VM."""
 
-import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -15,25 +12,19 @@ import pytest
 from app.cli.hook import NAMESPACE
 from app.client import Registry
 from tests.conftest import TOKEN
+from tests.libvirt.conftest import BINARY, MACHINE, OLD, command_of, installed
 from tests.libvirt.daemons import Daemon, missing, two_daemons
-from tests.running.conftest import ROOT, Server, command, environment, running_anew
+from tests.running.conftest import ROOT, Server
 
 _WHY_NOT = missing()
 pytestmark = pytest.mark.skipif(bool(_WHY_NOT), reason=f"two libvirtds cannot run here: {_WHY_NOT}")
 
-_CAPTURE = Path(__file__).parents[1] / "data/qemu-7.2.json.gz"
-_BINARY = shutil.which("qemu-system-x86_64") or ""
-_PRODUCT = "qemu.org/qemu-system-x86_64"
-_OLD = f"{_PRODUCT}@7.1.0"
-# The oldest machine type of the installed QEMU and of the capture.
-_MACHINE = "pc-q35-7.2"
-_DEVICES = ("virtio-rng-pci", "virtio-net-pci", "isa-serial", "pcie-root-port", "qemu-xhci", "usb-tablet", "ich9-ahci")
 _DOMAIN = f"""<domain type='qemu'>
   <name>vm1</name>
   <uuid>{uuid4()}</uuid>
   <memory unit='MiB'>64</memory>
   <vcpu>1</vcpu>
-  <os><type arch='x86_64' machine='{_MACHINE}'>hvm</type></os>
+  <os><type arch='x86_64' machine='{MACHINE}'>hvm</type></os>
   <devices>
     <controller type='usb' model='qemu-xhci'/>
     <input type='tablet' bus='usb'/>
@@ -45,24 +36,6 @@ _DOMAIN = f"""<domain type='qemu'>
 </domain>
 """
 _STAMP_SECONDS = 30
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    """Yield a registry with the installed QEMU, and an older one that has none of its machine types."""
-    with TemporaryDirectory() as folder, running_anew(Path(folder)) as server:
-        devices = [option for device in _DEVICES for option in ("--device", device)]
-        for release, machine in ((_OLD, "pc-q35-7.1"), (_installed(), _MACHINE)):
-            profiles = ("--capture", str(_CAPTURE), "--release", release, "--machine", machine)
-            _command(server, "import", "qemu", *profiles, *devices)
-        yield server
-
-
-@pytest.fixture
-def api(server: Server) -> Iterator[Registry]:
-    """Yield the registry's client."""
-    with Registry(server.url, TOKEN) as registry:
-        yield registry
 
 
 @pytest.fixture
@@ -78,19 +51,6 @@ cd {ROOT} && exec {sys.executable} -m app.cli hook libvirt --stamp --without cpu
         yield pair
 
 
-def _installed() -> str:
-    """Return the release of the installed QEMU."""
-    version = subprocess.run([_BINARY, "--version"], capture_output=True, text=True, check=True).stdout.split()[3]
-    return f"{_PRODUCT}@{version}"
-
-
-def _command(server: Server, *arguments: str) -> str:
-    settings: dict[str, Any] = {"url": server.url, "token": TOKEN}
-    return subprocess.run(
-        command(*arguments), env=environment(**settings), check=True, capture_output=True, text=True
-    ).stdout
-
-
 def _stamp(daemon: Daemon) -> str:
     """Return what the metadata of the VM says of its source, once it does."""
     deadline = time.monotonic() + _STAMP_SECONDS
@@ -103,21 +63,21 @@ def test_a_refused_migration_fails_with_the_reason_and_succeeds_later(
     server: Server, api: Registry, daemons: tuple[Daemon, Daemon]
 ) -> None:
     first, second = daemons
-    for name, release in (("host-a", _installed()), ("host-b", _OLD)):
+    for name, release in (("host-a", installed()), ("host-b", OLD)):
         api.put(f"/hosts/{name}", {"releases": [release]})
     first.create(_DOMAIN)
     assert 'host="host-a"' in (stamp := _stamp(first).replace("'", '"'))
-    assert f'version="{_installed().rpartition("@")[2]}"' in stamp
+    assert f'version="{installed().rpartition("@")[2]}"' in stamp
 
     refused = first.migrate("vm1", second)
     assert refused.returncode == 1
     assert "the device-profile registry refuses to move vm1 to host-b:" in refused.stderr
-    assert f"{_OLD} does not list qemu.org/{_MACHINE} among the profiles" in refused.stderr, refused.stderr
+    assert f"{OLD} does not list qemu.org/{MACHINE} among the profiles" in refused.stderr, refused.stderr
     assert (first.domains(), second.domains()) == (["vm1"], [])
     assert first.virsh("domstate", "vm1").stdout.strip() == "running"
 
     # The QEMU of the host is updated, and the host says so.
-    _command(server, "host", "report", "--name", "host-b", "--binary", _BINARY)
+    command_of(server, "host", "report", "--name", "host-b", "--binary", BINARY)
     moved = first.migrate("vm1", second)
     assert moved.returncode == 0, moved.stderr
     assert (first.domains(), second.domains()) == ([], ["vm1"])
@@ -131,7 +91,7 @@ def test_a_refused_migration_fails_with_the_reason_and_succeeds_later(
 def test_a_vm_stays_while_the_registry_is_away(server: Server, api: Registry, daemons: tuple[Daemon, Daemon]) -> None:
     first, second = daemons
     for name in ("host-a", "host-b"):
-        api.put(f"/hosts/{name}", {"releases": [_installed()]})
+        api.put(f"/hosts/{name}", {"releases": [installed()]})
     first.create(_DOMAIN)
     second.hook(
         f"#!/bin/sh\ncd {ROOT} && REGISTRY_URL=http://127.0.0.1:1 PYTHONPATH={ROOT} "
