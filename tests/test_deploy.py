@@ -1,13 +1,18 @@
-"""The files for Docker Compose and Kubernetes fit the service: its settings, its addresses, its time to stop."""
+"""The files of deploy fit the service and the command: settings, addresses, the time to stop, units and hooks."""
 
 import json
+import os
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml  # type: ignore[import-untyped]
+from typer.testing import CliRunner
 
+from app.cli.command import command
 from app.main import service
 from app.settings import Settings, unknown_variables
 
@@ -75,3 +80,56 @@ def test_probes_ask_for_addresses_that_there_are(pod: Any) -> None:
     addresses = service(Settings(database_url="postgresql://127.0.0.1:1/none")).openapi()["paths"]
     assert {path.partition("?")[0] for path in probes.values()} <= set(addresses)
     assert "/healthz" in (_ROOT / "Dockerfile").read_text()
+
+
+def _units() -> list[Path]:
+    return sorted((_ROOT / "deploy" / "systemd").iterdir())
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
+def test_systemd_takes_the_units(tmp_path: Path) -> None:
+    program = tmp_path / "profile-registry"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    for unit in _units():
+        # systemd looks whether the program is there.
+        text = unit.read_text(encoding="utf-8").replace("/usr/local/bin/profile-registry", str(program))
+        (tmp_path / unit.name).write_text(text)
+    checked = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", *(str(tmp_path / unit.name) for unit in _units())],
+        env={**os.environ, "SYSTEMD_UNIT_PATH": f"{tmp_path}:"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (checked.returncode, checked.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("unit", [unit.name for unit in _units() if unit.suffix == ".service"])
+def test_the_units_run_commands_that_there_are(unit: str) -> None:
+    text = (_ROOT / "deploy" / "systemd" / unit).read_text(encoding="utf-8")
+    (line,) = re.findall(r"^ExecStart=/usr/local/bin/profile-registry (.*)$", text, re.MULTILINE)
+    words = line.replace("$REPORT_OPTIONS", "").split()
+    helped = CliRunner().invoke(command(), [*words, "--help"])
+    assert helped.exit_code == 0, helped.output
+
+
+def test_the_hook_asks_about_migrations_alone(tmp_path: Path) -> None:
+    script = (_ROOT / "deploy" / "libvirt" / "qemu").read_text(encoding="utf-8")
+    program, settings = tmp_path / "profile-registry", tmp_path / "hook.env"
+    program.write_text('#!/bin/sh\necho "$REGISTRY_URL" "$@"\n')
+    program.chmod(0o755)
+    settings.write_text("REGISTRY_URL=http://registry\nHOOK_OPTIONS='--unasked allow'\n")
+    hook = tmp_path / "qemu"
+    hook.write_text(
+        script.replace("/usr/local/bin/profile-registry", str(program)).replace(
+            "/etc/profile-registry/hook.env", str(settings)
+        )
+    )
+
+    def call(operation: str) -> str:
+        arguments = ["sh", str(hook), "vm 1", operation, "begin", "-"]
+        return subprocess.run(arguments, capture_output=True, text=True, check=True).stdout
+
+    assert call("migrate") == "http://registry hook libvirt --stamp --unasked allow vm 1 migrate begin -\n"
+    assert [call(operation) for operation in ("prepare", "start", "stopped", "release")] == ["", "", "", ""]
