@@ -1,6 +1,7 @@
 """Fixtures for the command line: it talks to the real service without a network."""
 
 from collections.abc import Callable, Iterator
+from contextvars import copy_context
 from pathlib import Path
 
 import httpx
@@ -66,6 +67,7 @@ def run(service: TestClient, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.setattr(httpx, "Client", client_with_app)
 
     def run(*arguments: str, stdin: str | None = None) -> Result:
-        return CliRunner().invoke(command(), list(arguments), input=stdin)
+        # As in a process of its own: what a command remembers ends with it.
+        return copy_context().run(CliRunner().invoke, command(), list(arguments), input=stdin)
 
     return run
