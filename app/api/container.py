@@ -47,13 +47,13 @@ class Container:
     def of(cls, settings: Settings) -> "Container":
         """Return the parts that settings ask for; raises ValueError for a database URL that is invalid."""
         databases = _databases(settings)
-        catalog = Catalog(databases, settings.memory_megabytes, Staleness(settings.host_stale_hours))
+        catalog = Catalog(databases, settings.memory_megabytes, _staleness(settings))
         return cls(settings, databases, catalog, Tokens(databases.primary))
 
     @property
     def staleness(self) -> Staleness:
-        """From when on a host that does not report is stale."""
-        return Staleness(self.settings.host_stale_hours)
+        """When a host that does not report counts as stale."""
+        return _staleness(self.settings)
 
     @property
     def primary(self) -> sa.Engine:
@@ -168,6 +168,10 @@ class Head:
     def _look(self) -> Position:
         with database.reading(self._engine) as connection:
             return change.position(connection)
+
+
+def _staleness(settings: Settings) -> Staleness:
+    return Staleness(settings.host_stale_hours)
 
 
 def container(request: Request) -> Container:

@@ -345,11 +345,11 @@ class RegisterSession:
 
     @property
     def staleness(self) -> Staleness:
-        """From when on a host that does not report is stale."""
+        """When a host that does not report counts as stale."""
         return container(self._request).staleness
 
     def reading(self) -> AbstractAsyncContextManager[sa.Connection]:
-        """Return a context with a connection that reads what is written last; to be left before the one that writes."""
+        """Return a context with a connection that reads what was written last. Leave it before the one that writes."""
         shared = container(self._request)
         return _connection(shared, client_of(self._request), database.reading(shared.primary))
 

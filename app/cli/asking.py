@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, NoReturn
-from urllib.parse import quote
 
 import typer
 
@@ -87,7 +86,7 @@ def _batches(vms: Sequence[Any]) -> Iterator[list[Any]]:
 
 
 def completed(answer: Any, asked: Asked) -> Any:
-    """Return an answer with what is known of the VMs beside their question."""
+    """Return an answer with what else is known of the VMs."""
     answer = _with_blocked(answer, asked.blocked)
     models = {
         (vm["id"], device["id"]): device
@@ -166,12 +165,17 @@ def without_cpus(asked: Asked, registry: Registry) -> Mapping[str, str]:
             cure = "add them with profile-registry import cpu-models"
             unasked[name] = f"{why}; {cure}, or leave the CPU out with --without {CPU}"
     document["vms"] = [vm for vm in document["vms"] if vm["devices"]]
-    if not document["vms"]:
-        if asked.blocked:
-            warn_of(asked)
-            raise typer.Exit(INCOMPATIBLE)
-        _fail_unasked("nothing is left to check", unasked)
     return unasked
+
+
+def check_left(asked: Asked) -> None:
+    """Exit if nothing is left of a question about VMs."""
+    if asked.document["vms"]:
+        return
+    if asked.blocked:
+        warn_of(asked)
+        raise typer.Exit(INCOMPATIBLE)
+    _fail_unasked("nothing is left to check", asked.unasked or {})
 
 
 def _releases_at(destinations: Sequence[Mapping[str, Any]] | None, registry: Registry) -> list[str]:
@@ -183,7 +187,7 @@ def _releases_at(destinations: Sequence[Mapping[str, Any]] | None, registry: Reg
         if "labels" in destination:
             hosts: Iterable[Any] = registry.items("/hosts", label=destination["labels"])
         elif "host" in destination:
-            hosts = [registry.find(f"/hosts/{quote(destination['host'], safe='')}") or {}]
+            hosts = [registry.find(f"/hosts/{destination['host']}") or {}]
         else:
             hosts = [destination]
         running += [release for host in hosts for release in host.get("releases", ())]
@@ -252,11 +256,15 @@ def domain_question(paths: Sequence[Path], options: DomainOptions, release: str 
     except DomainError as error:
         fail(str(error))
     _check_stated(paths, domains, options)
-    return domain_question_of(domains, list(map(str, paths)))
+    asked = domain_question_of(domains, list(map(str, paths)))
+    if not asked.document["vms"]:
+        names = ", ".join(map(str, paths))
+        _fail_unasked(f"{names}: there is no device that can be checked", asked.unasked or {})
+    return asked
 
 
 def domain_question_of(domains: Sequence[Domain], sources: Sequence[str]) -> Asked:
-    """Return the question about domains; sources: where they come from. Exits with an error if nothing can be asked."""
+    """Return the question about domains, empty if nothing can be asked; sources: where they come from."""
     counts = Counter(domain.name for domain in domains)
     vms = []
     unasked: dict[str, str] = {}
@@ -268,8 +276,6 @@ def domain_question_of(domains: Sequence[Domain], sources: Sequence[str]) -> Ask
             vms.append({"id": vm, "devices": [*domain.devices, *default]})
         else:
             unasked[vm] = "the VM has no device that can be checked"
-    if not vms:
-        _fail_unasked(f"{', '.join(sources)}: there is no device that can be checked", unasked)
     return Asked({"vms": vms}, unasked, is_ordered=True)
 
 

@@ -16,6 +16,7 @@ from app.cli.asking import (
     NOT_ASKED,
     Asked,
     ask,
+    check_left,
     completed,
     device_question,
     domain_options,
@@ -214,6 +215,7 @@ def check(  # noqa: PLR0913, PLR0917 (each is an option of the command)
         with Registry(ClientSettings()) as registry:
             if asked.unasked is not None:
                 asked = replace(asked, unasked={**asked.unasked, **without_cpus(asked, registry)})
+                check_left(asked)
             answer = completed(ask(registry, document, render), asked)
     except RegistryError as error:
         refuse(error)

@@ -3,7 +3,8 @@
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -13,14 +14,16 @@ from xml.sax.saxutils import quoteattr  # it only writes
 
 import typer
 
-from app.cli.asking import INCOMPATIBLE, NOT_ASKED, Asked, ask, domain_question_of, without_cpus
+from app.cli.asking import INCOMPATIBLE, NOT_ASKED, Asked, ask, completed, domain_question_of, without_cpus
 from app.cli.client import Registry
+from app.cli.host.behind import is_host_name
 from app.cli.host.emulator import Emulator
-from app.cli.host.tool import NotAskedError
+from app.cli.host.tool import NotAskedError, check_trusted
 from app.cli.libvirt import Domain, DomainError, DomainOptions, parsed
 from app.cli.output import fail, named, refuse, warn
 from app.cli.qemu.naming import releases_of
 from app.client import RegistryError
+from app.domain.verdict.problem import WarningCode
 from app.domain.verdict.steps import Policy
 from app.settings import ClientSettings
 from app.wire.compatibility import Detail
@@ -37,23 +40,26 @@ commands = typer.Typer(
 # The metadata of a domain (https://libvirt.org/formatdomain.html, "General metadata") is kept by its namespace.
 NAMESPACE = "urn:device-profile-registry:libvirt:1"
 _KEY = "profile-registry"
-# The VM waits meanwhile.
+_FIELDS = ("domain", "host", "target", "version", "package")
+# The migration waits meanwhile.
 _RETRY_SECONDS = 5.0
+_WARNINGS = frozenset({code.value for code in WarningCode} - {WarningCode.MUST_BE_SET.value})
 # Inside the hook, libvirt holds the domain: what asks for it waits for ever. So a process that outlives the hook writes
 # it, and tries again while an incoming migration keeps the domain locked.
 _WRITER = """
 tries=0
-while [ $tries -lt 240 ]; do
+while [ $tries -lt 120 ]; do
   virsh --quiet metadata "$1" --uri "$2" --key "$3" --set "$4" --live && exit 0
-  virsh --quiet domstate "$1" || exit 1
+  virsh --quiet domstate "$1" 2>&1 | grep -qi 'no domain\\|domain not found\\|shut off' && exit 0
   tries=$((tries + 1))
   sleep 5
 done
+logger -t profile-registry "the metadata of $1 still names the host before: virsh could not write it"
 """
 
 
 class Unasked(StrEnum):
-    """What becomes of a VM of which something cannot be asked."""
+    """What to do if part of a VM cannot be checked."""
 
     ALLOW = "allow"
     REFUSE = "refuse"
@@ -61,27 +67,29 @@ class Unasked(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """What a VM was started with: the host, and the QEMU that runs it, as the binary states it."""
+    """What a VM was started with: the host, and the QEMU that runs it, as the binary states it. domain: its UUID."""
 
+    domain: str
     host: str
     emulator: Emulator
 
     @classmethod
     def of(cls, root: Element) -> "Stamp | None":
-        """Return the stamp in a domain's metadata; None if there is none."""
+        """Return the stamp in a domain's metadata; None if there is none, or if it is the stamp of another VM."""
         stated = root.find(f"metadata/{{{NAMESPACE}}}source")
         if stated is None:
             return None
-        fields = [stated.get(name, "") for name in ("host", "target", "version", "package")]
-        return cls(fields[0], Emulator(*fields[1:])) if all(fields[:3]) else None
+        domain, host, *emulator = (stated.get(name, "") for name in _FIELDS)
+        if not (is_host_name(host) and all(emulator[:2]) and domain == root.findtext("uuid", "")):
+            return None
+        return cls(domain, host, Emulator(*emulator))
 
     def element(self) -> str:
         """Return the element that virsh puts into the metadata."""
         emulator = self.emulator
-        fields = {
-            "host": self.host, "target": emulator.target, "version": emulator.version, "package": emulator.package
-        }  # fmt: skip
-        return f"<source {' '.join(f'{name}={quoteattr(value)}' for name, value in fields.items())}/>"
+        values = (self.domain, self.host, emulator.target, emulator.version, emulator.package)
+        attributes = (f"{name}={quoteattr(value)}" for name, value in zip(_FIELDS, values, strict=True))
+        return f"<source {' '.join(attributes)}/>"
 
 
 @commands.command("libvirt", context_settings={"allow_interspersed_args": True})
@@ -93,9 +101,7 @@ def libvirt(  # noqa: PLR0913, PLR0917 (libvirt's own arguments, and each is an 
     host: Annotated[
         str | None, typer.Option(help="The registered name of this host. Default: the name of this machine.")
     ] = None,
-    unasked: Annotated[
-        Unasked, typer.Option(help="What becomes of a VM of which something cannot be asked.")
-    ] = Unasked.REFUSE,
+    unasked: Annotated[Unasked, typer.Option(help="What to do if part of a VM cannot be checked.")] = Unasked.REFUSE,
     without: Annotated[
         list[str] | None,
         typer.Option(help="A device <id>, or a setting <id>/<setting>, of any VM to leave out. Repeatable."),
@@ -110,7 +116,7 @@ def libvirt(  # noqa: PLR0913, PLR0917 (libvirt's own arguments, and each is an 
         typer.Option("--stamp", help="At started, write this host and its QEMU into the VM's metadata."),
     ] = False,
 ) -> None:
-    """Be libvirt's hook for QEMU: refuse a VM that this host cannot re-create.
+    """Act as libvirt's hook for QEMU: refuse a VM that this host cannot re-create.
 
     libvirt calls /etc/libvirt/hooks/qemu on the host that a VM moves to, as `qemu NAME migrate begin -`, with the
     domain on standard input. The command asks whether this host takes all of its devices. If not, the reason is on
@@ -135,12 +141,14 @@ def libvirt(  # noqa: PLR0913, PLR0917 (libvirt's own arguments, and each is an 
 
 
 def _stamp(host: str) -> None:
-    """Have the metadata of the domain on standard input written; what fails is told, and the VM starts anyway."""
+    """Have the metadata of the domain on standard input written; a failure is a warning, and the VM starts anyway."""
     try:
         root = parsed(sys.stdin.buffer.read(), "standard input")
-        binary = (root.findtext("devices/emulator") or "").strip()
-        stamp = Stamp(host, Emulator.of(Path(binary)))
-        arguments = [root.findtext("uuid") or "", NAMESPACE, _KEY, stamp.element()]
+        binary = Path((root.findtext("devices/emulator") or "").strip())
+        # libvirt runs it as a user of its own, and the hook as root.
+        check_trusted(binary)
+        domain = root.findtext("uuid") or ""
+        arguments = [domain, NAMESPACE, _KEY, Stamp(domain, host, Emulator.of(binary)).element()]
         subprocess.Popen(
             ["/bin/sh", "-c", _WRITER, "stamp", *arguments],
             stdin=subprocess.DEVNULL,
@@ -158,56 +166,58 @@ def _check(vm: str, host: str, policy: Policy, unasked: Unasked, without: Sequen
     try:
         root = parsed(sys.stdin.buffer.read(), "standard input")
         with Registry(ClientSettings(), retry_seconds=_RETRY_SECONDS) as registry:
-            stamp = Stamp.of(root)
-            release = None if stamp is None else _release(registry, stamp.emulator)
-            domain = Domain.of(root, "standard input", DomainOptions(without=without), release)
-            asked = domain_question_of([domain], [domain.name])
-            document = asked.document
-            document.update(policy=policy, detail=Detail.PROBLEMS, destinations=[{"host": host}])
-            if stamp is not None and release is not None and _runs(registry, stamp.host, release):
-                document["vms"][0]["host"] = stamp.host
+            asked = _question(root, registry, without)
+            asked.document.update(policy=policy, detail=Detail.PROBLEMS, destinations=[{"host": host}])
             asked = replace(asked, unasked={**(asked.unasked or {}), **without_cpus(asked, registry)})
-            answer = ask(registry, document, None)
+            results = completed(ask(registry, asked.document, None), asked)["results"] if asked.document["vms"] else []
     except DomainError as error:
         fail(str(error))
     except RegistryError as error:
         refuse(error)
-    _end(vm, host, answer, asked, unasked)
-
-
-def _release(registry: Registry, emulator: Emulator) -> str:
-    return next(releases_of(registry, emulator.target, emulator.version, emulator.package))
-
-
-def _runs(registry: Registry, host: str, release: str) -> bool:
-    """Return whether a host is registered, and runs a release."""
-    registered = registry.find(f"/hosts/{host}")
-    return registered is not None and release in registered["releases"]
-
-
-def _end(vm: str, host: str, answer: Any, asked: Asked, unasked: Unasked) -> None:
-    """Exit with the reasons against a migration; return if there are none."""
-    reasons = list(_reasons(answer["results"]))
-    if reasons or not all(result["compatible"] for result in answer["results"]):
+    reasons = _by_device(results, "problems")
+    if reasons or not all(result["compatible"] for result in results):
         _refuse(f"the device-profile registry refuses to move {vm} to {host}:", reasons, INCOMPATIBLE)
-    not_checked = [f"{name}: {why}" for name, why in (asked.unasked or {}).items()]
+    # libvirt starts the VM from its XML alone, so that nobody sets what has to be set explicitly.
+    not_checked = [
+        *_by_device(results, "warnings", {WarningCode.MUST_BE_SET.value}),
+        *(f"{name}: {why}" for name, why in (asked.unasked or {}).items()),
+    ]
     if not_checked and unasked is Unasked.REFUSE:
-        message = f"the device-profile registry cannot check all of {vm}, so it does not move to {host}"
+        message = f"the device-profile registry cannot vouch for all of {vm}, so it does not move to {host}"
         _refuse(f"{message} (--unasked allow lets it):", not_checked, NOT_ASKED)
-    for line in not_checked:
-        warn(f"not checked: {line}")
+    for line in [*(f"not checked: {line}" for line in not_checked), *_by_device(results, "warnings", _WARNINGS)]:
+        warn(line)
 
 
-def _reasons(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Iterate over the reasons against a migration, each once with the devices that have it."""
+def _question(root: Element, registry: Registry, without: Sequence[str]) -> Asked:
+    """Return the question about a domain, with the source that its metadata names; raises RegistryError."""
+    stamp = Stamp.of(root)
+    if stamp is None:
+        domain = Domain.of(root, "standard input", DomainOptions(without=without))
+        return domain_question_of([domain], [domain.name])
+    emulator = stamp.emulator
+    release = next(releases_of(registry, emulator.target, emulator.version, emulator.package))
+    domain = Domain.of(root, "standard input", DomainOptions(without=without), release)
+    asked = domain_question_of([domain], [domain.name])
+    registered = registry.find(f"/hosts/{stamp.host}")
+    if registered is not None and release in registered["releases"]:
+        for vm in asked.document["vms"]:
+            vm["host"] = stamp.host
+    return asked
+
+
+def _by_device(
+    results: Sequence[Mapping[str, Any]], field: str, codes: AbstractSet[str] | None = None
+) -> Sequence[str]:
+    """Return problems or warnings, each once with the devices that have it; codes: None: all."""
     devices: dict[str, list[str]] = {}
     for result in results:
         for device in result["devices"]:
-            for problem in device["problems"]:
-                devices.setdefault(f"{problem['message']} ({problem['code']})", []).append(device["id"])
-    for reason, ids in devices.items():
-        yield f"{named(ids)}: {reason}"
+            for entry in device[field]:
+                if codes is None or entry["code"] in codes:
+                    devices.setdefault(f"{entry['message']} ({entry['code']})", []).append(device["id"])
+    return [f"{named(ids)}: {reason}" for reason, ids in devices.items()]
 
 
-def _refuse(message: str, reasons: list[str], status: int) -> None:
+def _refuse(message: str, reasons: Sequence[str], status: int) -> None:
     fail("\n  ".join([message, *reasons]), status=status)

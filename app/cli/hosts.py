@@ -2,7 +2,7 @@
 
 import random
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import sleep
@@ -11,8 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from app.cli.client import Registry
-from app.cli.host.emulator import binaries
-from app.cli.host.report import Report, Wanted, take
+from app.cli.host.report import QEMU, Report, Wanted, take
 from app.cli.host.tool import Machine
 from app.cli.output import AsJson, fail, print_json, print_line, print_table, progress_bar, refuse, warn
 from app.client import RegistryError
@@ -86,30 +85,27 @@ def report(  # noqa: PLR0913, PLR0917 (each is an option of the command)
         profile-registry host report --unit-release pci/0000:3b:00.2=vendor-a.com/dpu@2.0
     """
     wanted = Wanted(
-        binary or list(binaries()),
+        binary or [],
         release or [],
         dict(_pair(text, "--unit-release", "<id>=<release>") for text in unit_release or []),
         dict(_pair(text, "--label", "name=value") for text in label or []),
         emulated,
     )
-    # A binary that the operator names must work; one that was only detected is skipped with a warning.
-    reporting = _Reporting(
-        name or socket.gethostname(), wanted, Machine(root), fail if binary else warn, dry_run=dry_run
-    )
-    if not watch:
-        try:
-            reporting.once(as_json=as_json)
-        except RegistryError as error:
+    reporting = _Reporting(name or socket.gethostname(), wanted, Machine(root), dry_run=dry_run, watch=watch)
+    try:
+        reporting.once(as_json=as_json)
+    except RegistryError as error:
+        if not watch:
             refuse(error)
-        return
-    while True:
+        warn(f"not reported: {error}")
+    while watch:
+        # The hosts of a fleet that start together do not report together for ever.
+        sleep(every * random.uniform(1 - _SPREAD, 1 + _SPREAD))  # noqa: S311 (no secret)
         try:
             reporting.once(as_json=as_json)
         except RegistryError as error:
             # A service goes on: the registry comes back, and the host is stale meanwhile.
             warn(f"not reported: {error}")
-        # The hosts of a fleet that start together do not report together for ever.
-        sleep(every * random.uniform(1 - _SPREAD, 1 + _SPREAD))  # noqa: S311 (no secret)
 
 
 @dataclass(slots=True)
@@ -119,14 +115,17 @@ class _Reporting:
     host: str
     wanted: Wanted
     machine: Machine
-    complain: Callable[[str], None]
     dry_run: bool = field(kw_only=True)
+    watch: bool = field(kw_only=True)
     _last: Mapping[str, Any] | None = None
 
     def once(self, *, as_json: bool) -> None:
         """Report once; raises RegistryError."""
         with progress_bar() as progress, Registry(ClientSettings()) as registry:
-            taken = take(registry, self.host, self.wanted, self.machine, progress, self.complain)
+            taken = take(registry, self.host, self.wanted, self.machine, progress)
+            if self.wanted.binaries and QEMU in taken.not_asked and not self.watch:
+                # A binary that the operator names must work.
+                fail(f"nothing is registered: {taken.not_asked[QEMU]}")
             answer = registry.put(f"/hosts/{self.host}", taken.document, dry_run=self.dry_run)
         result = {**answer, **taken.document, "not_asked": taken.not_asked, "notes": taken.notes}
         if result == self._last:
@@ -202,7 +201,7 @@ def list_hosts(
     print_table(("host", "releases", "units", "labels", "restricts, resolves"), rows)
 
 
-def _stated(host: dict[str, Any]) -> Iterator[str]:
+def _stated(host: Mapping[str, Any]) -> Iterator[str]:
     """Iterate over the models of which a host or a unit states something, with how many variables."""
     for place in (host, *host["units"]):
         of_unit = f" ({place['id']})" if "id" in place else ""

@@ -59,7 +59,7 @@ def import_vdpa(  # noqa: PLR0913 (each is an option of the command)
     """
     check_release(release)
     document = _document(file, vdpa.printed)
-    product = _one(_read(lambda: list(vdpa.devices(document))), device, lambda found: [found.handle], "--device")
+    product = _one(_read(lambda: list(vdpa.devices(document))), device, lambda card: [card.handle], "--device")
     if product.kind not in vdpa.MODELS:
         fail(f"{product.handle}: devices of the class {product.kind} are not known")
 
@@ -102,9 +102,9 @@ def import_mdev(  # noqa: PLR0913 (each is an option of the command)
         types = _read(lambda: list(mdev.types(document)))
     # Several parents offer the same.
     product = _one(
-        list({found.type: found for found in types}.values()),
+        list({kind.type: kind for kind in types}.values()),
         mdev_type,
-        lambda found: [found.type, found.title],
+        lambda kind: [kind.type, kind.title],
         "--type",
     )
     name = model or f"{ReleaseName.parse(release).vendor}/{component(product.driver)}"
@@ -138,7 +138,7 @@ def import_devlink(  # noqa: PLR0913 (each is an option of the command)
     """
     check_release(release)
     document = _document(file, devlink.printed)
-    product = _one(_read(lambda: list(devlink.cards(document))), device, lambda found: [found.handle], "--device")
+    product = _one(_read(lambda: list(devlink.cards(document))), device, lambda card: [card.handle], "--device")
     implementation = ReleaseName.parse(release).implementation
     parts = implementation.split("/")
     name = model or "/".join(parts[:-1] if len(parts) >= _WITH_BOARD else parts) + "-vf"
@@ -225,7 +225,7 @@ def _publish(
 ) -> None:
     try:
         with Registry(ClientSettings(), signing_keys=signing_keys(sign)) as registry:
-            document = {"models": models(registry)}
+            document = {"models": _read(lambda: models(registry))}
             answer = registry.publish_release(release, document, dry_run=dry_run, override=override)
     except RegistryError as error:
         refuse(error, is_publication=True)

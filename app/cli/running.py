@@ -126,11 +126,14 @@ def read(monitor: Monitor, registry: Registry, release: str | None, host: str | 
         stated = {"id": device.id, "model": device.model, "release": release, "values": values.get(device.id, {})}
         devices.append(stated if device.model == CPU_MODEL else {**stated, "profile": qualified(machine)})
     paths = {device.id: device.path for device in objects}
-    known = Known.of(registry, host or monitor.host, Machine() if monitor.host == socket.gethostname() else None)
+    # libvirt says the whole name, and a report the one that the machine has for itself.
+    own = [monitor.host or "", (monitor.host or "").partition(".")[0], *([socket.gethostname()] * monitor.is_local)]
+    known = Known.of(registry, [host] if host else own, Machine() if monitor.is_local else None)
     if known is not None:
         behind = _behind(monitor, registry, known, objects)
         devices += behind.parts
         unasked = {name: why for name, why in unasked.items() if name not in behind.replaced}
+        unasked |= {name: f"{why}; {_leave_out(name)}" for name, why in behind.unasked.items()}
     return RunningVm(
         name.get("name") or "vm",
         release,

@@ -18,6 +18,7 @@ from app.api.container import container
 from app.api.parameters import MAX_FILTER, Filter, LabelField
 from app.api.session import Asking
 from app.domain.engine.question import DeviceAnswer
+from app.domain.fleet.staleness import AT_DESTINATION
 from app.domain.things.variable import Variable
 from app.domain.values.allowed import AllowedValues
 from app.domain.values.state import State
@@ -247,9 +248,10 @@ def _form(reader: Reader, asked: Asked, staleness: Staleness) -> Mapping[str, ob
         "profiles": _options({profile.name: profile.state for profile in profiles}, asked.profile),
         "profile_count": len(profiles),
         "hosts": {
-            **dict.fromkeys(asked.host, False),
+            **{name: host.is_stale for name, host in (reader.hosts(asked.host) if asked.host else {}).items()},
             **{host.name: staleness.is_stale(host.reported_at) for host in hosts.rows},
         },
+        "stale_message": AT_DESTINATION.message,
         "are_all_hosts": hosts.after is None,
         "labels": labels,
         "controls": choices.controls(),

@@ -34,7 +34,7 @@ _MAX_HOSTS_KEPT = 20_000
 # A short question soon fits between two publications. A long one would not, and would be asked in vain.
 _TRIES = 3
 # Which hosts are stale is read again after this time.
-_STALE_SECONDS = 5.0
+_STALE_SECONDS = 1.0
 _NEVER_STALE = Staleness(0)
 _FEW_STEPS = 20_000
 # Beyond this many changes, rebuild instead of following them one by one.

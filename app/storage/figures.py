@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from app.storage import change, schema, version
-from app.storage.host import Staleness, stale_hosts
+from app.storage.host import Staleness, count_stale
 
 # Each mirror is a time series of its own.
 _MAX_MIRRORS = 100
@@ -40,6 +40,6 @@ def read(connection: sa.Connection, staleness: Staleness) -> Figures:
         schema=version.fit(connection).revision or "",
         seq=change.position(connection).seq,
         hosts=connection.execute(sa.select(sa.func.count()).select_from(schema.host)).scalar_one(),
-        stale_hosts=len(stale_hosts(connection, staleness)),
+        stale_hosts=count_stale(connection, staleness),
         mirrors=[Mirrored(*row) for row in connection.execute(mirrors.limit(_MAX_MIRRORS))],
     )

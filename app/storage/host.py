@@ -50,7 +50,7 @@ _ALWAYS = frozenset({"releases", "restrict"})
 
 @dataclass(frozen=True, slots=True)
 class Staleness:
-    """From when on a host that does not report is stale. hours: 0: never."""
+    """When a host that does not report counts as stale. hours: after so many; 0: never."""
 
     hours: int
 
@@ -149,11 +149,19 @@ def delete_host(writing: Writing, name: str) -> bool:
 
 def stale_hosts(connection: sa.Connection, staleness: Staleness) -> frozenset[str]:
     """Return the names of the hosts that have not reported for a long time."""
-    since, table = staleness.since, schema.host
-    if since is None:
-        return frozenset()
-    query = sa.select(table.c.name).where(table.c.reported_at.is_(None) | (table.c.reported_at < since))
-    return frozenset(connection.execute(query).scalars())
+    query = sa.select(schema.host.c.name).where(_is_stale(staleness))
+    return frozenset(connection.execute(query).scalars()) if staleness.hours else frozenset()
+
+
+def count_stale(connection: sa.Connection, staleness: Staleness) -> int:
+    """Return the number of the hosts that have not reported for a long time."""
+    query = sa.select(sa.func.count()).select_from(schema.host).where(_is_stale(staleness))
+    return connection.execute(query).scalar_one() if staleness.hours else 0
+
+
+def _is_stale(staleness: Staleness) -> sa.ColumnElement[bool]:
+    column = schema.host.c.reported_at
+    return column.is_(None) | (column < (staleness.since or ""))
 
 
 def labels_of(connection: sa.Connection, names: Iterable[str]) -> dict[str, dict[str, str]]:

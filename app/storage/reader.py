@@ -321,7 +321,10 @@ class Reader:
     def all_hosts(self, labels: Sequence[str] = ()) -> Sequence[Destination]:
         """Return all registered hosts by name, or those that meet all conditions on labels, as they are written."""
         hosts = self._fleet(self).all([Label.parse(label) for label in labels])
-        return list(map(self._marked, hosts)) if self._stale_hosts else hosts
+        if not self._stale_hosts:
+            return hosts
+        spend(len(hosts) // 4)
+        return list(map(self._marked, hosts))
 
     def _marked(self, host: Destination) -> Destination:
         return host._replace(is_stale=True) if host.id in self._stale_hosts else host

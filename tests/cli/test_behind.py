@@ -72,7 +72,7 @@ def behind(api: Registry, host: Host) -> Behind:
         "units": [{"id": unit, "releases": [release]} for unit, release in units.items()],
     }
     api.put("/hosts/here", document)
-    known = Known.of(api, "here", Machine(host.root))
+    known = Known.of(api, ["", "elsewhere.example", "here"], Machine(host.root))
     assert known is not None
     return Behind(api, known)
 
@@ -124,6 +124,8 @@ def test_what_the_report_does_not_know_is_no_part(behind: Behind, api: Registry,
         behind.add_passed_through("vf0", "0000:3b:00.3")
         behind.add_passed_through("vf0", "")
         assert behind.parts == []
+        # The firmware without its driver would be half an answer.
+        assert list(behind.unasked) == ([] if fault == "elsewhere" else ["vf0-device"])
 
 
 def test_libvirt_says_which_device_a_card_was_given() -> None:
@@ -140,6 +142,7 @@ class Virtio:
     """A QEMU whose guest has negotiated some features."""
 
     host = None
+    is_local = True
 
     def __init__(self, listed: Any, status: Any) -> None:
         self._answers = {"x-query-virtio": listed, "x-query-virtio-status": status}

@@ -16,9 +16,10 @@ from tests.cli.conftest import Run
 
 QEMU = "qemu.org/qemu-system-x86_64"
 NIC, RNG = "qemu.org/virtio-net-pci", "qemu.org/virtio-rng-pci"
-XML = """<domain type='kvm'><name>vm1</name><uuid>4dea22b3-1d52-d8f3-2516-782e98ab3fa0</uuid>
-<metadata>{metadata}</metadata><os><type arch='x86_64' machine='pc-q35-9.0'>hvm</type></os>
-<devices><emulator>{emulator}</emulator><interface type='bridge'><model type='virtio'/></interface>{more}
+UUID = "4dea22b3-1d52-d8f3-2516-782e98ab3fa0"
+XML = f"""<domain type='kvm'><name>vm1</name><uuid>{UUID}</uuid>
+<metadata>{{metadata}}</metadata><os><type arch='x86_64' machine='pc-q35-9.0'>hvm</type></os>
+<devices><emulator>{{emulator}}</emulator><interface type='bridge'><model type='virtio'/></interface>{{more}}
 </devices></domain>"""
 RNG_XML = "<rng model='virtio'><backend model='random'/></rng>"
 UNKNOWN_XML = "<hostdev mode='subsystem' type='pci'/>"
@@ -67,21 +68,41 @@ def test_a_refusal_says_why_once_for_all_devices(fleet: Run) -> None:
     assert reason.count(why) == 1
 
 
-def test_the_source_is_what_the_metadata_says(fleet: Run, api: Registry) -> None:
-    stamp = Stamp("new", Emulator("x86_64", "9.1.0", 'A "package" <1>'))
+def test_the_source_is_what_the_metadata_says(fleet: Run) -> None:
+    stamp = Stamp(UUID, "new", Emulator("x86_64", "9.1.0", 'A "package" <1>'))
     assert Stamp.of(parsed(domain(stamp=stamp).encode(), "a test")) == stamp
     # Without a source, only the machine type is compared.
     assert migrate(fleet, "old", domain())[0] == 0
     # The newer QEMU made the card with a feature that the older one does not have.
-    device = {"model": NIC, "release": f"{QEMU}@9.1.0", "profile": "qemu.org/pc-q35-9.0", "host": "new"}
-    asked = api.post("/compatibility", {"devices": [device], "destinations": [{"host": "old"}]})
     status, reason = migrate(fleet, "old", domain(stamp=stamp))
-    assert (status == 0) == asked["results"][0]["compatible"]
-    unpublished = Stamp("new", Emulator("x86_64", "9.2.0"))
+    assert (status, "new=on at the source" in reason) == (1, True), reason
+    unpublished = Stamp(UUID, "new", Emulator("x86_64", "9.2.0"))
     status, reason = migrate(fleet, "old", domain(stamp=unpublished))
     assert (status, f"{QEMU}@9.2.0" in reason) == (1, True)
-    # A stamp that is not one is no source.
-    assert migrate(fleet, "old", domain().replace("<metadata>", f"<metadata><x:source xmlns:x='{NAMESPACE}'/>"))[0] == 0
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        (UUID, "new", "", "9.1.0"),
+        (UUID, "../releases", "x86_64", "9.1.0"),
+        (UUID, "..", "x86_64", "9.1.0"),
+        # A clone carries the metadata of its original.
+        ("00000000-0000-0000-0000-000000000001", "new", "x86_64", "9.1.0"),
+    ],
+)
+def test_a_stamp_that_is_not_one_of_this_vm_is_no_source(fleet: Run, fields: tuple[str, str, str, str]) -> None:
+    uuid, host, target, version = fields
+    status, reason = migrate(fleet, "old", domain(stamp=Stamp(uuid, host, Emulator(target, version))))
+    assert (status, "refuses" in reason) == (0, False), reason
+
+
+def test_what_libvirt_would_not_set_refuses(fleet: Run) -> None:
+    # The older QEMU made the card without a feature that the newer one gives it by itself under this machine type.
+    stamp = Stamp(UUID, "old", Emulator("x86_64", "9.0.0"))
+    status, reason = migrate(fleet, "new", domain(stamp=stamp))
+    assert (status, "must-be-set" in reason) == (2, True), reason
+    assert migrate(fleet, "new", domain(stamp=stamp), "--unasked", "allow")[0] == 0
 
 
 def test_what_cannot_be_asked_refuses_unless_it_is_allowed(fleet: Run) -> None:
@@ -91,6 +112,9 @@ def test_what_cannot_be_asked_refuses_unless_it_is_allowed(fleet: Run) -> None:
     assert migrate(fleet, "old", xml, "--without", "hostdev0")[0] == 0
     status, reason = migrate(fleet, "old", xml, "--unasked", "allow")
     assert (status, "not checked: hostdev0" in reason) == (0, True)
+    # Also where nothing else is left to ask.
+    alone = xml.replace("<interface type='bridge'><model type='virtio'/></interface>", "")
+    assert [migrate(fleet, "old", alone, "--unasked", choice)[0] for choice in ("refuse", "allow")] == [2, 0]
     # What was asked still counts.
     assert migrate(fleet, "old", xml.replace("9.0", "9.9"), "--unasked", "allow")[0] == 1
 
@@ -139,8 +163,9 @@ def test_a_vm_is_stamped_by_a_process_of_its_own(run: Run, tmp_path: Path, monke
     done = run("hook", "libvirt", "vm1", "started", "begin", "-", "--stamp", "--host", "here", stdin=xml)
     assert (done.exit_code, done.output) == (0, "")
     ((command, options),) = started
-    assert command[-4] == "4dea22b3-1d52-d8f3-2516-782e98ab3fa0"
-    assert command[-1] == '<source host="here" target="x86_64" version="9.1.0" package="Debian 1:9.1.0-1"/>'
+    assert command[-4] == UUID
+    facts = 'host="here" target="x86_64" version="9.1.0" package="Debian 1:9.1.0-1"'
+    assert command[-1] == f'<source domain="{UUID}" {facts}/>'
     assert options["start_new_session"]
     assert {options[stream] for stream in ("stdin", "stdout", "stderr")} == {subprocess.DEVNULL}
 
@@ -159,7 +184,7 @@ def test_a_vm_that_cannot_be_stamped_starts_anyway(run: Run) -> None:
     xml = domain(emulator="/none")
     done = run("hook", "libvirt", "vm1", "started", "begin", "-", "--stamp", stdin=xml)
     assert (done.exit_code, done.stdout) == (0, "")
-    assert "the VM is not stamped: /none is not installed" in done.stderr
+    assert "the VM is not stamped: /none cannot be run: No such file or directory" in done.stderr
 
 
 def test_the_reasons_are_those_of_the_answer(fleet: Run, api: Registry) -> None:

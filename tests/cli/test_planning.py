@@ -7,6 +7,7 @@ import pytest
 
 from app.cli.client import Registry
 from app.cli.host import emulator
+from app.cli.host.tool import Machine
 from tests.cli.conftest import Run
 
 NIC = "vendor-a.com/nic"
@@ -152,7 +153,7 @@ def test_binaries_for_the_hosts_own_architecture_come_first(tmp_path: Path, monk
         binary.chmod(0o755)
     monkeypatch.setattr(emulator, "_FOLDERS", (str(tmp_path),))
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
-    assert [path.name for path in emulator.binaries()] == [
+    assert [path.name for path in emulator.binaries(Machine())] == [
         f"qemu-system-{target}" for target in ("x86_64", "aarch64", "i386")
     ]
 

@@ -197,6 +197,7 @@ class Told:
         self._answers = answers
 
     host = None
+    is_local = True
 
     def vdpa_nodes(self) -> Sequence[tuple[str, str]]:
         """Return none."""

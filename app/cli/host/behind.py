@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from app.cli.client import Registry
 from app.cli.host.tool import Machine, NotAskedError, json_output, objects
 from app.cli.qemu.facts import BACKEND, HOST_DEVICE
+from app.domain.values.name import InvalidNameError, host_name
 
 _PCI, _MDEV, _VDPA = "/sys/bus/pci/devices", "/sys/bus/mdev/devices", "/sys/bus/vdpa/devices"
 _FIRMWARE = "firmware"
@@ -16,17 +17,31 @@ _SETTINGS = {"max_vqp": "max_vq_pairs", "mtu": "mtu"}
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What is known of the host that a VM runs on. document: as it is registered. machine: None: it is another one."""
+    """What is known of the host that a VM runs on. document: as it is registered.
+
+    machine: None if the VM runs on another machine than this.
+    """
 
     name: str
     document: Mapping[str, Any]
     machine: Machine | None = None
 
     @classmethod
-    def of(cls, registry: Registry, name: str | None, machine: Machine | None) -> "Known | None":
-        """Return what is registered under the name of a host; None if nothing is. Raises RegistryError."""
-        registered = None if name is None else registry.find(f"/hosts/{name}")
-        return None if registered is None or name is None else cls(name, registered, machine)
+    def of(cls, registry: Registry, names: Sequence[str], machine: Machine | None) -> "Known | None":
+        """Return what is registered under the first known name of a host; None if nothing is. Raises RegistryError."""
+        for name in names:
+            if is_host_name(name) and (registered := registry.find(f"/hosts/{name}")) is not None:
+                return cls(name, registered, machine)
+        return None
+
+
+def is_host_name(text: str) -> bool:
+    """Return whether a host can be called so."""
+    try:
+        host_name(text)
+    except InvalidNameError:
+        return False
+    return True
 
 
 class _Model(NamedTuple):
@@ -39,12 +54,16 @@ class _Model(NamedTuple):
 
 @dataclass(slots=True)
 class Behind:
-    """The parts behind the devices of one VM. replaced: what need not be named as unasked."""
+    """The parts behind the devices of one VM.
+
+    replaced: what need not be named as unasked. unasked: what cannot be a part, with the reason.
+    """
 
     registry: Registry
     host: Known
     parts: list[dict[str, Any]] = field(default_factory=list)
     replaced: set[str] = field(default_factory=set)
+    unasked: dict[str, str] = field(default_factory=dict)
 
     def add_passed_through(self, device: str, address: str) -> None:
         """Add what is behind a vfio device; address: of the device that is passed through, or its path in sysfs."""
@@ -56,12 +75,13 @@ class Behind:
             parent = machine.path(f"{_MDEV}/{name}").resolve().parent.name
             self._add_unit(part, f"{parent}/{kind}", device, HOST_DEVICE)
             return
-        driver = machine.target(f"{_PCI}/{name}/driver")
+        driver = machine.target(f"{_PCI}/{name}/driver") or "an unknown driver"
         owner = machine.target(f"{_PCI}/{name}/physfn") or name
-        if driver is not None and self._add_driver(part, driver, device):
+        # A part without its driver would say nothing of the format in which the driver writes the state.
+        if self._add_driver(part, driver, device):
             self._add_unit(f"{device}-firmware", f"{_FIRMWARE}/{owner}", part, _FIRMWARE)
         else:
-            self._add_unit(part, f"{_FIRMWARE}/{owner}", device, HOST_DEVICE)
+            self.unasked[part] = f"{driver} passes it through, and {self.host.name} has no release with one model of it"
 
     def add_vdpa(self, device: str, node: str) -> None:
         """Add the vDPA device behind a network card; node: as in /dev/vhost-vdpa-0."""

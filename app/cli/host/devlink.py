@@ -4,9 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.cli.client import Registry
 from app.cli.host.facts import Facts, Source, Unit
-from app.cli.host.naming import Kernel, chosen, component, published_ending, vendor_of_driver
+from app.cli.host.naming import Kernel, Names, component, vendor_of_driver
 from app.cli.host.tool import Machine, NotAskedError, json_output, objects
 
 _COMMAND = ("devlink", "-j", "dev", "info")
@@ -26,15 +25,16 @@ class Card:
     fixed: Mapping[str, str]
     running: Mapping[str, str]
 
-    @property
-    def board(self) -> str | None:
-        """Which board it is, such as its parameter set (PSID); None if the driver does not say."""
-        return _first(self.fixed, _BOARDS)
+    def stated(self) -> tuple[str, str]:
+        """Return which board it is, such as its parameter set (PSID), and the version of the firmware that runs.
 
-    @property
-    def firmware(self) -> str | None:
-        """The version of the firmware that runs; None if the driver does not say."""
-        return _first(self.running, _FIRMWARE)
+        Raises NotAskedError if the driver does not state them.
+        """
+        board, firmware = _first(self.fixed, _BOARDS), _first(self.running, _FIRMWARE)
+        if board is None or firmware is None:
+            message = f"{self.handle}: its driver ({self.driver}) does not state the board and the firmware"
+            raise NotAskedError(message)
+        return board, firmware
 
 
 def _first(versions: Mapping[str, str], keys: Sequence[str]) -> str | None:
@@ -59,13 +59,20 @@ def printed() -> Any:
     return json_output(*_COMMAND)
 
 
-def _read(_machine: Machine, _kernel: Kernel) -> Facts:
+def _read(_machine: Machine, _kernel: Kernel | None) -> Facts:
     units, notes = [], []
     for card in cards(printed()):
-        if card.board is None or card.firmware is None:
-            notes.append(f"{card.handle}: its driver ({card.driver}) does not state the board and the firmware")
+        vendor = vendor_of_driver(card.driver)
+        if vendor is None:
+            driver = card.driver or "its driver"
+            notes.append(f"{card.handle} is left out: the vendor of the devices of {driver} is not known here")
             continue
-        name = f"{vendor_of_driver(card.driver)}/{component(card.board)}@{component(card.firmware)}"
+        try:
+            board, firmware = card.stated()
+        except NotAskedError as error:
+            notes.append(str(error))
+            continue
+        name = f"{vendor}/{component(board)}@{component(firmware)}"
         units.append(Unit(f"{_OF_UNIT}{card.handle.removeprefix('pci/')}", [[name]], _published))
     return Facts(units=units, notes=notes)
 
@@ -76,28 +83,25 @@ def models(card: Card, model: str) -> dict[str, Any]:
     A firmware reads the state that itself writes, on the same board. Whether it reads that of others only its vendor
     knows; until it says so, no device moves to another version. Raises NotAskedError.
     """
-    if card.board is None or card.firmware is None:
-        message = f"{card.handle}: its driver ({card.driver}) does not state the board and the firmware"
-        raise NotAskedError(message)
+    board, firmware = card.stated()
     psid = "psid" if "fw.psid" in card.fixed else "board"
     variables = {
-        psid: {"type": "str", "init_value": card.board, "settable": False, "description": "the board, as devlink says"}
+        psid: {"type": "str", "init_value": board, "settable": False, "description": "the board, as devlink says"}
     }
-    saved_state = {"writes": card.firmware, "reads": [card.firmware]}
+    saved_state = {"writes": firmware, "reads": [firmware]}
     return {model: {"variables": variables, "saved_state": saved_state, "migratable": "unknown"}}
 
 
-def _published(registry: Registry, names: Sequence[str]) -> str | None:
+def _published(names: Names, possible: Sequence[str]) -> str | None:
     """Return the published release of a board's firmware: vendors call its implementation `<product>/<board>`."""
-    name = chosen(registry, names)
-    if name is None or registry.find(f"/releases/{name}") is not None:
+    name = names.chosen(possible)
+    if name is None or names.is_published(name):
         return name
-    implementation, _, version = name.rpartition("@")
-    vendor, _, board = implementation.partition("/")
-    return next(published_ending(registry, vendor, board, version), name)
+    vendor, _, end = name.partition("/")
+    return names.ending(vendor, end) or name
 
 
-def _owns(unit: str) -> bool:
+def _owns(unit: str, _releases: Sequence[str]) -> bool:
     return unit.startswith(_OF_UNIT)
 
 

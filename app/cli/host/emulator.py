@@ -1,19 +1,19 @@
 """The QEMU binaries of a host: their releases, and the CPU features that they can give their guests here."""
 
+import os
 import platform
 import re
-import shutil
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from app.cli.client import Registry
-from app.cli.host.tool import NotAskedError, output
+from app.cli.host.tool import Machine, NotAskedError, output
 from app.cli.qemu.capture import CaptureError
 from app.cli.qemu.cpu import CpuModels, features_of, restriction, take_cpu_models
 from app.cli.qemu.live import Progress
-from app.cli.qemu.naming import releases_of
 from app.domain.fleet.rendering import CPU_MODEL
 
 _VERSION = re.compile(r"QEMU emulator version (\d+\.\d+\.\d+)(?: \(([^)]*)\))?")
@@ -42,15 +42,15 @@ class Emulator:
         return cls(_target(binary), stated[1], stated[2] or "")
 
 
-def binaries() -> Iterator[Path]:
-    """Iterate over the QEMU binaries of this machine, those for its own architecture first."""
+def binaries(machine: Machine) -> Sequence[Path]:
+    """Return the QEMU binaries of a machine, those for its own architecture first."""
     paths: dict[Path, Path] = {}
-    for folder in _FOLDERS:
-        for path in [*Path(folder).glob("qemu-system-*"), *Path(folder).glob("qemu-kvm")]:
+    for folder in map(machine.path, _FOLDERS):
+        for path in [*folder.glob("qemu-system-*"), *folder.glob("qemu-kvm")]:
             # fullmatch skips special builds of the same release, such as qemu-system-x86_64-microvm.
-            if _BINARY.fullmatch(path.name) and shutil.which(path) and path.is_file():
+            if _BINARY.fullmatch(path.name) and path.is_file() and os.access(path, os.X_OK):
                 paths.setdefault(path.resolve(), path)
-    yield from sorted(paths.values(), key=lambda path: (_target(path) != platform.machine(), path.name))
+    return sorted(paths.values(), key=lambda path: (_target(path) != platform.machine(), path.name))
 
 
 def _target(binary: Path) -> str:
@@ -58,23 +58,9 @@ def _target(binary: Path) -> str:
     return (match and match[1]) or platform.machine()
 
 
-def releases(registry: Registry, paths: Sequence[Path], complain: Callable[[str], None]) -> Iterator[str]:
-    """Iterate over the releases of binaries: the distribution's if it is published, then upstream's.
-
-    Raises RegistryError. complain: called with what is wrong with a binary.
-    """
-    for binary in paths:
-        try:
-            stated = Emulator.of(binary)
-        except NotAskedError as error:
-            complain(f"{error}; the binary is left out")
-            continue
-        yield from releases_of(registry, stated.target, stated.version, stated.package)
-
-
-def owns_implementation(implementation: str) -> bool:
+def owns_release(release: str) -> bool:
     """Return whether a report says all about the releases of an implementation: it is a QEMU."""
-    return "/qemu-system-" in implementation
+    return "/qemu-system-" in release.partition("@")[0]
 
 
 def restrict(
@@ -98,12 +84,15 @@ def restrict(
     return {CPU_MODEL: restriction(cpus, features_of(model))}
 
 
-# By the binary, and when it was changed: a command that reports again and again asks each once.
-_asked: dict[tuple[Path, int, bool], CpuModels] = {}
+# By the binary, when it was changed, and the hour: a command that reports again and again does not start it each time,
+# and notices a change of the kernel's settings.
+_asked: dict[tuple[object, ...], CpuModels] = {}
+_HOUR = 3600
 
 
 def _cpu_models(binary: Path, progress: Progress, *, emulated: bool) -> CpuModels:
-    key = (binary, binary.stat().st_mtime_ns, emulated)
+    key = (binary, binary.stat().st_mtime_ns, emulated, time.monotonic() // _HOUR)
     if key not in _asked:
+        _asked.clear()
         _asked[key] = take_cpu_models(binary, progress, host_only=True, emulated=emulated)
     return _asked[key]

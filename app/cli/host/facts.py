@@ -4,32 +4,35 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from app.cli.client import Registry
-from app.cli.host.naming import Kernel, chosen
-from app.cli.host.tool import Machine
+from app.cli.host.naming import Kernel, Names
+from app.cli.host.tool import Machine, NotAskedError
 
-# By model and variable: allowed values of `restrict`, or what is made of values in `resolves`.
+# By model and variable: what is made of values (`resolves`); the allowed values (`restrict`), None if all are.
 Stated: TypeAlias = Mapping[str, Mapping[str, Any]]
+
+
+def _unrestricted(_names: Names, _releases: Sequence[str]) -> Stated:
+    return {}
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
     """A piece of the host that devices are made from. releases: for each release the possible names.
 
-    find: chooses one of them, None if none can be. restrict: given the releases that were chosen, what of
-    them this unit does not provide.
+    find: chooses one of them, None if none can be. restrict: given the releases that were chosen, what of them this
+    unit does not provide, by variable; variables that it does not name stay as they are registered.
     """
 
     id: str
     releases: Sequence[Sequence[str]]
-    find: Callable[[Registry, Sequence[str]], str | None] = chosen
-    restrict: Callable[[Registry, Sequence[str]], Stated] = lambda _registry, _releases: {}
+    find: Callable[[Names, Sequence[str]], str | None] = Names.chosen
+    restrict: Callable[[Names, Sequence[str]], Stated] = _unrestricted
     available: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What one source says. releases: of the whole host, for each the possible names. notes: what it cannot say.
+    """What one source states. releases: of the whole host, for each the possible names. notes: what it cannot state.
 
     is_partial: more can be there than it states, so what is registered stays.
     """
@@ -43,15 +46,24 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A tool, or a place of the kernel, that says something of a host.
+    """A tool, or a place of the kernel, that states something of a host.
 
-    read: raises NotAskedError. owns_unit, owns_implementation: whether only this source reports units with this id, and
-    releases of this implementation: what it reported before stays registered while it cannot be asked, and goes when it
-    no longer reports it. resolves: the variables that it states, by model.
+    read: raises NotAskedError; kernel: None where it is not known. owns_unit, owns_release: whether a registered unit,
+    by its id and its releases, or a registered release of the whole host, is one that only this source can have
+    reported: it stays registered while the source cannot be asked, and goes when the source no longer states it.
+    resolves: the variables that it states, by model.
     """
 
     name: str
-    read: Callable[[Machine, Kernel], Facts]
-    owns_unit: Callable[[str], bool] = lambda _id: False
-    owns_implementation: Callable[[str], bool] = lambda _name: False
+    read: Callable[[Machine, Kernel | None], Facts]
+    owns_unit: Callable[[str, Sequence[str]], bool] = lambda _id, _releases: False
+    owns_release: Callable[[str], bool] = lambda _name: False
     resolves: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+def known(kernel: Kernel | None) -> Kernel:
+    """Return the kernel; raises NotAskedError if it is not known."""
+    if kernel is None:
+        message = "which kernel runs is not known"
+        raise NotAskedError(message)
+    return kernel

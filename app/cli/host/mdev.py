@@ -1,18 +1,19 @@
 """Types of mediated devices: what `mdevctl types` prints, or the kernel's tree in sysfs where mdevctl is missing."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from app.cli.host import nvidia
-from app.cli.host.facts import Facts, Source, Unit
-from app.cli.host.naming import KERNEL, Kernel, component, vendor_of_driver
+from app.cli.host.facts import Facts, Source, Unit, known
+from app.cli.host.naming import KERNEL_VENDORS, Kernel, component, vendor_of_driver
 from app.cli.host.tool import Machine, NotAskedError, is_installed, json_output
 
 _COMMAND = ("mdevctl", "types", "--dumpjson")
 _CLASS = "/sys/class/mdev_bus"
-# More cannot be true.
+# A larger number is a mistake of the tool.
 _MAX_AVAILABLE = 1_000_000
+_MAX_DIGITS = 10
 _TYPES = "mdev_supported_types"
 
 
@@ -55,15 +56,18 @@ def types(document: Any) -> Iterator[MdevType]:
 
 
 def _type(parent: str, name: str, content: Mapping[str, Any]) -> MdevType:
-    available = content.get("available_instances")
     return MdevType(
         parent,
         name,
         str(content.get("name") or ""),
-        available if type(available) is int and 0 <= available <= _MAX_AVAILABLE else None,
+        _available(content.get("available_instances")),
         str(content.get("device_api") or ""),
         str(content.get("description") or ""),
     )
+
+
+def _available(number: object) -> int | None:
+    return number if type(number) is int and 0 <= number <= _MAX_AVAILABLE else None
 
 
 def types_in_sysfs(machine: Machine) -> Iterator[MdevType]:
@@ -72,11 +76,12 @@ def types_in_sysfs(machine: Machine) -> Iterator[MdevType]:
         for name in machine.names(f"{_CLASS}/{parent}/{_TYPES}"):
             folder = f"{_CLASS}/{parent}/{_TYPES}/{name}"
             available = machine.text(f"{folder}/available_instances") or ""
+            number = int(available) if available.isdecimal() and len(available) < _MAX_DIGITS else None
             yield MdevType(
                 parent,
                 name,
                 machine.text(f"{folder}/name") or "",
-                int(available) if available.isdecimal() else None,
+                _available(number),
                 machine.text(f"{folder}/device_api") or "",
                 " ".join((machine.text(f"{folder}/description") or "").split()),
             )
@@ -90,18 +95,21 @@ def all_types(machine: Machine) -> list[MdevType]:
         except NotAskedError:
             if not machine.path(_CLASS).is_dir():
                 raise
+    if not machine.path("/sys/class").is_dir():
+        message = "/sys/class cannot be read"
+        raise NotAskedError(message)
     return list(types_in_sysfs(machine))
 
 
-def _read(machine: Machine, kernel: Kernel) -> Facts:
+def _read(machine: Machine, kernel: Kernel | None) -> Facts:
     units, notes = [], []
     is_partial = False
     for mdev in all_types(machine):
         driver = machine.target(f"{_CLASS}/{mdev.parent}/driver") or mdev.driver
         names = dict.fromkeys(f"{driver}/{component(title)}" for title in (mdev.type, mdev.title))
         vendor = vendor_of_driver(driver)
-        if vendor == KERNEL:
-            releases = [release for name in names for release in kernel.releases(name)]
+        if vendor is None:
+            releases = [release for name in names for release in known(kernel).releases(name)]
         else:
             # A driver that is not part of the kernel has versions of its own.
             try:
@@ -143,9 +151,12 @@ def models(mdev: MdevType, model: str) -> dict[str, Any]:
     return {model: {"variables": variables, "migratable": "unknown"}}
 
 
-def _owns(unit: str) -> bool:
-    parent, slash, name = unit.partition("/")
-    return bool(slash and name) and parent not in {"pci", "auxiliary", "firmware", "nvidia"}
+def _owns(unit: str, releases: Sequence[str]) -> bool:
+    _, slash, kind = unit.partition("/")
+    driver = kind.partition("-")[0]
+    owners = {*KERNEL_VENDORS, vendor_of_driver(driver)}
+    names = [release.split("/") for release in releases]
+    return bool(slash and driver) and all(name[0] in owners and name[1] == driver for name in names)
 
 
 SOURCE = Source("mediated devices", _read, _owns)

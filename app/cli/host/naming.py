@@ -1,9 +1,10 @@
 """Names the releases of what a host has: several names are possible, and the registry decides which one is meant."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from app.cli.client import Registry
 from app.cli.host.tool import Machine, NotAskedError
@@ -24,10 +25,11 @@ _VENDORS = {
     "sfc": "amd.com",
 }
 _FORBIDDEN = re.compile(r"[\s@=?#%/\x00-\x1f]+")
-# Where /proc/version states the package of the kernel. `uname -v` is cut at 64 characters, so nothing can follow.
+# Where /proc/version states the package of the kernel: after the number of the build, since the compiler that it names
+# first has a package, too. The end of the line can be missing.
 _PACKAGES = (
-    (re.compile(r"\bDebian (?P<package>\d\S*)"), "debian.org"),
-    (re.compile(r"\bPMX (?P<package>\d\S*)"), "proxmox.com"),
+    (re.compile(r" #\d+ .*\bPMX (?P<package>\d[^\s()]*)"), "proxmox.com"),
+    (re.compile(r" #\d+ .*\bDebian (?P<package>\d[^\s()]*)"), "debian.org"),
 )
 _UBUNTU = re.compile(r"^Linux version (?P<abi>\d+\.\d+\.\d+-\d+)-\S+ .*#(?P<upload>\d\S*?)-Ubuntu\b")
 _UBUNTU_SIGNATURE = re.compile(r"^Ubuntu (?P<abi>\d+\.\d+\.\d+-\d+)\.(?P<upload>\d\S*?)-[a-z]\S* ")
@@ -43,6 +45,10 @@ _BUILDERS = (
     (re.compile(r"\(geeko@.*SUSE Linux Enterprise"), "suse.com"),
     (re.compile(r"\(geeko@"), "opensuse.org"),
     (re.compile(r"\(linux@archlinux\)"), "archlinux.org"),
+)
+# Who names parts of the kernel.
+KERNEL_VENDORS = frozenset(
+    {KERNEL, "ubuntu.com", *(vendor for _, vendor in _PACKAGES), *(vendor for _, vendor in _BUILDERS)}
 )
 _RELEASE = re.compile(r"^Linux version (?P<release>(?P<upstream>\d+\.\d+(\.\d+)?)\S*)")
 
@@ -81,6 +87,11 @@ class Kernel:
                 return cls(upstream, distribution, release)
         return cls(upstream)
 
+    @staticmethod
+    def owns_release(release: str) -> bool:
+        """Return whether a release is one of a kernel, as a report calls it."""
+        return is_of_kernel(release) and release.partition("@")[0].endswith("/linux")
+
     def releases(self, product: str) -> list[str]:
         """Return the possible names of the release of a part of the kernel: its distribution's, then upstream's."""
         names = []
@@ -89,9 +100,14 @@ class Kernel:
         return [*names, f"{KERNEL}/{product}@{self.upstream}"]
 
 
-def vendor_of_driver(driver: str) -> str:
-    """Return the DNS domain of the vendor whose devices a kernel driver drives: kernel.org if it is not known."""
-    return _VENDORS.get(driver, KERNEL)
+def vendor_of_driver(driver: str) -> str | None:
+    """Return the DNS domain of the vendor whose devices a kernel driver drives, None if it is not known."""
+    return _VENDORS.get(driver)
+
+
+def is_of_kernel(release: str) -> bool:
+    """Return whether a release is named by those who build kernels."""
+    return release.partition("/")[0] in KERNEL_VENDORS
 
 
 def component(text: str) -> str:
@@ -99,27 +115,42 @@ def component(text: str) -> str:
     return _FORBIDDEN.sub("-", text.strip()).strip("-") or "unnamed"
 
 
-def chosen(registry: Registry, names: Sequence[str]) -> str | None:
-    """Return the first of several possible releases that is published, otherwise the last; None if none is valid.
+class Names:
+    """The names of releases, as a registry has them; what was looked up is remembered."""
 
-    Raises RegistryError.
-    """
-    valid = list(_valid(names))
-    return next(
-        (name for name in valid if registry.find(f"/releases/{name}") is not None), valid[-1] if valid else None
-    )
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+        self._of_vendors: dict[str, Sequence[str]] = {}
+
+    def chosen(self, names: Sequence[str]) -> str | None:
+        """Return the first of several possible names that is published, otherwise the last; None if none is valid.
+
+        Raises RegistryError.
+        """
+        valid = list(_valid(names))
+        published = (name for name in valid if self.is_published(name))
+        return next(published, valid[-1] if valid else None)
+
+    def is_published(self, release: str) -> bool:
+        """Return whether a release is published; raises RegistryError."""
+        return self.registry.find(f"/releases/{release}") is not None
+
+    def ending(self, vendor: str, end: str) -> str | None:
+        """Return a release of a vendor whose name ends so, after a slash; None if none does. Raises RegistryError."""
+        if vendor not in self._of_vendors:
+            models = self.registry.items("/models", vendor=vendor)
+            documents = [self.registry.get(f"/models/{model['model']}") for model in models]
+            self._of_vendors[vendor] = [name for document in documents for name in document["releases"]]
+        return next((name for name in self._of_vendors[vendor] if name.endswith(f"/{end}")), None)
+
+    def sets(self, release: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """Iterate over the models of a release with their variables; nothing if it is not published."""
+        published = self.registry.find(f"/releases/{release}")
+        for entry in (published or {}).get("models", ()):
+            yield entry["model"], self.registry.get(f"/variable-sets/{entry['digest']}")["variables"]
 
 
 def _valid(names: Sequence[str]) -> Iterator[str]:
     for name in names:
         with suppress(InvalidNameError):
             yield str(ReleaseName.parse(name))
-
-
-def published_ending(registry: Registry, vendor: str, component_: str, version: str) -> Iterator[str]:
-    """Iterate over the releases of a version whose implementation ends with a component; raises RegistryError."""
-    for model in registry.items("/models", vendor=vendor):
-        for release in registry.get(f"/models/{model['model']}")["releases"]:
-            name = release["release"] if isinstance(release, dict) else release
-            if name.endswith(f"/{component_}@{version}"):
-                yield name

@@ -3,9 +3,8 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from app.cli.client import Registry
 from app.cli.host.facts import Facts, Source, Stated, Unit
-from app.cli.host.naming import Kernel
+from app.cli.host.naming import Kernel, Names
 from app.cli.host.tool import Machine, NotAskedError, is_installed, output
 
 _TYPES = ("nvidia-smi", "vgpu", "-s")
@@ -51,8 +50,8 @@ def driver_version(machine: Machine) -> str:
     return version
 
 
-def _read(machine: Machine, _kernel: Kernel) -> Facts:
-    if not is_installed(_TYPES[0]) and not machine.path(_MODULE).exists():
+def _read(machine: Machine, _kernel: Kernel | None) -> Facts:
+    if not is_installed(_TYPES[0]) and machine.path("/sys").is_dir() and not machine.path(_MODULE).exists():
         return Facts()
     types = types_by_gpu(output(*_TYPES))
     version = driver_version(machine)
@@ -80,24 +79,24 @@ class _Restriction:
         self._types = types
         self._versions = versions
 
-    def __call__(self, registry: Registry, releases: Sequence[str]) -> Stated:
-        published = registry.find(f"/releases/{releases[0]}")
-        if published is None:
+    def __call__(self, names: Names, releases: Sequence[str]) -> Stated:
+        sets = {model: variables for release in releases for model, variables in names.sets(release)}
+        if not sets:
             return {_MODEL: dict(self._restrictions())}
-        stated = {}
-        for entry in published["models"]:
-            variables = registry.get(f"/variable-sets/{entry['digest']}")["variables"]
-            stated[entry["model"]] = {name: values for name, values in self._restrictions() if name in variables}
-        return {model: variables for model, variables in stated.items() if variables}
+        return {
+            model: {name: values for name, values in self._restrictions() if name in variables}
+            for model, variables in sets.items()
+        }
 
     def _restrictions(self) -> Iterator[tuple[str, Sequence[object]]]:
         yield "vgpu-type", list(dict.fromkeys(self._types))
+        # Where the log does not state them, those that are registered stay.
         if self._versions is not None:
             low, high = self._versions
             yield "vgpu-version", [f"{low}-{high}"] if low < high else [low]
 
 
-def _owns(unit: str) -> bool:
+def _owns(unit: str, _releases: Sequence[str]) -> bool:
     return unit.startswith(_OF_UNIT)
 
 

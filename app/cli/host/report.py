@@ -7,42 +7,45 @@ from typing import Any
 
 from app.cli.client import Registry
 from app.cli.host import devlink, emulator, mdev, nvidia, tun, vdpa, vfio, vhost_user
-from app.cli.host.facts import Facts, Source, Unit
-from app.cli.host.naming import Kernel, chosen
+from app.cli.host.emulator import Emulator
+from app.cli.host.facts import Facts, Source, Stated, Unit
+from app.cli.host.naming import Kernel, Names
 from app.cli.host.tool import Machine, NotAskedError
 from app.cli.qemu.live import Progress
+from app.cli.qemu.naming import releases_of
 from app.domain.values.name import MAX_NAME
 from app.wire.compatibility import MAX_UNITS
 
 SOURCES = (vdpa.SOURCE, mdev.SOURCE, nvidia.SOURCE, devlink.SOURCE, vfio.SOURCE, vhost_user.SOURCE, tun.SOURCE)
 _NOTHING: Mapping[str, Any] = {"releases": [], "restrict": {}, "resolves": {}, "units": [], "labels": {}}
-_KERNEL = "kernel"
-_CPU = "CPU features"
+QEMU = "QEMU"
+_KERNEL, _CPU = "kernel", "CPU features"
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the operator says. releases: further ones of the host. units: by id, the release in place of the one found.
+    """What the operator says. binaries: empty: all QEMU binaries in the usual folders. releases: further ones.
 
-    labels: empty: those that are registered stay. emulated: VMs run without KVM.
+    units: by id, the release in place of the one that is chosen. labels: empty: those that are registered stay.
+    emulated: VMs run without KVM.
     """
 
-    binaries: Sequence[Path]
+    binaries: Sequence[Path] = ()
     releases: Sequence[str] = ()
     units: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     emulated: bool = False
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Report:
     """A report. document: the body of PUT /hosts/{host}. existing: what is registered.
 
-    not_asked: what could not be asked, with the reason; what is registered of it stays. notes: what a source says
-    beside that.
+    not_asked: what could not be asked, with the reason; what is registered of it stays. notes: what else people need to
+    know about it.
     """
 
-    document: dict[str, Any]
+    document: Mapping[str, Any]
     existing: Mapping[str, Any]
     not_asked: Mapping[str, str]
     notes: Sequence[str]
@@ -57,140 +60,184 @@ class Report:
         ]
 
 
-def take(registry: Registry, host: str, wanted: Wanted, machine: Machine, progress: Progress, complain: Any) -> Report:
-    """Return the report of a machine; complain: called with what is wrong with a binary. Raises RegistryError."""
+def take(registry: Registry, host: str, wanted: Wanted, machine: Machine, progress: Progress) -> Report:
+    """Return the report of a machine. Raises RegistryError."""
+    asked = _Asked(machine, wanted, progress)
+    cpu = asked.restrict(registry)
+    # What an operator changes while the tools are asked, which can take a minute, is not undone.
     existing = {**_NOTHING, **(registry.find(f"/hosts/{host}") or {})}
-    taking = _Taking(registry, existing)
-    emulators = list(emulator.releases(registry, wanted.binaries, complain))
-    facts = taking.all_facts(machine, progress)
-    releases = [*wanted.releases, *emulators, *taking.kernel_releases(), *taking.releases(facts)]
+    joining = _Joining(Names(registry), existing, asked)
     document = {
-        "releases": list(dict.fromkeys([*releases, *taking.other_releases(releases)])),
-        "restrict": {**existing["restrict"], **taking.restrict(wanted, progress)},
-        "resolves": taking.resolves(facts),
-        "units": taking.units(facts, wanted.units),
+        "releases": joining.releases(wanted.releases),
+        "restrict": {**existing["restrict"], **cpu},
+        "resolves": joining.resolves(),
+        "units": joining.units(wanted.units),
         "labels": dict(wanted.labels or existing["labels"]),
     }
-    return Report(document, existing, taking.not_asked, taking.notes)
+    return Report(document, existing, asked.not_asked, asked.notes)
 
 
-class _Taking:
-    """Joins what the sources state with what is registered."""
+class _Asked:
+    """What the machine states. whole: the sources that have stated all that there is."""
 
-    def __init__(self, registry: Registry, existing: Mapping[str, Any]) -> None:
-        self._registry = registry
-        self._existing = existing
-        self._kernel: Kernel | None = None
+    def __init__(self, machine: Machine, wanted: Wanted, progress: Progress) -> None:
         self.not_asked: dict[str, str] = {}
         self.notes: list[str] = []
-        # The sources that have stated all that there is.
-        self._whole: list[Source] = []
-
-    def all_facts(self, machine: Machine, progress: Progress) -> Mapping[str, Facts]:
-        """Return what each source states, by its name; without those that cannot be asked."""
-        facts: dict[str, Facts] = {}
+        self.whole: list[Source] = []
+        self.kernel: Kernel | None = None
+        self._progress = progress
+        self._is_emulated = wanted.emulated
+        self._binaries = wanted.binaries or emulator.binaries(machine)
+        self.emulators = list(self._emulators())
         try:
-            self._kernel = Kernel.of(machine)
+            self.kernel = Kernel.of(machine)
         except NotAskedError as error:
             self.not_asked[_KERNEL] = str(error)
-        for number, source in enumerate(SOURCES):
-            progress(source.name, number, len(SOURCES))
+        self.facts = dict(self._facts(machine))
+
+    def _emulators(self) -> Iterator[Emulator]:
+        if not self._binaries:
+            self.not_asked[QEMU] = "there is no QEMU binary in the usual folders"
+        for number, binary in enumerate(self._binaries):
+            self._progress(QEMU, number, len(self._binaries))
             try:
-                facts[source.name] = source.read(machine, self._kernel or Kernel(""))
+                yield Emulator.of(binary)
+            except NotAskedError as error:
+                self.not_asked[QEMU] = str(error)
+
+    def _facts(self, machine: Machine) -> Iterator[tuple[str, Facts]]:
+        for number, source in enumerate(SOURCES):
+            self._progress(source.name, number, len(SOURCES))
+            try:
+                facts = source.read(machine, self.kernel)
             except NotAskedError as error:
                 self.not_asked[source.name] = str(error)
-            else:
-                self.notes += [f"{source.name}: {note}" for note in facts[source.name].notes]
-                if not facts[source.name].is_partial:
-                    self._whole.append(source)
-        return facts
+                continue
+            self.notes += [f"{source.name}: {note}" for note in facts.notes]
+            if not facts.is_partial:
+                self.whole.append(source)
+            yield source.name, facts
 
-    def kernel_releases(self) -> Sequence[str]:
-        """Return the releases of the kernel: its distribution's; upstream's if that is published or the only one."""
-        if self._kernel is None:
-            return []
-        first, *others = self._kernel.releases("linux")
-        return [first, *(name for name in others if self._registry.find(f"/releases/{name}") is not None)]
-
-    def releases(self, facts: Mapping[str, Facts]) -> Iterator[str]:
-        """Iterate over the releases of the whole host that the sources state."""
-        for of_source in facts.values():
-            for names in of_source.releases:
-                if (release := chosen(self._registry, names)) is not None:
-                    yield release
-
-    def other_releases(self, stated: Sequence[str]) -> Iterator[str]:
-        """Iterate over the registered releases that stay: those that no source states all of, if it was asked."""
-        implementations = {release.partition("@")[0] for release in stated}
-        asked = [source.owns_implementation for source in self._whole]
-        if _KERNEL not in self.not_asked:
-            asked.append(lambda implementation: implementation.endswith("/linux"))
-        owners = [emulator.owns_implementation, *asked]
-        for release in self._existing["releases"]:
-            implementation = release.partition("@")[0]
-            if implementation not in implementations and not any(owns(implementation) for owns in owners):
-                yield release
-
-    def restrict(self, wanted: Wanted, progress: Progress) -> Mapping[str, Any]:
-        """Return what the CPU of this host lacks, by the CPU model."""
+    def restrict(self, registry: Registry) -> Mapping[str, Any]:
+        """Return what the CPU of this host lacks, by the CPU model. Raises RegistryError."""
         try:
-            return emulator.restrict(self._registry, wanted.binaries, progress, emulated=wanted.emulated)
+            return emulator.restrict(registry, self._binaries, self._progress, emulated=self._is_emulated)
         except NotAskedError as error:
             self.not_asked[_CPU] = str(error)
             return {}
 
-    def resolves(self, facts: Mapping[str, Facts]) -> Mapping[str, Any]:
+
+class _Joining:
+    """Joins what a machine states with what is registered."""
+
+    def __init__(self, names: Names, existing: Mapping[str, Any], asked: _Asked) -> None:
+        self._names = names
+        self._existing = existing
+        self._asked = asked
+
+    def releases(self, wanted: Sequence[str]) -> Sequence[str]:
+        """Return the releases of the whole host, each once; wanted: what the operator states."""
+        stated = [*wanted, *self._of_emulators(), *self._of_kernel(), *self._of_sources()]
+        return list(dict.fromkeys([*stated, *self._others(stated)]))
+
+    def _of_emulators(self) -> Iterator[str]:
+        for stated in self._asked.emulators:
+            yield from releases_of(self._names.registry, stated.target, stated.version, stated.package)
+
+    def _of_kernel(self) -> Sequence[str]:
+        """Return the releases of the kernel: its distribution's; upstream's if that is published or the only one."""
+        if self._asked.kernel is None:
+            return []
+        names = self._asked.kernel.releases("linux")
+        first = self._names.chosen(names[:1])
+        return [*([first] if first else []), *(name for name in names[1:] if self._names.is_published(name))]
+
+    def _of_sources(self) -> Iterator[str]:
+        for facts in self._asked.facts.values():
+            for names in facts.releases:
+                if (release := self._names.chosen(names)) is not None:
+                    yield release
+
+    def _others(self, stated: Sequence[str]) -> Iterator[str]:
+        """Iterate over the registered releases that stay: those that nothing that was asked states all of."""
+        implementations = {release.partition("@")[0] for release in stated}
+        owners = [source.owns_release for source in self._asked.whole]
+        if QEMU not in self._asked.not_asked:
+            owners.append(emulator.owns_release)
+        if _KERNEL not in self._asked.not_asked:
+            owners.append(Kernel.owns_release)
+        for release in self._existing["releases"]:
+            if release.partition("@")[0] not in implementations and not any(owns(release) for owns in owners):
+                yield release
+
+    def resolves(self) -> Mapping[str, Any]:
         """Return what the host makes of values: as the sources state it, and otherwise as it is registered."""
         resolves = {model: dict(variables) for model, variables in self._existing["resolves"].items()}
         for source in SOURCES:
-            if source.name not in facts:
-                continue
-            for model, variables in source.resolves.items():
-                stated = facts[source.name].resolves.get(model, {})
-                for name in variables:
+            facts = self._asked.facts.get(source.name)
+            for model, names in source.resolves.items() if facts is not None else ():
+                for name in names:
                     resolves.get(model, {}).pop(name, None)
-                if stated and self._registry.find(f"/models/{model}") is not None:
+                stated = facts.resolves.get(model) if facts is not None else None
+                if stated and self._names.registry.find(f"/models/{model}") is not None:
                     resolves.setdefault(model, {}).update(stated)
         return {model: variables for model, variables in resolves.items() if variables}
 
-    def units(self, facts: Mapping[str, Facts], releases: Mapping[str, str]) -> Sequence[Mapping[str, Any]]:
+    def units(self, given: Mapping[str, str]) -> Sequence[Mapping[str, Any]]:
         """Return the units: those that stay registered in their order, then new ones.
 
-        What a source states of a unit replaces what is registered for it. releases: by unit, in place of those found.
+        given: by unit, the release in place of the one that is chosen.
         """
-        stated = {unit.id: unit for of_source in facts.values() for unit in of_source.units}
+        stated = {unit.id: unit for facts in self._asked.facts.values() for unit in facts.units}
         units: list[Mapping[str, Any]] = []
         for registered in self._existing["units"]:
-            if registered["id"] in stated:
-                units += self._unit(stated.pop(registered["id"]), releases)
-            elif not self._is_gone(registered["id"]):
+            unit = stated.pop(registered["id"], None)
+            if unit is not None:
+                units.append(self._unit(unit, given, registered) or registered)
+            elif not self._is_gone(registered):
                 units.append(registered)
-        units += [document for unit in stated.values() for document in self._unit(unit, releases)]
-        if ids := releases.keys() - {unit["id"] for unit in units}:
-            self.notes.append(f"--unit-release has no effect on units that are not there: {', '.join(sorted(ids))}")
+        new = (self._unit(unit, given, {}) for unit in stated.values())
+        units += [document for document in new if document is not None]
+        notes = self._asked.notes
+        if ids := given.keys() - {unit["id"] for unit in units}:
+            notes.append(f"--unit-release has no effect on units that are not there: {', '.join(sorted(ids))}")
         if len(units) > MAX_UNITS:
             left_out = ", ".join(unit["id"] for unit in units[MAX_UNITS:])
-            self.notes.append(f"a host can have {MAX_UNITS} units; left out: {left_out}")
+            notes.append(f"a host can have {MAX_UNITS} units; left out: {left_out}")
         return units[:MAX_UNITS]
 
-    def _is_gone(self, unit: str) -> bool:
-        owners: Sequence[Source] = [source for source in SOURCES if source.owns_unit(unit)]
-        return bool(owners) and all(source in self._whole for source in owners)
+    def _is_gone(self, registered: Mapping[str, Any]) -> bool:
+        owners = [source for source in SOURCES if source.owns_unit(registered["id"], registered["releases"])]
+        return bool(owners) and all(source in self._asked.whole for source in owners)
 
-    def _unit(self, unit: Unit, given: Mapping[str, str]) -> Iterator[Mapping[str, Any]]:
-        """Yield a unit as a host states it, nothing if it cannot be stated."""
+    def _unit(self, unit: Unit, given: Mapping[str, str], registered: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Return a unit as a host states it, None if it cannot be stated; what nobody states stays as registered."""
         if unit.id in given:
             releases = [given[unit.id]]
         else:
-            found = (unit.find(self._registry, names) for names in unit.releases)
-            releases = [name for name in found if name is not None]
-        if not releases or not 0 < len(unit.id) <= MAX_NAME:
-            self.notes.append(f"{unit.id[:MAX_NAME]} is left out: what it runs has no name that a release can have")
-            return
-        restrict = unit.restrict(self._registry, releases)
-        yield {
+            chosen = (unit.find(self._names, names) for names in unit.releases)
+            releases = [name for name in chosen if name is not None]
+        if not releases or not 0 < len(unit.id) <= MAX_NAME or not unit.id.isprintable():
+            self._asked.notes.append(f"{unit.id[:MAX_NAME]}: what it runs has no name that a release can have")
+            return None
+        restrict = _restricted(registered.get("restrict", {}), unit.restrict(self._names, releases))
+        available = registered.get("available") if unit.available is None else unit.available
+        return {
             "id": unit.id,
             "releases": releases,
             **({"restrict": restrict} if restrict else {}),
-            **({} if unit.available is None else {"available": unit.available}),
+            **({"resolves": registered["resolves"]} if registered.get("resolves") else {}),
+            **({} if available is None else {"available": available}),
         }
+
+
+def _restricted(registered: Stated, stated: Stated) -> dict[str, dict[str, Any]]:
+    """Return what a unit restricts: what is stated of a variable in place of what is registered, None for nothing."""
+    merged = {
+        model: {**registered.get(model, {}), **stated.get(model, {})} for model in dict.fromkeys([*registered, *stated])
+    }
+    kept = {
+        model: {name: values for name, values in variables.items() if values is not None}
+        for model, variables in merged.items()
+    }
+    return {model: variables for model, variables in kept.items() if variables}

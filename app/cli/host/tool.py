@@ -1,7 +1,9 @@
 """Runs the tools of a host, and reads files below its root; what does not answer is named, never guessed."""
 
 import json
+import os
 import signal
+import stat
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -15,6 +17,9 @@ SECONDS = 20.0
 _MAX_BYTES = 16 * 1024 * 1024
 _MAX_FILE_CHARACTERS = 64 * 1024
 _MAX_REASON = 300
+# A file that becomes larger than this many blocks of 512 bytes ends the program that writes it.
+_LIMITED = f'ulimit -f {_MAX_BYTES // 512 + 1}; exec "$@"'
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 class NotAskedError(Exception):
@@ -50,6 +55,25 @@ class Machine:
         return None
 
 
+def check_trusted(binary: Path) -> None:
+    """Check that root can run a program that somebody else names; raises NotAskedError if others can change it."""
+    if os.geteuid() != 0:
+        return
+    try:
+        for path in (binary.resolve(strict=True), *binary.resolve().parents):
+            state = path.stat()
+            is_shared = stat.S_ISDIR(state.st_mode) and state.st_mode & stat.S_ISVTX
+            if state.st_uid != 0 or (state.st_mode & _OTHERS_WRITE and not is_shared):
+                message = f"{binary} is not run as root, because others than root can change {path}"
+                raise NotAskedError(message)
+    except (OSError, RuntimeError) as error:
+        message = f"{binary} cannot be run: {getattr(error, 'strerror', None) or error}"
+        raise NotAskedError(message) from error
+    if not binary.is_absolute():
+        message = f"{binary} is not run as root, because it is no absolute path"
+        raise NotAskedError(message)
+
+
 def is_installed(program: str) -> bool:
     """Return whether the shell finds a program."""
     return which(program) is not None
@@ -58,40 +82,44 @@ def is_installed(program: str) -> bool:
 def output(program: str, *arguments: str) -> str:
     """Return what a program prints; raises NotAskedError if it fails, prints too much or takes too long."""
     command = " ".join([program, *arguments])
+    if not is_installed(program):
+        message = f"{program} is not installed"
+        raise NotAskedError(message)
     # Files, because a child of the program could hold a pipe open for as long as it likes.
-    with TemporaryFile() as printed, TemporaryFile() as said:
+    with TemporaryFile() as printed, TemporaryFile() as errors:
         try:
-            finished = subprocess.run(
-                [program, *arguments],
+            process = subprocess.Popen(
+                ["/bin/sh", "-c", _LIMITED, "sh", program, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=printed,
-                stderr=said,
-                timeout=SECONDS,
-                check=False,
+                stderr=errors,
+                start_new_session=True,
             )
-        except FileNotFoundError as error:
-            message = f"{program} is not installed"
-            raise NotAskedError(message) from error
-        except subprocess.TimeoutExpired as error:
-            message = f"{command} did not answer within {SECONDS:g} seconds"
-            raise NotAskedError(message) from error
         except OSError as error:
             message = f"{command} cannot be run: {error.strerror or error}"
             raise NotAskedError(message) from error
-        said.seek(0)
-        reason = " ".join(said.read(_MAX_REASON).decode(errors="replace").split())
-        if finished.returncode < 0:
-            with suppress(ValueError):
-                reason = reason or signal.Signals(-finished.returncode).name
-            message = f"{command} was killed: {reason}"
-            raise NotAskedError(message)
-        if finished.returncode:
-            message = f"{command} failed: {reason or f'exit status {finished.returncode}'}"
-            raise NotAskedError(message)
+        try:
+            status = process.wait(SECONDS)
+        except subprocess.TimeoutExpired as error:
+            message = f"{command} did not answer within {SECONDS:g} seconds"
+            raise NotAskedError(message) from error
+        finally:
+            # What it has started ends with it.
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        errors.seek(0)
+        reason = " ".join(errors.read(_MAX_REASON).decode(errors="replace").split())
         printed.seek(0)
         content = printed.read(_MAX_BYTES + 1)
-    if len(content) > _MAX_BYTES:
+    if status == -signal.SIGXFSZ or len(content) > _MAX_BYTES:
         message = f"{command} printed more than {_MAX_BYTES // 1024 // 1024} MiB"
+        raise NotAskedError(message)
+    if status < 0:
+        message = f"{command} was killed: {reason or signal.Signals(-status).name}"
+        raise NotAskedError(message)
+    if status:
+        message = f"{command} failed: {reason or f'exit status {status}'}"
         raise NotAskedError(message)
     return content.decode(errors="replace")
 

@@ -22,7 +22,7 @@ _OF_USO = ("guest_uso4", "guest_uso6", "host_uso")
 MODELS = tuple(f"qemu.org/virtio-net-pci{variant}" for variant in ("", "-non-transitional", "-transitional"))
 
 
-def _read(machine: Machine, _kernel: Kernel) -> Facts:
+def _read(machine: Machine, _kernel: Kernel | None) -> Facts:
     try:
         tap = os.open(machine.path(_DEVICE), os.O_RDWR | os.O_CLOEXEC)
     except OSError as error:

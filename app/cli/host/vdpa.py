@@ -1,12 +1,11 @@
 """vDPA management devices: what `vdpa mgmtdev show` of iproute2 prints (vdpa-mgmtdev(8))."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.cli.client import Registry
-from app.cli.host.facts import Facts, Source, Stated, Unit
-from app.cli.host.naming import Kernel
+from app.cli.host.facts import Facts, Source, Stated, Unit, known
+from app.cli.host.naming import Kernel, Names, is_of_kernel
 from app.cli.host.tool import Machine, NotAskedError, is_installed, json_output, objects
 from app.domain.fleet.unit_rendering import feature_bits
 
@@ -29,18 +28,26 @@ _MTU_DEFAULT = 1500
 
 @dataclass(frozen=True, slots=True)
 class ManagementDevice:
-    """A management device. kind: net or block. features: their names in lower case, and the bits without one."""
+    """A management device. kind: net or block. features: their names in lower case, None if the tool prints none.
+
+    unnamed: the bits of features that have no name. queues: the most that a device can have, None if it is not printed.
+    """
 
     handle: str
     kind: str
-    features: frozenset[str]
+    features: frozenset[str] | None
     unnamed: frozenset[int]
-    queues: int
+    queues: int | None
 
     @property
-    def pairs(self) -> int:
-        """How many pairs of queues its network cards can have; one more queue is for control."""
-        return max(1, (self.queues - ("ctrl_vq" in self.features)) // 2)
+    def pairs(self) -> int | None:
+        """How many pairs of queues a network card can have; one more queue is for control. None: not known.
+
+        Without MQ, the kernel makes no card with several (EINVAL).
+        """
+        if self.queues is None or self.features is None:
+            return None
+        return max(1, (self.queues - ("ctrl_vq" in self.features)) // 2) if "mq" in self.features else 1
 
 
 def printed() -> Any:
@@ -55,24 +62,29 @@ def devices(document: Any) -> Iterator[ManagementDevice]:
     """
     mgmtdev = document.get("mgmtdev") if isinstance(document, dict) else None
     for handle, content in objects(mgmtdev, "vdpa"):
-        classes, features = content.get("supported_classes", []), content.get("dev_features", [])
-        queues = content.get("max_supported_vqs", 0)
-        are_lists = isinstance(classes, list) and isinstance(features, list)
-        is_number = type(queues) is int and 0 <= queues <= _MAX_QUEUES
-        if not are_lists or not is_number or not all(type(feature) in {int, str} for feature in features):
+        classes, features = content.get("supported_classes", []), content.get("dev_features")
+        queues = content.get("max_supported_vqs")
+        # Older tools and kernels state the classes alone.
+        are_lists = isinstance(classes, list) and (features is None or isinstance(features, list))
+        is_number = queues is None or (type(queues) is int and 0 <= queues <= _MAX_QUEUES)
+        if not are_lists or not is_number or not all(type(feature) in {int, str} for feature in features or ()):
             message = "vdpa printed JSON of an unknown form"
             raise NotAskedError(message)
         for kind in classes:
+            if features is None:
+                yield ManagementDevice(handle, str(kind), None, frozenset(), queues)
+                continue
             bits = {bit: name for name, bit in feature_bits(is_block=kind == _BLOCK).items()}
-            names = {str(name).lower() for name in features if not isinstance(name, int)}
+            names = {name.lower() for name in features if isinstance(name, str)}
             # The tool names no feature of disks, and no recent one: it prints their bits.
             numbers = {number for number in features if isinstance(number, int)}
-            known = names | {bits[number] for number in numbers if number in bits}
-            yield ManagementDevice(handle, str(kind), frozenset(known), frozenset(numbers - bits.keys()), queues)
+            named = names | {bits[number] for number in numbers if number in bits}
+            yield ManagementDevice(handle, str(kind), frozenset(named), frozenset(numbers - bits.keys()), queues)
 
 
-def _read(machine: Machine, kernel: Kernel) -> Facts:
-    if not is_installed(_COMMAND[0]) and not machine.path("/sys/bus/vdpa").exists():
+def _read(machine: Machine, kernel: Kernel | None) -> Facts:
+    buses = machine.names("/sys/bus")
+    if not is_installed(_COMMAND[0]) and buses and "vdpa" not in buses:
         return Facts()
     units: dict[str, Unit] = {}
     notes = []
@@ -83,15 +95,15 @@ def _read(machine: Machine, kernel: Kernel) -> Facts:
         module = _module(machine, device.handle)
         if module is None:
             notes.append(f"{device.handle}: its driver is not known, so its release is called {_FRAMEWORK}")
+        if device.features is None:
+            notes.append(f"{device.handle}: vdpa does not state its features, so nothing is restricted")
         if device.unnamed:
             bits = ", ".join(map(str, sorted(device.unnamed)))
-            notes.append(
-                f"{device.handle}: it offers features that have no name here (bits {bits}); they are not compared"
-            )
-        unit = Unit(device.handle, [kernel.releases(module or _FRAMEWORK)], restrict=_Restriction(device))
+            notes.append(f"{device.handle}: features without a name here (bits {bits}) are not compared")
+        releases = [known(kernel).releases(module or _FRAMEWORK)]
         if device.handle in units:
             notes.append(f"{device.handle}: it makes several classes of devices; only the first is reported")
-        units.setdefault(device.handle, unit)
+        units.setdefault(device.handle, Unit(device.handle, releases, restrict=_Restriction(device)))
     return Facts(units=list(units.values()), notes=notes)
 
 
@@ -111,30 +123,26 @@ class _Restriction:
 
     device: ManagementDevice
 
-    def __call__(self, registry: Registry, releases: Sequence[str]) -> Stated:
+    def __call__(self, names: Names, releases: Sequence[str]) -> Stated:
         model = MODELS[self.device.kind]
-        published = registry.find(f"/releases/{releases[0]}") if releases else None
-        digests = {entry["model"]: entry["digest"] for entry in (published or {}).get("models", ())}
-        if published is None:
-            return {model: _restrictions(self.device, [*_features(self.device), "max_vqp"])}
-        stated = {}
-        for name, digest in digests.items():
-            variables = registry.get(f"/variable-sets/{digest}")["variables"]
-            if model == name or any(variable.startswith("f.") for variable in variables):
-                stated[name] = _restrictions(self.device, variables)
-        return {name: variables for name, variables in stated.items() if variables}
+        sets: dict[str, Sequence[str]] = {
+            name: list(variables)
+            for release in releases
+            for name, variables in names.sets(release)
+            if name == model or any(variable.startswith("f.") for variable in variables)
+        }
+        # Until it is published, it is the specification's model: what is published later is restricted at once.
+        sets = sets or {model: [*_features(self.device), "max_vqp"]}
+        return {name: dict(self._restrictions(variables)) for name, variables in sets.items()}
 
-
-def _restrictions(device: ManagementDevice, variables: Sequence[str] | Mapping[str, Any]) -> dict[str, Any]:
-    known = feature_bits(is_block=device.kind == _BLOCK)
-    restricted: dict[str, Any] = {
-        name: [False]
-        for name in sorted(variables)
-        if (feature := name.removeprefix("f.")) in known and feature not in device.features
-    }
-    if "max_vqp" in variables and device.kind == _NET:
-        restricted["max_vqp"] = [f"1-{device.pairs}"] if device.pairs > 1 else [1]
-    return restricted
+    def _restrictions(self, variables: Sequence[str]) -> Iterator[tuple[str, Any]]:
+        features = feature_bits(is_block=self.device.kind == _BLOCK)
+        for name in sorted(variables):
+            feature = name.removeprefix("f.")
+            if self.device.features is not None and feature in features:
+                yield name, None if feature in self.device.features else [False]
+        if "max_vqp" in variables and self.device.kind == _NET and (pairs := self.device.pairs) is not None:
+            yield "max_vqp", [f"1-{pairs}"] if pairs > 1 else [1]
 
 
 def _features(device: ManagementDevice) -> list[str]:
@@ -145,8 +153,12 @@ def models(device: ManagementDevice, model: str) -> dict[str, Any]:
     """Return what a laboratory publishes of a management device: the models of a release, as `PUT /releases` has them.
 
     A feature that the device lacks allows only off, so that a verdict names it. Whether the device keeps a state that a
-    migration loses, the tool does not say: `migratable` is unknown.
+    migration loses, the tool does not say: `migratable` is unknown. Raises NotAskedError where the tool states no
+    features or no queues.
     """
+    if device.features is None or device.queues is None:
+        message = f"{device.handle}: vdpa does not state its features and queues; a newer kernel does"
+        raise NotAskedError(message)
     variables: dict[str, Any] = {}
     for name in _features(device):
         is_offered = name.removeprefix("f.") in device.features
@@ -155,7 +167,7 @@ def models(device: ManagementDevice, model: str) -> dict[str, Any]:
             variables[name]["allowed_values"] = [False]
     document: dict[str, Any] = {"variables": variables, "migratable": "unknown"}
     if device.kind == _NET:
-        pairs = device.pairs
+        pairs = device.pairs or 1
         variables["max_vqp"] = {
             "type": "int", "init_value": 1, "off_value": 1, "allowed_values": [f"1-{pairs}" if pairs > 1 else 1],
             "description": "pairs of queues",
@@ -172,8 +184,9 @@ def models(device: ManagementDevice, model: str) -> dict[str, Any]:
     return {model: document}
 
 
-def _owns(unit: str) -> bool:
-    return unit.startswith(("pci/", "auxiliary/", "vdpasim")) or unit == "vduse"
+def _owns(unit: str, releases: Sequence[str]) -> bool:
+    is_handle = unit.startswith(("pci/", "auxiliary/", "vdpasim")) or unit == "vduse"
+    return is_handle and all(map(is_of_kernel, releases))
 
 
 SOURCE = Source("vDPA", _read, _owns)

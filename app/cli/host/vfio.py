@@ -2,8 +2,8 @@
 
 import re
 
-from app.cli.host.facts import Facts, Source
-from app.cli.host.naming import Kernel
+from app.cli.host.facts import Facts, Source, known
+from app.cli.host.naming import Kernel, is_of_kernel
 from app.cli.host.tool import Machine, NotAskedError
 from app.cli.output import named
 
@@ -13,25 +13,26 @@ _ADDRESS = re.compile(r"[0-9a-f]{4,}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
 _PLAIN = "vfio_pci"
 
 
-def _read(machine: Machine, kernel: Kernel) -> Facts:
-    if not machine.path("/sys/bus/pci").is_dir():
-        message = "/sys/bus/pci cannot be read"
+def _read(machine: Machine, kernel: Kernel | None) -> Facts:
+    if not machine.path(_DRIVERS).is_dir():
+        message = f"{_DRIVERS} cannot be read"
         raise NotAskedError(message)
     releases, notes = [], []
     for driver in machine.names(_DRIVERS):
         module = driver.replace("-", "_")
-        bound = [name for name in machine.names(f"{_DRIVERS}/{driver}") if _ADDRESS.fullmatch(name)]
-        if not bound or "vfio" not in module:
+        if "vfio" not in module:
             continue
-        notes.append(f"{driver} drives {named(bound)}")
+        if bound := [name for name in machine.names(f"{_DRIVERS}/{driver}") if _ADDRESS.fullmatch(name)]:
+            notes.append(f"{driver} drives {named(bound)}")
+        # Devices are bound to it when a VM starts, so that it counts as soon as it is loaded.
         if module != _PLAIN:
-            releases.append(kernel.releases(module))
+            releases.append(known(kernel).releases(module))
     return Facts(releases=releases, notes=notes)
 
 
-def _owns(implementation: str) -> bool:
-    name = implementation.rpartition("/")[2]
-    return "vfio" in name and name.replace("-", "_").endswith("_pci")
+def _owns(release: str) -> bool:
+    name = release.partition("@")[0].rpartition("/")[2].replace("-", "_")
+    return is_of_kernel(release) and "vfio" in name and name.endswith("_pci")
 
 
-SOURCE = Source("VFIO drivers", _read, owns_implementation=_owns)
+SOURCE = Source("VFIO drivers", _read, owns_release=_owns)

@@ -10,8 +10,9 @@ from typing import Any
 
 from app.cli.host.facts import Facts, Source
 from app.cli.host.naming import Kernel
-from app.cli.host.tool import Machine, NotAskedError, output
+from app.cli.host.tool import Machine, NotAskedError, check_trusted, output
 
+_MAX_CHARACTERS = 64 * 1024
 _FOLDERS = ("/etc/qemu/vhost-user", "/usr/share/qemu/vhost-user")
 # What programs say of themselves with --version: virtiofsd in Rust, and the one that came with QEMU until 7.2.
 _VERSIONS = (
@@ -55,27 +56,40 @@ def descriptor(text: str) -> Descriptor:
 
 
 def _files(machine: Machine) -> Sequence[Path]:
-    """Return the descriptors that count, in order: of files with one name the first folder's; empty ones hide it."""
+    """Return the descriptors that can count, in order; a name in an earlier folder hides the same one in a later."""
     own = os.environ.get("XDG_CONFIG_HOME")
-    folders = [*([Path(own) / "qemu/vhost-user"] if own else []), *map(machine.path, _FOLDERS)]
+    # What a user has configured is not run as root.
+    folders = [*([Path(own) / "qemu/vhost-user"] if own and os.geteuid() else []), *map(machine.path, _FOLDERS)]
     files: dict[str, Path] = {}
     for folder in folders:
         for file in folder.glob("*.json"):
             files.setdefault(file.name, file)
-    return [files[name] for name in sorted(files) if files[name].stat().st_size]
+    return [files[name] for name in sorted(files)]
 
 
-def _read(machine: Machine, _kernel: Kernel) -> Facts:
+def _read(machine: Machine, _kernel: Kernel | None) -> Facts:
     releases, notes = [], []
     is_partial = False
     for file in _files(machine):
         try:
-            program = descriptor(file.read_text(encoding="utf-8"))
-            releases.append(_releases(program.binary, output(program.binary, "--version")))
+            # An empty descriptor hides others of its name.
+            if text := _text(file):
+                binary = machine.path(descriptor(text).binary)
+                check_trusted(binary)
+                releases.append(_releases(str(binary), output(str(binary), "--version")))
         except (NotAskedError, OSError, ValueError) as error:
             notes.append(f"{file.name}: {error}")
             is_partial = True
     return Facts(releases=list(dict.fromkeys(releases)), notes=notes, is_partial=is_partial)
+
+
+def _text(file: Path) -> str:
+    """Return a descriptor; raises NotAskedError and OSError."""
+    if not file.is_file():
+        message = "it is no file"
+        raise NotAskedError(message)
+    with file.open(encoding="utf-8") as opened:
+        return opened.read(_MAX_CHARACTERS)
 
 
 def _releases(binary: str, text: str) -> tuple[str, ...]:
@@ -104,8 +118,8 @@ def models(program: Descriptor, model: str) -> dict[str, Any]:
     return {model: {"variables": variables, "migratable": migratable}}
 
 
-def _owns(implementation: str) -> bool:
-    return implementation.rpartition("/")[2] == "virtiofsd"
+def _owns(release: str) -> bool:
+    return release.partition("@")[0] in {"debian.org/virtiofsd", *(name for _, name in _VERSIONS)}
 
 
-SOURCE = Source("vhost-user programs", _read, owns_implementation=_owns)
+SOURCE = Source("vhost-user programs", _read, owns_release=_owns)

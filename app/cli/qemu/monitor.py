@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
+from urllib.parse import urlsplit
 from xml.etree.ElementTree import Element, ParseError  # only the types; defusedxml parses
 
 import defusedxml
@@ -48,7 +49,11 @@ class Refused:
 
 
 class Monitor(Protocol):
-    """A connection to a QEMU. host: the name of the host that it runs on, None if nobody says."""
+    """A connection to a QEMU."""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it runs on this machine."""
 
     @property
     def host(self) -> str | None:
@@ -88,8 +93,13 @@ class SocketMonitor:
             self._loop.close()
 
     @property
+    def is_local(self) -> bool:
+        """Whether it runs on this machine: the socket is a file."""
+        return True
+
+    @property
     def host(self) -> str | None:
-        """The name of this machine: the socket is a file."""
+        """The name of this machine."""
         return socket.gethostname()
 
     def vdpa_nodes(self) -> Sequence[tuple[str, str]]:
@@ -140,6 +150,13 @@ class VirshMonitor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Do nothing: each time virsh connects anew."""
+
+    @cached_property
+    def is_local(self) -> bool:
+        """Whether the address of libvirt names no other host (https://libvirt.org/uri.html)."""
+        with suppress(MonitorError, ValueError):
+            return not urlsplit(self._run("", "uri").stdout.strip()).netloc
+        return False
 
     @cached_property
     def host(self) -> str | None:

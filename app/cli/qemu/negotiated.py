@@ -14,7 +14,6 @@ _PROPERTIES = {
     "config_wce": "config-wce", "edid": "edid", "emerg_write": "emergency-write", "hash_report": "hash",
     "iommu_platform": "iommu_platform", "mtu": "host_mtu", "reporting": "free-page-reporting", "ring_packed": "packed",
     "ring_reset": "queue_reset", "rsc_ext": "guest_rsc_ext", "standby": "failover", "write_zeroes": "write-zeroes",
-    "ring_event_idx": "event_idx", "ring_indirect_desc": "indirect_desc",
 }  # fmt: skip
 
 
@@ -39,5 +38,5 @@ def negotiated(monitor: Monitor, paths: Mapping[str, str]) -> Mapping[str, Seque
 
 def _features(stated: Mapping[str, Any]) -> Sequence[str]:
     written = [text for group in ("dev-features", "transports") for text in stated.get(group) or ()]
-    names = (found[1].lower() for text in written if (found := _FEATURE.match(text)))
+    names = (feature[1].lower() for text in written if (feature := _FEATURE.match(text)))
     return sorted({_PROPERTIES.get(name, name) for name in names})

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from app.domain.verdict.destination import Destination
 from app.domain.verdict.problem import Caution, WarningCode
 
-_AT_DESTINATION = Caution(
+AT_DESTINATION = Caution(
     WarningCode.HOST_STALE,
     "This host has not reported for a long time, so it may run something else by now. Run profile-registry host report "
     "on it.",
@@ -22,4 +22,4 @@ def stale(source: Destination | None, destination: Destination) -> Iterator[Caut
     if source is not None and source.is_stale:
         yield _AT_SOURCE
     if destination.is_stale:
-        yield _AT_DESTINATION
+        yield AT_DESTINATION
