@@ -101,7 +101,12 @@ def libvirt(  # noqa: PLR0913, PLR0917 (libvirt's own arguments, and each is an 
     host: Annotated[
         str | None, typer.Option(help="The registered name of this host. Default: the name of this machine.")
     ] = None,
-    unasked: Annotated[Unasked, typer.Option(help="What to do if part of a VM cannot be checked.")] = Unasked.REFUSE,
+    unasked: Annotated[
+        Unasked,
+        typer.Option(
+            help="What to do if part of a VM cannot be checked. If the registry cannot be asked, it is always refused."
+        ),
+    ] = Unasked.REFUSE,
     without: Annotated[
         list[str] | None,
         typer.Option(help="A device <id>, or a setting <id>/<setting>, of any VM to leave out. Repeatable."),

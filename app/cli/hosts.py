@@ -15,6 +15,7 @@ from app.cli.host.report import QEMU, Report, Wanted, take
 from app.cli.host.tool import Machine
 from app.cli.output import AsJson, fail, print_json, print_line, print_table, progress_bar, refuse, warn
 from app.client import RegistryError
+from app.domain.values.name import InvalidNameError, host_name
 from app.settings import ClientSettings
 
 commands = typer.Typer(
@@ -56,7 +57,10 @@ def report(  # noqa: PLR0913, PLR0917 (each is an option of the command)
     root: Annotated[
         Path, typer.Option(help="Where the host's file system is, for a report from within a container.")
     ] = Path("/"),
-    every: Annotated[int, typer.Option(min=10, help="With --watch: the seconds between two reports.")] = _EVERY_SECONDS,
+    every: Annotated[
+        int | None,
+        typer.Option(min=10, help=f"With --watch: the seconds between reports. Default: {_EVERY_SECONDS}."),
+    ] = None,
     *,
     watch: Annotated[
         bool, typer.Option("--watch", help="Report again and again, as a service; prints what changes.")
@@ -84,6 +88,15 @@ def report(  # noqa: PLR0913, PLR0917 (each is an option of the command)
 
         profile-registry host report --unit-release pci/0000:3b:00.2=vendor-a.com/dpu@2.0
     """
+    if not root.is_dir():
+        fail(f"--root {root} is no folder")
+    if every is not None and not watch:
+        fail("--every has no effect without --watch")
+    machine = Machine(root)
+    # A container has a name of its own.
+    own_name = socket.gethostname() if root == Path("/") else machine.text("/etc/hostname") or socket.gethostname()
+    host = own_name if name is None else name
+    _check_name(host)
     wanted = Wanted(
         binary or [],
         release or [],
@@ -91,21 +104,25 @@ def report(  # noqa: PLR0913, PLR0917 (each is an option of the command)
         dict(_pair(text, "--label", "name=value") for text in label or []),
         emulated,
     )
-    reporting = _Reporting(name or socket.gethostname(), wanted, Machine(root), dry_run=dry_run, watch=watch)
-    try:
-        reporting.once(as_json=as_json)
-    except RegistryError as error:
-        if not watch:
-            refuse(error)
-        warn(f"not reported: {error}")
-    while watch:
-        # The hosts of a fleet that start together do not report together for ever.
-        sleep(every * random.uniform(1 - _SPREAD, 1 + _SPREAD))  # noqa: S311 (no secret)
+    reporting = _Reporting(host, wanted, machine, dry_run=dry_run, watch=watch)
+    if not watch:
         try:
             reporting.once(as_json=as_json)
         except RegistryError as error:
-            # A service goes on: the registry comes back, and the host is stale meanwhile.
-            warn(f"not reported: {error}")
+            refuse(error)
+        return
+    while True:
+        reporting.try_once(as_json=as_json)
+        # The hosts of a fleet that start together do not report together for ever.
+        sleep((every or _EVERY_SECONDS) * random.uniform(1 - _SPREAD, 1 + _SPREAD))  # noqa: S311 (no secret)
+
+
+def _check_name(host: str) -> None:
+    """Exit with an error if no host can be called so."""
+    try:
+        host_name(host)
+    except InvalidNameError as error:
+        fail(f"--name {host!r}: {error}")
 
 
 @dataclass(slots=True)
@@ -136,9 +153,18 @@ class _Reporting:
         else:
             self._print(taken, answer)
 
+    def try_once(self, *, as_json: bool) -> None:
+        """Report once; what goes wrong is a warning, for a service goes on: the host is stale meanwhile."""
+        try:
+            self.once(as_json=as_json)
+        except RegistryError as error:
+            warn(f"not reported: {error}")
+        except Exception as error:  # noqa: BLE001 (whatever answers in place of the registry)
+            warn(f"not reported: {error!r}")
+
     def _print(self, taken: Report, answer: Mapping[str, Any]) -> None:
         unknown, document = answer["unknown_releases"], taken.document
-        rows = [("", release, "not yet" if release in unknown else "yes", "") for release in document["releases"]]
+        rows = [("(host)", release, "not yet" if release in unknown else "yes", "") for release in document["releases"]]
         for unit in document["units"]:
             room = "" if unit.get("available") is None else f"{unit['available']:,}"
             rows += [
@@ -150,8 +176,12 @@ class _Reporting:
             print_line(line)
         for note in taken.notes:
             print_line(note)
+        if answer["unknown_models"]:
+            print_line(
+                f"not published yet, so what is stated of it has no effect: {', '.join(answer['unknown_models'])}"
+            )
         if taken.removed:
-            print_line(f"removed because it was not found on this host: {', '.join(taken.removed)}")
+            warn(f"removed because it was not found on this host: {', '.join(taken.removed)}")
         for source, why in taken.not_asked.items():
             warn(f"not asked: {source}, so what is registered of it stays: {why}")
 
@@ -174,7 +204,7 @@ def list_hosts(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """List the registered hosts with their releases, units, labels, and how many variables they restrict or resolve.
+    """List the registered hosts with releases, units, labels, last report, and how much they restrict or resolve.
 
     Example:
 
@@ -194,11 +224,12 @@ def list_hosts(
             "\n".join(host["releases"]),
             "\n".join(f"{unit['id']}: {', '.join(unit['releases'])}" for unit in host["units"]),
             ", ".join(f"{name}={value}" for name, value in sorted(host["labels"].items())),
+            f"{(host['reported_at'] or 'not known')[:16].replace('T', ' ')}{', stale' if host['stale'] else ''}",
             "\n".join(_stated(host)),
         )
         for host in hosts
     ]
-    print_table(("host", "releases", "units", "labels", "restricts, resolves"), rows)
+    print_table(("host", "releases", "units", "labels", "last report (UTC)", "restricts, resolves"), rows)
 
 
 def _stated(host: Mapping[str, Any]) -> Iterator[str]:
@@ -218,6 +249,7 @@ def forget(name: Annotated[str, typer.Argument(help="The host.")], *, as_json: A
 
         profile-registry host forget host-17
     """
+    _check_name(name)
     try:
         with Registry(ClientSettings()) as registry:
             registry.delete(f"/hosts/{name}")

@@ -1,6 +1,5 @@
 """profile-registry import vdpa, mdev, devlink, vhost-user-descriptor: publishes what a product says of itself."""
 
-import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ import typer
 from app.cli.client import Registry
 from app.cli.host import devlink, mdev, vdpa, vhost_user
 from app.cli.host.naming import component
-from app.cli.host.tool import Machine, NotAskedError
+from app.cli.host.tool import Machine, NotAskedError, read_json
 from app.cli.importing import DryRun, Override, Sign, check_release, commands, print_answer
 from app.cli.keys import signing_keys
 from app.cli.output import AsJson, fail, print_json, refuse
@@ -35,6 +34,9 @@ def import_vdpa(  # noqa: PLR0913 (each is an option of the command)
     release: _Release,
     file: _File = None,
     device: Annotated[str | None, typer.Option(help="The management device. Default: the only one.")] = None,
+    kind: Annotated[
+        str | None, typer.Option("--class", help="net or block, of a management device that makes both.")
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option(
@@ -59,7 +61,11 @@ def import_vdpa(  # noqa: PLR0913 (each is an option of the command)
     """
     check_release(release)
     document = _document(file, vdpa.printed)
-    product = _one(_read(lambda: list(vdpa.devices(document))), device, lambda card: [card.handle], "--device")
+    cards = [card for card in _read(lambda: list(vdpa.devices(document))) if kind in {None, card.kind}]
+    named_so = [card for card in cards if device in {None, card.handle}]
+    if len(named_so) > 1 and len({card.handle for card in named_so}) == 1:
+        fail(f"choose one with --class: {', '.join(card.kind for card in named_so)}")
+    product = _one(cards, device, lambda card: [card.handle], "--device")
     if product.kind not in vdpa.MODELS:
         fail(f"{product.handle}: devices of the class {product.kind} are not known")
 
@@ -96,7 +102,7 @@ def import_mdev(  # noqa: PLR0913 (each is an option of the command)
     """
     check_release(release)
     if file is None:
-        types = _read(lambda: mdev.all_types(Machine()))
+        types = _read(lambda: mdev.all_types(Machine(), []))
     else:
         document = _json(file)
         types = _read(lambda: list(mdev.types(document)))
@@ -126,7 +132,7 @@ def import_devlink(  # noqa: PLR0913 (each is an option of the command)
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Publish the firmware of a card, as `devlink -j dev info` states it: the board, and the version that runs.
+    r"""Publish the firmware of a card, as `devlink -j dev info` states it: the board, and the version that runs.
 
     A firmware reads the saved state of its own version on the same board; publish what else it reads with import
     migration-info. Exit status 0 published, 1 refused, 2 could not ask.
@@ -139,7 +145,10 @@ def import_devlink(  # noqa: PLR0913 (each is an option of the command)
     check_release(release)
     document = _document(file, devlink.printed)
     product = _one(_read(lambda: list(devlink.cards(document))), device, lambda card: [card.handle], "--device")
-    implementation = ReleaseName.parse(release).implementation
+    implementation, version = ReleaseName.parse(release).implementation, ReleaseName.parse(release).version
+    _, firmware = _read(product.stated)
+    if (running := component(firmware)) != version:
+        fail(f"{product.handle} runs firmware {firmware}, not {version}: name the release {implementation}@{running}")
     parts = implementation.split("/")
     name = model or "/".join(parts[:-1] if len(parts) >= _WITH_BOARD else parts) + "-vf"
     stated = _read(lambda: devlink.models(product, name))
@@ -157,7 +166,7 @@ def import_vhost_user_descriptor(  # noqa: PLR0913 (each is an option of the com
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Publish a vhost-user program: the type of device that it serves, and its features.
+    r"""Publish a vhost-user program: the type of device that it serves, and its features.
 
     Exit status 0 published, 1 refused, 2 could not ask.
 
@@ -187,8 +196,8 @@ def _document(file: str | None, ask: Callable[[], Any]) -> Any:
 
 def _json(file: str) -> Any:
     try:
-        return json.loads(_text(file))
-    except (ValueError, RecursionError) as error:
+        return read_json(_text(file))
+    except ValueError as error:
         fail(f"{file} cannot be read as JSON: {error}")
 
 

@@ -129,6 +129,9 @@ def read(monitor: Monitor, registry: Registry, release: str | None, host: str | 
     # libvirt says the whole name, and a report the one that the machine has for itself.
     own = [monitor.host or "", (monitor.host or "").partition(".")[0], *([socket.gethostname()] * monitor.is_local)]
     known = Known.of(registry, [host] if host else own, Machine() if monitor.is_local else None)
+    if known is None and host:
+        message = f"no host {host} is registered"
+        raise MonitorError(message)
     if known is not None:
         behind = _behind(monitor, registry, known, objects)
         devices += behind.parts

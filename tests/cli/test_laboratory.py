@@ -62,6 +62,16 @@ def test_a_vdpa_card_is_published_with_its_features(lab: Run, api: Registry) -> 
     assert lab(*arguments, "--device", "pci/0000:3b:00.2").exit_code == 0
 
 
+def test_a_management_device_of_two_classes_is_published_by_class(lab: Run, api: Registry) -> None:
+    both = {"mgmtdev": {"a": {"supported_classes": ["net", "block"], "max_supported_vqs": 3, "dev_features": ["MQ"]}}}
+    arguments = ("import", "vdpa", "--file", "-", "--release", "acme.com/x@1")
+    assert "choose one with --class: net, block" in lab(*arguments, stdin=json.dumps(both)).stderr
+    assert lab(*arguments, "--class", "block", stdin=json.dumps(both)).exit_code == 0
+    assert list(published(api, "acme.com/x@1")) == ["acme.com/vdpa-block"]
+    without = {"mgmtdev": {"a": {"supported_classes": ["net"]}}}
+    assert "does not state its features" in lab(*arguments, stdin=json.dumps(without)).stderr
+
+
 def test_a_type_of_mediated_devices_is_published(lab: Run, api: Registry) -> None:
     arguments = (
         "import",
@@ -96,12 +106,14 @@ def test_a_firmware_is_published_and_reads_its_own_state_alone(lab: Run, api: Re
     assert lab(*arguments, first).exit_code == 0
     newer = (tmp_path / "devlink.json").read_text().replace("28.41.1000", "28.42.1000")
     assert lab("import", "devlink", "--file", "-", *arguments[4:], second, stdin=newer).exit_code == 0
+    wrong = lab(*arguments, first.replace("28.41", "28.99"))
+    assert (wrong.exit_code, f"name the release {first}" in wrong.stderr) == (2, True), wrong.stderr
     (firmware,) = published(api, first).values()
     assert firmware["model"] == "acme.com/connect-vf"
     assert firmware["variables"]["psid"]["init_value"] == "MT_0000000834"
     question = {"model": "acme.com/connect-vf", "source": first, "destination": [first, second]}
     assert [result["compatible"] for result in api.get("/compatibility", **question)["results"]] == [True, False]
-    board = lab(*arguments[:5], "pci/0000:af:00.0", "--release", "acme.com/nic@1", "--json")
+    board = lab(*arguments[:5], "pci/0000:af:00.0", "--release", "acme.com/nic@216.1.2", "--json")
     assert list(json.loads(board.stdout)["models"]["acme.com/nic-vf"]["variables"]) == ["board"]
 
 

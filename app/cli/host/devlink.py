@@ -32,7 +32,10 @@ class Card:
         """
         board, firmware = _first(self.fixed, _BOARDS), _first(self.running, _FIRMWARE)
         if board is None or firmware is None:
-            message = f"{self.handle}: its driver ({self.driver}) does not state the board and the firmware"
+            lacks = " and ".join(
+                name for name, value in (("the board", board), ("the firmware", firmware)) if value is None
+            )
+            message = f"{self.handle}: its driver ({self.driver or 'unknown'}) does not state {lacks}"
             raise NotAskedError(message)
         return board, firmware
 
@@ -47,11 +50,10 @@ def cards(document: Any) -> Iterator[Card]:
     for handle, content in objects(info, "devlink"):
         stated = content.get("versions") or {}
         groups = dict(objects(stated, "devlink"))
-        if groups:
-            fixed, running = (
-                {name: str(value) for name, value in groups.get(group, {}).items()} for group in ("fixed", "running")
-            )
-            yield Card(handle, str(content.get("driver", "")), fixed, running)
+        fixed, running = (
+            {name: str(value) for name, value in groups.get(group, {}).items()} for group in ("fixed", "running")
+        )
+        yield Card(handle, str(content.get("driver", "")), fixed, running)
 
 
 def printed() -> Any:
@@ -60,21 +62,25 @@ def printed() -> Any:
 
 
 def _read(_machine: Machine, _kernel: Kernel | None) -> Facts:
-    units, notes = [], []
+    units, notes, kept = [], [], set()
     for card in cards(printed()):
+        unit = f"{_OF_UNIT}{card.handle.removeprefix('pci/')}"
         vendor = vendor_of_driver(card.driver)
-        if vendor is None:
-            driver = card.driver or "its driver"
-            notes.append(f"{card.handle} is left out: the vendor of the devices of {driver} is not known here")
-            continue
         try:
             board, firmware = card.stated()
         except NotAskedError as error:
-            notes.append(str(error))
+            kept.add(unit)
+            # Parts of a card are devices, too, and state nothing.
+            if card.fixed or card.running:
+                notes.append(str(error))
             continue
-        name = f"{vendor}/{component(board)}@{component(firmware)}"
-        units.append(Unit(f"{_OF_UNIT}{card.handle.removeprefix('pci/')}", [[name]], _published))
-    return Facts(units=units, notes=notes)
+        if vendor is None:
+            driver = card.driver or "its driver"
+            kept.add(unit)
+            notes.append(f"{card.handle} is left out: the vendor of the devices of {driver} is not known here")
+            continue
+        units.append(Unit(unit, [[f"{vendor}/{component(board)}@{component(firmware)}"]], _published))
+    return Facts(units=units, notes=notes, kept=frozenset(kept))
 
 
 def models(card: Card, model: str) -> dict[str, Any]:

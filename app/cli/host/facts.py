@@ -34,13 +34,15 @@ class Unit:
 class Facts:
     """What one source states. releases: of the whole host, for each the possible names. notes: what it cannot state.
 
-    is_partial: more can be there than it states, so what is registered stays.
+    kept: units that are there and cannot be stated, so that they stay as they are registered. is_partial: more can be
+    there than it states, so that all that is registered stays.
     """
 
     releases: Sequence[Sequence[str]] = ()
     units: Sequence[Unit] = ()
     resolves: Stated = field(default_factory=dict)
     notes: Sequence[str] = ()
+    kept: frozenset[str] = frozenset()
     is_partial: bool = False
 
 

@@ -44,14 +44,16 @@ class MdevType:
 
 def types(document: Any) -> Iterator[MdevType]:
     """Iterate over the types that mdevctl printed; raises NotAskedError for JSON of another form."""
+    message = "mdevctl printed JSON of an unknown form"
+    if not isinstance(document, list):
+        raise NotAskedError(message)
     try:
         for parents in document:
             for parent, of_parent in parents.items():
                 for named in of_parent:
                     for name, content in named.items():
                         yield _type(parent, name, content)
-    except (AttributeError, TypeError) as error:
-        message = "mdevctl printed JSON of an unknown form"
+    except (AttributeError, TypeError, KeyError) as error:
         raise NotAskedError(message) from error
 
 
@@ -61,7 +63,8 @@ def _type(parent: str, name: str, content: Mapping[str, Any]) -> MdevType:
         name,
         str(content.get("name") or ""),
         _available(content.get("available_instances")),
-        str(content.get("device_api") or ""),
+        # Each type has one; what else mdevctl lists, such as the devices, has none.
+        str(content["device_api"]),
         str(content.get("description") or ""),
     )
 
@@ -71,8 +74,11 @@ def _available(number: object) -> int | None:
 
 
 def types_in_sysfs(machine: Machine) -> Iterator[MdevType]:
-    """Iterate over the types in sysfs (Documentation/ABI/testing/sysfs-bus-vfio-mdev)."""
+    """Iterate over the types in sysfs (Documentation/ABI/testing/sysfs-bus-vfio-mdev); raises NotAskedError."""
     for parent in machine.names(_CLASS):
+        if not machine.path(f"{_CLASS}/{parent}").is_dir():
+            message = f"{_CLASS}/{parent} cannot be read"
+            raise NotAskedError(message)
         for name in machine.names(f"{_CLASS}/{parent}/{_TYPES}"):
             folder = f"{_CLASS}/{parent}/{_TYPES}/{name}"
             available = machine.text(f"{folder}/available_instances") or ""
@@ -87,14 +93,15 @@ def types_in_sysfs(machine: Machine) -> Iterator[MdevType]:
             )
 
 
-def all_types(machine: Machine) -> list[MdevType]:
-    """Return the types that the parents of this host offer; raises NotAskedError."""
+def all_types(machine: Machine, notes: list[str]) -> list[MdevType]:
+    """Return the types that the parents of this host offer; raises NotAskedError. notes: to add what went wrong to."""
     if is_installed(_COMMAND[0]):
         try:
             return list(types(json_output(*_COMMAND)))
-        except NotAskedError:
+        except NotAskedError as error:
             if not machine.path(_CLASS).is_dir():
                 raise
+            notes.append(f"{error}; sysfs was read instead")
     if not machine.path("/sys/class").is_dir():
         message = "/sys/class cannot be read"
         raise NotAskedError(message)
@@ -102,9 +109,10 @@ def all_types(machine: Machine) -> list[MdevType]:
 
 
 def _read(machine: Machine, kernel: Kernel | None) -> Facts:
-    units, notes = [], []
-    is_partial = False
-    for mdev in all_types(machine):
+    units: list[Unit] = []
+    notes: list[str] = []
+    kept = set()
+    for mdev in all_types(machine, notes):
         driver = machine.target(f"{_CLASS}/{mdev.parent}/driver") or mdev.driver
         names = dict.fromkeys(f"{driver}/{component(title)}" for title in (mdev.type, mdev.title))
         vendor = vendor_of_driver(driver)
@@ -116,11 +124,11 @@ def _read(machine: Machine, kernel: Kernel | None) -> Facts:
                 version = _version(machine, driver)
             except NotAskedError as error:
                 notes.append(f"{mdev.parent}/{mdev.type} is left out: the version of {driver} is not known: {error}")
-                is_partial = True
+                kept.add(f"{mdev.parent}/{mdev.type}")
                 continue
             releases = [f"{vendor}/{name}@{version}" for name in names]
         units.append(Unit(f"{mdev.parent}/{mdev.type}", [releases], available=mdev.available))
-    return Facts(units=units, notes=notes, is_partial=is_partial)
+    return Facts(units=units, notes=notes, kept=frozenset(kept))
 
 
 def _version(machine: Machine, driver: str) -> str:

@@ -143,6 +143,12 @@ class Names:
             self._of_vendors[vendor] = [name for document in documents for name in document["releases"]]
         return next((name for name in self._of_vendors[vendor] if name.endswith(f"/{end}")), None)
 
+    def variables(self, release: str, model: str) -> Mapping[str, Any]:
+        """Return the variables that a release has of a model; empty if it is not published or has no such model."""
+        published = self.registry.find(f"/releases/{release}")
+        digests = [entry["digest"] for entry in (published or {}).get("models", ()) if entry["model"] == model]
+        return self.registry.get(f"/variable-sets/{digests[0]}")["variables"] if digests else {}
+
     def sets(self, release: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """Iterate over the models of a release with their variables; nothing if it is not published."""
         published = self.registry.find(f"/releases/{release}")

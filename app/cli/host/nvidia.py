@@ -13,6 +13,7 @@ _LOG = ("journalctl", "--quiet", "--output", "cat", "--identifier", "nvidia-vgpu
 _MODEL = "nvidia.com/vgpu"
 _MANAGER = "nvidia.com/vgpu-manager"
 _OF_UNIT = "nvidia/"
+_MAX_TYPES = 256
 _GPU = re.compile(r"GPU (?:[0-9A-Fa-f]{4})?(?P<address>[0-9A-Fa-f]{4}:[0-9A-Fa-f]{2}:[0-9A-Fa-f]{2}\.[0-7])")
 _RANGE = re.compile(r"vGPU supported range: \((0x[0-9a-fA-F]+), (0x[0-9a-fA-F]+)\)")
 _DRIVER_VERSION = re.compile(r"\d+(\.\d+)+\S*")
@@ -29,6 +30,9 @@ def types_by_gpu(text: str) -> Mapping[str, Sequence[str]]:
             types[address] = []
         elif line.strip() and address is not None:
             types[address].append(line.strip())
+            if len(types[address]) > _MAX_TYPES:
+                message = f"{' '.join(_TYPES)} lists more than {_MAX_TYPES} types of a GPU"
+                raise NotAskedError(message)
     if not types and "No supported devices" not in text:
         message = f"{' '.join(_TYPES)} printed text of an unknown form"
         raise NotAskedError(message)
@@ -96,8 +100,8 @@ class _Restriction:
             yield "vgpu-version", [f"{low}-{high}"] if low < high else [low]
 
 
-def _owns(unit: str, _releases: Sequence[str]) -> bool:
-    return unit.startswith(_OF_UNIT)
+def _owns(unit: str, releases: Sequence[str]) -> bool:
+    return unit.startswith(_OF_UNIT) and all(release.startswith(f"{_MANAGER}@") for release in releases)
 
 
 SOURCE = Source("NVIDIA vGPU", _read, _owns)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from app.cli.host.emulator import Emulator
 from app.cli.host.facts import Facts, Source, Stated, Unit
 from app.cli.host.naming import Kernel, Names
 from app.cli.host.tool import Machine, NotAskedError
+from app.cli.output import named
 from app.cli.qemu.live import Progress
 from app.cli.qemu.naming import releases_of
 from app.domain.values.name import MAX_NAME
@@ -67,10 +69,11 @@ def take(registry: Registry, host: str, wanted: Wanted, machine: Machine, progre
     # What an operator changes while the tools are asked, which can take a minute, is not undone.
     existing = {**_NOTHING, **(registry.find(f"/hosts/{host}") or {})}
     joining = _Joining(Names(registry), existing, asked)
+    releases = joining.releases(wanted.releases)
     document = {
-        "releases": joining.releases(wanted.releases),
+        "releases": releases,
         "restrict": {**existing["restrict"], **cpu},
-        "resolves": joining.resolves(),
+        "resolves": joining.resolves(releases),
         "units": joining.units(wanted.units),
         "labels": dict(wanted.labels or existing["labels"]),
     }
@@ -112,6 +115,9 @@ class _Asked:
                 facts = source.read(machine, self.kernel)
             except NotAskedError as error:
                 self.not_asked[source.name] = str(error)
+                continue
+            except Exception as error:  # noqa: BLE001 (no fault of a tool ends the report of all others)
+                self.not_asked[source.name] = f"it states something that this command cannot read ({error!r})"
                 continue
             self.notes += [f"{source.name}: {note}" for note in facts.notes]
             if not facts.is_partial:
@@ -170,17 +176,21 @@ class _Joining:
             if release.partition("@")[0] not in implementations and not any(owns(release) for owns in owners):
                 yield release
 
-    def resolves(self) -> Mapping[str, Any]:
-        """Return what the host makes of values: as the sources state it, and otherwise as it is registered."""
+    def resolves(self, releases: Sequence[str]) -> Mapping[str, Any]:
+        """Return what the host makes of values: as the sources state it, and otherwise as it is registered.
+
+        releases: those of the host.
+        """
         resolves = {model: dict(variables) for model, variables in self._existing["resolves"].items()}
         for source in SOURCES:
             facts = self._asked.facts.get(source.name)
             for model, names in source.resolves.items() if facts is not None else ():
                 for name in names:
                     resolves.get(model, {}).pop(name, None)
-                stated = facts.resolves.get(model) if facts is not None else None
-                if stated and self._names.registry.find(f"/models/{model}") is not None:
-                    resolves.setdefault(model, {}).update(stated)
+                stated = facts.resolves.get(model, {}) if facts is not None else {}
+                # What no release of the host has would only be a warning in each answer.
+                known = {name for release in releases for name in self._names.variables(release, model)}
+                resolves.setdefault(model, {}).update({name: made for name, made in stated.items() if name in known})
         return {model: variables for model, variables in resolves.items() if variables}
 
     def units(self, given: Mapping[str, str]) -> Sequence[Mapping[str, Any]]:
@@ -189,22 +199,23 @@ class _Joining:
         given: by unit, the release in place of the one that is chosen.
         """
         stated = {unit.id: unit for facts in self._asked.facts.values() for unit in facts.units}
+        kept = {unit for facts in self._asked.facts.values() for unit in facts.kept}
         units: list[Mapping[str, Any]] = []
         for registered in self._existing["units"]:
             unit = stated.pop(registered["id"], None)
             if unit is not None:
                 units.append(self._unit(unit, given, registered) or registered)
-            elif not self._is_gone(registered):
+            elif registered["id"] in kept or not self._is_gone(registered):
                 units.append(registered)
-        new = (self._unit(unit, given, {}) for unit in stated.values())
+        room = max(0, MAX_UNITS - len(units))
+        new = (self._unit(unit, given, {}) for unit in islice(stated.values(), room))
         units += [document for document in new if document is not None]
         notes = self._asked.notes
         if ids := given.keys() - {unit["id"] for unit in units}:
             notes.append(f"--unit-release has no effect on units that are not there: {', '.join(sorted(ids))}")
-        if len(units) > MAX_UNITS:
-            left_out = ", ".join(unit["id"] for unit in units[MAX_UNITS:])
-            notes.append(f"a host can have {MAX_UNITS} units; left out: {left_out}")
-        return units[:MAX_UNITS]
+        if left_out := list(stated)[room:]:
+            notes.append(f"a host can have {MAX_UNITS} units; {len(left_out):,} are left out: {named(left_out)}")
+        return units
 
     def _is_gone(self, registered: Mapping[str, Any]) -> bool:
         owners = [source for source in SOURCES if source.owns_unit(registered["id"], registered["releases"])]
@@ -218,7 +229,10 @@ class _Joining:
             chosen = (unit.find(self._names, names) for names in unit.releases)
             releases = [name for name in chosen if name is not None]
         if not releases or not 0 < len(unit.id) <= MAX_NAME or not unit.id.isprintable():
-            self._asked.notes.append(f"{unit.id[:MAX_NAME]}: what it runs has no name that a release can have")
+            tried = ", ".join(name for names in unit.releases for name in names)[:MAX_NAME]
+            name = unit.id[:MAX_NAME] or "a unit without a name"
+            notes = self._asked.notes
+            notes.append(f"{name} is not stated: no release can be called {tried}; name it with --unit-release")
             return None
         restrict = _restricted(registered.get("restrict", {}), unit.restrict(self._names, releases))
         available = registered.get("available") if unit.available is None else unit.available

@@ -38,19 +38,23 @@ class Machine:
 
     def text(self, path: str | Path) -> str | None:
         """Return the content of a small file without white space around it, None if it cannot be read."""
-        with suppress(OSError), (self.path(path) if isinstance(path, str) else path).open(errors="replace") as file:
-            return file.read(_MAX_FILE_CHARACTERS).strip()
+        file = self.path(path) if isinstance(path, str) else path
+        with suppress(OSError, ValueError):
+            # To open anything else can take for ever.
+            if file.is_file():
+                with file.open(errors="replace") as opened:
+                    return opened.read(_MAX_FILE_CHARACTERS).strip()
         return None
 
     def names(self, folder: str) -> Sequence[str]:
         """Return what is in a folder, in order; nothing if it cannot be read."""
-        with suppress(OSError):
+        with suppress(OSError, ValueError):
             return sorted(path.name for path in self.path(folder).iterdir())
         return []
 
     def target(self, link: str) -> str | None:
         """Return the name of what a symbolic link of sysfs leads to, None if there is no such link."""
-        with suppress(OSError):
+        with suppress(OSError, ValueError):
             return self.path(link).readlink().name
         return None
 
@@ -126,12 +130,23 @@ def output(program: str, *arguments: str) -> str:
 
 def json_output(program: str, *arguments: str) -> Any:
     """Return what a program prints as JSON; raises NotAskedError if it does not."""
-    text = output(program, *arguments)
+    command = " ".join([program, *arguments])
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        message = f"{' '.join([program, *arguments])} did not print JSON"
+        return read_json(output(program, *arguments))
+    except ValueError as error:
+        message = f"{command} did not print JSON"
         raise NotAskedError(message) from error
+
+
+def read_json(text: str) -> Any:
+    """Return what JSON says; raises ValueError if it is none, or if it has half characters that nobody can send."""
+    try:
+        document = json.loads(text)
+        json.dumps(document, ensure_ascii=False).encode()
+    except RecursionError as error:
+        message = "it is nested too deeply"
+        raise ValueError(message) from error
+    return document
 
 
 def objects(document: Any, source: str) -> Iterator[tuple[str, dict[str, Any]]]:

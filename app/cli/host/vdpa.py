@@ -88,7 +88,10 @@ def _read(machine: Machine, kernel: Kernel | None) -> Facts:
         return Facts()
     units: dict[str, Unit] = {}
     notes = []
-    for device in devices(printed()):
+    document = printed()
+    listed = list(devices(document))
+    kept = frozenset(handle for handle, _ in objects(document["mgmtdev"], "vdpa"))
+    for device in listed:
         if device.kind not in MODELS:
             notes.append(f"{device.handle}: devices of the class {device.kind} are not known")
             continue
@@ -104,7 +107,7 @@ def _read(machine: Machine, kernel: Kernel | None) -> Facts:
         if device.handle in units:
             notes.append(f"{device.handle}: it makes several classes of devices; only the first is reported")
         units.setdefault(device.handle, Unit(device.handle, releases, restrict=_Restriction(device)))
-    return Facts(units=list(units.values()), notes=notes)
+    return Facts(units=list(units.values()), notes=notes, kept=kept)
 
 
 def _module(machine: Machine, handle: str) -> str | None:

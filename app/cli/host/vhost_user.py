@@ -1,6 +1,5 @@
 """vhost-user programs: the descriptors that they install (docs/interop/vhost-user.rst and vhost-user.json of QEMU)."""
 
-import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -10,7 +9,7 @@ from typing import Any
 
 from app.cli.host.facts import Facts, Source
 from app.cli.host.naming import Kernel
-from app.cli.host.tool import Machine, NotAskedError, check_trusted, output
+from app.cli.host.tool import Machine, NotAskedError, check_trusted, output, read_json
 
 _MAX_CHARACTERS = 64 * 1024
 _FOLDERS = ("/etc/qemu/vhost-user", "/usr/share/qemu/vhost-user")
@@ -43,10 +42,10 @@ class Descriptor:
 def descriptor(text: str) -> Descriptor:
     """Read a descriptor; raises NotAskedError if it is none."""
     try:
-        document = json.loads(text)
+        document = read_json(text)
         features = document.get("features", [])
         read = Descriptor(document["type"], document["binary"], frozenset(features), document.get("description", ""))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         message = "it is no descriptor of a vhost-user program: that has type and binary"
         raise NotAskedError(message) from error
     if not all(isinstance(field, str) for field in (read.type, read.binary, read.description, *read.features)):

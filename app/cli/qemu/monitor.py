@@ -138,8 +138,10 @@ class VirshMonitor:
         if domain.isdecimal():
             message = f"{domain} is an id for virsh; name the domain, or give its UUID"
             raise MonitorError(message)
-        if not domain.isprintable() or _FORBIDDEN.intersection(domain):
+        if not domain.isprintable() or domain.startswith("-") or _FORBIDDEN.intersection(domain):
             message = f"{domain!r} cannot be the name of a libvirt domain here: it has quotes, semicolons or new lines"
+            if domain.startswith("-"):
+                message = f"{domain!r} is an option for virsh; give the UUID of the domain"
             raise MonitorError(message)
         self._domain = domain
 
