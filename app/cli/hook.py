@@ -16,13 +16,13 @@ import typer
 
 from app.cli.asking import INCOMPATIBLE, NOT_ASKED, Asked, ask, completed, domain_question_of, without_cpus
 from app.cli.client import Registry
-from app.cli.host.behind import is_host_name
 from app.cli.host.emulator import Emulator
 from app.cli.host.tool import NotAskedError, check_trusted
 from app.cli.libvirt import Domain, DomainError, DomainOptions, parsed
 from app.cli.output import fail, named, refuse, warn
 from app.cli.qemu.naming import releases_of
 from app.client import RegistryError
+from app.domain.values.name import is_host_name
 from app.domain.verdict.problem import WarningCode
 from app.domain.verdict.steps import Policy
 from app.settings import ClientSettings

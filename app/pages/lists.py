@@ -13,7 +13,7 @@ from app.api.parameters import Filter, LabelField, states
 from app.api.session import Reading
 from app.domain.values.state import State
 from app.pages.page import PageRoute, page
-from app.storage import listing
+from app.storage import listing, lookup
 from app.storage.host import Label
 
 # An empty choice means all states but draft: drafts are only for their vendor.
@@ -44,7 +44,17 @@ def get_hosts_page(
     allowed.check_hosts()
     listed = listing.hosts(reading, [Label.parse(label)] if label else [], at.after, at.limit)
     rows = registered(reading, listed.rows, container(request).staleness)
-    return page(request, "hosts.html", rows=rows, next=paging.cursor(listed), limit=at.limit, label=label or None)
+    names = {name for host in rows for name in host["releases"]}
+    published = {name for name in names if lookup.release_id(reading, *name.split("@", 1)) is not None}
+    return page(
+        request,
+        "hosts.html",
+        rows=rows,
+        published=published,
+        next=paging.cursor(listed),
+        limit=at.limit,
+        label=label or None,
+    )
 
 
 @router.get("/ui/models")

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from app.cli.client import Registry
 from app.cli.host.tool import Machine, NotAskedError, json_output, objects
 from app.cli.qemu.facts import BACKEND, HOST_DEVICE
-from app.domain.values.name import InvalidNameError, host_name
+from app.domain.values.name import is_host_name
 
 _PCI, _MDEV, _VDPA = "/sys/bus/pci/devices", "/sys/bus/mdev/devices", "/sys/bus/vdpa/devices"
 _FIRMWARE = "firmware"
@@ -33,15 +33,6 @@ class Known:
             if is_host_name(name) and (registered := registry.find(f"/hosts/{name}")) is not None:
                 return cls(name, registered, machine)
         return None
-
-
-def is_host_name(text: str) -> bool:
-    """Return whether a host can be called so."""
-    try:
-        host_name(text)
-    except InvalidNameError:
-        return False
-    return True
 
 
 class _Model(NamedTuple):

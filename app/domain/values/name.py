@@ -148,6 +148,15 @@ class ReleaseName:
         return f"{self.implementation}@{self.version}"
 
 
+def is_host_name(text: str) -> bool:
+    """Return whether a host can be called so."""
+    try:
+        host_name(text)
+    except InvalidNameError:
+        return False
+    return True
+
+
 def is_release_name(text: str) -> bool:
     """Return whether text is `<implementation>@<version>`."""
     try:
