@@ -5,6 +5,7 @@ import re
 import shutil
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -107,6 +108,17 @@ def _address_of_device(buses: str) -> int | None:
 def migrate(source: Vm, destination: Vm, look: Look = _nothing) -> Outcome:
     """Migrate a VM, and look at both ends."""
     return asyncio.run(asyncio.wait_for(_migrate(source, destination, look), _SECONDS * 2))
+
+
+@cache
+def why_no_kvm() -> str:
+    """Return why KVM cannot give a guest the CPU of this host, empty if it can; on some machines it cannot."""
+    for binary in BINARIES:
+        try:
+            time_stamp_frequency(binary)
+        except QMPError as error:
+            return " ".join(str(error).split())
+    return ""
 
 
 def time_stamp_frequency(binary: Path) -> int:

@@ -18,7 +18,7 @@ from app.cli.qemu.live import take_capture
 from app.domain.fleet.rendering import CPU_MODEL
 from tests.cli.conftest import client_of
 from tests.conftest import fresh_database, make_app
-from tests.qemu.migration import BINARIES, Look, Vm, migrate, port, register, time_stamp_frequency, written
+from tests.qemu.migration import BINARIES, Look, Vm, migrate, port, register, time_stamp_frequency, why_no_kvm, written
 
 _MACHINES = ["pc-q35-7.2", "pc-q35-6.1"]
 _DEVICES = [
@@ -34,7 +34,7 @@ pytestmark = [
     pytest.mark.skipif(not BINARIES, reason="qemu-system-x86_64 is not installed"),
 ]
 needs_two = pytest.mark.skipif(len(BINARIES) == 1, reason="there is no second QEMU: run .ci/second-qemu")
-needs_kvm = pytest.mark.skipif(not Path("/dev/kvm").exists(), reason="the CPU's time stamp counter needs /dev/kvm")
+needs_kvm = pytest.mark.skipif(bool(why_no_kvm()), reason=f"the CPU's time stamp counter needs KVM: {why_no_kvm()}")
 each_way = pytest.mark.parametrize(("source", "destination"), list(product(BINARIES, repeat=2)), ids=lambda _: "")
 
 
