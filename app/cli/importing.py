@@ -113,7 +113,7 @@ def import_migration_info(
 
 
 @commands.command("qemu")
-def import_qemu(  # noqa: PLR0913 (each is an option of the command)
+def import_qemu(  # noqa: PLR0913, PLR0917 (each is an option of the command)
     capture: Annotated[Path | None, typer.Option(help="A capture file of a QEMU binary.")] = None,
     binary: Annotated[
         str | None, typer.Option(help="A QEMU binary to start and query: a path, or a name that the shell finds.")
@@ -126,6 +126,9 @@ def import_qemu(  # noqa: PLR0913 (each is an option of the command)
     ] = None,
     device: Annotated[
         list[str] | None, typer.Option(help="Only this device type. Repeatable. Default: all device types.")
+    ] = None,
+    save_capture: Annotated[
+        Path | None, typer.Option(help="Also write what the binary states to this file, for --capture.")
     ] = None,
     override: Override = None,
     *,
@@ -147,11 +150,16 @@ def import_qemu(  # noqa: PLR0913 (each is an option of the command)
     """
     if (capture is None) == (binary is None):
         fail("import qemu takes either --capture FILE or --binary PATH")
+    if save_capture is not None and binary is None:
+        fail("--save-capture has no effect without --binary")
     try:
         started = None if binary is None else executable(binary)
         with progress_bar() as progress, Registry(ClientSettings(), signing_keys=signing_keys(sign)) as registry:
             if started is not None:
                 selected = take_capture(started, machine or [], device or [], progress)
+                if save_capture is not None:
+                    # Also where the registry then refuses the release.
+                    _save(selected, save_capture)
             else:
                 selected = Capture.load(capture or Path()).selected(machine or [], device or [])
             name = release or publication.default_name(selected)
@@ -168,6 +176,13 @@ def import_qemu(  # noqa: PLR0913 (each is an option of the command)
         print_json(_document(published))
     else:
         _print_published(published)
+
+
+def _save(capture: Capture, file: Path) -> None:
+    try:
+        capture.save(file)
+    except OSError as error:
+        fail(f"{file} cannot be written: {error.strerror}")
 
 
 def _cpu_models(registry: Registry, release: str, binary: Path | None, progress: Progress) -> CpuModels | None:
@@ -196,7 +211,7 @@ def import_cpu_models(
     """Publish a QEMU's CPU models: one device model with a variable per CPU feature, and a profile per CPU model.
 
     Each version of a CPU model extends the version before. Names without a version are aliases in the release. Models
-    that cannot be migrated as they are, are left out and named. Import the QEMU release first. Use host report to
+    that cannot be migrated as they are, are named. Import the QEMU release first. Use host report to
     register what a host's CPU lacks.
 
     Example:
@@ -214,14 +229,15 @@ def import_cpu_models(
         refuse(error, is_publication=True)
     except CaptureError as error:
         fail(str(error))
-    left_out = not_migratable(cpus)
+    refused = not_migratable(cpus)
     if as_json:
         finds = [asdict(difference) for difference in differences]
-        print_json({**answer, "finds": finds, "left_out": left_out})
+        print_json({**answer, "finds": finds, "not_migratable": refused})
         return
-    print_line(f"{name}: {len(cpus.features)} features, {len(cpus.models) - len(left_out)} CPU models")
+    print_line(f"{name}: {len(cpus.features)} features, {len(cpus.models)} CPU models")
     print_answer(name, answer)
-    _print_left_out(left_out)
+    for model, why in refused.items():
+        print_line(f"Cannot be migrated as it is: {model}, because {why}")
     if differences:
         rows = [(item.profile, item.feature, "has it" if item.published else "lacks it") for item in differences]
         print_table(("CPU model", "feature", "published"), rows, "Differs from what is published; nothing changed")
@@ -290,6 +306,7 @@ def _document(published: publication.Published) -> dict[str, Any]:
         "state_not_readable": published.answer["state_not_readable"],
         "left_out": published.left_out,
         "not_asked": published.not_asked,
+        "renamed": published.renamed,
         "finds": [
             {
                 "device": difference.device,
@@ -310,6 +327,8 @@ def _print_published(published: publication.Published) -> None:
     )
     print_answer(published.release, published.answer)
     _print_left_out(published.left_out)
+    for name, registered in sorted(published.renamed.items()):
+        print_line(f"The registry cannot have the name {name}, so this device type is called {registered} there.")
     if published.differences:
         columns = ("variable", "published", "in this QEMU", "device types", "occurrences")
         rows = [(*map(str, group),) for group in publication.grouped(published.differences)]

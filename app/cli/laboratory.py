@@ -9,11 +9,11 @@ import typer
 
 from app.cli.client import Registry
 from app.cli.host import devlink, mdev, vdpa, vhost_user
-from app.cli.host.naming import component
 from app.cli.host.tool import Machine, NotAskedError, read_json
 from app.cli.importing import DryRun, Override, Sign, check_release, commands, print_answer
 from app.cli.keys import signing_keys
 from app.cli.output import AsJson, fail, print_json, refuse
+from app.cli.qemu.naming import component
 from app.client import RegistryError
 from app.domain.values.name import ReleaseName
 from app.settings import ClientSettings

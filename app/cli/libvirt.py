@@ -15,6 +15,7 @@ import defusedxml
 import defusedxml.ElementTree
 
 from app.cli.qemu.facts import BACKEND, HOST_DEVICE
+from app.cli.qemu.naming import profile_of
 from app.cli.virtual_machine import (
     CPU,
     backends_of,
@@ -25,6 +26,8 @@ from app.cli.virtual_machine import (
 )
 
 VENDOR = "qemu.org"
+# What QEMU calls the architectures of guests that libvirt calls otherwise.
+_TARGETS = {"": "x86_64", "i686": "i386", "armv6l": "arm", "armv7l": "arm", "ppc64le": "ppc64"}
 
 # libvirt counts memory in KiB.
 _KIB = 1024
@@ -496,6 +499,7 @@ class Domain:
         if root.tag != "domain" or kind is None or not kind.get("machine"):
             message = f"{source} is not a libvirt domain: <os><type machine='…'> is missing"
             raise DomainError(message)
+        architecture = kind.get("arch") or ""
         domain = cls(root.findtext("name") or Path(source).stem, kind.get("machine") or "")
         options = options.of_vm(domain.name)
         _mark_first(root.findall("devices/video/model"))
@@ -519,7 +523,9 @@ class Domain:
         # What is stated of a CPU that the XML does not name is a question.
         (domain.devices if CPU in options.stated else domain.default_cpu).extend(parts.default)
         domain._add_named(options)
-        domain._complete(options, release, profile or f"{VENDOR}/{domain.machine}")
+        domain._complete(
+            options, release, profile or profile_of(_TARGETS.get(architecture, architecture), domain.machine)
+        )
         domain._leave_out(options)
         return domain
 

@@ -16,7 +16,7 @@ from app.cli.host.behind import Behind, Known
 from app.cli.host.tool import Machine
 from app.cli.qemu.live import Progress
 from app.cli.qemu.monitor import Call, Monitor, MonitorError, Refused
-from app.cli.qemu.naming import releases_of
+from app.cli.qemu.naming import profile_of, releases_of
 from app.cli.qemu.negotiated import negotiated
 from app.cli.qemu.properties import Kind
 from app.cli.qemu.release import qualified
@@ -94,7 +94,7 @@ def read(monitor: Monitor, registry: Registry, release: str | None, host: str | 
     number = ".".join(str(version["qemu"][part]) for part in ("major", "minor", "micro"))
     package = version.get("package", "")
     release = release or next(releases_of(registry, target["arch"], number, package))
-    machine = machine_type.removesuffix(_MACHINE)
+    profile = profile_of(target["arch"], machine_type.removesuffix(_MACHINE))
     published = registry.find(f"/releases/{release}")
     digests = {entry["model"]: entry["digest"] for entry in (published or {}).get("models", ())}
     unasked: dict[str, str] = {}
@@ -124,7 +124,7 @@ def read(monitor: Monitor, registry: Registry, release: str | None, host: str | 
     devices = []
     for device in objects:
         stated = {"id": device.id, "model": device.model, "release": release, "values": values.get(device.id, {})}
-        devices.append(stated if device.model == CPU_MODEL else {**stated, "profile": qualified(machine)})
+        devices.append(stated if device.model == CPU_MODEL else {**stated, "profile": profile})
     paths = {device.id: device.path for device in objects}
     # libvirt says the whole name, and a report the one that the machine has for itself.
     own = [monitor.host or "", (monitor.host or "").partition(".")[0], *([socket.gethostname()] * monitor.is_local)]

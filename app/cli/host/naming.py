@@ -24,7 +24,6 @@ _VENDORS = {
     "qat_4xxx": "intel.com",
     "sfc": "amd.com",
 }
-_FORBIDDEN = re.compile(r"[\s@=?#%/\x00-\x1f]+")
 # Where /proc/version states the package of the kernel: after the number of the build, since the compiler that it names
 # first has a package, too. The end of the line can be missing.
 _PACKAGES = (
@@ -108,11 +107,6 @@ def vendor_of_driver(driver: str) -> str | None:
 def is_of_kernel(release: str) -> bool:
     """Return whether a release is named by those who build kernels."""
     return release.partition("/")[0] in KERNEL_VENDORS
-
-
-def component(text: str) -> str:
-    """Return a text as a component of a name: what names cannot have becomes a hyphen."""
-    return _FORBIDDEN.sub("-", text.strip()).strip("-") or "unnamed"
 
 
 class Names:

@@ -1,5 +1,6 @@
 """Captures: what a QEMU binary reports about itself over QMP."""
 
+import gzip
 import json
 import re
 import zlib
@@ -21,6 +22,21 @@ _WITHOUT_BOARD = "none"
 
 class CaptureError(ValueError):
     """A file is not a capture, or a QEMU binary cannot be queried; the message says why."""
+
+
+def lineage(qom_type: str | None, parents: Mapping[str, str | None]) -> Iterator[str]:
+    """Iterate over a QOM type and its ancestors; parents: by type."""
+    # A capture can be wrong: no type is its own ancestor.
+    seen: set[str] = set()
+    while qom_type is not None and qom_type not in seen:
+        seen.add(qom_type)
+        yield qom_type
+        qom_type = parents.get(qom_type)
+
+
+def is_cpu(qom_type: str, parents: Mapping[str, str | None]) -> bool:
+    """Return whether a device type is a CPU, which has models of its own."""
+    return "cpu" in lineage(qom_type, parents)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +80,8 @@ class Capture:
     unmigratable: the device types that -only-migratable refuses; None if that was not tested.
     asked: the device types of which the binary said whether it migrates them; of others nothing is known.
     device_aliases: other names that -device takes. skipped: device types that could not be read, and why.
+    computed: by device type, the properties that QEMU computes for each VM, from its CPUs or from the bus. What it
+    computes is not among the effective values. build: what a special build is called, such as microvm.
     """
 
     version: str
@@ -76,6 +94,8 @@ class Capture:
     asked: frozenset[str] = frozenset()
     device_aliases: Mapping[str, str] = field(default_factory=dict)
     skipped: Mapping[str, str] = field(default_factory=dict)
+    computed: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    build: str = ""
 
     @classmethod
     def load(cls, path: Path) -> "Capture":
@@ -108,24 +128,57 @@ class Capture:
                 document.get("effective", {}),
                 frozenset(document["unmigratable"]) if "unmigratable" in document else None,
                 document.get("target", "x86_64"),
+                frozenset(document.get("asked", ())),
+                dict(document.get("device-aliases", {})),
+                dict(document.get("skipped", {})),
+                {device: frozenset(names) for device, names in document.get("computed", {}).items()},
+                str(document.get("build", "")),
             )
         except (KeyError, TypeError, AttributeError) as error:
             message = f"a field is missing or malformed: {error!r}"
             raise CaptureError(message) from error
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the capture as a document that `from_json` reads."""
+        major, minor, micro = (int(part) for part in self.version.split("."))
+        return {
+            "version": {"major": major, "minor": minor, "micro": micro},
+            "target": self.target,
+            "build": self.build,
+            "machines": [_machine_document(machine) for machine in self.machines],
+            "types": [{"name": name, "parent": parent} for name, parent in self.types.items()],
+            "device-list-properties": {
+                device: [
+                    {
+                        "name": entry.name,
+                        "type": entry.type,
+                        **({} if entry.default is None else {"default-value": entry.default}),
+                    }
+                    for entry in properties.values()
+                ]
+                for device, properties in self.properties.items()
+            },
+            "effective": self.effective,
+            **({} if self.unmigratable is None else {"unmigratable": sorted(self.unmigratable)}),
+            "asked": sorted(self.asked),
+            "device-aliases": self.device_aliases,
+            "skipped": self.skipped,
+            "computed": {device: sorted(names) for device, names in self.computed.items()},
+        }
+
+    def save(self, path: Path) -> None:
+        """Write the capture to a file, compressed; raises OSError."""
+        with gzip.open(path, "wt", encoding="utf-8") as file:
+            json.dump(self.to_json(), file)
+
     def lineage(self, qom_type: str | None) -> Iterator[str]:
         """Iterate over a QOM type and its ancestors."""
-        # A capture can be wrong: no type is its own ancestor.
-        seen: set[str] = set()
-        while qom_type is not None and qom_type not in seen:
-            seen.add(qom_type)
-            yield qom_type
-            qom_type = self.types.get(qom_type)
+        return lineage(qom_type, self.types)
 
     @lazy
     def device_types(self) -> Sequence[str]:
         """The device types without CPUs."""
-        return [device for device in self.properties if "cpu" not in self.lineage(device)]
+        return [device for device in self.properties if not is_cpu(device, self.types)]
 
     @lazy
     def versioned_machines(self) -> Sequence[MachineType]:
@@ -194,6 +247,16 @@ class Capture:
                 name: properties for name, properties in self.properties.items() if not devices or name in devices
             },
         )
+
+
+def _machine_document(machine: MachineType) -> dict[str, Any]:
+    document: dict[str, Any] = {"name": machine.name}
+    if machine.alias is not None:
+        document["alias"] = machine.alias
+    if machine.compat_props is not None:
+        keys = ("qom-type", "property", "value")
+        document["compat-props"] = [dict(zip(keys, entry, strict=True)) for entry in machine.compat_props]
+    return document
 
 
 def _machine(document: Mapping[str, Any]) -> MachineType:

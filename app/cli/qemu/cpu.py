@@ -151,8 +151,8 @@ def cpu_document(registry: Registry, cpus: CpuModels, release: str) -> dict[str,
 
 
 def not_migratable(cpus: CpuModels) -> Mapping[str, str]:
-    """Return the CPU models that cannot be migrated as they are, and why: no release accepts a profile of them."""
-    reason = f"it has {_INVARIANT}: it can be migrated only with a {_FREQUENCY} of its own, so it is no profile"
+    """Return the CPU models that cannot be migrated as they are, and why: verdicts on their profiles refuse them."""
+    reason = f"it has {_INVARIANT}, which needs a {_FREQUENCY} of its own"
     return {name: reason for name, features in cpus.models.items() if _INVARIANT in features}
 
 
@@ -172,11 +172,7 @@ def _document(cpus: CpuModels, published: Mapping[str, frozenset[str]], *, is_pu
         "models": {} if is_published else {CPU_MODEL: _variable_set(cpus)},
         "profiles": list(_profiles(cpus, published)),
         "own_values": own,
-        "aliases": {
-            profile_name(alias): profile_name(name)
-            for alias, name in sorted(cpus.aliases.items())
-            if name not in not_migratable(cpus)
-        },
+        "aliases": {profile_name(alias): profile_name(name) for alias, name in sorted(cpus.aliases.items())},
     }
 
 
@@ -208,8 +204,6 @@ def _profiles(cpus: CpuModels, published: Mapping[str, frozenset[str]]) -> Itera
     """Iterate over the profiles of the CPU models; each version extends the one before."""
     previous: dict[str, str] = {}
     for name in sorted(cpus.models, key=lambda model: _version(model) or (model, 0)):
-        if name in not_migratable(cpus):
-            continue
         family, _ = _version(name) or (name, 0)
         parent = previous.get(family)
         previous[family] = name
@@ -230,8 +224,6 @@ def _profile_features(name: str, cpus: CpuModels, published: Mapping[str, frozen
 
 def _differences(cpus: CpuModels, published: Mapping[str, frozenset[str]]) -> Iterator[Difference]:
     for name, features in cpus.models.items():
-        if name in not_migratable(cpus):
-            continue
         existing = published.get(profile_name(name), features)
         for feature in sorted(existing ^ features):
             yield Difference(profile_name(name), feature, feature in existing)

@@ -4,7 +4,7 @@ import asyncio
 import re
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -14,7 +14,7 @@ from typing import Any
 
 from qemu.qmp import ConnectError, ExecuteError, QMPClient, QMPError
 
-from app.cli.qemu.capture import Capture, CaptureError
+from app.cli.qemu.capture import Capture, CaptureError, is_cpu
 from app.cli.qemu.facts import unblocking
 from app.cli.qemu.properties import kind_of, scope_of
 
@@ -28,8 +28,15 @@ _MAX_DEVICES = 24
 _WITHOUT_GUEST = ("-S", "-nodefaults", "-display", "none", "-serial", "none")
 # Controllers that provide buses: without its bus, a device would fail before QEMU checks whether it is migratable.
 _CONTROLLERS = ("qemu-xhci", "virtio-scsi-pci", "virtio-serial-pci", "intel-hda")
-_UNMIGRATABLE = re.compile(r"not migratable|only-migratable")
+# As in `Device usb-uas is not migratable, but --only-migratable was specified` (hw/core/qdev.c), or of a blocker:
+# `disallowing migration blocker (--only-migratable) for: …` (migration/migration.c).
+_UNMIGRATABLE = re.compile(r"Device (\S+) is not migratable")
+_BLOCKER = re.compile(r"only-migratable\) for:")
 _CREATABLE = re.compile(r'^name "([^"]+)"(?:.*?, alias "([^"]+)")?', re.MULTILINE)
+_BUILD = re.compile(r"qemu-system-[a-z0-9_]+-(.+)")
+# What is different in another VM: the number of CPUs, and the bus.
+_MORE_CPUS = ("-smp", "3")
+_PORT, _PCI = "pcie-root-port", "pci-device"
 # What a property of this name needs: the arguments that make it. {id}: unique in the process.
 _BACK_ENDS: Mapping[str, tuple[str, ...]] = {
     "drive": ("-blockdev", "driver=null-co,read-zeroes=on,node-name={id}"),
@@ -76,12 +83,15 @@ async def _take(binary: Path, machines: Sequence[str], devices: Sequence[str], p
     boards = _boards(all_machines)
     # Add what QEMU reports only for devices that exist.
     asked, unmigratable = await _ask_migratable(binary, boards, capture, candidates, progress)
+    effective, computed = await _read_effective(binary, capture, candidates, progress)
     return replace(
         capture,
-        effective=await _read_effective(binary, capture, candidates, progress),
+        effective=effective,
+        computed=computed,
         unmigratable=unmigratable,
         asked=asked,
         target=document["target"],
+        build=build[1] if (build := _BUILD.fullmatch(binary.name)) else "",
         device_aliases={alias: device for device, alias in creatable.items() if alias},
         skipped=skipped,
     )
@@ -105,7 +115,12 @@ async def _introspect(binary: Path, devices: Sequence[str], progress: Progress) 
         concrete: Any = await qmp.execute("qom-list-types", {"implements": "device", "abstract": False})
         version: Any = await qmp.execute("query-version")
         target: Any = await qmp.execute("query-target")
-    names = sorted(entry["name"] for entry in concrete if not devices or entry["name"] in devices)
+    parents = {entry["name"]: entry.get("parent") for entry in types}
+    names = sorted(
+        entry["name"]
+        for entry in concrete
+        if (not devices or entry["name"] in devices) and not is_cpu(entry["name"], parents)
+    )
     properties: dict[str, Any] = {}
     skipped: dict[str, str] = {}
     while len(properties) + len(skipped) < len(names):
@@ -144,53 +159,101 @@ async def _restartable(binary: Path) -> AsyncIterator[QMPClient]:
 
 @dataclass(frozen=True, slots=True)
 class _Startable:
-    """A device that starts; properties: those for which it needs back ends; settings: values of others."""
+    """A device that starts; properties: those for which it needs back ends; settings: values of others.
+
+    is_behind_port: whether it is plugged into a port of PCI Express of its own.
+    """
 
     device: str
     properties: tuple[str, ...] = ()
     settings: Mapping[str, str] = field(default_factory=dict)
+    is_behind_port: bool = False
 
     def arguments(self, index: int) -> tuple[str, ...]:
         """Return the arguments that start it as the device d<index>."""
         back_ends = tuple(part.format(id=f"b{index}{name}") for name in self.properties for part in _BACK_ENDS[name])
-        values = {**{name: f"b{index}{name}" for name in self.properties}, **self.settings}
+        port = ("-device", f"{_PORT},id=p{index},chassis={index + 1}") if self.is_behind_port else ()
+        bus = {"bus": f"p{index}"} if self.is_behind_port else {}
+        values = {**{name: f"b{index}{name}" for name in self.properties}, **self.settings, **bus}
         settings = "".join(f",{name}={value}" for name, value in values.items())
-        return (*back_ends, "-device", f"{self.device}{settings},id=d{index}")
+        return (*port, *back_ends, "-device", f"{self.device}{settings},id=d{index}")
 
 
 async def _read_effective(
     binary: Path, capture: Capture, candidates: Sequence[str], progress: Progress
-) -> dict[str, dict[str, dict[str, Any]]]:
-    """Return the values of real devices under each machine type, of those that start, with null back ends if needed."""
+) -> tuple[dict[str, dict[str, dict[str, Any]]], dict[str, frozenset[str]]]:
+    """Return the values of real devices under each machine type, of those that start, with null back ends if needed.
+
+    What QEMU computes for each VM is not among them; it is returned beside, by device type.
+    """
     effective = {}
+    computed: dict[str, frozenset[str]] = {}
     startable: dict[str, list[_Startable]] = {}
+    varying: dict[str, list[_Startable]] = {}
     machines = list(reversed(capture.startable_machines))
     for index, machine in enumerate(machines):
         progress("reading machine types", index, len(machines))
-        if machine.family not in startable:
+        family = machine.family
+        is_newest = family not in startable
+        if is_newest:
             # The devices that start under the newest machine type of a family start under the older ones, too.
-            startable[machine.family] = await _startable(binary, machine.name, capture, candidates)
-        values: dict[str, dict[str, Any]] = {}
-        for batch in _batches(startable[machine.family], _MAX_DEVICES):
-            try:
-                values.update(await _read_devices(binary, capture, machine.name, batch))
-            except QMPError:
-                for device in batch:
-                    try:
-                        values.update(await _read_devices(binary, capture, machine.name, [device]))
-                    except QMPError:
-                        continue
+            startable[family] = await _startable(binary, machine.name, capture, candidates)
+        values = await _read_all(binary, capture, machine.name, startable[family])
+        again = startable[family] if is_newest else varying[family]
+        differing = dict(_differing(values, await _read_elsewhere(binary, capture, machine.name, again)))
+        if is_newest:
+            varying[family] = [device for device in startable[family] if device.device in differing]
+        for device, names in differing.items():
+            computed[device] = computed.get(device, frozenset()) | names
+            values[device] = {name: value for name, value in values[device].items() if name not in names}
         if values:
             effective[machine.name] = values
-    return effective
+    return effective, computed
+
+
+async def _read_elsewhere(
+    binary: Path, capture: Capture, machine: str, devices: Sequence[_Startable]
+) -> list[dict[str, dict[str, Any]]]:
+    """Return the values of the same devices in a VM with more CPUs, and of PCI devices behind a port of PCI Express."""
+    with_cpus = await _read_all(binary, capture, machine, devices, *_MORE_CPUS)
+    on_pci = [device for device in devices if _PCI in capture.lineage(device.device) and device.device != _PORT]
+    behind = await _read_all(binary, capture, machine, [replace(device, is_behind_port=True) for device in on_pci])
+    return [with_cpus, behind]
+
+
+def _differing(
+    values: Mapping[str, Mapping[str, Any]], others: Sequence[Mapping[str, Mapping[str, Any]]]
+) -> Iterator[tuple[str, frozenset[str]]]:
+    """Iterate over the devices with the properties that have another value in another VM."""
+    for device, own in values.items():
+        names = {
+            name for other in others for name, value in other.get(device, own).items() if value != own.get(name, value)
+        }
+        if names:
+            yield device, frozenset(names)
+
+
+async def _read_all(
+    binary: Path, capture: Capture, machine: str, devices: Sequence[_Startable], *arguments: str
+) -> dict[str, dict[str, Any]]:
+    """Return the values of devices under a machine type, of those that start."""
+    values: dict[str, dict[str, Any]] = {}
+    for batch in _batches(devices, _MAX_DEVICES):
+        try:
+            values.update(await _read_devices(binary, capture, machine, batch, *arguments))
+        except QMPError:
+            for device in batch:
+                with suppress(QMPError):
+                    values.update(await _read_devices(binary, capture, machine, [device], *arguments))
+    return values
 
 
 async def _read_devices(
-    binary: Path, capture: Capture, machine: str, devices: Sequence[_Startable]
+    binary: Path, capture: Capture, machine: str, devices: Sequence[_Startable], *arguments: str
 ) -> dict[str, dict[str, Any]]:
     options = [option for index, startable in enumerate(devices) for option in startable.arguments(index)]
     device_values: dict[str, dict[str, Any]] = {}
-    async with start_qemu(binary, "-M", machine, *options) as qmp:
+    async with start_qemu(binary, "-M", machine, *arguments, *options) as qmp:
         for index, startable in enumerate(devices):
             device = startable.device
             values = device_values[device] = {}
@@ -253,10 +316,19 @@ async def _ask_migratable(
                 for startable in (_with_back_ends(device, capture) if has_back_ends else _Startable(device),)
             ]
             results = await _run_all(left, partial(_ask, binary, board, controllers))
-            refused = {startable.device for startable, (_, output) in results if _UNMIGRATABLE.search(output)}
+            refused = {startable.device for startable, (_, output) in results if _refuses(output, startable, capture)}
             unmigratable |= refused
             asked |= refused | {startable.device for startable, (status, _) in results if status == 0}
     return frozenset(asked), frozenset(unmigratable)
+
+
+def _refuses(output: str, startable: _Startable, capture: Capture) -> bool:
+    """Return whether QEMU says of a device, or of the device inside its proxy, that it cannot migrate it.
+
+    What it says of another device of the VM, such as the board's, does not count.
+    """
+    own = {startable.device, capture.proxied(startable.device)}
+    return any(name in own for name in _UNMIGRATABLE.findall(output)) or _BLOCKER.search(output) is not None
 
 
 async def _ask(binary: Path, board: str, controllers: Sequence[str], startable: _Startable) -> tuple[int, str]:

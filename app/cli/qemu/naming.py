@@ -1,5 +1,6 @@
 """The names of QEMU's releases, from what a binary says of itself."""
 
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -7,7 +8,22 @@ from app.cli.client import Registry
 from app.domain.values.name import InvalidNameError, ReleaseName
 
 _UPSTREAM = "qemu.org"
+# What names in the registry cannot have (DESIGN 2), such as the space in `ICH9 SMB` of QEMU 5.2.
+_FORBIDDEN = re.compile(r"[\s@=?#%/\x00-\x1f]+")
+# The targets whose machine types have no target in the names of their profiles.
+_X86 = frozenset({"x86_64", "i386"})
 _DISTRIBUTIONS = {"Debian": "debian.org", "Ubuntu": "ubuntu.com"}
+
+
+def component(text: str) -> str:
+    """Return a text as a component of a name: what names cannot have becomes a hyphen."""
+    return _FORBIDDEN.sub("-", text.strip()).strip("-") or "unnamed"
+
+
+def profile_of(target: str, machine: str, vendor: str = _UPSTREAM) -> str:
+    """Return the name of a machine type's profile: the target is in it, but for x86, which was first."""
+    name = component(machine)
+    return f"{vendor}/{name}" if target in _X86 else f"{vendor}/{component(target)}/{name}"
 
 
 def releases_of(registry: Registry, target: str, version: str, package: str) -> Iterator[str]:

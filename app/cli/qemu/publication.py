@@ -2,12 +2,13 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from app.cli.client import Registry
 from app.cli.qemu.capture import Capture
-from app.cli.qemu.cpu import CpuModels, cpu_document, not_migratable
+from app.cli.qemu.cpu import CpuModels, cpu_document
+from app.cli.qemu.naming import component, profile_of
 from app.cli.qemu.properties import Value
 from app.cli.qemu.release import VENDOR, Difference, Known, QemuRelease, qualified
 from app.domain.values.name import numeric, vendor_of
@@ -20,7 +21,8 @@ class Published:
     """The result of publishing a QEMU: the registry's answer, and what is published differently from this QEMU.
 
     left_out: device types and CPU models that were not published, and why. not_asked: the device models for which
-    nobody stated whether they can be migrated. is_live: whether the QEMU itself was asked.
+    nobody stated whether they can be migrated. renamed: device types with a name that the registry cannot have, and
+    what they are called there. is_live: whether the QEMU itself was asked.
     """
 
     release: str
@@ -34,12 +36,14 @@ class Published:
     answer: Mapping[str, Any]
     left_out: Mapping[str, str]
     not_asked: Sequence[str] = ()
+    renamed: Mapping[str, str] = field(default_factory=dict)
     is_live: bool = False
 
 
 def default_name(capture: Capture) -> str:
-    """Return the default release name of a capture."""
-    return f"{VENDOR}/qemu-system-{capture.target}@{capture.version}"
+    """Return the default release name of a capture; a special build is an implementation of its own."""
+    build = f"-{component(capture.build)}" if capture.build else ""
+    return f"{VENDOR}/qemu-system-{capture.target}{build}@{capture.version}"
 
 
 def publish(  # noqa: PLR0913 (each is an option of the command)
@@ -64,14 +68,15 @@ def publish(  # noqa: PLR0913 (each is an option of the command)
     qemu = QemuRelease(capture, known, vendor)
     document = qemu.document()
     not_known = f"the registry has no such device model of {VENDOR}; {VENDOR} has to publish it first"
-    left_out = {**capture.skipped, **dict.fromkeys(qemu.left_out, not_known)}
+    twice = "another device type has its name in the registry"
+    reasons = dict.fromkeys(qemu.left_out, twice if vendor == VENDOR else not_known)
+    left_out = {**capture.skipped, **reasons}
     if cpus is not None:
         cpu_part = cpu_document(registry, cpus, release)
         document["models"].update(cpu_part["models"])
         document["profiles"] += cpu_part["profiles"]
         document["own_values"].update(cpu_part["own_values"])
         document["aliases"] = {**document["aliases"], **cpu_part["aliases"]}
-        left_out |= not_migratable(cpus)
     progress("publishing", 0, 1)
     answer = registry.publish_release(release, document, dry_run=dry_run, override=override)
     progress("publishing", 1, 1)
@@ -87,6 +92,7 @@ def publish(  # noqa: PLR0913 (each is an option of the command)
         answer,
         left_out,
         qemu.not_asked,
+        qemu.renamed,
         bool(capture.asked),
     )
 
@@ -111,7 +117,7 @@ def _read_known(registry: Registry, capture: Capture, release: str, progress: Pr
         name
         for machine in capture.machines
         for vendor in vendors
-        if (name := qualified(machine.name, vendor)) in published_profiles
+        if (name := profile_of(capture.target, machine.name, vendor)) in published_profiles
     ]
     profiles = {}
     for index, name in enumerate(machines):

@@ -14,6 +14,7 @@ from app.cli.qemu.facts import (
     resolved_by_host,
     together_of,
 )
+from app.cli.qemu.naming import component, profile_of
 from app.cli.qemu.properties import Kind, Value, is_unset_marker, kind_of, scope_of
 from app.domain.values.allowed import AllowedValues
 from app.domain.values.document import Place
@@ -30,8 +31,8 @@ MIGRATABLE, BLOCKS, NEEDS, TOGETHER = "migratable", "blocks_migration", "needs",
 
 
 def qualified(name: str, vendor: str = VENDOR) -> str:
-    """Return the registry's name for a device type or machine type."""
-    return f"{vendor}/{name}"
+    """Return the registry's name for a device type."""
+    return f"{vendor}/{component(name)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,15 @@ class QemuRelease:
         self._known = known
         self._vendor = vendor
         types = capture.device_types
-        self.devices = [device for device in types if vendor == VENDOR or qualified(device) in known.statements]
+        # Of two types with one name in the registry, the one that is called so counts.
+        in_order = sorted(types, key=lambda device: (component(device) == device, device))
+        names = {qualified(device): device for device in in_order}
+        self.renamed = {device: component(device) for device in types if component(device) != device}
+        self.devices = [
+            device
+            for device in types
+            if names[qualified(device)] == device and (vendor == VENDOR or qualified(device) in known.statements)
+        ]
         self.left_out = [device for device in types if device not in set(self.devices)]
         self.kinds = {
             device: {
@@ -122,8 +131,9 @@ class QemuRelease:
 
     def profile_name(self, machine: MachineType) -> str:
         """Return the name of a machine type's profile: upstream's if upstream has it, else the publisher's."""
-        upstream = qualified(machine.name)
-        return upstream if upstream in self._known.profiles else qualified(machine.name, self._vendor)
+        target = self._capture.target
+        upstream = profile_of(target, machine.name)
+        return upstream if upstream in self._known.profiles else profile_of(target, machine.name, self._vendor)
 
     def _kind(self, device: str, kind: Kind | None, name: str) -> Kind | None:
         """Return a property's kind, converted to the variable's published type: a type never changes."""
@@ -161,8 +171,9 @@ class QemuRelease:
         for machine in self._machines:
             profile = self.profile_name(machine)
             for name in filter(None, (machine.alias, machine.name)):
-                if qualified(name) != profile:
-                    aliases[qualified(name)] = profile
+                alias = profile_of(self._capture.target, name)
+                if alias != profile:
+                    aliases[alias] = profile
         for alias, device in self._capture.device_aliases.items():
             if device in self.kinds and alias not in self.kinds:
                 aliases[qualified(alias)] = qualified(device)
@@ -217,13 +228,20 @@ class QemuRelease:
                     off if off is not None and kind.allows(off) else None,
                     stands_for=stands_for,
                     inverted=inverted,
-                    resolved_by_host=[value for value in resolved_by_host(device, name) if kind.allows(value)],
+                    resolved_by_host=self._resolved_by_host(device, name, kind),
                 ),
             )
         yield from self._fixed_variables(device)
         earlier = self._known.earlier.get(qualified(device), {}).get("variables")
         if self._capture.target != _FIRST_TARGET and (earlier is None or TARGET in earlier):
             yield TARGET, _Variable(Kind("str"), "interface", self._capture.target, _FIRST_TARGET, constant=True)
+
+    def _resolved_by_host(self, device: str, name: str, kind: Kind) -> Sequence[Value]:
+        """Return the values that mean what a host makes of them: also the marker of what QEMU computes for each VM."""
+        values = list(resolved_by_host(device, name))
+        if name in self._capture.computed.get(device, ()):
+            values.append(self._default(device, name))
+        return [value for value in dict.fromkeys(values) if kind.allows(value)]
 
     def _fixed_variables(self, device: str) -> Iterator[tuple[str, _Variable]]:
         """Iterate over the variables that this QEMU no longer has: they stay constant at their last default."""
@@ -325,12 +343,12 @@ class QemuRelease:
 
     @lazy
     def _machines(self) -> Sequence[MachineType]:
-        """The machine types that become profiles, the oldest first: those with known values of some device."""
-        return [
-            machine
-            for machine in sorted(self._capture.machines, key=lambda machine: machine.age or ((), machine.name))
-            if any(self._is_in_profile(machine, device) for device in self.devices)
-        ]
+        """The machine types that become profiles, the oldest first: those with known values of some device.
+
+        A machine type without a version means something else in each release, so that it is no profile.
+        """
+        machines = sorted(self._capture.startable_machines, key=lambda machine: machine.age or ((), machine.name))
+        return [machine for machine in machines if any(self._is_in_profile(machine, device) for device in self.devices)]
 
     def _set_document(self, device: str) -> dict[str, Any]:
         return {
