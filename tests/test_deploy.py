@@ -131,5 +131,12 @@ def test_the_hook_asks_about_migrations_alone(tmp_path: Path) -> None:
         arguments = ["sh", str(hook), "vm 1", operation, "begin", "-"]
         return subprocess.run(arguments, capture_output=True, text=True, check=True).stdout
 
-    assert call("migrate") == "http://registry hook libvirt --stamp --unasked allow vm 1 migrate begin -\n"
+    assert call("migrate") == "http://registry hook libvirt --stamp --unasked allow -- vm 1 migrate begin -\n"
     assert [call(operation) for operation in ("prepare", "start", "stopped", "release")] == ["", "", "", ""]
+    # A VM starts without its settings, and where the command fails; it arrives nowhere.
+    settings.unlink()
+    assert call("started") == " hook libvirt --stamp -- vm 1 started begin -\n"
+    program.write_text("#!/bin/sh\nexit 2\n")
+    assert call("started") == ""
+    with pytest.raises(subprocess.CalledProcessError):
+        call("migrate")

@@ -40,7 +40,7 @@ commands = typer.Typer(
 # The metadata of a domain (https://libvirt.org/formatdomain.html, "General metadata") is kept by its namespace.
 NAMESPACE = "urn:device-profile-registry:libvirt:1"
 _KEY = "profile-registry"
-_FIELDS = ("domain", "host", "target", "version", "package")
+_FIELDS = ("domain", "host", "product", "version", "package")
 # The migration waits meanwhile.
 _RETRY_SECONDS = 5.0
 _WARNINGS = frozenset({code.value for code in WarningCode} - {WarningCode.MUST_BE_SET.value})
@@ -87,7 +87,7 @@ class Stamp:
     def element(self) -> str:
         """Return the element that virsh puts into the metadata."""
         emulator = self.emulator
-        values = (self.domain, self.host, emulator.target, emulator.version, emulator.package)
+        values = (self.domain, self.host, emulator.product, emulator.version, emulator.package)
         attributes = (f"{name}={quoteattr(value)}" for name, value in zip(_FIELDS, values, strict=True))
         return f"<source {' '.join(attributes)}/>"
 
@@ -151,7 +151,7 @@ def _stamp(host: str) -> None:
         root = parsed(sys.stdin.buffer.read(), "standard input")
         binary = Path((root.findtext("devices/emulator") or "").strip())
         # libvirt runs it as a user of its own, and the hook as root.
-        check_trusted(binary)
+        binary = check_trusted(binary)
         domain = root.findtext("uuid") or ""
         arguments = [domain, NAMESPACE, _KEY, Stamp(domain, host, Emulator.of(binary)).element()]
         subprocess.Popen(
@@ -201,7 +201,7 @@ def _question(root: Element, registry: Registry, without: Sequence[str]) -> Aske
         domain = Domain.of(root, "standard input", DomainOptions(without=without))
         return domain_question_of([domain], [domain.name])
     emulator = stamp.emulator
-    release = next(releases_of(registry, emulator.target, emulator.version, emulator.package))
+    release = next(releases_of(registry, emulator.product, emulator.version, emulator.package))
     domain = Domain.of(root, "standard input", DomainOptions(without=without), release)
     asked = domain_question_of([domain], [domain.name])
     registered = registry.find(f"/hosts/{stamp.host}")

@@ -182,7 +182,7 @@ def _save(capture: Capture, file: Path) -> None:
     try:
         capture.save(file)
     except OSError as error:
-        fail(f"{file} cannot be written: {error.strerror}")
+        fail(f"{file} cannot be written: {error.strerror or error}")
 
 
 def _cpu_models(registry: Registry, release: str, binary: Path | None, progress: Progress) -> CpuModels | None:
@@ -307,6 +307,7 @@ def _document(published: publication.Published) -> dict[str, Any]:
         "left_out": published.left_out,
         "not_asked": published.not_asked,
         "renamed": published.renamed,
+        "errata": published.errata,
         "finds": [
             {
                 "device": difference.device,
@@ -327,6 +328,9 @@ def _print_published(published: publication.Published) -> None:
     )
     print_answer(published.release, published.answer)
     _print_left_out(published.left_out)
+    for erratum in published.errata:
+        others = ", ".join(erratum["with"])
+        print_line(f"Erratum: {erratum['model']} cannot move to {others}: {erratum['description']}")
     for name, registered in sorted(published.renamed.items()):
         print_line(f"The registry cannot have the name {name}, so this device type is called {registered} there.")
     if published.differences:

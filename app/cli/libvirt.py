@@ -4,6 +4,7 @@ libvirt's names are those of its domain XML (https://libvirt.org/formatdomain.ht
 Unknown never means compatible: a device or setting that this module does not know is reported as unasked.
 """
 
+import re
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +29,8 @@ from app.cli.virtual_machine import (
 VENDOR = "qemu.org"
 # What QEMU calls the architectures of guests that libvirt calls otherwise.
 _TARGETS = {"": "x86_64", "i686": "i386", "armv6l": "arm", "armv7l": "arm", "ppc64le": "ppc64"}
+
+_EMULATOR = re.compile(r"/qemu-system-([a-z0-9_]+)")
 
 # libvirt counts memory in KiB.
 _KIB = 1024
@@ -499,7 +502,6 @@ class Domain:
         if root.tag != "domain" or kind is None or not kind.get("machine"):
             message = f"{source} is not a libvirt domain: <os><type machine='…'> is missing"
             raise DomainError(message)
-        architecture = kind.get("arch") or ""
         domain = cls(root.findtext("name") or Path(source).stem, kind.get("machine") or "")
         options = options.of_vm(domain.name)
         _mark_first(root.findall("devices/video/model"))
@@ -523,9 +525,7 @@ class Domain:
         # What is stated of a CPU that the XML does not name is a question.
         (domain.devices if CPU in options.stated else domain.default_cpu).extend(parts.default)
         domain._add_named(options)
-        domain._complete(
-            options, release, profile or profile_of(_TARGETS.get(architecture, architecture), domain.machine)
-        )
+        domain._complete(options, release, profile or profile_of(_target(root, release), domain.machine))
         domain._leave_out(options)
         return domain
 
@@ -646,6 +646,16 @@ class Domain:
                 del device["part_of"], device["role"]
         for name in [name for name in self.unasked if not {name, name.partition("/")[0]}.isdisjoint(without)]:
             del self.unasked[name]
+
+
+def _target(root: Element, release: str | None) -> str:
+    """Return what QEMU calls the architecture that runs a domain: that of the release or of the binary, if named."""
+    for name in (release or "", root.findtext("devices/emulator") or ""):
+        if (emulator := _EMULATOR.search(name)) is not None:
+            return emulator[1]
+    kind = root.find("os/type")
+    architecture = (kind.get("arch") or "") if kind is not None else ""
+    return _TARGETS.get(architecture, architecture)
 
 
 def parsed(text: bytes, source: str) -> Element:

@@ -69,14 +69,14 @@ def test_a_refusal_says_why_once_for_all_devices(fleet: Run) -> None:
 
 
 def test_the_source_is_what_the_metadata_says(fleet: Run) -> None:
-    stamp = Stamp(UUID, "new", Emulator("x86_64", "9.1.0", 'A "package" <1>'))
+    stamp = Stamp(UUID, "new", Emulator("qemu-system-x86_64", "9.1.0", 'A "package" <1>'))
     assert Stamp.of(parsed(domain(stamp=stamp).encode(), "a test")) == stamp
     # Without a source, only the machine type is compared.
     assert migrate(fleet, "old", domain())[0] == 0
     # The newer QEMU made the card with a feature that the older one does not have.
     status, reason = migrate(fleet, "old", domain(stamp=stamp))
     assert (status, "new=on at the source" in reason) == (1, True), reason
-    unpublished = Stamp(UUID, "new", Emulator("x86_64", "9.2.0"))
+    unpublished = Stamp(UUID, "new", Emulator("qemu-system-x86_64", "9.2.0"))
     status, reason = migrate(fleet, "old", domain(stamp=unpublished))
     assert (status, f"{QEMU}@9.2.0" in reason) == (1, True)
 
@@ -85,21 +85,21 @@ def test_the_source_is_what_the_metadata_says(fleet: Run) -> None:
     "fields",
     [
         (UUID, "new", "", "9.1.0"),
-        (UUID, "../releases", "x86_64", "9.1.0"),
-        (UUID, "..", "x86_64", "9.1.0"),
+        (UUID, "../releases", "qemu-system-x86_64", "9.1.0"),
+        (UUID, "..", "qemu-system-x86_64", "9.1.0"),
         # A clone carries the metadata of its original.
-        ("00000000-0000-0000-0000-000000000001", "new", "x86_64", "9.1.0"),
+        ("00000000-0000-0000-0000-000000000001", "new", "qemu-system-x86_64", "9.1.0"),
     ],
 )
 def test_a_stamp_that_is_not_one_of_this_vm_is_no_source(fleet: Run, fields: tuple[str, str, str, str]) -> None:
-    uuid, host, target, version = fields
-    status, reason = migrate(fleet, "old", domain(stamp=Stamp(uuid, host, Emulator(target, version))))
+    uuid, host, product, version = fields
+    status, reason = migrate(fleet, "old", domain(stamp=Stamp(uuid, host, Emulator(product, version))))
     assert (status, "refuses" in reason) == (0, False), reason
 
 
 def test_what_libvirt_would_not_set_refuses(fleet: Run) -> None:
     # The older QEMU made the card without a feature that the newer one gives it by itself under this machine type.
-    stamp = Stamp(UUID, "old", Emulator("x86_64", "9.0.0"))
+    stamp = Stamp(UUID, "old", Emulator("qemu-system-x86_64", "9.0.0"))
     status, reason = migrate(fleet, "new", domain(stamp=stamp))
     assert (status, "must-be-set" in reason) == (2, True), reason
     assert migrate(fleet, "new", domain(stamp=stamp), "--unasked", "allow")[0] == 0
@@ -164,7 +164,7 @@ def test_a_vm_is_stamped_by_a_process_of_its_own(run: Run, tmp_path: Path, monke
     assert (done.exit_code, done.output) == (0, "")
     ((command, options),) = started
     assert command[-4] == UUID
-    facts = 'host="here" target="x86_64" version="9.1.0" package="Debian 1:9.1.0-1"'
+    facts = 'host="here" product="qemu-system-x86_64" version="9.1.0" package="Debian 1:9.1.0-1"'
     assert command[-1] == f'<source domain="{UUID}" {facts}/>'
     assert options["start_new_session"]
     assert {options[stream] for stream in ("stdin", "stdout", "stderr")} == {subprocess.DEVNULL}
@@ -177,14 +177,14 @@ class _Known(Emulator):
     def of(cls, binary: Path) -> Emulator:
         """Return what the binary says."""
         assert binary.exists()
-        return Emulator("x86_64", "9.1.0", "Debian 1:9.1.0-1")
+        return Emulator("qemu-system-x86_64", "9.1.0", "Debian 1:9.1.0-1")
 
 
 def test_a_vm_that_cannot_be_stamped_starts_anyway(run: Run) -> None:
     xml = domain(emulator="/none")
     done = run("hook", "libvirt", "vm1", "started", "begin", "-", "--stamp", stdin=xml)
     assert (done.exit_code, done.stdout) == (0, "")
-    assert "the VM is not stamped: /none cannot be run: No such file or directory" in done.stderr
+    assert "the VM is not stamped: /none " in done.stderr
 
 
 def test_the_reasons_are_those_of_the_answer(fleet: Run, api: Registry) -> None:

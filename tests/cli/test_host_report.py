@@ -296,6 +296,29 @@ def test_a_qemu_that_fails_stays_registered(host: Host) -> None:
     assert [release for release in updated["releases"] if "qemu" in release] == ["qemu.org/qemu-system-x86_64@9.2.0"]
 
 
+def test_a_qemu_that_fails_beside_one_that_works_stays_registered(host: Host) -> None:
+    folders = [host.root / folder for folder in ("usr/bin", "usr/local/bin")]
+    for folder, version in zip(folders, ("7.2.22", "10.0.13"), strict=True):
+        folder.mkdir(parents=True)
+        binary = folder / "qemu-system-x86_64"
+        binary.write_text(f"#!/bin/sh\necho QEMU emulator version {version}\n")
+        binary.chmod(0o755)
+    both = {f"qemu.org/qemu-system-x86_64@{version}" for version in ("7.2.22", "10.0.13")}
+    assert both <= set(host.report()["releases"])
+    (folders[1] / "qemu-system-x86_64").write_text("#!/bin/sh\nexit 1\n")
+    assert both <= set(host.report()["releases"])
+
+
+def test_a_unit_with_a_release_of_its_own_goes_with_its_card(host: Host) -> None:
+    option = ("--unit-release", "pci/0000:3b:00.2=vendor-a.com/dpu@2.0")
+    host.tool("vdpa", VDPA)
+    assert units(host.report(*option))["pci/0000:3b:00.2"] == ["vendor-a.com/dpu@2.0"]
+    host.tool("vdpa", {"mgmtdev": {}})
+    gone = host.report(*option)
+    assert gone["units"] == []
+    assert any("no effect" in note for note in gone["notes"])
+
+
 def test_a_tool_that_states_no_features_restricts_nothing(host: Host) -> None:
     host.tool("vdpa", {"mgmtdev": {"pci/0000:3b:00.2": {"supported_classes": ["net"]}}})
     report = host.report()

@@ -209,7 +209,11 @@ def test_devices_move_between_the_releases_under_every_machine_type_that_both_ha
                 found = (answer["id"], machine, problem["code"], problem.get("variable"))
                 refused.setdefault((source, destination), set()).add(found)
     assert asked > 9_000
-    assert refused[OLD, NEW] == {*product(GONE, machines, ["model-not-supported"], [None])}
+    gone = {*product(GONE, machines, ["model-not-supported"], [None])}
+    # Recorded from real migrations: nothing that could be compared foretells it.
+    broken = {entry for entry in refused[OLD, NEW] - gone if entry[2] == "known-broken"}
+    assert refused[OLD, NEW] == gone | broken
+    assert {device for device, *_ in broken} == {"am53c974", "dc390"}
     assert {each for each in refused[NEW, OLD] if each[0] not in NEW_IN_10} == set()
 
 

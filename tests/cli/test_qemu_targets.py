@@ -13,7 +13,7 @@ from app.cli.client import Registry
 from app.cli.qemu.capture import Capture
 from app.cli.qemu.cpu import CpuModels, profile_name, publish_cpu_models
 from app.cli.qemu.live import take_capture
-from app.cli.qemu.naming import component, profile_of
+from app.cli.qemu.naming import build_of, component, profile_of
 from app.cli.qemu.publication import default_name, publish
 from app.domain.fleet.rendering import CPU_MODEL
 from tests.cli.conftest import DATA, Run
@@ -53,6 +53,7 @@ def test_of_two_types_with_one_name_the_one_that_is_called_so_counts(api: Regist
     capture = capture_of("x86_64", {"a b": [BOOL], "a-b": [{**BOOL, "name": "y"}]}, "pc-q35-5.2")
     published = publish(api, capture, default_name(capture), lambda *_: None)
     assert published.left_out == {"a b": "another device type has its name in the registry"}
+    assert published.renamed == {}
     assert list(api.get("/models/qemu.org/a-b")["variables"]) == ["y"]
 
 
@@ -74,9 +75,46 @@ def test_a_profile_names_the_target_but_for_x86(api: Registry, target: str, prof
 
 
 def test_a_machine_type_without_a_version_is_no_profile(api: Registry) -> None:
-    capture = capture_of("aarch64", {"a": [BOOL]}, "virt-7.2", "raspi3b", "mps3-an536", "qcom-dc-scm-v1-bmc")
+    boards = ("raspi3b", "mps3-an536", "qcom-dc-scm-v1-bmc")
+    capture = capture_of("aarch64", {"a": [BOOL]}, "virt-7.2", *boards)
+    aliased = [replace(machine, alias=f"{machine.name}-alias") for machine in capture.machines]
+    capture = replace(capture, machines=aliased)
     publish(api, capture, default_name(capture), lambda *_: None)
     assert [entry["name"] for entry in api.items("/profiles")] == ["qemu.org/aarch64/virt-7.2"]
+
+
+def test_a_target_without_versioned_boards_says_nothing_of_profiles(api: Registry) -> None:
+    capture = capture_of("riscv64", {"a": [BOOL]}, "virt", "spike")
+    release = default_name(capture)
+    publish(api, capture, release, lambda *_: None)
+    assert api.get(f"/releases/{release}")["profiles"] is None
+
+
+@pytest.mark.skipif(BINARY is None, reason="qemu-system-x86_64 is not installed")
+def test_what_is_computed_does_not_depend_on_the_machine_types_that_are_asked_for() -> None:
+    assert BINARY is not None
+    capture = take_capture(Path(BINARY), ["pc-q35-5.1"], ["virtio-scsi-pci"], lambda *_: None)
+    assert "num_queues" in capture.computed["virtio-scsi-pci"]
+    assert capture.effective["pc-q35-5.1"]["virtio-scsi-pci"]["num_queues"] == 1
+
+
+@pytest.mark.skipif(BINARY is None, reason="qemu-system-x86_64 is not installed")
+def test_what_a_binary_states_is_saved_also_if_it_is_refused(run: Run, api: Registry, tmp_path: Path) -> None:
+    file = tmp_path / "saved.json.gz"
+    options = ("--machine", "pc-q35-7.2", "--device", "e1000", "--save-capture")
+    refused = run("import", "qemu", "--binary", str(BINARY), "--release", "none.example/x@1", *options, str(file))
+    assert refused.exit_code != 0
+    assert Capture.load(file).effective["pc-q35-7.2"]["e1000"]
+    assert run("import", "qemu", "--capture", str(file)).exit_code == 0
+    assert api.find("/models/qemu.org/e1000") is not None
+    nowhere = run("import", "qemu", "--binary", str(BINARY), *options, "/none/x")
+    assert (nowhere.exit_code, "/none/x cannot be written" in nowhere.stderr) == (2, True)
+    assert run("import", "qemu", "--capture", str(file), "--save-capture", str(file)).exit_code == 2
+
+
+def test_a_build_is_in_the_name_of_its_binary() -> None:
+    names = ("qemu-system-x86_64", "qemu-system-x86_64-microvm", "qemu-system-x86_64-10.0", "qemu-kvm")
+    assert [build_of(name) for name in names] == ["", "microvm", "", ""]
 
 
 def test_a_device_does_not_go_to_another_target_for_its_name_alone(api: Registry) -> None:
@@ -118,6 +156,7 @@ def test_what_qemu_computes_for_each_vm_is_no_value(api: Registry) -> None:
     (scsi,) = api.items("/variable-sets", model="qemu.org/virtio-scsi-pci")
     # The marker means what a host makes of it; under old machine types QEMU makes one queue of it everywhere.
     assert scsi["variables"]["num_queues"]["resolved_by_host"] == [4294967295]
+    assert scsi["variables"]["num_queues"]["init_value"] == 4294967295
     old = capture.effective["pc-q35-5.1"]["virtio-scsi-pci"]
     assert (old["num_queues"], "num_queues" in capture.effective["pc-q35-7.2"]["virtio-scsi-pci"]) == (1, False)
     question = {"model": "qemu.org/virtio-scsi-pci", "profile": "qemu.org/pc-q35-7.2", "source": release}
@@ -149,3 +188,26 @@ def test_a_cpu_model_that_cannot_be_migrated_is_published_as_such(api: Registry)
     # With a frequency of its own it can go where that is the same.
     question = {"model": CPU_MODEL, "profile": profile_name("YongFeng-v1"), "value": "tsc-frequency=2000000000"}
     assert api.get("/compatibility", **question, destination=release)["results"][0]["compatible"]
+
+
+def test_migrations_that_are_known_to_fail_are_errata(run: Run, api: Registry, tmp_path: Path) -> None:
+    releases = {}
+    for major, minor in ((7, 2), (10, 0)):
+        capture = replace(
+            capture_of("x86_64", {"dc390": [BOOL], "a": [BOOL]}, "pc-q35-7.2"), version=f"{major}.{minor}.1"
+        )
+        capture.save(tmp_path / f"{major}.json.gz")
+        releases[major] = default_name(capture)
+        done = run("import", "qemu", "--capture", str(tmp_path / f"{major}.json.gz"))
+        assert done.exit_code == 0, done.output
+        assert ("Erratum: qemu.org/dc390 cannot move to" in done.stdout) == (major == 7)
+
+    def codes(source: int, destination: int, device: str = "dc390") -> list[str]:
+        question = {"model": f"qemu.org/{device}", "profile": "qemu.org/pc-q35-7.2", "source": releases[source]}
+        answer = api.get("/compatibility", **question, destination=releases[destination])
+        return [problem["code"] for problem in answer["results"][0]["devices"][0]["problems"]]
+
+    assert (codes(7, 10), codes(10, 7), codes(7, 10, "a")) == (["known-broken"], [], [])
+    changes = api.get("/changes")
+    assert run("import", "qemu", "--capture", str(tmp_path / "7.json.gz")).exit_code == 0
+    assert api.get("/changes") == changes

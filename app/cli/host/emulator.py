@@ -14,21 +14,23 @@ from app.cli.host.tool import Machine, NotAskedError, output
 from app.cli.qemu.capture import CaptureError
 from app.cli.qemu.cpu import CpuModels, features_of, restriction, take_cpu_models
 from app.cli.qemu.live import Progress
+from app.cli.qemu.naming import build_of, product_of
 from app.domain.fleet.rendering import CPU_MODEL
 
 _VERSION = re.compile(r"QEMU emulator version (\d+\.\d+\.\d+)(?: \(([^)]*)\))?")
 _BINARY = re.compile(r"qemu-system-([a-z0-9_]+)|qemu-kvm")
+_ANY_BINARY = re.compile(r"qemu-system-([a-z0-9_]+?)(?:-.+)?")
 _FOLDERS = ("/usr/bin", "/usr/local/bin", "/usr/libexec")
 
 
 @dataclass(frozen=True, slots=True)
 class Emulator:
-    """A QEMU binary, as it states itself. target: the architecture that it emulates.
+    """A QEMU binary, as it states itself. product: as `product_of` names it, by the architecture that it emulates.
 
     package: the distribution and the version of its package; empty for upstream's own build.
     """
 
-    target: str
+    product: str
     version: str
     package: str = ""
 
@@ -39,7 +41,7 @@ class Emulator:
         if stated is None:
             message = f"{binary} --version does not print a QEMU version"
             raise NotAskedError(message)
-        return cls(_target(binary), stated[1], stated[2] or "")
+        return cls(product_of(_target(binary), build_of(binary.name)), stated[1], stated[2] or "")
 
 
 def binaries(machine: Machine) -> Sequence[Path]:
@@ -54,8 +56,9 @@ def binaries(machine: Machine) -> Sequence[Path]:
 
 
 def _target(binary: Path) -> str:
-    match = _BINARY.fullmatch(binary.name)
-    return (match and match[1]) or platform.machine()
+    match = _ANY_BINARY.fullmatch(binary.name)
+    # qemu-kvm, and what a user calls it otherwise, runs guests of this machine.
+    return match[1] if match else platform.machine()
 
 
 def owns_release(release: str) -> bool:

@@ -1,5 +1,6 @@
 """Types of mediated devices: what `mdevctl types` prints, or the kernel's tree in sysfs where mdevctl is missing."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -77,8 +78,8 @@ def _available(number: object) -> int | None:
 def types_in_sysfs(machine: Machine) -> Iterator[MdevType]:
     """Iterate over the types in sysfs (Documentation/ABI/testing/sysfs-bus-vfio-mdev); raises NotAskedError."""
     for parent in machine.names(_CLASS):
-        if not machine.path(f"{_CLASS}/{parent}").is_dir():
-            message = f"{_CLASS}/{parent} cannot be read"
+        if not os.access(machine.path(f"{_CLASS}/{parent}/{_TYPES}"), os.R_OK | os.X_OK):
+            message = f"{_CLASS}/{parent}/{_TYPES} cannot be read"
             raise NotAskedError(message)
         for name in machine.names(f"{_CLASS}/{parent}/{_TYPES}"):
             folder = f"{_CLASS}/{parent}/{_TYPES}/{name}"

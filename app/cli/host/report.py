@@ -148,7 +148,7 @@ class _Joining:
 
     def _of_emulators(self) -> Iterator[str]:
         for stated in self._asked.emulators:
-            yield from releases_of(self._names.registry, stated.target, stated.version, stated.package)
+            yield from releases_of(self._names.registry, stated.product, stated.version, stated.package)
 
     def _of_kernel(self) -> Sequence[str]:
         """Return the releases of the kernel: its distribution's; upstream's if that is published or the only one."""
@@ -167,13 +167,14 @@ class _Joining:
     def _others(self, stated: Sequence[str]) -> Iterator[str]:
         """Iterate over the registered releases that stay: those that nothing that was asked states all of."""
         implementations = {release.partition("@")[0] for release in stated}
-        owners = [source.owns_release for source in self._asked.whole]
-        if QEMU not in self._asked.not_asked:
-            owners.append(emulator.owns_release)
-        if _KERNEL not in self._asked.not_asked:
-            owners.append(Kernel.owns_release)
+        sources = [
+            *((source.owns_release, source in self._asked.whole) for source in SOURCES),
+            (emulator.owns_release, QEMU not in self._asked.not_asked),
+            (Kernel.owns_release, _KERNEL not in self._asked.not_asked),
+        ]
         for release in self._existing["releases"]:
-            if release.partition("@")[0] not in implementations and not any(owns(release) for owns in owners):
+            are_whole = [is_whole for owns, is_whole in sources if owns(release)]
+            if not (all(are_whole) if are_whole else release.partition("@")[0] in implementations):
                 yield release
 
     def resolves(self, releases: Sequence[str]) -> Mapping[str, Any]:
@@ -199,26 +200,31 @@ class _Joining:
         given: by unit, the release in place of the one that is chosen.
         """
         stated = {unit.id: unit for facts in self._asked.facts.values() for unit in facts.units}
+        there = set(stated)
         kept = {unit for facts in self._asked.facts.values() for unit in facts.kept}
         units: list[Mapping[str, Any]] = []
         for registered in self._existing["units"]:
             unit = stated.pop(registered["id"], None)
             if unit is not None:
                 units.append(self._unit(unit, given, registered) or registered)
-            elif registered["id"] in kept or not self._is_gone(registered):
+            elif registered["id"] in kept or not self._is_gone(registered, given):
                 units.append(registered)
         room = max(0, MAX_UNITS - len(units))
         new = (self._unit(unit, given, {}) for unit in islice(stated.values(), room))
         units += [document for document in new if document is not None]
         notes = self._asked.notes
-        if ids := given.keys() - {unit["id"] for unit in units}:
+        if ids := given.keys() - there:
             notes.append(f"--unit-release has no effect on units that are not there: {', '.join(sorted(ids))}")
         if left_out := list(stated)[room:]:
             notes.append(f"a host can have {MAX_UNITS} units; {len(left_out):,} are left out: {named(left_out)}")
         return units
 
-    def _is_gone(self, registered: Mapping[str, Any]) -> bool:
-        owners = [source for source in SOURCES if source.owns_unit(registered["id"], registered["releases"])]
+    def _is_gone(self, registered: Mapping[str, Any], given: Mapping[str, str]) -> bool:
+        """Return whether a registered unit is of a source that no longer states it; given: releases by unit."""
+        unit = registered["id"]
+        # The release that the operator names for a unit of a report is no sign that the unit is the operator's.
+        releases = [name for name in registered["releases"] if name != given.get(unit)]
+        owners = [source for source in SOURCES if source.owns_unit(unit, releases)]
         return bool(owners) and all(source in self._asked.whole for source in owners)
 
     def _unit(self, unit: Unit, given: Mapping[str, str], registered: Mapping[str, Any]) -> Mapping[str, Any] | None:

@@ -59,12 +59,16 @@ class Machine:
         return None
 
 
-def check_trusted(binary: Path) -> None:
-    """Check that root can run a program that somebody else names; raises NotAskedError if others can change it."""
+def check_trusted(binary: Path) -> Path:
+    """Return the program that root can run where somebody else names it; raises NotAskedError if others can change it.
+
+    What is returned is to be run: a link to it can be changed at any time.
+    """
     if os.geteuid() != 0:
-        return
+        return binary
     try:
-        for path in (binary.resolve(strict=True), *binary.resolve().parents):
+        resolved = binary.resolve(strict=True)
+        for path in (resolved, *resolved.parents):
             state = path.stat()
             is_shared = stat.S_ISDIR(state.st_mode) and state.st_mode & stat.S_ISVTX
             if state.st_uid != 0 or (state.st_mode & _OTHERS_WRITE and not is_shared):
@@ -76,6 +80,7 @@ def check_trusted(binary: Path) -> None:
     if not binary.is_absolute():
         message = f"{binary} is not run as root, because it is no absolute path"
         raise NotAskedError(message)
+    return resolved
 
 
 def is_installed(program: str) -> bool:
@@ -111,7 +116,9 @@ def output(program: str, *arguments: str) -> str:
             # What it has started ends with it.
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            # One that hangs in the kernel does not even end then.
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(1)
         errors.seek(0)
         reason = " ".join(errors.read(_MAX_REASON).decode(errors="replace").split())
         printed.seek(0)

@@ -73,8 +73,7 @@ def _read(machine: Machine, _kernel: Kernel | None) -> Facts:
         try:
             # An empty descriptor hides others of its name.
             if text := _text(file):
-                binary = machine.path(descriptor(text).binary)
-                check_trusted(binary)
+                binary = check_trusted(machine.path(descriptor(text).binary))
                 releases.append(_releases(str(binary), output(str(binary), "--version")))
         except (NotAskedError, OSError, ValueError) as error:
             notes.append(f"{file.name}: {error}")

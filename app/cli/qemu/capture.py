@@ -167,9 +167,14 @@ class Capture:
         }
 
     def save(self, path: Path) -> None:
-        """Write the capture to a file, compressed; raises OSError."""
-        with gzip.open(path, "wt", encoding="utf-8") as file:
-            json.dump(self.to_json(), file)
+        """Write the capture to a file, compressed, as a whole or not at all; raises OSError."""
+        partial = path.with_name(f"{path.name}.partial")
+        try:
+            with gzip.open(partial, "wt", encoding="utf-8") as file:
+                json.dump(self.to_json(), file)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
 
     def lineage(self, qom_type: str | None) -> Iterator[str]:
         """Iterate over a QOM type and its ancestors."""

@@ -69,6 +69,32 @@ STATELESS = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
+class Failure:
+    """Migrations that fail though every property is equal: real ones were recorded. Nothing is said of other releases.
+
+    devices: their types. release: what they were saved by, by (major, minor). ranges: what could not load them.
+    """
+
+    devices: frozenset[str]
+    release: tuple[int, int]
+    ranges: Sequence[str]
+    description: str
+
+
+_7_2, _10_0, _11_1 = ">=7.2,<7.3", ">=10.0,<10.1", ">=11.1,<11.2"
+_ESP, _SD, _IPMI = frozenset({"am53c974", "dc390"}), frozenset({"sd-card-spi"}), frozenset({"pci-ipmi-kcs"})
+_FOOTER = "the saved state of the SCSI controller cannot be read: Missing section footer"
+_ASSERTION = "QEMU ends when it loads the state of the card: sd_ocr_powerup, Assertion failed"
+FAILURES = (
+    Failure(_ESP, (7, 2), (_10_0, _11_1), _FOOTER),
+    Failure(_ESP, (11, 1), (_7_2, _10_0), _FOOTER),
+    Failure(_SD, (10, 0), (_11_1,), _ASSERTION),
+    Failure(_SD, (11, 1), (_10_0,), _ASSERTION),
+    Failure(_IPMI, (11, 1), (_7_2, _10_0), "the saved state has version 2 of ipmi-bmc-sim, and they read version 1"),
+)
+
+
+@dataclass(frozen=True, slots=True)
 class Block:
     """Values with which a device type cannot be migrated, on any release that has the properties.
 

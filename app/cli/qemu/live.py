@@ -10,12 +10,13 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeAlias
 
 from qemu.qmp import ConnectError, ExecuteError, QMPClient, QMPError
 
 from app.cli.qemu.capture import Capture, CaptureError, is_cpu
 from app.cli.qemu.facts import unblocking
+from app.cli.qemu.naming import build_of
 from app.cli.qemu.properties import kind_of, scope_of
 
 Progress = Callable[[str, int, int], None]
@@ -33,7 +34,6 @@ _CONTROLLERS = ("qemu-xhci", "virtio-scsi-pci", "virtio-serial-pci", "intel-hda"
 _UNMIGRATABLE = re.compile(r"Device (\S+) is not migratable")
 _BLOCKER = re.compile(r"only-migratable\) for:")
 _CREATABLE = re.compile(r'^name "([^"]+)"(?:.*?, alias "([^"]+)")?', re.MULTILINE)
-_BUILD = re.compile(r"qemu-system-[a-z0-9_]+-(.+)")
 # What is different in another VM: the number of CPUs, and the bus.
 _MORE_CPUS = ("-smp", "3")
 _PORT, _PCI = "pcie-root-port", "pci-device"
@@ -83,7 +83,8 @@ async def _take(binary: Path, machines: Sequence[str], devices: Sequence[str], p
     boards = _boards(all_machines)
     # Add what QEMU reports only for devices that exist.
     asked, unmigratable = await _ask_migratable(binary, boards, capture, candidates, progress)
-    effective, computed = await _read_effective(binary, capture, candidates, progress)
+    newest = {machine.family: machine.name for machine in all_machines.startable_machines}
+    effective, computed = await _read_effective(binary, capture, newest, candidates, progress)
     return replace(
         capture,
         effective=effective,
@@ -91,7 +92,7 @@ async def _take(binary: Path, machines: Sequence[str], devices: Sequence[str], p
         unmigratable=unmigratable,
         asked=asked,
         target=document["target"],
-        build=build[1] if (build := _BUILD.fullmatch(binary.name)) else "",
+        build=build_of(binary.name),
         device_aliases={alias: device for device, alias in creatable.items() if alias},
         skipped=skipped,
     )
@@ -157,6 +158,10 @@ async def _restartable(binary: Path) -> AsyncIterator[QMPClient]:
             await manager.__aexit__(None, None, None)
 
 
+# By device type and property.
+_Values: TypeAlias = dict[str, dict[str, Any]]
+
+
 @dataclass(frozen=True, slots=True)
 class _Startable:
     """A device that starts; properties: those for which it needs back ends; settings: values of others.
@@ -180,30 +185,37 @@ class _Startable:
 
 
 async def _read_effective(
-    binary: Path, capture: Capture, candidates: Sequence[str], progress: Progress
+    binary: Path, capture: Capture, newest: Mapping[str, str], candidates: Sequence[str], progress: Progress
 ) -> tuple[dict[str, dict[str, dict[str, Any]]], dict[str, frozenset[str]]]:
     """Return the values of real devices under each machine type, of those that start, with null back ends if needed.
 
-    What QEMU computes for each VM is not among them; it is returned beside, by device type.
+    What QEMU computes for each VM is not among them; it is returned in addition, by device type, as it is under the
+    newest machine type of each family, also where only older ones are asked for.
     """
     effective = {}
     computed: dict[str, frozenset[str]] = {}
     startable: dict[str, list[_Startable]] = {}
     varying: dict[str, list[_Startable]] = {}
+    of_newest: dict[str, tuple[_Values, list[_Values]]] = {}
     machines = list(reversed(capture.startable_machines))
     for index, machine in enumerate(machines):
         progress("reading machine types", index, len(machines))
         family = machine.family
-        is_newest = family not in startable
-        if is_newest:
+        if family not in startable:
             # The devices that start under the newest machine type of a family start under the older ones, too.
             startable[family] = await _startable(binary, machine.name, capture, candidates)
-        values = await _read_all(binary, capture, machine.name, startable[family])
-        again = startable[family] if is_newest else varying[family]
-        differing = dict(_differing(values, await _read_elsewhere(binary, capture, machine.name, again)))
-        if is_newest:
-            varying[family] = [device for device in startable[family] if device.device in differing]
-        for device, names in differing.items():
+            reading = await _read_twice(binary, capture, newest[family], startable[family], startable[family])
+            of_newest[family] = reading
+            for device, names in _differing(*reading):
+                computed[device] = computed.get(device, frozenset()) | names
+            varying[family] = [device for device in startable[family] if device.device in computed]
+        is_newest = machine.name == newest[family]
+        values, again = (
+            of_newest[family]
+            if is_newest
+            else await _read_twice(binary, capture, machine.name, startable[family], varying[family])
+        )
+        for device, names in _differing(values, again):
             computed[device] = computed.get(device, frozenset()) | names
             values[device] = {name: value for name, value in values[device].items() if name not in names}
         if values:
@@ -211,14 +223,21 @@ async def _read_effective(
     return effective, computed
 
 
-async def _read_elsewhere(
-    binary: Path, capture: Capture, machine: str, devices: Sequence[_Startable]
-) -> list[dict[str, dict[str, Any]]]:
-    """Return the values of the same devices in a VM with more CPUs, and of PCI devices behind a port of PCI Express."""
-    with_cpus = await _read_all(binary, capture, machine, devices, *_MORE_CPUS)
-    on_pci = [device for device in devices if _PCI in capture.lineage(device.device) and device.device != _PORT]
-    behind = await _read_all(binary, capture, machine, [replace(device, is_behind_port=True) for device in on_pci])
-    return [with_cpus, behind]
+async def _read_twice(
+    binary: Path, capture: Capture, machine: str, devices: Sequence[_Startable], again: Sequence[_Startable]
+) -> tuple[_Values, list[_Values]]:
+    """Return the values of devices under a machine type, and those of some in other VMs.
+
+    The others have more CPUs, or PCI devices behind a port of PCI Express. Where the board takes neither, nothing is
+    read again, and nothing counts as computed.
+    """
+    values = await _read_all(binary, capture, machine, devices)
+    on_pci = [device for device in again if _PCI in capture.lineage(device.device) and device.device != _PORT]
+    behind = [replace(device, is_behind_port=True) for device in on_pci]
+    return values, [
+        await _read_all(binary, capture, machine, again, *_MORE_CPUS),
+        await _read_all(binary, capture, machine, behind),
+    ]
 
 
 def _differing(

@@ -157,7 +157,8 @@ class VirshMonitor:
     def is_local(self) -> bool:
         """Whether the address of libvirt names no other host (https://libvirt.org/uri.html)."""
         with suppress(MonitorError, ValueError):
-            return not urlsplit(self._run("", "uri").stdout.strip()).netloc
+            address = self._run("", "uri").stdout.strip()
+            return bool(address) and not urlsplit(address).netloc
         return False
 
     @cached_property

@@ -10,6 +10,8 @@ from app.domain.values.name import InvalidNameError, ReleaseName
 _UPSTREAM = "qemu.org"
 # What names in the registry cannot have (DESIGN 2), such as the space in `ICH9 SMB` of QEMU 5.2.
 _FORBIDDEN = re.compile(r"[\s@=?#%/\x00-\x1f]+")
+_BUILD = re.compile(r"qemu-system-[a-z0-9_]+?-(.+)")
+_VERSION = re.compile(r"v?\d[\d.]*")
 # The targets whose machine types have no target in the names of their profiles.
 _X86 = frozenset({"x86_64", "i386"})
 _DISTRIBUTIONS = {"Debian": "debian.org", "Ubuntu": "ubuntu.com"}
@@ -20,19 +22,32 @@ def component(text: str) -> str:
     return _FORBIDDEN.sub("-", text.strip()).strip("-") or "unnamed"
 
 
+def build_of(binary: str) -> str:
+    """Return what a special build is called in the name of its binary, such as microvm; empty for the usual one.
+
+    A version at the end of the name is none.
+    """
+    build = _BUILD.fullmatch(binary)
+    return "" if build is None or _VERSION.fullmatch(build[1]) else component(build[1])
+
+
+def product_of(target: str, build: str = "") -> str:
+    """Return the name of the implementation, without its vendor; a special build is one of its own."""
+    return f"qemu-system-{target}{f'-{build}' if build else ''}"
+
+
 def profile_of(target: str, machine: str, vendor: str = _UPSTREAM) -> str:
     """Return the name of a machine type's profile: the target is in it, but for x86, which was first."""
     name = component(machine)
     return f"{vendor}/{name}" if target in _X86 else f"{vendor}/{component(target)}/{name}"
 
 
-def releases_of(registry: Registry, target: str, version: str, package: str) -> Iterator[str]:
+def releases_of(registry: Registry, product: str, version: str, package: str) -> Iterator[str]:
     """Iterate over the releases that a binary is: the distribution's if it is published, then upstream's.
 
-    target: the architecture that it emulates. package: the distribution and the version of its package, as in
+    product: as `product_of` names it. package: the distribution and the version of its package, as in
     `Debian 1:7.2+dfsg-7+deb12u18`; empty for upstream's own build. Raises RegistryError.
     """
-    product = f"qemu-system-{target}"
     distribution, _, packaged = package.partition(" ")
     if distribution in _DISTRIBUTIONS:
         with suppress(InvalidNameError):

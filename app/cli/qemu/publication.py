@@ -1,14 +1,15 @@
 """Publishes a QEMU release: reads what the registry has, sends the document, and sums up the result."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from app.cli.client import Registry
 from app.cli.qemu.capture import Capture
 from app.cli.qemu.cpu import CpuModels, cpu_document
-from app.cli.qemu.naming import component, profile_of
+from app.cli.qemu.facts import FAILURES
+from app.cli.qemu.naming import product_of, profile_of
 from app.cli.qemu.properties import Value
 from app.cli.qemu.release import VENDOR, Difference, Known, QemuRelease, qualified
 from app.domain.values.name import numeric, vendor_of
@@ -20,9 +21,10 @@ Progress = Callable[[str, int, int], None]
 class Published:
     """The result of publishing a QEMU: the registry's answer, and what is published differently from this QEMU.
 
-    left_out: device types and CPU models that were not published, and why. not_asked: the device models for which
+    left_out: device types that were not published, and why. not_asked: the device models for which
     nobody stated whether they can be migrated. renamed: device types with a name that the registry cannot have, and
-    what they are called there. is_live: whether the QEMU itself was asked.
+    what they are called there. errata: of migrations that are known to fail, published with it. is_live: whether the
+    QEMU itself was asked.
     """
 
     release: str
@@ -37,13 +39,13 @@ class Published:
     left_out: Mapping[str, str]
     not_asked: Sequence[str] = ()
     renamed: Mapping[str, str] = field(default_factory=dict)
+    errata: Sequence[Mapping[str, Any]] = ()
     is_live: bool = False
 
 
 def default_name(capture: Capture) -> str:
-    """Return the default release name of a capture; a special build is an implementation of its own."""
-    build = f"-{component(capture.build)}" if capture.build else ""
-    return f"{VENDOR}/qemu-system-{capture.target}{build}@{capture.version}"
+    """Return the default release name of a capture."""
+    return f"{VENDOR}/{product_of(capture.target, capture.build)}@{capture.version}"
 
 
 def publish(  # noqa: PLR0913 (each is an option of the command)
@@ -67,24 +69,26 @@ def publish(  # noqa: PLR0913 (each is an option of the command)
     known = _read_known(registry, capture, release, progress)
     qemu = QemuRelease(capture, known, vendor)
     document = qemu.document()
-    not_known = f"the registry has no such device model of {VENDOR}; {VENDOR} has to publish it first"
-    twice = "another device type has its name in the registry"
-    reasons = dict.fromkeys(qemu.left_out, twice if vendor == VENDOR else not_known)
-    left_out = {**capture.skipped, **reasons}
+    left_out = {**capture.skipped, **qemu.left_out}
     if cpus is not None:
         cpu_part = cpu_document(registry, cpus, release)
         document["models"].update(cpu_part["models"])
-        document["profiles"] += cpu_part["profiles"]
+        document["profiles"] = [*document.get("profiles", ()), *cpu_part["profiles"]]
         document["own_values"].update(cpu_part["own_values"])
         document["aliases"] = {**document["aliases"], **cpu_part["aliases"]}
     progress("publishing", 0, 1)
     answer = registry.publish_release(release, document, dry_run=dry_run, override=override)
+    errata = list(_errata(qemu, release, vendor))
+    if not dry_run:
+        # One that is published already is the same one.
+        for erratum in errata:
+            registry.post("/errata", erratum)
     progress("publishing", 1, 1)
     return Published(
         release,
         len(qemu.devices),
         sum(map(len, qemu.variables.values())),
-        len(document["profiles"]),
+        len(document.get("profiles", ())),
         answer["added"],
         answer["not_accepted"],
         answer["overridden"],
@@ -93,8 +97,24 @@ def publish(  # noqa: PLR0913 (each is an option of the command)
         left_out,
         qemu.not_asked,
         qemu.renamed,
+        errata,
         bool(capture.asked),
     )
+
+
+def _errata(qemu: QemuRelease, release: str, vendor: str) -> Iterator[Mapping[str, Any]]:
+    """Iterate over the errata of upstream's releases: real migrations from this one that failed."""
+    implementation, _, version = release.partition("@")
+    for failure in FAILURES if vendor == VENDOR else ():
+        if numeric(version)[:2] == failure.release:
+            for device in sorted(failure.devices & set(qemu.devices)):
+                yield {
+                    "release": release,
+                    "model": qualified(device),
+                    "with": [f"{implementation}@{versions}" for versions in failure.ranges],
+                    "direction": "to",
+                    "description": failure.description,
+                }
 
 
 def _read_known(registry: Registry, capture: Capture, release: str, progress: Progress) -> Known:

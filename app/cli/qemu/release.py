@@ -26,6 +26,8 @@ VENDOR = "qemu.org"
 # distinguishes the devices of every architecture but x86.
 TARGET = "qemu-target"
 _FIRST_TARGET = "x86_64"
+_NAME_IS_TAKEN = "another device type has its name in the registry"
+_NOT_UPSTREAM = f"the registry has no such device model of {VENDOR}; {VENDOR} has to publish it first"
 # What a difference is about, where it is not about a variable.
 MIGRATABLE, BLOCKS, NEEDS, TOGETHER = "migratable", "blocks_migration", "needs", "together"
 
@@ -113,13 +115,17 @@ class QemuRelease:
         # Of two types with one name in the registry, the one that is called so counts.
         in_order = sorted(types, key=lambda device: (component(device) == device, device))
         names = {qualified(device): device for device in in_order}
-        self.renamed = {device: component(device) for device in types if component(device) != device}
         self.devices = [
             device
             for device in types
             if names[qualified(device)] == device and (vendor == VENDOR or qualified(device) in known.statements)
         ]
-        self.left_out = [device for device in types if device not in set(self.devices)]
+        self.left_out = {
+            device: _NAME_IS_TAKEN if names[qualified(device)] != device else _NOT_UPSTREAM
+            for device in types
+            if device not in set(self.devices)
+        }
+        self.renamed = {device: component(device) for device in self.devices if component(device) != device}
         self.kinds = {
             device: {
                 name: kind
@@ -160,7 +166,8 @@ class QemuRelease:
                 for device in self.devices
                 if qualified(device) not in self._known.own
             },
-            "profiles": [self._profile_entry(machine) for machine in self._machines],
+            # Without machine types that are profiles, it says nothing about profiles; an empty list would support none.
+            **({"profiles": list(map(self._profile_entry, self._machines))} if self._machines else {}),
             "own_values": self._own_values_of_release(),
             "aliases": self._aliases(),
         }
@@ -216,6 +223,9 @@ class QemuRelease:
             # The init value is the one under the newest machine type, which sorts last.
             live_values = (self._live(machine, device, name) for machine in reversed(machines))
             live = next((kind.value(value) for value in live_values if value is not None), None)
+            if name in self._capture.computed.get(device, ()):
+                # An older machine type can have a value of its own; a new device has what QEMU computes.
+                live = None
             init = self._default(device, name)
             if live is not None and kind.allows(live) and scope == "interface":
                 init = live
@@ -345,9 +355,12 @@ class QemuRelease:
     def _machines(self) -> Sequence[MachineType]:
         """The machine types that become profiles, the oldest first: those with known values of some device.
 
-        A machine type without a version means something else in each release, so that it is no profile.
+        A machine type without a version means something else in each release, so that it is no profile; one of a
+        family with versions is, such as Ubuntu's pc-q35-jammy.
         """
-        machines = sorted(self._capture.startable_machines, key=lambda machine: machine.age or ((), machine.name))
+        families = {machine.family for machine in self._capture.versioned_machines}
+        in_families = [machine for machine in self._capture.startable_machines if machine.family in families]
+        machines = sorted(in_families, key=lambda machine: machine.age or ((), machine.name))
         return [machine for machine in machines if any(self._is_in_profile(machine, device) for device in self.devices)]
 
     def _set_document(self, device: str) -> dict[str, Any]:
