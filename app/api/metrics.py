@@ -1,7 +1,8 @@
 """Metrics for Prometheus: what this worker counts, and how busy it is; with several workers, the sum of all."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from prometheus_client import (
     Counter,
     Gauge,
     Histogram,
+    Metric,
     disable_created_metrics,
 )
 from prometheus_client.exposition import generate_latest
@@ -86,10 +88,25 @@ def text(gauges: Collector) -> bytes:
     if COUNTS_FOLDER in os.environ:
         _forget_dead_workers(Path(os.environ[COUNTS_FOLDER]))
         counted = CollectorRegistry()
-        MultiProcessCollector(counted)  # type: ignore[no-untyped-call]
+        counted.register(_OfAllWorkers(None))  # type: ignore[no-untyped-call]
     of_registry = CollectorRegistry()
     of_registry.register(gauges)
     return generate_latest(counted) + generate_latest(of_registry)
+
+
+class _OfAllWorkers(MultiProcessCollector):
+    """What all workers counted: of one that starts, the file is empty for a moment, and cannot be read."""
+
+    def collect(self) -> Iterable[Metric]:
+        files = [str(file) for file in Path(self._path).glob("*.db") if _size(file)]
+        return self.merge(files)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _forget_dead_workers(folder: Path) -> None:
@@ -98,7 +115,9 @@ def _forget_dead_workers(folder: Path) -> None:
         try:
             os.kill(pid, 0)
         except ProcessLookupError:
-            mark_process_dead(pid)  # type: ignore[no-untyped-call]
+            # Another worker may remove the file first.
+            with suppress(FileNotFoundError):
+                mark_process_dead(pid)  # type: ignore[no-untyped-call]
         except PermissionError:
             # It lives, and belongs to somebody else.
             continue

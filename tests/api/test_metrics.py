@@ -1,18 +1,23 @@
 """The metrics that Prometheus reads."""
 
+import os
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from threading import Event
 
 import pytest
 import sqlalchemy as sa
 from fastapi.testclient import TestClient
+from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from app import VERSION
-from app.api import gauges, share
+from app.api import gauges, metrics, share
 from app.api.client import Client
+from app.settings import COUNTS_FOLDER
 from app.storage import figures, schema, version
 from app.storage.catalog import Catalog
 from app.storage.failure import Cause, FailureError
@@ -247,3 +252,24 @@ def test_streams_and_long_questions_are_reported(registry: TestClient) -> None:
         assert _only(registry, "profile_registry_streams") == 1
     assert _only(registry, "profile_registry_streams") == 0
     assert _counts(registry, "profile_registry_long_questions") == {("running",): 0, ("waiting",): 0}
+
+
+_DEAD = range(2**22 + 1, 2**22 + 401)  # Beyond the largest process identifier that Linux gives.
+
+
+def test_a_worker_that_starts_has_counted_nothing_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Its file is empty for a moment: opened, and not yet extended.
+    (tmp_path / f"counter_{os.getpid()}.db").touch()
+    (tmp_path / f"gauge_livesum_{os.getpid()}.db").touch()
+    monkeypatch.setenv(COUNTS_FOLDER, str(tmp_path))
+    assert metrics.text(CollectorRegistry()) == b""
+
+
+def test_dead_workers_can_be_forgotten_by_several_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for pid in _DEAD:
+        (tmp_path / f"gauge_livesum_{pid}.db").touch()
+    monkeypatch.setenv(COUNTS_FOLDER, str(tmp_path))
+    with ThreadPoolExecutor(8) as pool:
+        texts = list(pool.map(metrics.text, [CollectorRegistry() for _ in range(8)]))
+    assert texts == [b""] * 8
+    assert not list(tmp_path.iterdir())
