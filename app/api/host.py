@@ -18,7 +18,6 @@ from app.api.responses import BODY_ERRORS, INVALID, UNAUTHORIZED, not_found
 from app.api.route import Route
 from app.api.session import Administering, Reading, Registering, RegisterSession
 from app.domain.values.document import Place
-from app.domain.values.name import ReleaseName
 from app.service.host import check_host, models_of, stated_by
 from app.service.known import UnknownNameError
 from app.storage import listing, lookup
@@ -88,21 +87,16 @@ class _Registration:
         models = lookup.models(connection, models_of(self._stated))
         unknown = check_host(self._document, self._stated, existing, models, place)
         place.raise_faults()
-        running = [*self._document.releases, *(name for unit in self._document.units for name in unit.releases)]
+        units = self._document.units
+        running = dict.fromkeys([*self._document.releases, *(name for unit in units for name in unit.releases)])
+        published = lookup.published(connection, running)
         return {
             "host": self._host,
             "dry_run": self._session.dry_run,
-            "unknown_releases": [
-                release for release in dict.fromkeys(running) if lookup.release_id(connection, *_parts(release)) is None
-            ],
+            "unknown_releases": [release for release in running if release not in published],
             "unknown_models": list(unknown.models),
             "unknown_variables": {model: list(variables) for model, variables in unknown.variables.items()},
         }
-
-
-def _parts(release: str) -> tuple[str, str]:
-    name = ReleaseName.parse(release)
-    return name.implementation, name.version
 
 
 @router.get("/hosts", response_model=Page[StoredHost], responses=INVALID)

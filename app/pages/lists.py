@@ -44,8 +44,7 @@ def get_hosts_page(
     allowed.check_hosts()
     listed = listing.hosts(reading, [Label.parse(label)] if label else [], at.after, at.limit)
     rows = registered(reading, listed.rows, container(request).staleness)
-    names = {name for host in rows for name in host["releases"]}
-    published = {name for name in names if lookup.release_id(reading, *name.split("@", 1)) is not None}
+    published = lookup.published(reading, (name for host in rows for name in host["releases"]))
     return page(
         request,
         "hosts.html",

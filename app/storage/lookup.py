@@ -165,6 +165,21 @@ def release_id(connection: sa.Connection, implementation: str, version: str) -> 
     return connection.execute(query).scalar_one_or_none()
 
 
+def published(connection: sa.Connection, releases: Iterable[str]) -> frozenset[str]:
+    """Return those of these releases that are published; raises InvalidNameError."""
+    release, implementation = schema.release.c, schema.implementation.c
+    query = sa.select(implementation.name, release.version).join_from(schema.release, schema.implementation)
+    found: set[str] = set()
+    for batch in batches(releases):
+        names = [ReleaseName.parse(text) for text in batch]
+        # By each part, for which there are indexes: SQLite has none for pairs.
+        products = implementation.name.in_({name.implementation for name in names})
+        versions = release.version.in_({name.version for name in names})
+        rows = connection.execute(query.where(products, versions))
+        found.update({str(ReleaseName(row.name, row.version)) for row in rows} & set(batch))
+    return frozenset(found)
+
+
 def implementing(
     connection: sa.Connection, models: Collection[str] | None, implementations: Collection[str] | None = None
 ) -> list[tuple[str, str]]:
