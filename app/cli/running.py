@@ -13,6 +13,7 @@ from typing import Any
 
 from app.cli.client import Registry
 from app.cli.host.behind import Behind, Known
+from app.cli.host.naming import Names
 from app.cli.host.tool import Machine
 from app.cli.qemu.live import Progress
 from app.cli.qemu.monitor import Call, Monitor, MonitorError, Refused
@@ -151,7 +152,7 @@ def read(monitor: Monitor, registry: Registry, release: str | None, host: str | 
 
 def _behind(monitor: Monitor, registry: Registry, host: Known, objects: Sequence[_Object]) -> Behind:
     """Return what is behind the devices, as far as the report of the host knows it."""
-    behind = Behind(registry, host)
+    behind = Behind(Names(registry), host)
     passed = [device for device in objects if device.model.startswith(_PASSED_THROUGH)]
     for device in passed:
         calls = [Call("qom-get", {"path": device.path, "property": name}) for name in ("sysfsdev", "host")]

@@ -9,6 +9,7 @@ import pytest
 
 from app.cli.client import Registry
 from app.cli.host.behind import Behind, Known
+from app.cli.host.naming import Names
 from app.cli.host.tool import Machine
 from app.cli.qemu.facts import computed
 from app.cli.qemu.monitor import Call, Refused, _vdpa_nodes
@@ -74,7 +75,7 @@ def behind(api: Registry, host: Host) -> Behind:
     api.put("/hosts/here", document)
     known = Known.of(api, ["", "elsewhere.example", "here"], Machine(host.root))
     assert known is not None
-    return Behind(api, known)
+    return Behind(Names(api), known)
 
 
 def stated(parts: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
@@ -90,7 +91,7 @@ def test_a_virtual_function_comes_with_its_driver_and_its_firmware(behind: Behin
     ]
     # The registry takes it as it is.
     devices = [{"id": "vf0", "model": "qemu.org/vfio-pci"}, *behind.parts]
-    asked = behind.registry.post("/compatibility", {"devices": devices, "destinations": [{"host": "here"}]})
+    asked = behind.names.registry.post("/compatibility", {"devices": devices, "destinations": [{"host": "here"}]})
     _, driver, firmware = asked["results"][0]["devices"]
     assert (driver["compatible"], firmware["compatible"]) == (True, True), (driver, firmware)
 

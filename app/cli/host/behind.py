@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from app.cli.client import Registry
+from app.cli.host.naming import Names
 from app.cli.host.tool import Machine, NotAskedError, json_output, objects
 from app.cli.qemu.facts import BACKEND, HOST_DEVICE
 from app.domain.values.name import is_host_name
@@ -40,7 +41,6 @@ class _Model(NamedTuple):
 
     name: str
     release: str
-    digest: str
 
 
 @dataclass(slots=True)
@@ -50,7 +50,7 @@ class Behind:
     replaced: what need not be named as unasked. unasked: what cannot be a part, with the reason.
     """
 
-    registry: Registry
+    names: Names
     host: Known
     parts: list[dict[str, Any]] = field(default_factory=list)
     replaced: set[str] = field(default_factory=set)
@@ -107,7 +107,7 @@ class Behind:
         models = [model for stated in units for name in stated["releases"] for model in self._models(name)]
         if len(models) != 1:
             return False
-        variables = self.registry.get(f"/variable-sets/{models[0].digest}")["variables"] if given else {}
+        variables = self.names.variables(models[0].release, models[0].name) if given else {}
         values = {name: value for name, value in (given or {}).items() if value is not None and name in variables}
         self.parts.append({**self._part(part, models[0], device, role), "unit": unit, "values": values})
         return True
@@ -117,8 +117,7 @@ class Behind:
         return {**named, "part_of": device, "role": role, "values": {}}
 
     def _models(self, release: str) -> Sequence["_Model"]:
-        published = self.registry.find(f"/releases/{release}")
-        return [_Model(entry["model"], release, entry["digest"]) for entry in (published or {}).get("models", ())]
+        return [_Model(name, release) for name in self.names.models(release)]
 
 
 def _vdpa_device(machine: Machine, node: str) -> str | None:

@@ -1,7 +1,7 @@
 """Names the releases of what a host has: several names are possible, and the registry decides which one is meant."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -115,6 +115,7 @@ class Names:
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
         self._of_vendors: dict[str, Sequence[str]] = {}
+        self._digests: dict[str, Mapping[str, str] | None] = {}
 
     def chosen(self, names: Sequence[str]) -> str | None:
         """Return the first of several possible names that is published, otherwise the last; None if none is valid.
@@ -127,7 +128,7 @@ class Names:
 
     def is_published(self, release: str) -> bool:
         """Return whether a release is published; raises RegistryError."""
-        return self.registry.find(f"/releases/{release}") is not None
+        return self._sets(release) is not None
 
     def ending(self, vendor: str, end: str) -> str | None:
         """Return a release of a vendor whose name ends so, after a slash; None if none does. Raises RegistryError."""
@@ -137,17 +138,27 @@ class Names:
             self._of_vendors[vendor] = [name for document in documents for name in document["releases"]]
         return next((name for name in self._of_vendors[vendor] if name.endswith(f"/{end}")), None)
 
+    def models(self, release: str) -> Collection[str]:
+        """Return the models of a release; none if it is not published. Raises RegistryError."""
+        return (self._sets(release) or {}).keys()
+
     def variables(self, release: str, model: str) -> Mapping[str, Any]:
         """Return the variables that a release has of a model; empty if it is not published or has no such model."""
-        published = self.registry.find(f"/releases/{release}")
-        digests = [entry["digest"] for entry in (published or {}).get("models", ()) if entry["model"] == model]
-        return self.registry.get(f"/variable-sets/{digests[0]}")["variables"] if digests else {}
+        digest = (self._sets(release) or {}).get(model)
+        return self.registry.get(f"/variable-sets/{digest}")["variables"] if digest is not None else {}
 
     def sets(self, release: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """Iterate over the models of a release with their variables; nothing if it is not published."""
-        published = self.registry.find(f"/releases/{release}")
-        for entry in (published or {}).get("models", ()):
-            yield entry["model"], self.registry.get(f"/variable-sets/{entry['digest']}")["variables"]
+        for model in self.models(release):
+            yield model, self.variables(release, model)
+
+    def _sets(self, release: str) -> Mapping[str, str] | None:
+        """Return the digests of a release's variable sets by model; None if it is not published."""
+        if release not in self._digests:
+            published = self.registry.find(f"/releases/{release}")
+            models = None if published is None else published["models"]
+            self._digests[release] = None if models is None else {entry["model"]: entry["digest"] for entry in models}
+        return self._digests[release]
 
 
 def _valid(names: Sequence[str]) -> Iterator[str]:
