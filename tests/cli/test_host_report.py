@@ -422,6 +422,15 @@ def test_without_mdevctl_the_kernels_tree_is_read(host: Host) -> None:
     ]
 
 
+def test_a_tool_that_fails_is_asked_once_for_all_types(host: Host, tmp_path: Path) -> None:
+    calls = tmp_path / "calls"
+    host.tool("mdevctl", MDEV)
+    host.tool("nvidia-smi", "", script=f'echo "$1" >> {calls}', status=1)
+    notes = host.report()["notes"]
+    assert len([note for note in notes if "the version of nvidia is not known" in note]) == 2
+    assert calls.read_text().split().count("--query-gpu=driver_version") == 1
+
+
 def test_more_units_than_a_host_can_have_are_named(host: Host) -> None:
     kinds = [{f"mtty-{number}": {"available_instances": 1, "device_api": "vfio-pci"}} for number in range(70)]
     host.tool("mdevctl", [{"mtty": kinds}])

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any
 
 from app.cli.host import nvidia
@@ -114,6 +115,8 @@ def _read(machine: Machine, kernel: Kernel | None) -> Facts:
     units: list[Unit] = []
     notes: list[str] = []
     kept = set()
+    # A tool that hangs is asked once, not for each type.
+    version_of = cache(partial(_version, machine))
     for mdev in all_types(machine, notes):
         driver = machine.target(f"{_CLASS}/{mdev.parent}/driver") or mdev.driver
         names = dict.fromkeys(f"{driver}/{component(title)}" for title in (mdev.type, mdev.title))
@@ -122,10 +125,9 @@ def _read(machine: Machine, kernel: Kernel | None) -> Facts:
             releases = [release for name in names for release in known(kernel).releases(name)]
         else:
             # A driver that is not part of the kernel has versions of its own.
-            try:
-                version = _version(machine, driver)
-            except NotAskedError as error:
-                notes.append(f"{mdev.parent}/{mdev.type} is left out: the version of {driver} is not known: {error}")
+            version = version_of(driver)
+            if isinstance(version, NotAskedError):
+                notes.append(f"{mdev.parent}/{mdev.type} is left out: the version of {driver} is not known: {version}")
                 kept.add(f"{mdev.parent}/{mdev.type}")
                 continue
             releases = [f"{vendor}/{name}@{version}" for name in names]
@@ -133,14 +135,16 @@ def _read(machine: Machine, kernel: Kernel | None) -> Facts:
     return Facts(units=units, notes=notes, kept=frozenset(kept))
 
 
-def _version(machine: Machine, driver: str) -> str:
-    """Return the version of a driver; raises NotAskedError."""
+def _version(machine: Machine, driver: str) -> str | NotAskedError:
+    """Return the version of a driver, or why it is not known."""
     if version := machine.text(f"/sys/module/{driver}/version"):
         return version
     if driver == "nvidia":
-        return nvidia.driver_version(machine)
-    message = f"/sys/module/{driver}/version cannot be read"
-    raise NotAskedError(message)
+        try:
+            return nvidia.driver_version(machine)
+        except NotAskedError as error:
+            return error
+    return NotAskedError(f"/sys/module/{driver}/version cannot be read")
 
 
 def models(mdev: MdevType, model: str) -> dict[str, Any]:
