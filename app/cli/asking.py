@@ -6,7 +6,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -21,12 +21,21 @@ from app.cli.virtual_machine import CPU
 from app.client import RegistryError
 from app.domain.fleet.rendering import CPU_MODEL, Form
 from app.domain.verdict.problem import WarningCode
+from app.domain.verdict.steps import Policy
 from app.settings import ClientSettings
 from app.wire.compatibility import MAX_DEVICES
 
 # Exit statuses.
 INCOMPATIBLE = 1
 NOT_ASKED = 2
+
+
+PolicyOption = Annotated[
+    Policy,
+    typer.Option(
+        "--policy", help="strict: the destination must list the profile; permissive: only variables are compared."
+    ),
+]
 
 
 @dataclass(frozen=True, slots=True)

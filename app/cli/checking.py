@@ -15,6 +15,7 @@ from app.cli.asking import (
     INCOMPATIBLE,
     NOT_ASKED,
     Asked,
+    PolicyOption,
     ask,
     check_left,
     completed,
@@ -91,10 +92,7 @@ def check(  # noqa: PLR0913, PLR0917 (each is an option of the command)
             "hold."
         ),
     ] = None,
-    policy: Annotated[
-        Policy,
-        typer.Option(help="strict: the destination must list the profile; permissive: only variables are compared."),
-    ] = Policy.STRICT,
+    policy: PolicyOption = Policy.STRICT,
     render: Annotated[
         list[Form] | None,
         typer.Option(

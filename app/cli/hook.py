@@ -14,7 +14,16 @@ from xml.sax.saxutils import quoteattr  # it only writes
 
 import typer
 
-from app.cli.asking import INCOMPATIBLE, NOT_ASKED, Asked, ask, completed, domain_question_of, without_cpus
+from app.cli.asking import (
+    INCOMPATIBLE,
+    NOT_ASKED,
+    Asked,
+    PolicyOption,
+    ask,
+    completed,
+    domain_question_of,
+    without_cpus,
+)
 from app.cli.client import Registry
 from app.cli.host.emulator import Emulator
 from app.cli.host.tool import NotAskedError, check_trusted
@@ -111,10 +120,7 @@ def libvirt(  # noqa: PLR0913, PLR0917 (libvirt's own arguments, and each is an 
         list[str] | None,
         typer.Option(help="A device <id>, or a setting <id>/<setting>, of any VM to leave out. Repeatable."),
     ] = None,
-    policy: Annotated[
-        Policy,
-        typer.Option(help="strict: the destination must list the profile; permissive: only variables are compared."),
-    ] = Policy.STRICT,
+    policy: PolicyOption = Policy.STRICT,
     *,
     stamp: Annotated[
         bool,

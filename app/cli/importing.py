@@ -1,7 +1,7 @@
 """profile-registry import: publishes releases from documents, QEMU binaries, captures and archives."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -101,15 +101,23 @@ def import_migration_info(
         document = orjson.loads(sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes())
     except (OSError, ValueError) as error:
         fail(f"{file} cannot be read as JSON: {error}")
-    try:
-        with Registry(ClientSettings(), signing_keys=signing_keys(sign)) as registry:
-            answer = registry.publish_release(release, document, dry_run=dry_run, override=override)
-    except RegistryError as error:
-        refuse(error, is_publication=True)
+    _, answer = published_document(release, lambda _: document, override, sign, dry_run=dry_run)
     if as_json:
         print_json(answer)
         return
     print_answer(release, answer)
+
+
+def published_document(
+    release: str, document_of: Callable[[Registry], Any], override: str | None, sign: Path | None, *, dry_run: bool
+) -> tuple[Any, Any]:
+    """Publish a release and return its document and the answer; exits with an error if the registry refuses it."""
+    try:
+        with Registry(ClientSettings(), signing_keys=signing_keys(sign)) as registry:
+            document = document_of(registry)
+            return document, registry.publish_release(release, document, dry_run=dry_run, override=override)
+    except RegistryError as error:
+        refuse(error, is_publication=True)
 
 
 @commands.command("qemu")

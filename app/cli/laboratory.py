@@ -10,13 +10,10 @@ import typer
 from app.cli.client import Registry
 from app.cli.host import devlink, mdev, vdpa, vhost_user
 from app.cli.host.tool import Machine, NotAskedError, read_json
-from app.cli.importing import DryRun, Override, Sign, check_release, commands, print_answer
-from app.cli.keys import signing_keys
-from app.cli.output import AsJson, fail, print_json, refuse
+from app.cli.importing import DryRun, Override, Sign, check_release, commands, print_answer, published_document
+from app.cli.output import AsJson, fail, print_json
 from app.cli.qemu.naming import component
-from app.client import RegistryError
 from app.domain.values.name import ReleaseName
-from app.settings import ClientSettings
 
 Product = TypeVar("Product")
 
@@ -232,13 +229,11 @@ def _publish(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    try:
-        with Registry(ClientSettings(), signing_keys=signing_keys(sign)) as registry:
-            document = {"models": _read(lambda: models(registry))}
-            answer = registry.publish_release(release, document, dry_run=dry_run, override=override)
-    except RegistryError as error:
-        refuse(error, is_publication=True)
+    def document_of(registry: Registry) -> Mapping[str, Any]:
+        return {"models": _read(lambda: models(registry))}
+
+    document, answer = published_document(release, document_of, override, sign, dry_run=dry_run)
     if as_json:
-        print_json({**answer, "models": document["models"]})
+        print_json({**answer, **document})
         return
     print_answer(release, answer)
