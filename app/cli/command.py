@@ -18,6 +18,7 @@ _COMMANDS = {
     "diff": "difference:diff",
     "matrix": "planning:matrix",
     "impact": "planning:impact",
+    "try-migration": "trying:try_migration",
     "mirror": "mirroring:mirror",
     "export": "mirroring:export",
     "demo": "demonstration:demo",

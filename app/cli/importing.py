@@ -28,10 +28,11 @@ from app.cli.output import (
 from app.cli.qemu import publication
 from app.cli.qemu.capture import Capture, CaptureError
 from app.cli.qemu.cpu import CpuModels, not_migratable, publish_cpu_models, take_cpu_models
-from app.cli.qemu.live import Progress, executable, take_capture
+from app.cli.qemu.live import Progress, take_capture
+from app.cli.qemu.process import executable
 from app.cli.qemu.release import BLOCKS, MIGRATABLE
 from app.client import RegistryError
-from app.domain.fleet.rendering import CPU_MODEL
+from app.domain.fleet.rendering import is_cpu_model
 from app.domain.values.name import InvalidNameError, ReleaseName
 from app.settings import ClientSettings
 from app.signing.checkpoint import UntrustedError
@@ -194,13 +195,33 @@ def _save(capture: Capture, file: Path) -> None:
 
 
 def _cpu_models(registry: Registry, release: str, binary: Path | None, progress: Progress) -> CpuModels | None:
-    """Return the CPU models of a binary if another release of its implementation has CPU models.
+    """Return the CPU models of a binary if another release of its implementation has such CPU models.
 
     Without them the new release would drop the CPU model, and the evolution gate would refuse it. A capture has none.
     """
+    if binary is None:
+        return None
     implementation = release.partition("@")[0]
-    releases = registry.items("/releases", implementation=implementation, model=CPU_MODEL)
-    return take_cpu_models(binary, progress) if binary is not None and any(True for _ in releases) else None
+    models = {
+        entry["model"]
+        for other in registry.items("/releases", implementation=implementation)
+        for entry in registry.get(f"/releases/{other['release']}")["models"]
+        if is_cpu_model(entry["model"])
+    }
+    if not models:
+        return None
+    try:
+        cpus = take_cpu_models(binary, progress)
+    except CaptureError as error:
+        print_line(f"Without its CPU models: {error}")
+        return None
+    if cpus.device_model not in models:
+        print_line(
+            f"Without its CPU models: here they are those of {cpus.device_model}, and no other release has them; "
+            "import cpu-models publishes them."
+        )
+        return None
+    return cpus
 
 
 @commands.command("cpu-models")
@@ -219,8 +240,9 @@ def import_cpu_models(
     """Publish a QEMU's CPU models: one device model with a variable per CPU feature, and a profile per CPU model.
 
     Each version of a CPU model extends the version before. Names without a version are aliases in the release. Models
-    that cannot be migrated as they are, are named. Import the QEMU release first. Use host report to
-    register what a host's CPU lacks.
+    that cannot be migrated as they are, are named. What KVM gives a guest and what QEMU emulates are two device models,
+    such as qemu.org/x86-cpu and qemu.org/x86-cpu-tcg; on other targets than x86 the name of the CPU model is compared
+    too. Import the QEMU release first. Use host report to register what a host's CPU lacks.
 
     Example:
 
@@ -240,9 +262,22 @@ def import_cpu_models(
     refused = not_migratable(cpus)
     if as_json:
         finds = [asdict(difference) for difference in differences]
-        print_json({**answer, "finds": finds, "not_migratable": refused})
+        print_json(
+            {
+                **answer,
+                "model": cpus.device_model,
+                "accelerator": "kvm" if cpus.is_kvm else "tcg",
+                "finds": finds,
+                "not_migratable": refused,
+            }
+        )
         return
-    print_line(f"{name}: {len(cpus.features)} features, {len(cpus.models)} CPU models")
+    print_line(f"{name}: {len(cpus.features)} features, {len(cpus.models)} CPU models of {cpus.device_model}")
+    if not cpus.is_kvm:
+        print_line(
+            "KVM cannot be used here, so these are CPUs that QEMU emulates: a device model of their own, which says "
+            "nothing of VMs with KVM. Hosts without KVM report with host report --emulated."
+        )
     print_answer(name, answer)
     for model, why in refused.items():
         print_line(f"Cannot be migrated as it is: {model}, because {why}")

@@ -179,7 +179,7 @@ def test_a_cpu_model_that_cannot_be_migrated_is_published_as_such(api: Registry)
     api.put("/vendors/qemu.org", {})
     release = "qemu.org/qemu-system-x86_64@10.0.13"
     models = {"YongFeng-v1": frozenset({"invtsc", "sse"}), "qemu64-v1": frozenset({"sse"})}
-    publish_cpu_models(api, CpuModels("10.0.13", "x86_64", False, {"invtsc": True, "sse": True}, models), release)
+    publish_cpu_models(api, CpuModels("10.0.13", "x86_64", True, {"invtsc": True, "sse": True}, models), release)
     verdicts = {}
     for name in models:
         answer = api.get("/compatibility", model=CPU_MODEL, profile=profile_name(name), destination=release)

@@ -12,7 +12,7 @@ from typing import Any
 
 from qemu.qmp import ExecuteError, QMPClient, QMPError
 
-from app.cli.qemu.live import start_qemu
+from app.cli.qemu.process import start_qemu
 
 _SECONDS = 30
 _POLL_SECONDS = 0.05

@@ -14,8 +14,7 @@ from app.cli.host.tool import Machine, NotAskedError, output
 from app.cli.qemu.capture import CaptureError
 from app.cli.qemu.cpu import CpuModels, features_of, restriction, take_cpu_models
 from app.cli.qemu.live import Progress
-from app.cli.qemu.naming import build_of, product_of
-from app.domain.fleet.rendering import CPU_MODEL
+from app.cli.qemu.naming import build_of, cpu_of, product_of
 
 _VERSION = re.compile(r"QEMU emulator version (\d+\.\d+\.\d+)(?: \(([^)]*)\))?")
 _BINARY = re.compile(r"qemu-system-([a-z0-9_]+)|qemu-kvm")
@@ -73,7 +72,8 @@ def restrict(
 
     emulated: VMs run without KVM. Raises NotAskedError if the features are not known, and RegistryError.
     """
-    model = registry.find(f"/models/{CPU_MODEL}")
+    name = cpu_of("x86_64", is_kvm=not emulated)
+    model = registry.find(f"/models/{name}")
     binary = next((path for path in paths if _target(path) == "x86_64"), None)
     if model is None or binary is None:
         return {}
@@ -84,7 +84,7 @@ def restrict(
     if not cpus.is_kvm and not emulated:
         message = "KVM cannot be used (if VMs run without KVM, add --emulated)"
         raise NotAskedError(message)
-    return {CPU_MODEL: restriction(cpus, features_of(model))}
+    return {name: restriction(cpus, features_of(model))}
 
 
 # By the binary, when it was changed, and the hour: a command that reports again and again does not start it each time,

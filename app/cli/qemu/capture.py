@@ -52,12 +52,13 @@ class Property:
 class MachineType:
     """A machine type; compat_props: (QOM type, property, value) in the order applied, None if not reported.
 
-    alias: the short name of the newest machine type of its family.
+    alias: the short name of the newest machine type of its family. is_deprecated: whether QEMU says so.
     """
 
     name: str
     compat_props: Sequence[tuple[str, str, str]] | None = None
     alias: str | None = None
+    is_deprecated: bool = False
 
     @property
     def family(self) -> str:
@@ -82,6 +83,9 @@ class Capture:
     device_aliases: other names that -device takes. skipped: device types that could not be read, and why.
     computed: by device type, the properties that QEMU computes for each VM, from its CPUs or from the bus. What it
     computes is not among the effective values. build: what a special build is called, such as microvm.
+    state: by device type, the properties that nobody can set to the value that they have. not_started: why device types
+    start on no board. saved_states: by device type, the version of the state that is written, and the oldest that is
+    read.
     """
 
     version: str
@@ -96,6 +100,9 @@ class Capture:
     skipped: Mapping[str, str] = field(default_factory=dict)
     computed: Mapping[str, frozenset[str]] = field(default_factory=dict)
     build: str = ""
+    state: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    not_started: Mapping[str, str] = field(default_factory=dict)
+    saved_states: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     @classmethod
     def load(cls, path: Path) -> "Capture":
@@ -133,8 +140,11 @@ class Capture:
                 dict(document.get("skipped", {})),
                 {device: frozenset(names) for device, names in document.get("computed", {}).items()},
                 str(document.get("build", "")),
+                {device: frozenset(names) for device, names in document.get("state", {}).items()},
+                dict(document.get("not-started", {})),
+                {device: (written, oldest) for device, (written, oldest) in document.get("saved-states", {}).items()},
             )
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             message = f"a field is missing or malformed: {error!r}"
             raise CaptureError(message) from error
 
@@ -164,6 +174,9 @@ class Capture:
             "device-aliases": self.device_aliases,
             "skipped": self.skipped,
             "computed": {device: sorted(names) for device, names in self.computed.items()},
+            "state": {device: sorted(names) for device, names in self.state.items()},
+            "not-started": self.not_started,
+            "saved-states": self.saved_states,
         }
 
     def save(self, path: Path) -> None:
@@ -175,6 +188,14 @@ class Capture:
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
+
+    def family_of(self, machine: str) -> str:
+        """Return the board of a machine type, itself if this QEMU does not have it."""
+        return next((own.family for own in self.machines if own.name == machine), machine)
+
+    def built_as(self, build: str) -> "Capture":
+        """Return the capture as one of a special build."""
+        return replace(self, build=build)
 
     def lineage(self, qom_type: str | None) -> Iterator[str]:
         """Iterate over a QOM type and its ancestors."""
@@ -200,6 +221,12 @@ class Capture:
         families = {machine.family for machine in self.machines if machine.age or machine.alias}
         others = [machine for machine in self.machines if not machine.age and machine.family in families]
         return [*sorted(others, key=lambda machine: machine.name), *self.versioned_machines]
+
+    @lazy
+    def read_machines(self) -> Sequence[MachineType]:
+        """The machine types under which devices were read, the newest last: without versions where none has one."""
+        versioned = self.versioned_machines
+        return versioned or [machine for machine in self.machines if machine.name in self.effective]
 
     def is_own_version(self, machine: MachineType) -> bool:
         """Return whether a machine type has the version of this QEMU: its devices are as they are by default."""
@@ -258,6 +285,8 @@ def _machine_document(machine: MachineType) -> dict[str, Any]:
     document: dict[str, Any] = {"name": machine.name}
     if machine.alias is not None:
         document["alias"] = machine.alias
+    if machine.is_deprecated:
+        document["deprecated"] = True
     if machine.compat_props is not None:
         keys = ("qom-type", "property", "value")
         document["compat-props"] = [dict(zip(keys, entry, strict=True)) for entry in machine.compat_props]
@@ -267,4 +296,4 @@ def _machine_document(machine: MachineType) -> dict[str, Any]:
 def _machine(document: Mapping[str, Any]) -> MachineType:
     compat_props = document.get("compat-props")
     applied = compat_props and [(entry["qom-type"], entry["property"], entry["value"]) for entry in compat_props]
-    return MachineType(document["name"], applied, document.get("alias"))
+    return MachineType(document["name"], applied, document.get("alias"), bool(document.get("deprecated")))

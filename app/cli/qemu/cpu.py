@@ -11,13 +11,20 @@ from qemu.qmp import ExecuteError, QMPClient, QMPError
 
 from app.cli.client import Registry
 from app.cli.qemu.capture import CaptureError
-from app.cli.qemu.live import Progress, start_qemu
+from app.cli.qemu.errata import errata_of, post_errata, vendorless
+from app.cli.qemu.live import Progress
+from app.cli.qemu.naming import component, cpu_of
+from app.cli.qemu.process import start_qemu
 from app.domain.fleet.rendering import CPU_MODEL
+from app.domain.values.name import vendor_of
 
 # The accelerator determines the features that a host can give a guest, not those of the CPU models.
 _EMULATION = ("-accel", "tcg")
 _ACCELERATORS = ("-accel", "kvm", *_EMULATION)
 # QEMU migrates an invariant TSC only if its frequency is given; below 1 kHz it counts as none (kvm_arch_init_vcpu).
+# The targets whose CPU models have versions, and differ in nothing but features.
+VERSIONED = frozenset({"x86_64", "i386"})
+_NAME = "model"
 _INVARIANT, _FREQUENCY = "invtsc", "tsc-frequency"
 _UNSET_HZ = "0-999"
 _BLOCKS = [
@@ -40,8 +47,8 @@ class CpuModels:
     """The CPU features and CPU models of a QEMU binary.
 
     features: feature → whether this host can give it to a guest: with KVM (is_kvm) what the CPU has, without KVM what
-    QEMU emulates. models: name → features, of the models with the same features under every machine type (their names
-    end in a version). aliases: other names of these models, as they are meant under the newest machine type.
+    QEMU emulates. models: name → features, of the models with the same features under every machine type (on x86, their
+    names end in a version). aliases: other names of these models, as they are meant under the newest machine type.
     """
 
     version: str
@@ -50,6 +57,20 @@ class CpuModels:
     features: Mapping[str, bool]
     models: Mapping[str, frozenset[str]]
     aliases: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def device_model(self) -> str:
+        """The device model that the CPU models are profiles of."""
+        return cpu_of(self.target, is_kvm=self.is_kvm)
+
+    @property
+    def is_versioned(self) -> bool:
+        """Whether the models are told by their features alone: elsewhere a name stands for more than QEMU tells."""
+        return self.target in VERSIONED
+
+    def profile(self, name: str) -> str:
+        """Return the name of a CPU model's profile."""
+        return profile_name(name, self.device_model)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +106,16 @@ async def _take(binary: Path, progress: Progress, *, host_only: bool, emulated: 
         except ExecuteError as error:
             message = f"{binary} does not report CPU models: {error}"
             raise CaptureError(message) from error
-        names = sorted(definition["name"] for definition in definitions if _is_versioned(definition))
+        is_same = _is_versioned if target["arch"] in VERSIONED else _is_own
+        names = sorted(definition["name"] for definition in definitions if is_same(definition))
         models = {}
         for index, name in enumerate(names):
             progress("reading CPU models", index, len(names))
-            models[name] = frozenset(feature for feature, is_on in (await _features(qmp, name)).items() if is_on)
+            with suppress(ExecuteError):
+                # Some cannot be expanded, such as those that this accelerator cannot give.
+                own = await _features(qmp, name)
+                models[name] = frozenset(feature for feature, is_on in own.items() if is_on)
+                features = {**dict.fromkeys(own, False), **features}
         machines: Any = [] if host_only else await qmp.execute("query-machines")
     number = ".".join(str(version["qemu"][part]) for part in ("major", "minor", "micro"))
     board = next((machine["name"] for machine in machines if machine.get("alias")), None)
@@ -112,8 +138,18 @@ async def _aliases_on(binary: Path, machine: str) -> dict[str, str]:
 
 
 async def _features(qmp: QMPClient, model: str) -> dict[str, bool]:
-    """Return all features and whether a model has them: the bool properties of its static expansion."""
-    expansion: Any = await qmp.execute("query-cpu-model-expansion", {"type": "static", "model": {"name": model}})
+    """Return all features and whether a model has them: the bool properties of its expansion.
+
+    It is the static one where QEMU has it (x86, s390x), otherwise the full one.
+    """
+    command, arguments = "query-cpu-model-expansion", {"model": {"name": model}}
+    try:
+        expansion: Any = await qmp.execute(command, {"type": "static", **arguments})
+        if "-base" in expansion["model"].get("name", ""):
+            # On s390x these are the features beyond another model's.
+            expansion = await qmp.execute(command, {"type": "full", **arguments})
+    except ExecuteError:
+        expansion = await qmp.execute(command, {"type": "full", **arguments})
     return {name: value for name, value in expansion["model"]["props"].items() if isinstance(value, bool)}
 
 
@@ -122,14 +158,23 @@ def _is_versioned(definition: Mapping[str, Any]) -> bool:
     return bool(definition.get("migration-safe")) and _version(definition["name"]) is not None
 
 
+def _is_own(definition: Mapping[str, Any]) -> bool:
+    """Return whether a CPU model of a target without versions is one of its own: no alias, not what the host has."""
+    return (
+        "alias-of" not in definition
+        and definition.get("migration-safe", True)
+        and definition["name"] not in {"host", "max", "qemu", "base"}
+    )
+
+
 def _version(name: str) -> tuple[str, int] | None:
     family, dash, number = name.rpartition("-v")
     return (family, int(number)) if dash and number.isdigit() else None
 
 
-def profile_name(model: str) -> str:
+def profile_name(model: str, device_model: str = CPU_MODEL) -> str:
     """Return the name of a CPU model's profile."""
-    return f"{CPU_MODEL}/{model}"
+    return f"{device_model}/{component(model)}"
 
 
 def publish_cpu_models(
@@ -139,15 +184,20 @@ def publish_cpu_models(
 
     Returns the registry's answer, and the differences from the published CPU models.
     """
-    published = _published(registry)
-    document = _document(cpus, published, is_published=_has_cpus(registry, release))
+    published = _published(registry, cpus.device_model)
+    document = _document(cpus, published, is_published=_has_cpus(registry, release, cpus.device_model))
     answer = registry.publish_release(release, document, dry_run=dry_run, override=override)
+    if not dry_run and vendor_of(release) == vendor_of(cpus.device_model):
+        name = vendorless(cpus.device_model)
+        post_errata(registry, errata_of(release, {name: [name]}))
     return answer, list(_differences(cpus, published))
 
 
 def cpu_document(registry: Registry, cpus: CpuModels, release: str) -> dict[str, Any]:
     """Return the CPU part of a release's document: models, profiles, own values and aliases."""
-    return _document(cpus, _published(registry), is_published=_has_cpus(registry, release))
+    return _document(
+        cpus, _published(registry, cpus.device_model), is_published=_has_cpus(registry, release, cpus.device_model)
+    )
 
 
 def not_migratable(cpus: CpuModels) -> Mapping[str, str]:
@@ -156,31 +206,47 @@ def not_migratable(cpus: CpuModels) -> Mapping[str, str]:
     return {name: reason for name, features in cpus.models.items() if _INVARIANT in features}
 
 
-def _has_cpus(registry: Registry, release: str) -> bool:
+def _has_cpus(registry: Registry, release: str, device_model: str) -> bool:
     """Return whether the CPU model of a release is published: it never changes."""
     published = registry.find(f"/releases/{release}")
-    return published is not None and any(entry["model"] == CPU_MODEL for entry in published["models"])
+    return published is not None and any(entry["model"] == device_model for entry in published["models"])
 
 
 def _document(cpus: CpuModels, published: Mapping[str, frozenset[str]], *, is_published: bool) -> dict[str, Any]:
     own: dict[str, dict[str, dict[str, bool]]] = {}
     for difference in _differences(cpus, published):
         if difference.feature in cpus.features:
-            models = own.setdefault(difference.profile, {CPU_MODEL: {}})
-            models[CPU_MODEL][difference.feature] = not difference.published
+            models = own.setdefault(difference.profile, {cpus.device_model: {}})
+            models[cpus.device_model][difference.feature] = not difference.published
     return {
-        "models": {} if is_published else {CPU_MODEL: _variable_set(cpus)},
+        "models": {} if is_published else {cpus.device_model: _variable_set(cpus)},
         "profiles": list(_profiles(cpus, published)),
         "own_values": own,
-        "aliases": {profile_name(alias): profile_name(name) for alias, name in sorted(cpus.aliases.items())},
+        "aliases": {cpus.profile(alias): cpus.profile(name) for alias, name in sorted(cpus.aliases.items())},
     }
 
 
-def _published(registry: Registry) -> Mapping[str, frozenset[str]]:
+def _published(registry: Registry, device_model: str) -> Mapping[str, frozenset[str]]:
     """Return the features of the published CPU models, by profile name."""
     return {
-        profile["name"]: frozenset(registry.get(f"/profiles/{profile['name']}", resolved=True)["values"][CPU_MODEL])
-        for profile in registry.items("/profiles", model=CPU_MODEL)
+        profile["name"]: _features_of(
+            registry.get(f"/profiles/{profile['name']}", resolved=True)["values"][device_model]
+        )
+        for profile in registry.items("/profiles", model=device_model)
+    }
+
+
+def _features_of(values: Mapping[str, Any]) -> frozenset[str]:
+    return frozenset(name for name, value in values.items() if isinstance(value, bool))
+
+
+def _name_variable(cpus: CpuModels) -> dict[str, Any]:
+    names = sorted(cpus.models) or [""]
+    return {
+        "type": "str",
+        "init_value": names[0],
+        "allowed_values": names,
+        "description": "the CPU model: it stands for more than the features that QEMU tells",
     }
 
 
@@ -194,6 +260,7 @@ def _variable_set(cpus: CpuModels) -> dict[str, Any]:
     return {
         "variables": {
             **dict.fromkeys(sorted(cpus.features), feature),
+            **({} if cpus.is_versioned else {_NAME: _name_variable(cpus)}),
             **({_FREQUENCY: _FREQUENCY_VARIABLE} if has_invariant else {}),
         },
         "blocks_migration": _BLOCKS if has_invariant else [],
@@ -207,26 +274,27 @@ def _profiles(cpus: CpuModels, published: Mapping[str, frozenset[str]]) -> Itera
         family, _ = _version(name) or (name, 0)
         parent = previous.get(family)
         previous[family] = name
-        if profile_name(name) in published:
-            yield profile_name(name)
+        if cpus.profile(name) in published:
+            yield cpus.profile(name)
             continue
         inherited = _profile_features(parent, cpus, published) if parent else frozenset()
         added = dict.fromkeys(sorted(cpus.models[name] - inherited), True)
         removed = dict.fromkeys(sorted(inherited - cpus.models[name]))
-        extends = {"extends": profile_name(parent)} if parent else {}
-        yield {"name": profile_name(name), **extends, "values": {CPU_MODEL: {**added, **removed}}}
+        own = {} if cpus.is_versioned else {_NAME: name}
+        extends = {"extends": cpus.profile(parent)} if parent else {}
+        yield {"name": cpus.profile(name), **extends, "values": {cpus.device_model: {**own, **added, **removed}}}
 
 
 def _profile_features(name: str, cpus: CpuModels, published: Mapping[str, frozenset[str]]) -> frozenset[str]:
     """Return the published features of a CPU model, or this QEMU's if it is not published."""
-    return published.get(profile_name(name), cpus.models[name])
+    return published.get(cpus.profile(name), cpus.models[name])
 
 
 def _differences(cpus: CpuModels, published: Mapping[str, frozenset[str]]) -> Iterator[Difference]:
     for name, features in cpus.models.items():
-        existing = published.get(profile_name(name), features)
+        existing = published.get(cpus.profile(name), features)
         for feature in sorted(existing ^ features):
-            yield Difference(profile_name(name), feature, feature in existing)
+            yield Difference(cpus.profile(name), feature, feature in existing)
 
 
 def features_of(model: Mapping[str, Any]) -> list[str]:

@@ -4,8 +4,8 @@ Measured on QEMU 7.2.22 and 10.0.13 for x86_64 by real saves and loads of every 
 source where a type needs hardware (vfio, vhost-scsi). A running binary that was asked itself counts before these facts.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from app.domain.values.name import numeric
 
@@ -72,25 +72,53 @@ STATELESS = frozenset(
 class Failure:
     """Migrations that fail though every property is equal: real ones were recorded. Nothing is said of other releases.
 
-    devices: their types. release: what they were saved by, by (major, minor). ranges: what could not load them.
+    types: of the devices, or types above them. release: what they were saved by, from this version on, of the same
+    (major, minor). ranges: what could not load them. when: the configurations that fail, all if empty.
     """
 
-    devices: frozenset[str]
-    release: tuple[int, int]
+    types: frozenset[str]
+    release: tuple[int, ...]
     ranges: Sequence[str]
     description: str
+    when: Mapping[str, Sequence[int]] = field(default_factory=dict)
+
+    def concerns(self, lineage: Iterable[str], version: str) -> bool:
+        """Return whether it is known of a release and a device; lineage: the type of the device and its ancestors."""
+        own = numeric(version)
+        return own[:2] == self.release[:2] and own >= self.release and not self.types.isdisjoint(lineage)
 
 
 _7_2, _10_0, _11_1 = ">=7.2,<7.3", ">=10.0,<10.1", ">=11.1,<11.2"
 _ESP, _SD, _IPMI = frozenset({"am53c974", "dc390"}), frozenset({"sd-card-spi"}), frozenset({"pci-ipmi-kcs"})
+# Virtio devices but those of virtio-mmio, and what was tried behind such a controller: disks, serial ports.
+_ON_QUEUES = frozenset({"virtio-pci", "virtio-ccw-device", "virtio-serial-port", "scsi-device"})
+_MEMORY = frozenset({"virtio-mem-pci", "virtio-mem"})
 _FOOTER = "the saved state of the SCSI controller cannot be read: Missing section footer"
 _ASSERTION = "QEMU ends when it loads the state of the card: sd_ocr_powerup, Assertion failed"
+_BLOCKS_DIFFER = (
+    "without block-size, QEMU takes one of its own choice, and they choose differently: the state cannot be read"
+)
+_QUEUES_DIFFER = (
+    "a queue that the guest has not set up is saved with 1024 entries, more than the other has: it cannot be read "
+    "(vring.num 1024 exceeds allocated max)"
+)
+_ARM = frozenset({"aarch64-cpu-tcg"})
+_CPU_DIFFERS = "the saved state of the emulated CPU cannot be read: the registers that it has differ"
+_DEFAULT_BLOCKS = {"block-size": [0]}
 FAILURES = (
     Failure(_ESP, (7, 2), (_10_0, _11_1), _FOOTER),
     Failure(_ESP, (11, 1), (_7_2, _10_0), _FOOTER),
     Failure(_SD, (10, 0), (_11_1,), _ASSERTION),
     Failure(_SD, (11, 1), (_10_0,), _ASSERTION),
     Failure(_IPMI, (11, 1), (_7_2, _10_0), "the saved state has version 2 of ipmi-bmc-sim, and they read version 1"),
+    Failure(_MEMORY, (7, 2), (_10_0, _11_1), _BLOCKS_DIFFER, _DEFAULT_BLOCKS),
+    Failure(_MEMORY, (10, 0), (_7_2,), _BLOCKS_DIFFER, _DEFAULT_BLOCKS),
+    Failure(_MEMORY, (11, 1), (_7_2,), _BLOCKS_DIFFER, _DEFAULT_BLOCKS),
+    Failure(_ARM, (7, 2), (_10_0, _11_1), _CPU_DIFFERS),
+    Failure(_ARM, (10, 0), (_7_2,), _CPU_DIFFERS),
+    Failure(_ARM, (11, 1), (_7_2, _10_0), _CPU_DIFFERS),
+    # From 10.0.2 they go; the releases between were not tried.
+    Failure(_ON_QUEUES, (10, 0, 13), (_11_1,), _QUEUES_DIFFER),
 )
 
 
@@ -210,12 +238,40 @@ def rename_of(device: str, name: str) -> Rename | None:
     return None
 
 
+# Properties that QEMU sets itself, on types and those below them: it refuses to have them set, or they say what became
+# of a device. A binary that was asked tells them itself; these are for captures that do not have it.
+_STATE = {
+    "device": {"attached", "dev_id", "subch_id", "date", "hotplugged", "hotpluggable", "realized"},
+    "pc-dimm": {"size"},
+    "virtio-mem-pci": {"size"},
+    "virtio-mem": {"size"},
+    "virtio-mem-ccw": {"size"},
+    "virtio-pmem-pci": {"size"},
+}
+
+
+def is_state(lineage: Iterable[str], name: str) -> bool:
+    """Return whether a property is state that nobody can set; lineage: the type and its ancestors."""
+    return any(name in _STATE.get(qom_type, ()) for qom_type in lineage)
+
+
+# Values that mean the same: the default of rombar became -1, which is 1 unless the machine type wants none.
+_SAME: Mapping[str, tuple[int, int]] = {"rombar": (-1, 1)}
+
+
+def same_as(name: str, value: object, stated: object) -> bool:
+    """Return whether a value of a property means what a stated one means, though they differ."""
+    return _SAME.get(name) == (value, stated) and type(value) is type(stated) is int
+
+
 # What the host decides: the size of its ROM file, the block sizes of its storage, what its kernel driver offers.
 _RESOLVED_BY_HOST: Mapping[str, Sequence[int | str]] = {
     "romsize": [2**32 - 1, -1],
     "logical_block_size": [0],
     "physical_block_size": [0],
     "discard_granularity": [2**32 - 1],
+    "block-size": [0],
+    "duplex": [""],
     "enable-migration": ["auto"],
     "x-pre-copy-dirty-page-tracking": ["auto"],
     "intremap": ["auto"],
@@ -234,6 +290,11 @@ _RESOLVED_BY_VM: Mapping[str, Sequence[int]] = {"cyls": [0], "heads": [0], "secs
 def resolved_by_vm(name: str) -> Sequence[int | str]:
     """Return the values of a property whose meaning each VM decides for itself, the same on any host."""
     return _RESOLVED_BY_VM.get(name, ())
+
+
+def decided_by_host(name: str) -> Sequence[int | str]:
+    """Return the values of a property whose meaning each host decides, whatever the device."""
+    return _RESOLVED_BY_HOST.get(name, ())
 
 
 def decided_by_probe(name: str) -> Sequence[int | str]:

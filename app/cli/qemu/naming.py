@@ -42,6 +42,20 @@ def profile_of(target: str, machine: str, vendor: str = _UPSTREAM) -> str:
     return f"{vendor}/{name}" if target in _X86 else f"{vendor}/{component(target)}/{name}"
 
 
+def board_of(target: str, family: str) -> str:
+    """Return the name of the device type that stands for a board, such as pc-q35-board; the target as in profiles."""
+    return f"{family}-board" if target in _X86 else f"{component(target)}-{family}-board"
+
+
+def cpu_of(target: str, *, is_kvm: bool) -> str:
+    """Return the name of the device model of a target's CPUs.
+
+    What QEMU emulates is another CPU than what KVM gives a guest, under the same names of CPU models.
+    """
+    name = "x86" if target in _X86 else component(target)
+    return f"{_UPSTREAM}/{name}-cpu{'' if is_kvm else '-tcg'}"
+
+
 def releases_of(registry: Registry, product: str, version: str, package: str) -> Iterator[str]:
     """Iterate over the releases that a binary is: the distribution's if it is published, then upstream's.
 

@@ -49,13 +49,14 @@ _INSTANCE_STRINGS = frozenset({"device_id"})
 
 # Names of properties that refer to resources of the host.
 _BACKEND = re.compile(
-    r"audiodev|backend|bootargs|cdat|cert\d|chardev\d*|db|display|drive|evdev|fd|file|filter|frudatafile|fsdev|hidraw|"
-    r"host|host_ip|hostdevice|hostport|initrd|jsonfile|kernel|netdev|osk|pcap|rootdir|sdrfile|sysfsdev|tls-\w+|tpmdev|"
-    r"vhostdev|vhostfd"
+    r"append|audiodev|backend|bootargs|cdat|cert\d|chardev\d*|db|display|drive|dtb|dumpdtb|evdev|fd|file|filter|"
+    r"firmware|frudatafile|fsdev|hidraw|host|host_ip|host-model|host-serial|hostdevice|hostport|initrd|jsonfile|kernel|"
+    r"memory-backend|memory-encryption|netdev|osk|pcap|pcspk-audiodev|pflash\d|rootdir|sdrfile|shim|sysfsdev|tls-\w+|tpmdev|vhostdev|"
+    r"vhostfd"
 )
 
 # PCI's `addr` is int32 in some releases and str in others; it is a string because a slot can be written as 04.0.
-_WIDTHS = {"size": "uint64", "int": "int64"}
+_WIDTHS = {"size": "uint64", "int": "int64", "uint64_t": "uint64", "string": "str"}
 _WIDER = {("addr", "int32"): "str"}
 
 

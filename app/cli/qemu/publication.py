@@ -1,18 +1,19 @@
 """Publishes a QEMU release: reads what the registry has, sends the document, and sums up the result."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from app.cli.client import Registry
 from app.cli.qemu.capture import Capture
 from app.cli.qemu.cpu import CpuModels, cpu_document
-from app.cli.qemu.facts import FAILURES
+from app.cli.qemu.errata import errata_of, post_errata, vendorless
 from app.cli.qemu.naming import product_of, profile_of
 from app.cli.qemu.properties import Value
 from app.cli.qemu.release import VENDOR, Difference, Known, QemuRelease, qualified
 from app.domain.values.name import numeric, vendor_of
+from app.domain.values.state import State
 
 Progress = Callable[[str, int, int], None]
 
@@ -23,8 +24,9 @@ class Published:
 
     left_out: device types that were not published, and why. not_asked: the device models for which
     nobody stated whether they can be migrated. renamed: device types with a name that the registry cannot have, and
-    what they are called there. errata: of migrations that are known to fail, published with it. is_live: whether the
-    QEMU itself was asked.
+    what they are called there. errata: of migrations that are known to fail, published with it. not_started: device
+    types that started on no board, and why: of them only the defaults are known. deprecated: the profiles of machine
+    types that QEMU says are deprecated. is_live: whether the QEMU itself was asked.
     """
 
     release: str
@@ -40,6 +42,8 @@ class Published:
     not_asked: Sequence[str] = ()
     renamed: Mapping[str, str] = field(default_factory=dict)
     errata: Sequence[Mapping[str, Any]] = ()
+    not_started: Mapping[str, str] = field(default_factory=dict)
+    deprecated: Sequence[str] = ()
     is_live: bool = False
 
 
@@ -78,11 +82,13 @@ def publish(  # noqa: PLR0913 (each is an option of the command)
         document["aliases"] = {**document["aliases"], **cpu_part["aliases"]}
     progress("publishing", 0, 1)
     answer = registry.publish_release(release, document, dry_run=dry_run, override=override)
-    errata = list(_errata(qemu, release, vendor))
+    lineages = {device: qemu.lineage(device) for device in qemu.migrated}
+    if cpus is not None:
+        lineages[vendorless(cpus.device_model)] = [vendorless(cpus.device_model)]
+    errata = errata_of(release, lineages) if vendor == VENDOR else []
     if not dry_run:
-        # One that is published already is the same one.
-        for erratum in errata:
-            registry.post("/errata", erratum)
+        post_errata(registry, errata)
+        _deprecate(registry, qemu.deprecated)
     progress("publishing", 1, 1)
     return Published(
         release,
@@ -98,30 +104,25 @@ def publish(  # noqa: PLR0913 (each is an option of the command)
         qemu.not_asked,
         qemu.renamed,
         errata,
+        capture.not_started,
+        qemu.deprecated,
         bool(capture.asked),
     )
 
 
-def _errata(qemu: QemuRelease, release: str, vendor: str) -> Iterator[Mapping[str, Any]]:
-    """Iterate over the errata of upstream's releases: real migrations from this one that failed."""
-    implementation, _, version = release.partition("@")
-    for failure in FAILURES if vendor == VENDOR else ():
-        if numeric(version)[:2] == failure.release:
-            for device in sorted(failure.devices & set(qemu.devices)):
-                yield {
-                    "release": release,
-                    "model": qualified(device),
-                    "with": [f"{implementation}@{versions}" for versions in failure.ranges],
-                    "direction": "to",
-                    "description": failure.description,
-                }
+def _deprecate(registry: Registry, profiles: Sequence[str]) -> None:
+    """Deprecate the profiles of machine types that this QEMU deprecates."""
+    for name in profiles:
+        if registry.get(f"/profiles/{name}")["state"] == State.PUBLISHED:
+            registry.patch(f"/profiles/{name}", {"state": State.DEPRECATED})
 
 
 def _read_known(registry: Registry, capture: Capture, release: str, progress: Progress) -> Known:
     implementation, _, version = release.partition("@")
     versions = {release["version"] for release in registry.items("/releases", implementation=implementation)}
     lower = [other for other in versions if numeric(other) < numeric(version)]
-    earlier = _read_sets(registry, implementation, max(lower, key=numeric)) if lower else {}
+    earlier_version = max(lower, key=numeric) if lower else ""
+    earlier = _read_sets(registry, implementation, earlier_version) if lower else {}
     own = _read_sets(registry, implementation, version) if version in versions else {}
     published_models = {model["model"] for model in registry.items("/models", vendor=VENDOR)}
     models = [name for device in capture.device_types if (name := qualified(device)) in published_models]
@@ -143,7 +144,7 @@ def _read_known(registry: Registry, capture: Capture, release: str, progress: Pr
     for index, name in enumerate(machines):
         progress("reading profiles", index, len(machines))
         profiles[name] = registry.get(f"/profiles/{name}", resolved=True)["values"]
-    return Known(statements, earlier, own, profiles)
+    return Known(statements, earlier, own, profiles, earlier_version)
 
 
 def _read_sets(registry: Registry, implementation: str, version: str) -> Mapping[str, Mapping[str, Any]]:

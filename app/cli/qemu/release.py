@@ -2,16 +2,20 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from app.cli.qemu.capture import Capture, MachineType
 from app.cli.qemu.facts import (
     blocks_of,
+    decided_by_host,
     decided_by_probe,
     is_never_migratable,
+    is_state,
     needs_of,
     rename_of,
     resolved_by_host,
+    same_as,
     together_of,
 )
 from app.cli.qemu.naming import component, profile_of
@@ -19,6 +23,7 @@ from app.cli.qemu.properties import Kind, Value, is_unset_marker, kind_of, scope
 from app.domain.values.allowed import AllowedValues
 from app.domain.values.document import Place
 from app.domain.values.lazy import lazy
+from app.domain.values.name import numeric
 from app.domain.values.value import Type, shown
 
 VENDOR = "qemu.org"
@@ -42,13 +47,15 @@ class Known:
     """The content of the registry that a release depends on.
 
     statements: model → variable → {"type", "off_value"?}. earlier: the next lower release's variable sets, by model.
-    own: this release's variable sets, by model, if it is already published. profiles: name → model → resolved values.
+    earlier_version: its version, empty if there is none. own: this release's variable sets, by model, if it is already
+    published. profiles: name → model → resolved values.
     """
 
     statements: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
     earlier: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     own: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     profiles: Mapping[str, Mapping[str, Mapping[str, Value]]] = field(default_factory=dict)
+    earlier_version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +107,10 @@ class _Variable:
         return document
 
 
+def _is_same(one: Value, other: Value) -> bool:
+    return one == other and type(one) is type(other)
+
+
 class QemuRelease:
     """A QEMU as a release: one device model per device type, one profile per machine type.
 
@@ -130,7 +141,9 @@ class QemuRelease:
             device: {
                 name: kind
                 for name, qemu_property in capture.properties[device].items()
-                if (kind := self._kind(device, kind_of(qemu_property), name)) is not None
+                if name not in capture.state.get(device, ())
+                and not is_state(capture.lineage(device), name)
+                and (kind := self._kind(device, kind_of(qemu_property), name)) is not None
             }
             for device in self.devices
         }
@@ -206,22 +219,16 @@ class QemuRelease:
         return rename.earlier, rename.inverted
 
     def _variables(self, device: str) -> Iterator[tuple[str, _Variable]]:
-        machines = self._capture.versioned_machines
         for name, kind in self.kinds[device].items():
             scope = scope_of(name, kind)
             stands_for, inverted = self._stands_for(device, name)
-            # Values that are assumed for the newest machine type alone say nothing of what was before.
-            values = [
-                self.value(machine, device, name)
-                for machine in machines
-                if scope == "interface" and self._has_values(machine, device)
-            ]
-            known = [value for value in values if value is not None and kind.allows(value)]
-            off = self._statement(device, name).get("off_value", known[0] if known else None)
+            off = self._statement(device, name).get("off_value")
+            if off is None and scope == "interface":
+                off = self._off_value(device, name)
             if stands_for is not None and "off_value" in (statement := self._statement(device, stands_for)):
                 off = not statement["off_value"] if inverted else statement["off_value"]
             # The init value is the one under the newest machine type, which sorts last.
-            live_values = (self._live(machine, device, name) for machine in reversed(machines))
+            live_values = (self._live(machine, device, name) for machine in reversed(self._capture.read_machines))
             live = next((kind.value(value) for value in live_values if value is not None), None)
             if name in self._capture.computed.get(device, ()):
                 # An older machine type can have a value of its own; a new device has what QEMU computes.
@@ -245,6 +252,31 @@ class QemuRelease:
         earlier = self._known.earlier.get(qualified(device), {}).get("variables")
         if self._capture.target != _FIRST_TARGET and (earlier is None or TARGET in earlier):
             yield TARGET, _Variable(Kind("str"), "interface", self._capture.target, _FIRST_TARGET, constant=True)
+
+    def _off_value(self, device: str, name: str) -> Value | None:
+        """Return the value that means "as before this property existed", None if that is not known.
+
+        A release without a property does the same under all its machine types: what the new one does under the newest
+        of these. Where no earlier release is published, it is the value under the oldest machine type, unless it
+        changed more than once: then nobody knows before which change there was no property.
+        """
+        earlier = self._known.earlier.get(qualified(device))
+        is_new = earlier is not None and name not in earlier["variables"]
+        latest = numeric(self._known.earlier_version)[:2]
+        values = [
+            (machine.age, value)
+            for machine in self._capture.versioned_machines
+            if self._has_values(machine, device) and (not is_new or (machine.age and machine.age[0][:2] <= latest))
+            if (value := self.value(machine, device, name)) is not None and self.kinds[device][name].allows(value)
+        ]
+        if not values:
+            return None
+        if is_new:
+            newest = values[-1][0]
+            of_newest = [value for age, value in values if age and newest and age[0] == newest[0]]
+            return of_newest[0] if all(_is_same(value, of_newest[0]) for value in of_newest) else None
+        changes = sum(not _is_same(one, other) for (_, one), (_, other) in pairwise(values))
+        return values[0][1] if changes <= 1 else None
 
     def _resolved_by_host(self, device: str, name: str, kind: Kind) -> Sequence[Value]:
         """Return the values that mean what a host makes of them: also the marker of what QEMU computes for each VM."""
@@ -288,7 +320,9 @@ class QemuRelease:
 
     def _live(self, machine: MachineType, device: str, name: str) -> Any:
         """Return the value read from a real device; None if it was not, or if the probe's host or VM decided it."""
-        is_of_probe = name in self.kinds[device] and self._default(device, name) in decided_by_probe(name)
+        # Where devices were read in several VMs, what a VM decides is known to be computed, or it is always the same.
+        decided = decided_by_host(name) if self._capture.computed else decided_by_probe(name)
+        is_of_probe = name in self.kinds[device] and self._default(device, name) in decided
         return None if is_of_probe else self._capture.live(machine.name, device, name)
 
     def _usable(self, device: str, name: str, value: Value) -> Value:
@@ -297,6 +331,9 @@ class QemuRelease:
         Some defaults became an unset marker that the earlier release does not allow (rombar: 1, later -1). The device
         is unchanged, so the earlier default is the value that the marker stands for.
         """
+        stated: Value | None = self._statement(device, name).get("off_value")
+        if stated is not None and same_as(name, value, stated):
+            return stated
         earlier = self._known.earlier.get(qualified(device), {}).get("variables", {}).get(name)
         if earlier is None or not is_unset_marker(name, value) or "allowed_values" not in earlier:
             return value
@@ -315,15 +352,33 @@ class QemuRelease:
         return {}
 
     def _has_values(self, machine: MachineType, device: str) -> bool:
-        """Return whether the binary reports the values of a device type under a machine type."""
-        return machine.compat_props is not None or device in self._capture.effective.get(machine.name, {})
+        """Return whether the binary reports the values of a device type under a machine type.
+
+        A device that a board has itself, and that cannot be added, is nothing on the boards that do not have it.
+        """
+        read = self._families_read.get(device)
+        return device in self._capture.effective.get(machine.name, {}) or (
+            machine.compat_props is not None and (read is None or machine.family in read)
+        )
+
+    @lazy
+    def _families_read(self) -> Mapping[str, frozenset[str]]:
+        """The boards that real devices were read on, by device type."""
+        families: dict[str, set[str]] = {}
+        for machine in self._capture.machines:
+            for device in self._capture.effective.get(machine.name, {}):
+                families.setdefault(device, set()).add(machine.family)
+        return {device: frozenset(names) for device, names in families.items()}
 
     def _is_known(self, machine: MachineType, device: str) -> bool:
         """Return whether the values of a device type under a machine type are known.
 
-        Under the machine type of this QEMU's own version, no compatibility properties apply: they are the defaults.
+        Under the machine type of this QEMU's own version, no compatibility properties apply: they are the defaults, but
+        of a device that was read on other boards.
         """
-        return self._has_values(machine, device) or self._capture.is_own_version(machine)
+        return self._has_values(machine, device) or (
+            device not in self._families_read and self._capture.is_own_version(machine)
+        )
 
     def _is_in_profile(self, machine: MachineType, device: str) -> bool:
         """Return whether a machine type's profile has values for a device type: they are known, and can be migrated."""
@@ -370,7 +425,17 @@ class QemuRelease:
             "blocks_migration": self._blocks(device),
             "needs": self._needs(device),
             "together": together_of(device),
+            **self._saved_state(device),
         }
+
+    def _saved_state(self, device: str) -> Mapping[str, Any]:
+        """Return the versions of the saved state, of the device inside a proxy; nothing if QEMU does not tell them."""
+        states = self._capture.saved_states
+        versions = states.get(device) or states.get(self._capture.proxied(device) or "")
+        if versions is None:
+            return {}
+        written, oldest = versions
+        return {"saved_state": {"writes": written, "reads": [f"{min(oldest, written)}-{written}"]}}
 
     def _profile_entry(self, machine: MachineType) -> str | dict[str, Any]:
         """Return the machine type's profile with the models to add, or only its name if there are none."""
@@ -491,6 +556,21 @@ class QemuRelease:
                     f"{name}={' or '.join(map(shown, values))}" for name, values in block["when"].items()
                 )
                 yield Difference(device, BLOCKS, None, written, "this release")
+
+    @property
+    def migrated(self) -> Sequence[str]:
+        """The device types that nothing says cannot be migrated."""
+        return [device for device in self.devices if self._migratable(device) is not False]
+
+    def lineage(self, device: str) -> Sequence[str]:
+        """Return a device type and its ancestors."""
+        return list(self._capture.lineage(device))
+
+    @property
+    def deprecated(self) -> Sequence[str]:
+        """The publisher's own profiles of the machine types that QEMU says are deprecated."""
+        names = (self.profile_name(machine) for machine in self._machines if machine.is_deprecated)
+        return [name for name in names if name.startswith(f"{self._vendor}/")]
 
     @property
     def not_asked(self) -> Sequence[str]:

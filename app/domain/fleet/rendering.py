@@ -1,5 +1,6 @@
 """Rendering: a verdict's configuration as the arguments of the destination's program."""
 
+import re
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 
@@ -11,6 +12,9 @@ from app.domain.values.value import Value, same
 
 # QEMU makes devices of this model with -cpu, not -device; its profiles are named by CPU models (…/EPYC-v4).
 CPU_MODEL = "qemu.org/x86-cpu"
+# The CPUs of QEMU's targets, those that it emulates (-tcg) apart, and its boards; other models are devices.
+_CPUS = re.compile(r"qemu\.org/[a-z0-9_]+-cpu(-tcg)?")
+_BOARDS = re.compile(r"qemu\.org/.+-board")
 # -device gives these names a meaning of their own: a variable of that name would select another device.
 _RESERVED = frozenset({"driver", "id", "bus", "help", "?"})
 _HELP = frozenset({"help", "?"})
@@ -64,8 +68,11 @@ def rendered(
     # What a release makes of a profile that it does not list is not known.
     own = _own_values(release, model, profile) if profile is None or is_listed else {}
     differing = {name: value for name, value in settable.items() if not same(value, own.get(name))}
-    if model.name == CPU_MODEL:
-        return ["-cpu", ",".join(_features(_cpu(profile if is_listed else None), differing))]
+    own_profile = profile if is_listed else None
+    if is_cpu_model(model.name):
+        return ["-cpu", ",".join(_features(_cpu(model.name, own_profile), differing))]
+    if _BOARDS.fullmatch(model.name):
+        return ["-machine", ",".join(_options(_machine(own_profile), differing))]
     return ["-device", ",".join(_options(_driver(model.name), differing))]
 
 
@@ -89,16 +96,32 @@ def _own_values(release: Release, model: Model, profile: Profile | None) -> Mapp
     return release.sets[model.name].under_own_names(values)
 
 
-def _cpu(profile: Profile | None) -> str:
+def is_cpu_model(model: str) -> bool:
+    """Return whether a device model is that of a QEMU's CPUs."""
+    return _CPUS.fullmatch(model) is not None
+
+
+def _cpu(model: str, profile: Profile | None) -> str:
     """Return the CPU model that a profile is named after: it also sets what no variable does, such as the family."""
-    if profile is None or not profile.name.startswith(f"{CPU_MODEL}/"):
-        message = f"-cpu needs a CPU model: name a profile {CPU_MODEL}/<CPU model> that the release lists."
+    if profile is None or not profile.name.startswith(f"{model}/"):
+        message = f"-cpu needs a CPU model: name a profile {model}/<CPU model> that the release lists."
         raise UnrenderableError(message)
-    cpu = profile.name.removeprefix(f"{CPU_MODEL}/")
-    if "," in cpu or cpu in _HELP:
-        message = f"-cpu cannot take {cpu} as a CPU model."
+    return _named(profile.name.removeprefix(f"{model}/"), "-cpu", "a CPU model")
+
+
+def _machine(profile: Profile | None) -> str:
+    """Return the machine type that a profile is named after."""
+    if profile is None:
+        message = "-machine needs a machine type: name a profile of one that the release lists."
         raise UnrenderableError(message)
-    return cpu
+    return _named(profile.name.rpartition("/")[2], "-machine", "a machine type")
+
+
+def _named(name: str, option: str, what: str) -> str:
+    if "," in name or name in _HELP:
+        message = f"{option} cannot take {name} as {what}."
+        raise UnrenderableError(message)
+    return name
 
 
 def _driver(model: str) -> str:

@@ -1,0 +1,38 @@
+"""The errata of upstream's releases: real migrations that failed though every property is equal."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from app.cli.client import Registry
+from app.cli.qemu.facts import FAILURES
+from app.cli.qemu.naming import component
+
+
+def vendorless(model: str) -> str:
+    """Return the name of a device model without its vendor."""
+    return model.partition("/")[2]
+
+
+def errata_of(release: str, lineages: Mapping[str, Iterable[str]]) -> Sequence[Mapping[str, Any]]:
+    """Return the errata of a release; lineages: the types of its devices with those above them."""
+    implementation, _, version = release.partition("@")
+    vendor = implementation.partition("/")[0]
+    return [
+        {
+            "release": release,
+            "model": f"{vendor}/{component(device)}",
+            **({"when": failure.when} if failure.when else {}),
+            "with": [f"{implementation}@{versions}" for versions in failure.ranges],
+            "direction": "to",
+            "description": failure.description,
+        }
+        for failure in FAILURES
+        for device, lineage in sorted(lineages.items())
+        if failure.concerns(lineage, version)
+    ]
+
+
+def post_errata(registry: Registry, errata: Sequence[Mapping[str, Any]]) -> None:
+    """Publish errata; one that is published already is the same one. Raises RegistryError."""
+    for erratum in errata:
+        registry.post("/errata", erratum)
