@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +11,8 @@ import typer
 
 from app.cli.client import Registry
 from app.cli.feed import Archive, ArchiveError, copy_feed
+from app.cli.host.emulator import binaries
+from app.cli.host.tool import Machine as HostMachine
 from app.cli.keys import signing_keys
 from app.cli.mirroring import Trust, trusted_keys
 from app.cli.output import (
@@ -29,8 +31,9 @@ from app.cli.qemu import publication
 from app.cli.qemu.capture import Capture, CaptureError
 from app.cli.qemu.cpu import CpuModels, not_migratable, publish_cpu_models, take_cpu_models
 from app.cli.qemu.live import Progress, take_capture
+from app.cli.qemu.naming import build_of, product_of, release_name
 from app.cli.qemu.process import executable
-from app.cli.qemu.release import BLOCKS, MIGRATABLE
+from app.cli.qemu.release import BLOCKS, MIGRATABLE, VENDOR
 from app.client import RegistryError
 from app.domain.fleet.rendering import is_cpu_model
 from app.domain.values.name import InvalidNameError, ReleaseName
@@ -43,6 +46,7 @@ commands = typer.Typer(
     Example:
 
         profile-registry import qemu --binary /usr/bin/qemu-system-x86_64
+        profile-registry import qemu --all --vendor debian.org --dry-run
     """,
     no_args_is_help=True,
 )
@@ -57,6 +61,13 @@ Sign = Annotated[
         envvar="REGISTRY_SIGN",
         help="Sign what is published with the private keys in this file (profile-registry key create).",
         metavar="FILE",
+    ),
+]
+Vendor = Annotated[
+    str,
+    typer.Option(
+        help="Who publishes it. A distributor's release has the version of its package, and its own machine types and "
+        "CPU models; upstream's are listed by name, and device models are upstream's."
     ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be added; store nothing.")]
@@ -128,8 +139,9 @@ def import_qemu(  # noqa: PLR0913, PLR0917 (each is an option of the command)
         str | None, typer.Option(help="A QEMU binary to start and query: a path, or a name that the shell finds.")
     ] = None,
     release: Annotated[
-        str | None, typer.Option(help="The release to publish. Default: qemu.org/qemu-system-<target>@<version>.")
+        str | None, typer.Option(help="The release to publish. Default: <vendor>/qemu-system-<target>@<version>.")
     ] = None,
+    vendor: Vendor = VENDOR,
     machine: Annotated[
         list[str] | None, typer.Option(help="Only this machine type. Repeatable. Default: all machine types.")
     ] = None,
@@ -141,6 +153,9 @@ def import_qemu(  # noqa: PLR0913, PLR0917 (each is an option of the command)
     ] = None,
     override: Override = None,
     *,
+    installed: Annotated[
+        bool, typer.Option("--all", help="Every QEMU that is installed here, one release each.")
+    ] = False,
     sign: Sign = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
@@ -149,42 +164,73 @@ def import_qemu(  # noqa: PLR0913, PLR0917 (each is an option of the command)
 
     A property keeps the off value of the oldest release. A property that a newer release lacks keeps its last value.
     If earlier releases have CPU models (import cpu-models), those of a binary are published, too. Querying a binary
-    takes some minutes; the binary only has to start. What is left out is named.
+    takes some minutes; it only has to start. Devices are started with null back ends, to read what each machine type
+    makes of them, and saved, to see whether they migrate. What is left out, and what did not start, is named.
 
     Exit status 0 published, 1 refused, 2 could not ask.
 
     Example:
 
         profile-registry import qemu --binary /usr/bin/qemu-system-x86_64
+        profile-registry import qemu --all --vendor debian.org --dry-run
     """
-    if (capture is None) == (binary is None):
-        fail("import qemu takes either --capture FILE or --binary PATH")
+    wanted = _Wanted(release, vendor, machine or [], device or [], override, dry_run, save_capture)
+    if sum((capture is not None, binary is not None, installed)) != 1:
+        fail("import qemu takes one of --capture FILE, --binary PATH and --all")
     if save_capture is not None and binary is None:
         fail("--save-capture has no effect without --binary")
+    if installed and release is not None:
+        fail("--all names each release by itself; --vendor says whose they are")
     try:
-        started = None if binary is None else executable(binary)
+        paths: list[Path | None] = [None if binary is None else executable(binary)]
+        if installed:
+            paths = [*binaries(HostMachine())]
+        if not paths:
+            fail("no QEMU is installed in /usr/bin, /usr/local/bin or /usr/libexec")
         with progress_bar() as progress, Registry(ClientSettings(), signing_keys=signing_keys(sign)) as registry:
-            if started is not None:
-                selected = take_capture(started, machine or [], device or [], progress)
-                if save_capture is not None:
-                    # Also where the registry then refuses the release.
-                    _save(selected, save_capture)
-            else:
-                selected = Capture.load(capture or Path()).selected(machine or [], device or [])
-            name = release or publication.default_name(selected)
-            check_release(name)
-            cpus = _cpu_models(registry, name, started, progress)
-            published = publication.publish(
-                registry, selected, name, progress, dry_run=dry_run, override=override, cpus=cpus
-            )
+            results = [_import_one(registry, wanted, path, capture, progress) for path in paths]
     except RegistryError as error:
         refuse(error, is_publication=True)
     except CaptureError as error:
         fail(str(error))
     if as_json:
-        print_json(_document(published))
-    else:
+        documents = [_document(published) for published in results]
+        print_json(documents if installed else documents[0])
+        return
+    for published in results:
         _print_published(published)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What an import was asked for."""
+
+    release: str | None
+    vendor: str
+    machines: Sequence[str]
+    devices: Sequence[str]
+    override: str | None
+    dry_run: bool
+    save_capture: Path | None
+
+
+def _import_one(
+    registry: Registry, wanted: _Wanted, binary: Path | None, capture: Path | None, progress: Progress
+) -> publication.Published:
+    """Publish a binary, or a capture; raises CaptureError and RegistryError."""
+    if binary is not None:
+        selected = take_capture(binary, wanted.machines, wanted.devices, progress)
+        if wanted.save_capture is not None:
+            # Also where the registry then refuses the release.
+            _save(selected, wanted.save_capture)
+    else:
+        selected = Capture.load(capture or Path()).selected(wanted.machines, wanted.devices)
+    name = wanted.release or publication.default_name(selected, wanted.vendor)
+    check_release(name)
+    cpus = _cpu_models(registry, name, binary, progress)
+    return publication.publish(
+        registry, selected, name, progress, dry_run=wanted.dry_run, override=wanted.override, cpus=cpus
+    )
 
 
 def _save(capture: Capture, file: Path) -> None:
@@ -225,12 +271,13 @@ def _cpu_models(registry: Registry, release: str, binary: Path | None, progress:
 
 
 @commands.command("cpu-models")
-def import_cpu_models(
+def import_cpu_models(  # noqa: PLR0913 (each is an option of the command)
     binary: Annotated[str, typer.Option(help="A QEMU binary to start and query: a path or a name.")],
     release: Annotated[
         str | None,
-        typer.Option(help="The release to add them to. Default: qemu.org/qemu-system-<target>@<version>."),
+        typer.Option(help="The release to add them to. Default: <vendor>/qemu-system-<target>@<version>."),
     ] = None,
+    vendor: Vendor = VENDOR,
     override: Override = None,
     *,
     sign: Sign = None,
@@ -252,7 +299,9 @@ def import_cpu_models(
         started = executable(binary)
         with progress_bar() as progress, Registry(ClientSettings(), signing_keys=signing_keys(sign)) as registry:
             cpus = take_cpu_models(started, progress)
-            name = release or f"qemu.org/qemu-system-{cpus.target}@{cpus.version}"
+            name = release or release_name(
+                vendor, product_of(cpus.target, build_of(started.name)), cpus.version, cpus.package
+            )
             check_release(name)
             answer, differences = publish_cpu_models(registry, cpus, name, dry_run=dry_run, override=override)
     except RegistryError as error:
@@ -351,6 +400,9 @@ def _document(published: publication.Published) -> dict[str, Any]:
         "not_asked": published.not_asked,
         "renamed": published.renamed,
         "errata": published.errata,
+        "not_started": published.not_started,
+        "deprecated": published.deprecated,
+        "modules": published.modules,
         "finds": [
             {
                 "device": difference.device,
@@ -371,9 +423,14 @@ def _print_published(published: publication.Published) -> None:
     )
     print_answer(published.release, published.answer)
     _print_left_out(published.left_out)
-    for erratum in published.errata:
-        others = ", ".join(erratum["with"])
-        print_line(f"Erratum: {erratum['model']} cannot move to {others}: {erratum['description']}")
+    _print_not_started(published.not_started)
+    for module, types in published.modules.items():
+        print_line(f"Without the module {module}, this QEMU has no {named(types)}.")
+    if published.deprecated:
+        print_line(
+            f"QEMU deprecates these machine types, so their profiles are deprecated: {named(published.deprecated)}"
+        )
+    _print_errata(published.errata)
     for name, registered in sorted(published.renamed.items()):
         print_line(f"The registry cannot have the name {name}, so this device type is called {registered} there.")
     if published.differences:
@@ -410,6 +467,25 @@ def print_answer(release: str, answer: Mapping[str, Any]) -> None:
         print_line(
             f"Does not read the saved state that {writing} writes, so its devices cannot move: {named(unreadable)}"
         )
+
+
+def _print_errata(errata: Sequence[Mapping[str, Any]]) -> None:
+    """Print the errata that were published with a release, those with the same words together."""
+    models: dict[tuple[str, str], list[str]] = {}
+    for erratum in errata:
+        models.setdefault((", ".join(erratum["with"]), erratum["description"]), []).append(erratum["model"])
+    for (others, description), names in models.items():
+        print_line(f"Erratum: {named(names)} cannot move to {others}: {description}")
+
+
+def _print_not_started(not_started: Mapping[str, str]) -> None:
+    """Print which devices did not start, by what QEMU says: of these only the defaults are known."""
+    names: dict[str, list[str]] = {}
+    for name, reason in not_started.items():
+        names.setdefault(reason.replace(name, "it"), []).append(name)
+    rows = [(", ".join(of_reason), reason) for reason, of_reason in sorted(names.items(), key=lambda row: row[1])]
+    if rows:
+        print_table(("device types", "QEMU says"), rows, "Not started: of these only the defaults are known")
 
 
 def _print_left_out(left_out: Mapping[str, str]) -> None:

@@ -58,16 +58,24 @@ async def back_ends() -> AsyncIterator[BackEnds]:
     """Serve the back ends of any number of processes."""
     with TemporaryDirectory(prefix="back-ends-") as folder:
         found = BackEnds(Path(folder))
-        server = await asyncio.start_unix_server(_serve_vhost_user, str(found.vhost_user))
+        connections: set[asyncio.Task[None]] = set()
+
+        def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            connections.add(asyncio.create_task(_serve_vhost_user(reader, writer)))
+
+        server = await asyncio.start_unix_server(serve, str(found.vhost_user))
         try:
             yield found
         finally:
             server.close()
+            for connection in connections:
+                connection.cancel()
+            await asyncio.gather(*connections, return_exceptions=True)
 
 
 async def _serve_vhost_user(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Answer one device as a back end that does nothing: what it is sent is read, and forgotten."""
-    with suppress(asyncio.IncompleteReadError, ConnectionError):
+    try:
         while True:
             request, flags, size = _HEADER.unpack(await reader.readexactly(_HEADER.size))
             payload = await reader.readexactly(size)
@@ -77,7 +85,11 @@ async def _serve_vhost_user(reader: asyncio.StreamReader, writer: asyncio.Stream
             if reply is not None:
                 writer.write(_HEADER.pack(request, _VERSION | _IS_REPLY, len(reply)) + reply)
                 await writer.drain()
-    writer.close()
+    except (asyncio.IncompleteReadError, ConnectionError):
+        # The device is gone.
+        pass
+    finally:
+        writer.close()
 
 
 def _reply(request: int, payload: bytes) -> bytes | None:

@@ -4,6 +4,7 @@ import gzip
 import json
 import re
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -83,6 +84,7 @@ class Capture:
     device_aliases: other names that -device takes. skipped: device types that could not be read, and why.
     computed: by device type, the properties that QEMU computes for each VM, from its CPUs or from the bus. What it
     computes is not among the effective values. build: what a special build is called, such as microvm.
+    package: the distribution and the version of its package, as QEMU states them; empty for upstream's own build.
     state: by device type, the properties that nobody can set to the value that they have. not_started: why device types
     start on no board. saved_states: by device type, the version of the state that is written, and the oldest that is
     read.
@@ -103,6 +105,7 @@ class Capture:
     state: Mapping[str, frozenset[str]] = field(default_factory=dict)
     not_started: Mapping[str, str] = field(default_factory=dict)
     saved_states: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    package: str = ""
 
     @classmethod
     def load(cls, path: Path) -> "Capture":
@@ -143,6 +146,7 @@ class Capture:
                 {device: frozenset(names) for device, names in document.get("state", {}).items()},
                 dict(document.get("not-started", {})),
                 {device: (written, oldest) for device, (written, oldest) in document.get("saved-states", {}).items()},
+                str(document.get("package", "")),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             message = f"a field is missing or malformed: {error!r}"
@@ -155,6 +159,7 @@ class Capture:
             "version": {"major": major, "minor": minor, "micro": micro},
             "target": self.target,
             "build": self.build,
+            "package": self.package,
             "machines": [_machine_document(machine) for machine in self.machines],
             "types": [{"name": name, "parent": parent} for name, parent in self.types.items()],
             "device-list-properties": {
@@ -218,7 +223,13 @@ class Capture:
 
         A distribution can name its machine types otherwise, such as pc-q35-jammy.
         """
-        families = {machine.family for machine in self.machines if machine.age or machine.alias}
+        members = Counter(machine.family for machine in self.machines)
+        # An alias of a board that has no other machine type is only a shorter name of it.
+        families = {
+            machine.family
+            for machine in self.machines
+            if machine.age or (machine.alias and members[machine.family] > 1)
+        }
         others = [machine for machine in self.machines if not machine.age and machine.family in families]
         return [*sorted(others, key=lambda machine: machine.name), *self.versioned_machines]
 

@@ -49,6 +49,7 @@ class CpuModels:
     features: feature → whether this host can give it to a guest: with KVM (is_kvm) what the CPU has, without KVM what
     QEMU emulates. models: name → features, of the models with the same features under every machine type (on x86, their
     names end in a version). aliases: other names of these models, as they are meant under the newest machine type.
+    package: of the distribution, as QEMU states it.
     """
 
     version: str
@@ -57,6 +58,7 @@ class CpuModels:
     features: Mapping[str, bool]
     models: Mapping[str, frozenset[str]]
     aliases: Mapping[str, str] = field(default_factory=dict)
+    package: str = ""
 
     @property
     def device_model(self) -> str:
@@ -121,7 +123,8 @@ async def _take(binary: Path, progress: Progress, *, host_only: bool, emulated: 
     board = next((machine["name"] for machine in machines if machine.get("alias")), None)
     aliases = {**_aliases(definitions), **(await _aliases_on(binary, board) if board else {})}
     known = {alias: name for alias, name in aliases.items() if name in models and alias not in models}
-    return CpuModels(number, target["arch"], kvm["enabled"], features, models, known)
+    package = str(version.get("package", ""))
+    return CpuModels(number, target["arch"], kvm["enabled"], features, models, known, package)
 
 
 def _aliases(definitions: Sequence[Mapping[str, Any]]) -> dict[str, str]:
@@ -185,19 +188,21 @@ def publish_cpu_models(
     Returns the registry's answer, and the differences from the published CPU models.
     """
     published = _published(registry, cpus.device_model)
-    document = _document(cpus, published, is_published=_has_cpus(registry, release, cpus.device_model))
+    is_published = _has_cpus(registry, release, cpus.device_model)
+    document = _document(cpus, published, vendor_of(release), is_published=is_published)
     answer = registry.publish_release(release, document, dry_run=dry_run, override=override)
     if not dry_run and vendor_of(release) == vendor_of(cpus.device_model):
         name = vendorless(cpus.device_model)
         post_errata(registry, errata_of(release, {name: [name]}))
-    return answer, list(_differences(cpus, published))
+    names = _names(cpus, published, vendor_of(release))
+    return answer, list(_differences(cpus, published, names))
 
 
 def cpu_document(registry: Registry, cpus: CpuModels, release: str) -> dict[str, Any]:
     """Return the CPU part of a release's document: models, profiles, own values and aliases."""
-    return _document(
-        cpus, _published(registry, cpus.device_model), is_published=_has_cpus(registry, release, cpus.device_model)
-    )
+    is_published = _has_cpus(registry, release, cpus.device_model)
+    published = _published(registry, cpus.device_model)
+    return _document(cpus, published, vendor_of(release), is_published=is_published)
 
 
 def not_migratable(cpus: CpuModels) -> Mapping[str, str]:
@@ -212,18 +217,32 @@ def _has_cpus(registry: Registry, release: str, device_model: str) -> bool:
     return published is not None and any(entry["model"] == device_model for entry in published["models"])
 
 
-def _document(cpus: CpuModels, published: Mapping[str, frozenset[str]], *, is_published: bool) -> dict[str, Any]:
+def _document(
+    cpus: CpuModels, published: Mapping[str, frozenset[str]], vendor: str, *, is_published: bool
+) -> dict[str, Any]:
+    """Return the document of the CPU models; upstream's profiles are listed by name, others are the publisher's."""
+    names = _names(cpus, published, vendor)
     own: dict[str, dict[str, dict[str, bool]]] = {}
-    for difference in _differences(cpus, published):
+    for difference in _differences(cpus, published, names):
         if difference.feature in cpus.features:
             models = own.setdefault(difference.profile, {cpus.device_model: {}})
             models[cpus.device_model][difference.feature] = not difference.published
     return {
         "models": {} if is_published else {cpus.device_model: _variable_set(cpus)},
-        "profiles": list(_profiles(cpus, published)),
+        "profiles": list(_profiles(cpus, published, names)),
         "own_values": own,
-        "aliases": {cpus.profile(alias): cpus.profile(name) for alias, name in sorted(cpus.aliases.items())},
+        "aliases": {cpus.profile(alias): names[name] for alias, name in sorted(cpus.aliases.items())},
     }
+
+
+def _names(cpus: CpuModels, published: Mapping[str, frozenset[str]], vendor: str) -> Mapping[str, str]:
+    """Return the names of the CPU models' profiles: upstream's if upstream has it, else the publisher's."""
+    names = {}
+    for name in cpus.models:
+        upstream = cpus.profile(name)
+        is_upstreams = vendor == vendor_of(upstream) or upstream in published
+        names[name] = upstream if is_upstreams else f"{vendor}/{vendorless(upstream)}"
+    return names
 
 
 def _published(registry: Registry, device_model: str) -> Mapping[str, frozenset[str]]:
@@ -267,34 +286,33 @@ def _variable_set(cpus: CpuModels) -> dict[str, Any]:
     }
 
 
-def _profiles(cpus: CpuModels, published: Mapping[str, frozenset[str]]) -> Iterator[str | dict[str, Any]]:
-    """Iterate over the profiles of the CPU models; each version extends the one before."""
+def _profiles(
+    cpus: CpuModels, published: Mapping[str, frozenset[str]], names: Mapping[str, str]
+) -> Iterator[str | dict[str, Any]]:
+    """Iterate over the profiles of the CPU models; each version extends the one before. names: of the profiles."""
     previous: dict[str, str] = {}
     for name in sorted(cpus.models, key=lambda model: _version(model) or (model, 0)):
         family, _ = _version(name) or (name, 0)
         parent = previous.get(family)
         previous[family] = name
-        if cpus.profile(name) in published:
-            yield cpus.profile(name)
+        if names[name] in published:
+            yield names[name]
             continue
-        inherited = _profile_features(parent, cpus, published) if parent else frozenset()
+        inherited = published.get(names[parent], cpus.models[parent]) if parent else frozenset()
         added = dict.fromkeys(sorted(cpus.models[name] - inherited), True)
         removed = dict.fromkeys(sorted(inherited - cpus.models[name]))
         own = {} if cpus.is_versioned else {_NAME: name}
-        extends = {"extends": cpus.profile(parent)} if parent else {}
-        yield {"name": cpus.profile(name), **extends, "values": {cpus.device_model: {**own, **added, **removed}}}
+        extends = {"extends": names[parent]} if parent else {}
+        yield {"name": names[name], **extends, "values": {cpus.device_model: {**own, **added, **removed}}}
 
 
-def _profile_features(name: str, cpus: CpuModels, published: Mapping[str, frozenset[str]]) -> frozenset[str]:
-    """Return the published features of a CPU model, or this QEMU's if it is not published."""
-    return published.get(cpus.profile(name), cpus.models[name])
-
-
-def _differences(cpus: CpuModels, published: Mapping[str, frozenset[str]]) -> Iterator[Difference]:
+def _differences(
+    cpus: CpuModels, published: Mapping[str, frozenset[str]], names: Mapping[str, str]
+) -> Iterator[Difference]:
     for name, features in cpus.models.items():
-        existing = published.get(cpus.profile(name), features)
+        existing = published.get(names[name], features)
         for feature in sorted(existing ^ features):
-            yield Difference(cpus.profile(name), feature, feature in existing)
+            yield Difference(names[name], feature, feature in existing)
 
 
 def features_of(model: Mapping[str, Any]) -> list[str]:

@@ -4,7 +4,7 @@ Measured on QEMU 7.2.22 and 10.0.13 for x86_64 by real saves and loads of every 
 source where a type needs hardware (vfio, vhost-scsi). A running binary that was asked itself counts before these facts.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from app.domain.values.name import numeric
@@ -253,6 +253,36 @@ _STATE = {
 def is_state(lineage: Iterable[str], name: str) -> bool:
     """Return whether a property is state that nobody can set; lineage: the type and its ancestors."""
     return any(name in _STATE.get(qom_type, ()) for qom_type in lineage)
+
+
+# The modules of a QEMU with PCI that a distribution can package apart, with the device types that they bring.
+_MODULES: Mapping[str, Sequence[str]] = {
+    "hw-display-qxl": ["qxl", "qxl-vga"],
+    "hw-display-virtio-gpu": ["virtio-gpu-device"],
+    "hw-display-virtio-gpu-gl": ["virtio-gpu-gl-device"],
+    "hw-display-virtio-gpu-pci": ["virtio-gpu-pci"],
+    "hw-display-virtio-gpu-pci-gl": ["virtio-gpu-gl-pci"],
+    "hw-display-virtio-vga": ["virtio-vga"],
+    "hw-display-virtio-vga-gl": ["virtio-vga-gl"],
+    "hw-usb-host": ["usb-host"],
+    "hw-usb-redirect": ["usb-redir"],
+    "hw-usb-smartcard": ["ccid-card-emulated", "ccid-card-passthru"],
+}
+_OF_X86 = frozenset({"hw-display-virtio-vga", "hw-display-virtio-vga-gl"})
+
+
+def missing_modules(types: Container[str], target: str) -> Mapping[str, Sequence[str]]:
+    """Return the modules of which a QEMU with PCI lacks the device types.
+
+    QEMU itself does not tell which it could have. types: the device types that it has.
+    """
+    if "pcie-root-port" not in types and "pci-bridge" not in types:
+        return {}
+    return {
+        module: names
+        for module, names in _MODULES.items()
+        if (module not in _OF_X86 or target == "x86_64") and not any(name in types for name in names)
+    }
 
 
 # Values that mean the same: the default of rombar became -1, which is 1 unless the machine type wants none.

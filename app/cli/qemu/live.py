@@ -44,13 +44,18 @@ async def _take(binary: Path, machines: Sequence[str], devices: Sequence[str], p
     document = await introspect(binary, devices, progress)
     skipped = document.pop("skipped")
     everything = Capture.from_json(document)
-    capture = everything.selected(machines, [device for device in devices if device not in skipped])
+    named = {board_of(everything.target, machine.family) for machine in everything.machines}
+    types = [device for device in devices if device not in skipped and device not in named]
+    capture = everything.selected(machines, types)
+    if devices and not types:
+        capture = replace(capture, properties={})
     creatable = dict(_CREATABLE.findall((await run(binary, "-device", "help"))[1]))
     candidates = [device for device in everything.device_types if device in creatable]
     async with back_ends() as made:
         boards = await _learn_boards(binary, everything, candidates, made, progress)
         unversioned = boards.keys() - {machine.family for machine in everything.startable_machines}
-        chosen = {*capture.device_types, *(() if devices else (board.name for board in boards.values()))}
+        own_boards = {board.name for board in boards.values()}
+        chosen = {*capture.device_types, *(own_boards & set(devices) if devices else own_boards)}
         effective, computed = await _read_values(capture, boards, unversioned, chosen, progress)
     # A board is a device model of its own.
     own = {board.name: board.properties for board in boards.values() if board.name in chosen and board.properties}
@@ -68,7 +73,7 @@ async def _take(binary: Path, machines: Sequence[str], devices: Sequence[str], p
         device_aliases={alias: device for device, alias in creatable.items() if alias},
         skipped=skipped,
         not_started=_not_started(boards, chosen & set(candidates)),
-        saved_states=await _saved_states(binary, boards, chosen),
+        saved_states=await _saved_states(binary, boards),
     )
 
 
@@ -108,6 +113,7 @@ async def introspect(binary: Path, devices: Sequence[str], progress: Progress) -
                     break
     return {
         "version": version["qemu"],
+        "package": version.get("package", ""),
         "machines": machines,
         "types": types,
         "device-list-properties": properties,
@@ -291,9 +297,7 @@ def _not_started(boards: Mapping[str, Board], candidates: AbstractSet[str]) -> d
     return dict(sorted(complaints.items()))
 
 
-async def _saved_states(
-    binary: Path, boards: Mapping[str, Board], chosen: AbstractSet[str]
-) -> dict[str, tuple[int, int]]:
+async def _saved_states(binary: Path, boards: Mapping[str, Board]) -> dict[str, tuple[int, int]]:
     """Return the versions of the saved states: what is written, and the oldest that is read.
 
     They are QEMU's, not the machine type's: -dump-vmstate prints the same of each.
@@ -309,5 +313,5 @@ async def _saved_states(
     return {
         device: (entry["version_id"], entry["minimum_version_id"])
         for device, entry in sorted(document.items())
-        if device in chosen and isinstance(entry, dict) and "version_id" in entry
+        if isinstance(entry, dict) and "version_id" in entry
     }

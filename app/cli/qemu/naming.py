@@ -47,6 +47,15 @@ def board_of(target: str, family: str) -> str:
     return f"{family}-board" if target in _X86 else f"{component(target)}-{family}-board"
 
 
+def release_name(vendor: str, product: str, version: str, package: str) -> str:
+    """Return the name of a release: a distributor's has the version of its package, such as 1:7.2+dfsg-7.
+
+    package: as QEMU states it, such as `Debian 1:7.2+dfsg-7`.
+    """
+    packaged = "" if vendor == _UPSTREAM else package.strip().rpartition(" ")[2]
+    return f"{vendor}/{product}@{packaged or version}"
+
+
 def cpu_of(target: str, *, is_kvm: bool) -> str:
     """Return the name of the device model of a target's CPUs.
 

@@ -9,7 +9,8 @@ from app.cli.client import Registry
 from app.cli.qemu.capture import Capture
 from app.cli.qemu.cpu import CpuModels, cpu_document
 from app.cli.qemu.errata import errata_of, post_errata, vendorless
-from app.cli.qemu.naming import product_of, profile_of
+from app.cli.qemu.facts import missing_modules
+from app.cli.qemu.naming import product_of, profile_of, release_name
 from app.cli.qemu.properties import Value
 from app.cli.qemu.release import VENDOR, Difference, Known, QemuRelease, qualified
 from app.domain.values.name import numeric, vendor_of
@@ -26,7 +27,8 @@ class Published:
     nobody stated whether they can be migrated. renamed: device types with a name that the registry cannot have, and
     what they are called there. errata: of migrations that are known to fail, published with it. not_started: device
     types that started on no board, and why: of them only the defaults are known. deprecated: the profiles of machine
-    types that QEMU says are deprecated. is_live: whether the QEMU itself was asked.
+    types that QEMU says are deprecated. modules: those that this QEMU lacks, with their device types. is_live: whether
+    the QEMU itself was asked.
     """
 
     release: str
@@ -44,12 +46,13 @@ class Published:
     errata: Sequence[Mapping[str, Any]] = ()
     not_started: Mapping[str, str] = field(default_factory=dict)
     deprecated: Sequence[str] = ()
+    modules: Mapping[str, Sequence[str]] = field(default_factory=dict)
     is_live: bool = False
 
 
-def default_name(capture: Capture) -> str:
+def default_name(capture: Capture, vendor: str = VENDOR) -> str:
     """Return the default release name of a capture."""
-    return f"{VENDOR}/{product_of(capture.target, capture.build)}@{capture.version}"
+    return release_name(vendor, product_of(capture.target, capture.build), capture.version, capture.package)
 
 
 def publish(  # noqa: PLR0913 (each is an option of the command)
@@ -106,6 +109,7 @@ def publish(  # noqa: PLR0913 (each is an option of the command)
         errata,
         capture.not_started,
         qemu.deprecated,
+        missing_modules(capture.types, capture.target) if capture.asked else {},
         bool(capture.asked),
     )
 

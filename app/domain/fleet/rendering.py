@@ -103,10 +103,12 @@ def is_cpu_model(model: str) -> bool:
 
 def _cpu(model: str, profile: Profile | None) -> str:
     """Return the CPU model that a profile is named after: it also sets what no variable does, such as the family."""
-    if profile is None or not profile.name.startswith(f"{model}/"):
+    # A distributor's own CPU models are in its namespace, below the same component.
+    kind = f"/{model.partition('/')[2]}/"
+    if profile is None or kind not in profile.name:
         message = f"-cpu needs a CPU model: name a profile {model}/<CPU model> that the release lists."
         raise UnrenderableError(message)
-    return _named(profile.name.removeprefix(f"{model}/"), "-cpu", "a CPU model")
+    return _named(profile.name.partition(kind)[2], "-cpu", "a CPU model")
 
 
 def _machine(profile: Profile | None) -> str:
