@@ -131,7 +131,7 @@ async def _try(source: Path, destination: Path, machine: str, start: Start | Non
         if outcome in {Outcome.COMPLETED, Outcome.FAILED} and (await _save(destination, given, made, own))[0] is (
             Outcome.COMPLETED
         ):
-            differs = list(_differences(_description(state), _description(own)))
+            differs = list(differences(read_description(state), read_description(own)))
     return Trial(start.device if start else "", machine, outcome, reason, differs)
 
 
@@ -182,7 +182,7 @@ def _words(error: Exception) -> str:
     return "; ".join(line.partition(": ")[2] or line for line in said if "warning:" not in line)
 
 
-def _description(file: Path) -> Mapping[str, Any]:
+def read_description(file: Path) -> Mapping[str, Any]:
     """Return QEMU's own description of what a stream holds, by device; empty if it has none."""
     stream = file.read_bytes()
     end = len(stream)
@@ -194,7 +194,7 @@ def _description(file: Path) -> Mapping[str, Any]:
     return {}
 
 
-def _differences(source: Mapping[str, Any], destination: Mapping[str, Any]) -> Iterator[str]:
+def differences(source: Mapping[str, Any], destination: Mapping[str, Any]) -> Iterator[str]:
     """Iterate over what one end saves and the other does not."""
     for name in sorted(source.keys() | destination.keys()):
         if name not in destination:
