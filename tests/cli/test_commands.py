@@ -54,7 +54,7 @@ def test_an_invalid_import_is_refused(run: Run, tmp_path: Path) -> None:
     for arguments, message in (
         (("migration-info", str(tmp_path / "none"), "--release", RELEASE), "cannot be read"),
         (("migration-info", "-", "--release", "nonsense"), "a release must be"),
-        (("qemu",), "either --capture FILE or --binary PATH"),
+        (("qemu",), "one of --capture FILE, --binary PATH and --all"),
         (("qemu", "--capture", str(tmp_path / "none")), "cannot be read as a capture"),
         (("qemu", "--binary", "/bin/false"), "cannot be queried"),
         (("qemu", "--binary", str(tmp_path / "none")), "is not a program that can be started"),
