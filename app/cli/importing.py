@@ -11,7 +11,7 @@ import typer
 
 from app.cli.client import Registry
 from app.cli.feed import Archive, ArchiveError, copy_feed
-from app.cli.host.emulator import binaries
+from app.cli.host.emulator import installed_binaries
 from app.cli.host.tool import Machine as HostMachine
 from app.cli.keys import signing_keys
 from app.cli.mirroring import Trust, trusted_keys
@@ -26,6 +26,7 @@ from app.cli.output import (
     print_table,
     progress_bar,
     refuse,
+    warn,
 )
 from app.cli.qemu import publication
 from app.cli.qemu.capture import Capture, CaptureError
@@ -162,7 +163,8 @@ def import_qemu(  # noqa: PLR0913, PLR0917 (each is an option of the command)
 ) -> None:
     """Publish a QEMU release: device types become models, machine types become profiles. Import older releases first.
 
-    A property keeps the off value of the oldest release. A property that a newer release lacks keeps its last value.
+    A property that an earlier release lacks is off as under its newest machine type. A property that a newer release
+    lacks keeps its last value.
     If earlier releases have CPU models (import cpu-models), those of a binary are published, too. Querying a binary
     takes some minutes; it only has to start. Devices are started with null back ends, to read what each machine type
     makes of them, and saved, to see whether they migrate. What is left out, and what did not start, is named.
@@ -175,29 +177,21 @@ def import_qemu(  # noqa: PLR0913, PLR0917 (each is an option of the command)
         profile-registry import qemu --all --vendor debian.org --dry-run
     """
     wanted = _Wanted(release, vendor, machine or [], device or [], override, dry_run, save_capture)
-    if sum((capture is not None, binary is not None, installed)) != 1:
-        fail("import qemu takes one of --capture FILE, --binary PATH and --all")
-    if save_capture is not None and binary is None:
-        fail("--save-capture has no effect without --binary")
-    if installed and release is not None:
-        fail("--all names each release by itself; --vendor says whose they are")
+    _check_source(wanted, [capture is not None, binary is not None, installed], binary)
     try:
-        paths: list[Path | None] = [None if binary is None else executable(binary)]
-        if installed:
-            paths = [*binaries(HostMachine())]
-        if not paths:
-            fail("no QEMU is installed in /usr/bin, /usr/local/bin or /usr/libexec")
         with progress_bar() as progress, Registry(ClientSettings(), signing_keys=signing_keys(sign)) as registry:
-            results = [_import_one(registry, wanted, path, capture, progress) for path in paths]
+            if installed:
+                _import_all(registry, wanted, progress, as_json=as_json)
+                return
+            path = None if binary is None else executable(binary)
+            published = _import_one(registry, wanted, path, capture, progress)
     except RegistryError as error:
         refuse(error, is_publication=True)
     except CaptureError as error:
         fail(str(error))
     if as_json:
-        documents = [_document(published) for published in results]
-        print_json(documents if installed else documents[0])
-        return
-    for published in results:
+        print_json(_document(published))
+    else:
         _print_published(published)
 
 
@@ -212,6 +206,39 @@ class _Wanted:
     override: str | None
     dry_run: bool
     save_capture: Path | None
+
+
+def _check_source(wanted: _Wanted, sources: Sequence[bool], binary: str | None) -> None:
+    """Exit with an error if the options do not go together; sources: which of the ways to name a QEMU were used."""
+    if sum(sources) != 1:
+        fail("import qemu takes one of --capture FILE, --binary PATH and --all")
+    if wanted.save_capture is not None and binary is None:
+        fail("--save-capture is for one binary: --binary PATH")
+    if wanted.release is not None and sources[-1]:
+        fail("--all names each release by itself; --vendor says whose they are")
+
+
+def _import_all(registry: Registry, wanted: _Wanted, progress: Progress, *, as_json: bool) -> None:
+    """Publish each QEMU of this machine; one that fails does not stop the others. Exits with an error if one failed."""
+    paths = installed_binaries(HostMachine())
+    if not paths:
+        fail("no QEMU is installed in /usr/bin, /usr/local/bin or /usr/libexec")
+    results: list[publication.Published] = []
+    failures: dict[str, str] = {}
+    for path in paths:
+        try:
+            results.append(_import_one(registry, wanted, path, None, progress))
+        except (CaptureError, RegistryError) as error:
+            failures[str(path)] = str(error)
+    if as_json:
+        print_json({"imported": list(map(_document, results)), "failed": failures})
+    else:
+        for published in results:
+            _print_published(published)
+    for name, reason in failures.items():
+        warn(f"{name} was not imported: {reason}")
+    if failures:
+        raise typer.Exit(REFUSED)
 
 
 def _import_one(
@@ -259,12 +286,13 @@ def _cpu_models(registry: Registry, release: str, binary: Path | None, progress:
     try:
         cpus = take_cpu_models(binary, progress)
     except CaptureError as error:
-        print_line(f"Without its CPU models: {error}")
+        warn(f"Without its CPU models: {error}")
         return None
     if cpus.device_model not in models:
-        print_line(
-            f"Without its CPU models: here they are those of {cpus.device_model}, and no other release has them; "
-            "import cpu-models publishes them."
+        warn(
+            f"Without its CPU models: other releases have {', '.join(sorted(models))}, but "
+            f"{'with' if cpus.is_kvm else 'without'} KVM they are those of {cpus.device_model}. Import it "
+            f"{'without' if cpus.is_kvm else 'with'} KVM, or with --override; import cpu-models adds them."
         )
         return None
     return cpus
@@ -426,11 +454,13 @@ def _print_published(published: publication.Published) -> None:
     _print_not_started(published.not_started)
     for module, types in published.modules.items():
         print_line(f"Without the module {module}, this QEMU has no {named(types)}.")
+    is_dry = published.answer["dry_run"]
     if published.deprecated:
+        verb = "would be" if is_dry else "are"
         print_line(
-            f"QEMU deprecates these machine types, so their profiles are deprecated: {named(published.deprecated)}"
+            f"QEMU deprecates these machine types, so their profiles {verb} deprecated: {named(published.deprecated)}"
         )
-    _print_errata(published.errata)
+    _print_errata(published.errata, is_dry=is_dry)
     for name, registered in sorted(published.renamed.items()):
         print_line(f"The registry cannot have the name {name}, so this device type is called {registered} there.")
     if published.differences:
@@ -469,13 +499,15 @@ def print_answer(release: str, answer: Mapping[str, Any]) -> None:
         )
 
 
-def _print_errata(errata: Sequence[Mapping[str, Any]]) -> None:
+def _print_errata(errata: Sequence[Mapping[str, Any]], *, is_dry: bool) -> None:
     """Print the errata that were published with a release, those with the same words together."""
     models: dict[tuple[str, str], list[str]] = {}
     for erratum in errata:
         models.setdefault((", ".join(erratum["with"]), erratum["description"]), []).append(erratum["model"])
     for (others, description), names in models.items():
-        print_line(f"Erratum: {named(names)} cannot move to {others}: {description}")
+        print_line(
+            f"Erratum{' (not published yet)' if is_dry else ''}: {named(names)} cannot move to {others}: {description}"
+        )
 
 
 def _print_not_started(not_started: Mapping[str, str]) -> None:

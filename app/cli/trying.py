@@ -21,6 +21,7 @@ _WORDS = {
     Outcome.NOT_STARTED: "not started",
     Outcome.NOT_SAVED: "not saved",
     Outcome.FAILED: "failed",
+    Outcome.TIMED_OUT: "not ended",
 }
 
 
@@ -41,9 +42,9 @@ def try_migration(
     """Migrate devices from one QEMU binary to another, for real, with null back ends and without a guest.
 
     Where a migration fails, an erratum is drafted: the command that publishes it, or with --json its document. Where
-    the board alone fails, it is drafted for the board, not for its devices. What the two ends save differently is only
-    a hint (state-differs): QEMU loads many states that differ. A VM that never ran has less state than one that works:
-    what completes here can still fail with a guest.
+    the board alone fails, or a controller, it is drafted for that, not for what is behind it. What the two ends save
+    differently is only a hint (state-differs): QEMU loads many states that differ. A VM that never ran has less state
+    than one that works: what completes here can still fail with a guest.
 
     Exit status 0 all completed, 1 some did not, 2 could not try.
 
@@ -51,6 +52,8 @@ def try_migration(
 
         profile-registry try-migration --from qemu-7.2 --to qemu-10.0 --device am53c974 --machine pc-q35-7.2
     """
+    if value and not device:
+        fail("--value is of a device: name it with --device")
     values: dict[str, str] = {}
     for pair in value or []:
         name, equals, given = pair.partition("=")
@@ -64,7 +67,7 @@ def try_migration(
     except CaptureError as error:
         fail(str(error))
     names = [_release(end, binary.name) for end, binary in zip((sender, receiver), ends, strict=True)]
-    drafts = list(_drafts(trials, names, values))
+    drafts = list(_drafts(trials, names, dict.fromkeys(device or [], values)))
     if as_json:
         print_json({"from": names[0], "to": names[1], "trials": [asdict(trial) for trial in trials], "errata": drafts})
     else:
@@ -88,13 +91,20 @@ def _print(trials: Sequence[Trial], names: Sequence[str], drafts: Sequence[Mappi
         print_line(f"  {_command(draft)}")
 
 
-def _drafts(trials: Sequence[Trial], names: Sequence[str], values: Mapping[str, str]) -> Iterator[Mapping[str, Any]]:
-    """Iterate over an erratum for each device, or board, that could not be saved, or not be loaded."""
-    broken = {trial.machine for trial in trials if not trial.device and trial.outcome is not Outcome.COMPLETED}
+def _drafts(
+    trials: Sequence[Trial], names: Sequence[str], values: Mapping[str, Mapping[str, str]]
+) -> Iterator[Mapping[str, Any]]:
+    """Iterate over an erratum for each device, or board, that could not be saved, or not be loaded.
+
+    values: those that were given, by device.
+    """
+    completed = {(trial.machine, trial.device) for trial in trials if trial.outcome is Outcome.COMPLETED}
     for outcome in (Outcome.NOT_SAVED, Outcome.FAILED):
         failed: dict[str, list[Trial]] = {}
         for trial in trials:
-            if trial.outcome is outcome and (not trial.device or trial.machine not in broken):
+            # What fails because of its board, or of its controller, is no failure of its own.
+            before = [(trial.machine, name) for name in ("", *trial.carriers)] if trial.device else []
+            if trial.outcome is outcome and completed.issuperset(before):
                 failed.setdefault(trial.device or trial.board, []).append(trial)
         for device, own in failed.items():
             machines = ", ".join(trial.machine for trial in own)
@@ -103,7 +113,7 @@ def _drafts(trials: Sequence[Trial], names: Sequence[str], values: Mapping[str, 
                 "model": qualified(device),
                 **({"with": [names[1]]} if outcome is Outcome.FAILED else {}),
                 "direction": "to" if outcome is Outcome.FAILED else "both",
-                **({"when": {name: [given] for name, given in values.items()}} if values else {}),
+                **({"when": {name: [given] for name, given in values[device].items()}} if values.get(device) else {}),
                 "description": f"tried under {machines}: {own[0].reason}",
             }
 

@@ -138,8 +138,8 @@ def test_a_larger_vm_has_more_of_everything() -> None:
     capture = capture_with(disk=["drive"], a_pci=[], pcie_root_port=[])
     disk = improved(Start("disk"), "No drive specified", capture, {})
     assert disk is not None
-    larger = " ".join(arguments("q35", [disk], is_larger=True))
-    assert "-m 640M" in larger
+    larger = " ".join(arguments("q35", [disk], larger=3))
+    assert "-m 768M" in larger
     assert "-smp 3" in larger
     assert "size=1073741824" in larger
     assert behind_port(disk, capture) is None

@@ -5,6 +5,7 @@ import platform
 import re
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from app.cli.qemu.capture import CaptureError
 from app.cli.qemu.cpu import CpuModels, features_of, restriction, take_cpu_models
 from app.cli.qemu.live import Progress
 from app.cli.qemu.naming import build_of, cpu_of, product_of
+from app.domain.fleet.rendering import CPU_MODEL
+from app.domain.values.name import numeric
 
 _VERSION = re.compile(r"QEMU emulator version (\d+\.\d+\.\d+)(?: \(([^)]*)\))?")
 _BINARY = re.compile(r"qemu-system-([a-z0-9_]+)|qemu-kvm")
@@ -54,6 +57,18 @@ def binaries(machine: Machine) -> Sequence[Path]:
     return sorted(paths.values(), key=lambda path: (_target(path) != platform.machine(), path.name))
 
 
+def installed_binaries(machine: Machine) -> Sequence[Path]:
+    """Return one QEMU binary of a machine for each release that it has, special builds included, the oldest first."""
+    emulators: dict[tuple[str, str], Path] = {}
+    for folder in map(machine.path, _FOLDERS):
+        for path in sorted([*folder.glob("qemu-system-*"), *folder.glob("qemu-kvm")]):
+            if path.is_file() and os.access(path, os.X_OK):
+                with suppress(NotAskedError):
+                    stated = Emulator.of(path)
+                    emulators.setdefault((stated.product, stated.version), path)
+    return [path for (_, _), path in sorted(emulators.items(), key=lambda entry: (numeric(entry[0][1]), entry[0][0]))]
+
+
 def _target(binary: Path) -> str:
     match = _ANY_BINARY.fullmatch(binary.name)
     # qemu-kvm, and what a user calls it otherwise, runs guests of this machine.
@@ -68,14 +83,14 @@ def owns_release(release: str) -> bool:
 def restrict(
     registry: Registry, paths: Sequence[Path], progress: Progress, *, emulated: bool
 ) -> dict[str, dict[str, Any]]:
-    """Return the CPU features that this host cannot provide, by the CPU model; empty if the registry has none.
+    """Return the CPU features that this host cannot provide, by the CPU models; empty if the registry has none.
 
     emulated: VMs run without KVM. Raises NotAskedError if the features are not known, and RegistryError.
     """
-    name = cpu_of("x86_64", is_kvm=not emulated)
-    model = registry.find(f"/models/{name}")
+    names = dict.fromkeys((CPU_MODEL, cpu_of("x86_64", is_kvm=not emulated)))
+    models = {name: model for name in names if (model := registry.find(f"/models/{name}")) is not None}
     binary = next((path for path in paths if _target(path) == "x86_64"), None)
-    if model is None or binary is None:
+    if not models or binary is None:
         return {}
     try:
         cpus = _cpu_models(binary, progress, emulated=emulated)
@@ -84,7 +99,8 @@ def restrict(
     if not cpus.is_kvm and not emulated:
         message = "KVM cannot be used (if VMs run without KVM, add --emulated)"
         raise NotAskedError(message)
-    return {name: restriction(cpus, features_of(model))}
+    # What asks about a domain does not know whether it runs with KVM, so that both models are restricted.
+    return {name: restriction(cpus, features_of(model)) for name, model in models.items()}
 
 
 # By the binary, when it was changed, and the hour: a command that reports again and again does not start it each time,

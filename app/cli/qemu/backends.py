@@ -20,8 +20,9 @@ _VERSION, _IS_REPLY, _NEEDS_REPLY = 0x1, 0x4, 0x8
 _GET_FEATURES, _GET_VRING_BASE, _GET_PROTOCOL_FEATURES, _GET_QUEUE_NUM, _GET_CONFIG = 1, 11, 15, 17, 24
 _GET_MAX_MEM_SLOTS = 36
 # All features: QEMU switches off what a back end does not have, and a profile has what the machine type wants.
-# Not VIRTIO_F_IOMMU_PLATFORM, for which QEMU would ask back. Of the protocol's own: MQ, LOG_SHMFD, REPLY_ACK, CONFIG.
-_FEATURES = (2**64 - 1) & ~(1 << 33)
+# Not VIRTIO_F_IOMMU_PLATFORM, for which QEMU would ask back, nor VIRTIO_GPU_F_VIRGL, with which QEMU does not migrate.
+# Of the protocol's own: MQ, LOG_SHMFD, REPLY_ACK, CONFIG.
+_FEATURES = (2**64 - 1) & ~(1 << 33 | 1 << 0)
 _PROTOCOL_FEATURES = 1 << 0 | 1 << 1 | 1 << 3 | 1 << 9
 _QUEUES, _SLOTS = 256, 509
 
@@ -57,15 +58,17 @@ class BackEnds:
 async def back_ends() -> AsyncIterator[BackEnds]:
     """Serve the back ends of any number of processes."""
     with TemporaryDirectory(prefix="back-ends-") as folder:
-        found = BackEnds(Path(folder))
+        made = BackEnds(Path(folder))
         connections: set[asyncio.Task[None]] = set()
 
         def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            connections.add(asyncio.create_task(_serve_vhost_user(reader, writer)))
+            connection = asyncio.create_task(_serve_vhost_user(reader, writer))
+            connections.add(connection)
+            connection.add_done_callback(connections.discard)
 
-        server = await asyncio.start_unix_server(serve, str(found.vhost_user))
+        server = await asyncio.start_unix_server(serve, str(made.vhost_user))
         try:
-            yield found
+            yield made
         finally:
             server.close()
             for connection in connections:
@@ -118,11 +121,11 @@ def _tpm() -> Iterator[Path]:
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         try:
-            with suppress(subprocess.TimeoutExpired):
-                # It writes its socket as soon as it can be asked, or ends.
-                for _ in range(int(_TPM_SECONDS / _POLL_SECONDS)):
-                    if socket.exists():
-                        break
+            # It makes its socket as soon as it can be asked, or ends.
+            for _ in range(int(_TPM_SECONDS / _POLL_SECONDS)):
+                if socket.exists():
+                    break
+                with suppress(subprocess.TimeoutExpired):
                     process.wait(_POLL_SECONDS)
             yield socket
         finally:

@@ -26,6 +26,8 @@ _ROUNDS = 6
 # A PCI bus has 32 slots; the board uses some of them.
 _MOST_ON_PCI, _MOST = 22, 60
 _PCI = "pci-device"
+# How many CPUs another VM has, on boards that can have so many.
+_MORE_CPUS = (3, 1)
 # As in `Device usb-uas is not migratable, but --only-migratable was specified` (hw/core/qdev.c), or of a blocker:
 # `disallowing migration blocker (--only-migratable) for: …` (migration/migration.c).
 _UNMIGRATABLE = re.compile(r"Device (\S+) is not migratable")
@@ -60,10 +62,10 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class _Vm:
-    """A VM that devices are read in; is_larger: with more than it has by itself."""
+    """A VM that devices are read in; larger: how many CPUs it has if it is larger than by itself."""
 
     machine: str
-    is_larger: bool = False
+    larger: int = 0
 
 
 class Board:
@@ -87,6 +89,10 @@ class Board:
         self.starts: dict[str, Start] = {}
         self.complaints: dict[str, str] = {}
         self.refusals: dict[str, str] = {}
+        # Why devices that start were not read.
+        self.unread: dict[str, str] = {}
+        # The machine types of which a device of the board ends QEMU when it is asked.
+        self._ending: set[str] = set()
         self.can_be_saved = False
         # The types of the devices that the board has itself.
         self.own: frozenset[str] = frozenset()
@@ -94,19 +100,22 @@ class Board:
         self.properties: dict[str, Property] = {}
         self.state: dict[str, frozenset[str]] = {}
         self._groups: list[list[Start]] = []
+        self._larger: int | None = None
         # What the tree prints otherwise than QMP says: the types and properties.
         self._unreliable: set[tuple[str, str]] = set()
         self._compared: dict[str, Mapping[str, Kind]] = {}
 
     async def learn(self, candidates: Sequence[str]) -> None:
         """Find out which devices start, and which of them can be saved."""
-        status, output = await self._run([], save=True)
+        status, output = await self._run([], "-only-migratable", save=True)
+        own_refusal = _last_line(output) if status != 0 and _is_refusal(output) else ""
+        if own_refusal:
+            status, output = await self._run([], save=True)
         if status != 0:
             self.complaints |= dict.fromkeys(candidates, _last_line(output))
             return
         self.properties = await self._own_properties()
-        bare = _attempt(status, output)
-        self.can_be_saved = not bare.refusal
+        self.can_be_saved = not (own_refusal or _attempt(status, output).refusal)
         self.own = frozenset(device.type for device in devices_of(read_tree(output)))
         buses: dict[str, list[str]] = {}
         left = [Start(device) for device in candidates]
@@ -121,7 +130,11 @@ class Board:
                 self.starts[start.device] = start
                 for bus in attempt.buses:
                     buses.setdefault(bus, []).append(start.device)
-                if attempt.refusal and (self.can_be_saved or _names(attempt.refusal, start.device, self._capture)):
+                # What QEMU says of the board alone, it does not say of the device.
+                if attempt.refusal and (
+                    self.can_be_saved
+                    or (attempt.refusal != own_refusal and _names(attempt.refusal, start.device, self._capture))
+                ):
                     self.refusals[start.device] = attempt.refusal
             self.complaints |= {start.device: complaint for start, complaint in failed}
             # A bus can come with a device that starts in a later round.
@@ -144,14 +157,15 @@ class Board:
 
         They are asked of the object: some machine types end QEMU when their properties are asked by the type.
         """
-        async with start_qemu(self._binary, "-M", self.machine) as qmp:
-            try:
+        try:
+            async with self._slots, start_qemu(self._binary, "-M", self.machine) as qmp:
                 listed: Any = await qmp.execute("qom-list", {"path": _MACHINE})
-            except ExecuteError:
-                return {}
-            properties = {entry["name"]: Property(entry["name"], entry["type"]) for entry in listed}
-            properties.pop("type", None)
-            values = await _values_of(qmp, _MACHINE, self._compared_of(properties))
+                properties = {entry["name"]: Property(entry["name"], entry["type"]) for entry in listed}
+                properties.pop("type", None)
+                values = await _values_of(qmp, _MACHINE, self._compared_of(properties))
+        except (QMPError, OSError, EOFError):
+            # The board is then no device model; its devices are.
+            return {}
         return {name: properties[name] for name, value in values.items() if isinstance(value, bool | int | str)}
 
     def _carriers(self, buses: Mapping[str, Sequence[str]]) -> Mapping[str, Start]:
@@ -195,11 +209,11 @@ class Board:
     async def read(self, machine: str, *, devices: Iterable[str]) -> Values:
         """Return the values of devices under a machine type of this board's family.
 
-        With those that start are those that the board or another device has.
+        The devices that the board has itself, or that come with another, are among them.
         """
         if not self._groups:
             self._groups = await self._learn_groups()
-        return await self._read_groups(machine, [[], *self._chosen(devices)])
+        return await self._read_groups(_Vm(machine), [[], *self._chosen(devices)])
 
     async def read_elsewhere(self, machine: str, *, devices: Iterable[str]) -> Sequence[Values]:
         """Return the values of devices in other VMs: larger ones, and behind ports of PCI Express.
@@ -207,12 +221,21 @@ class Board:
         Where the board takes neither, there are none.
         """
         groups = self._chosen(devices)
-        status, _ = await run(self._binary, *arguments(machine, [], is_larger=True), monitor=_LOOK)
-        larger = [await self._read_groups(machine, [[], *groups], is_larger=True)] if status == 0 else []
+        if self._larger is None:
+            self._larger = await self._learn_larger()
+        larger = [await self._read_groups(_Vm(machine, self._larger), [[], *groups])] if self._larger else []
         behind = [
             [moved for start in group if (moved := behind_port(start, self._capture)) is not None] for group in groups
         ]
-        return [*larger, await self._read_groups(machine, [group for group in behind if group])]
+        return [*larger, await self._read_groups(_Vm(machine), [group for group in behind if group])]
+
+    async def _learn_larger(self) -> int:
+        """Return how many CPUs the board can have, more than one if it can; 0 if it cannot be larger at all."""
+        for cpus in _MORE_CPUS:
+            status, _ = await run(self._binary, *arguments(self.machine, [], larger=cpus), monitor=_LOOK)
+            if status == 0:
+                return cpus
+        return 0
 
     def _chosen(self, devices: Iterable[str]) -> list[list[Start]]:
         chosen = set(devices)
@@ -251,27 +274,38 @@ class Board:
             if status == 0:
                 break
             index = _culprit(output, len(group))
-            others.append(group.pop(-1 if index is None else index))
+            if index is None:
+                # QEMU names none of them: half of them can be the reason.
+                middle = len(group) // 2
+                others += group[middle:]
+                del group[middle:]
+            else:
+                others.append(group.pop(index))
         return group, others
 
-    async def _read_groups(self, machine: str, groups: Sequence[Sequence[Start]], *, is_larger: bool = False) -> Values:
-        vm = _Vm(machine, is_larger)
+    async def _read_groups(self, vm: _Vm, groups: Sequence[Sequence[Start]]) -> Values:
         readings = await asyncio.gather(*(self._read_group(vm, group) for group in groups))
         values: Values = {}
         others: dict[str, dict[str, Any]] = {}
         # What the board has itself counts as it is without other devices: their VMs can be made otherwise.
-        own = {device for group, (_, beside) in zip(groups, readings, strict=True) if not group for device in beside}
-        for group, (started, beside) in zip(groups, readings, strict=True):
+        own = {device for group, (_, inner) in zip(groups, readings, strict=True) if not group for device in inner}
+        for group, (started, inner) in zip(groups, readings, strict=True):
             values |= started
-            _add(others, {device: found for device, found in beside.items() if not group or device not in own})
-        return {**{device: _agreed(found) for device, found in others.items() if device not in values}, **values}
+            _add(others, {device: several for device, several in inner.items() if not group or device not in own})
+        return {**{device: _agreed(several) for device, several in others.items() if device not in values}, **values}
 
     async def _read_group(self, vm: _Vm, group: Sequence[Start]) -> tuple[Values, Values]:
         """Return the values of devices that start together, and of those that come with them."""
         try:
             return await self._read(vm, group)
         except (QMPError, CaptureError, OSError, EOFError) as error:
+            if not group and vm.machine not in self._ending:
+                # One of the board's own devices ends QEMU when it is asked: then only what the tree has of them counts.
+                self._ending.add(vm.machine)
+                return await self._read_group(vm, group)
             if len(group) <= 1:
+                for start in group:
+                    self.unread[start.device] = f"it starts, but cannot be read under {vm.machine}: {error}"
                 return {}, {}
             index = _culprit(str(error), len(group))
             middle = len(group) // 2
@@ -282,13 +316,13 @@ class Board:
                 else [[*group[:index], *group[index + 1 :]], [group[index]]]
             )
             values, others = await self._read_group(vm, parts[0])
-            more, beside = await self._read_group(vm, parts[1])
-            _add(others, beside)
+            more, inner = await self._read_group(vm, parts[1])
+            _add(others, inner)
             return values | more, others
 
     async def _read(self, vm: _Vm, group: Sequence[Start]) -> tuple[Values, Values]:
         verify = vm == _Vm(self.machine)
-        with self._back_ends.filled_in(arguments(vm.machine, group, is_larger=vm.is_larger)) as filled:
+        with self._back_ends.filled_in(arguments(vm.machine, group, larger=vm.larger)) as filled:
             async with self._slots, start_qemu(self._binary, *filled) as qmp:
                 tree = await _tree(qmp)
                 named = {device.id: device for device in tree if device.id}
@@ -300,8 +334,9 @@ class Board:
                 }
                 others = self._others(tree)
                 if not group:
-                    await self._read_untold(qmp, others)
                     values[self.name] = await _values_of(qmp, _MACHINE, self._compared_of(self.properties))
+                    if vm.machine not in self._ending:
+                        await self._read_rest(qmp, others)
         return values, others
 
     def _others(self, tree: Sequence[Device]) -> dict[str, dict[str, Any]]:
@@ -309,18 +344,18 @@ class Board:
         others: dict[str, dict[str, Any]] = {}
         for device in tree:
             if device.type in self._capture.properties and device.type not in self.starts:
-                told = self._told(device, device.type)
-                _add(others, {device.type: {name: [value] for name, value in told.items()}})
+                printed = self._in_tree(device, device.type)
+                _add(others, {device.type: {name: [value] for name, value in printed.items()}})
         return others
 
-    async def _read_untold(self, qmp: QMPClient, others: dict[str, dict[str, Any]]) -> None:
-        """Add the values of the board's own devices that the tree does not tell."""
+    async def _read_rest(self, qmp: QMPClient, others: Values) -> None:
+        """Add the values of the board's own devices that the tree does not have, several of a type together."""
+        in_tree = {device: frozenset(values) for device, values in others.items()}
         for device, path in [pair async for pair in _children(qmp, _MACHINE, _DEPTH)]:
-            if device not in self._capture.properties or device in self.starts:
-                continue
-            values = others.setdefault(device, {})
-            untold = [name for name in self._kinds(device) if name not in values]
-            values |= {name: [value] for name, value in (await _values_of(qmp, path, untold)).items()}
+            if device in self._capture.properties and device not in self.starts:
+                names = self._kinds(device).keys() - in_tree.get(device, frozenset())
+                values = await _values_of(qmp, path, sorted(names))
+                _add(others, {device: {name: [value] for name, value in values.items()}})
 
     async def _values(
         self, qmp: QMPClient, name: str, device: str, node: Device | None, *, verify: bool
@@ -329,15 +364,15 @@ class Board:
 
         verify: compare what the tree tells with what QMP says.
         """
-        told = self._told(node, device)
+        printed = self._in_tree(node, device)
         if not verify:
-            told = {own: value for own, value in told.items() if (device, own) not in self._unreliable}
-        asked = [own for own in self._kinds(device) if verify or own not in told]
+            printed = {own: value for own, value in printed.items() if (device, own) not in self._unreliable}
+        asked = [own for own in self._kinds(device) if verify or own not in printed]
         values = await _values_of(qmp, f"/machine/peripheral/{name}", asked)
-        self._unreliable |= {(device, own) for own in told.keys() & values.keys() if told[own] != values[own]}
-        return {**told, **values}
+        self._unreliable |= {(device, own) for own in printed.keys() & values.keys() if printed[own] != values[own]}
+        return {**printed, **values}
 
-    def _told(self, node: Device | None, device: str) -> dict[str, Any]:
+    def _in_tree(self, node: Device | None, device: str) -> dict[str, Any]:
         """Return the compared values that the tree tells of a device; a proxy has those of the device inside it."""
         if node is None:
             return {}
@@ -363,16 +398,13 @@ class Board:
             for name, value in values.items()
             if isinstance(value, bool | int | str)
         }
-        refused = set()
-        while left:
-            output = await self._set(device, left)
-            if not _NOT_SETTABLE.search(output):
-                break
+        refused: set[str] = set()
+        while left and (output := await self._set(device, left)):
             named = _NOT_WRITABLE.search(output)
             if named is None or named[1] not in left:
+                # Another value cannot be set together with the others, or QEMU does not say which.
                 singles = [(name, await self._set(device, {name: value})) for name, value in left.items()]
-                refused |= {name for name, said in singles if _NOT_SETTABLE.search(said)}
-                break
+                return frozenset({*refused, *(name for name, said in singles if _NOT_SETTABLE.search(said))})
             refused.add(named[1])
             del left[named[1]]
         return frozenset(refused)
@@ -463,9 +495,9 @@ def _culprit(output: str, count: int) -> int | None:
     return int(culprit[1]) if culprit and int(culprit[1]) < count else None
 
 
-def _add(values: Values, found: Values) -> None:
+def _add(values: Values, more: Values) -> None:
     """Add the values of other devices to those of the same type: by type and property, all different ones."""
-    for device, names in found.items():
+    for device, names in more.items():
         own = values.setdefault(device, {})
         for name, several in names.items():
             own[name] = [*own.get(name, ()), *(value for value in several if value not in own.get(name, ()))]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from app.cli.packed import read_document
+from app.cli.qemu.naming import board_of
 from app.domain.values.lazy import lazy
 from app.domain.values.name import numeric
 
@@ -194,9 +195,14 @@ class Capture:
         finally:
             partial.unlink(missing_ok=True)
 
-    def family_of(self, machine: str) -> str:
-        """Return the board of a machine type, itself if this QEMU does not have it."""
-        return next((own.family for own in self.machines if own.name == machine), machine)
+    def board(self, name: str) -> str:
+        """Return the device type that stands for the board of a machine type, which can be named by its alias.
+
+        Machine types of one family have one board; one without a version is a board of its own.
+        """
+        machine = next((own for own in self.machines if name in {own.name, own.alias}), MachineType(name))
+        families = {own.family for own in self.startable_machines}
+        return board_of(self.target, machine.family if machine.family in families else machine.name)
 
     def built_as(self, build: str) -> "Capture":
         """Return the capture as one of a special build."""

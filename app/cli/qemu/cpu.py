@@ -18,13 +18,13 @@ from app.cli.qemu.process import start_qemu
 from app.domain.fleet.rendering import CPU_MODEL
 from app.domain.values.name import vendor_of
 
+# The targets whose CPU models have versions, and differ in nothing but features.
+VERSIONED = frozenset({"x86_64", "i386"})
+_NAME = "model"
 # The accelerator determines the features that a host can give a guest, not those of the CPU models.
 _EMULATION = ("-accel", "tcg")
 _ACCELERATORS = ("-accel", "kvm", *_EMULATION)
 # QEMU migrates an invariant TSC only if its frequency is given; below 1 kHz it counts as none (kvm_arch_init_vcpu).
-# The targets whose CPU models have versions, and differ in nothing but features.
-VERSIONED = frozenset({"x86_64", "i386"})
-_NAME = "model"
 _INVARIANT, _FREQUENCY = "invtsc", "tsc-frequency"
 _UNSET_HZ = "0-999"
 _BLOCKS = [
@@ -191,7 +191,7 @@ def publish_cpu_models(
     is_published = _has_cpus(registry, release, cpus.device_model)
     document = _document(cpus, published, vendor_of(release), is_published=is_published)
     answer = registry.publish_release(release, document, dry_run=dry_run, override=override)
-    if not dry_run and vendor_of(release) == vendor_of(cpus.device_model):
+    if not dry_run:
         name = vendorless(cpus.device_model)
         post_errata(registry, errata_of(release, {name: [name]}))
     names = _names(cpus, published, vendor_of(release))

@@ -5,7 +5,7 @@ from typing import Any
 
 from app.cli.client import Registry
 from app.cli.qemu.facts import FAILURES
-from app.cli.qemu.naming import component
+from app.cli.qemu.naming import UPSTREAM, component, without_epoch
 
 
 def vendorless(model: str) -> str:
@@ -14,21 +14,25 @@ def vendorless(model: str) -> str:
 
 
 def errata_of(release: str, lineages: Mapping[str, Iterable[str]]) -> Sequence[Mapping[str, Any]]:
-    """Return the errata of a release; lineages: the types of its devices with those above them."""
+    """Return the errata of a release; lineages: the types of its devices with those above them.
+
+    Those of a distributor's release are about its own releases; what it packages is upstream's version.
+    """
     implementation, _, version = release.partition("@")
-    vendor = implementation.partition("/")[0]
+    upstream = without_epoch(version)
+    epoch = version.removesuffix(upstream)
     return [
         {
             "release": release,
-            "model": f"{vendor}/{component(device)}",
+            "model": f"{UPSTREAM}/{component(device)}",
             **({"when": failure.when} if failure.when else {}),
-            "with": [f"{implementation}@{versions}" for versions in failure.ranges],
+            "with": [f"{implementation}@>={epoch}{first},<{epoch}{end}" for first, end in failure.ranges],
             "direction": "to",
             "description": failure.description,
         }
         for failure in FAILURES
         for device, lineage in sorted(lineages.items())
-        if failure.concerns(lineage, version)
+        if failure.concerns(lineage, upstream)
     ]
 
 

@@ -73,12 +73,13 @@ class Failure:
     """Migrations that fail though every property is equal: real ones were recorded. Nothing is said of other releases.
 
     types: of the devices, or types above them. release: what they were saved by, from this version on, of the same
-    (major, minor). ranges: what could not load them. when: the configurations that fail, all if empty.
+    (major, minor). ranges: what could not load them, from a version on to before another. when: the configurations that
+    fail, all if empty.
     """
 
     types: frozenset[str]
     release: tuple[int, ...]
-    ranges: Sequence[str]
+    ranges: Sequence[tuple[str, str]]
     description: str
     when: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
@@ -88,10 +89,10 @@ class Failure:
         return own[:2] == self.release[:2] and own >= self.release and not self.types.isdisjoint(lineage)
 
 
-_7_2, _10_0, _11_1 = ">=7.2,<7.3", ">=10.0,<10.1", ">=11.1,<11.2"
+_7_2, _10_0, _11_1 = ("7.2", "7.3"), ("10.0", "10.1"), ("11.1", "11.2")
 _ESP, _SD, _IPMI = frozenset({"am53c974", "dc390"}), frozenset({"sd-card-spi"}), frozenset({"pci-ipmi-kcs"})
-# Virtio devices but those of virtio-mmio, and what was tried behind such a controller: disks, serial ports.
-_ON_QUEUES = frozenset({"virtio-pci", "virtio-ccw-device", "virtio-serial-port", "scsi-device"})
+# Virtio devices but those of virtio-mmio, and the ports of virtio-serial. The disks of a virtio-scsi go where it goes.
+_ON_QUEUES = frozenset({"virtio-pci", "virtio-ccw-device", "virtio-serial-port"})
 _MEMORY = frozenset({"virtio-mem-pci", "virtio-mem"})
 _FOOTER = "the saved state of the SCSI controller cannot be read: Missing section footer"
 _ASSERTION = "QEMU ends when it loads the state of the card: sd_ocr_powerup, Assertion failed"
@@ -174,6 +175,11 @@ def is_never_migratable(device: str, version: str) -> bool:
         or device in _WITHOUT_STATE
         or (release == _FIRST and device in _WITHOUT_STATE_IN_FIRST)
     )
+
+
+def loses_state(device: str) -> bool | None:
+    """Return whether a device type that QEMU saves nothing of loses what the guest made of it; None: nobody looked."""
+    return True if device in _WITHOUT_STATE else False if device in STATELESS else None
 
 
 # The roles of the parts that lie behind QEMU's devices: a device of the host that QEMU passes through, and the program

@@ -17,7 +17,7 @@ from qemu.qmp import ExecuteError, QMPClient, QMPError
 from app.cli.qemu.backends import BackEnds, back_ends
 from app.cli.qemu.board import Board, Values
 from app.cli.qemu.capture import Capture, CaptureError, MachineType, is_cpu
-from app.cli.qemu.naming import board_of, build_of
+from app.cli.qemu.naming import build_of
 from app.cli.qemu.process import HANGS, run, start_qemu
 from app.cli.qemu.start import CARRIERS
 from app.cli.qemu.tree import devices_of, read_tree
@@ -44,7 +44,7 @@ async def _take(binary: Path, machines: Sequence[str], devices: Sequence[str], p
     document = await introspect(binary, devices, progress)
     skipped = document.pop("skipped")
     everything = Capture.from_json(document)
-    named = {board_of(everything.target, machine.family) for machine in everything.machines}
+    named = {everything.board(machine.name) for machine in everything.machines}
     types = [device for device in devices if device not in skipped and device not in named]
     capture = everything.selected(machines, types)
     if devices and not types:
@@ -52,7 +52,7 @@ async def _take(binary: Path, machines: Sequence[str], devices: Sequence[str], p
     creatable = dict(_CREATABLE.findall((await run(binary, "-device", "help"))[1]))
     candidates = [device for device in everything.device_types if device in creatable]
     async with back_ends() as made:
-        boards = await _learn_boards(binary, everything, candidates, made, progress)
+        boards = await _learn_boards(binary, everything, candidates, machines, made, progress)
         unversioned = boards.keys() - {machine.family for machine in everything.startable_machines}
         own_boards = {board.name for board in boards.values()}
         chosen = {*capture.device_types, *(own_boards & set(devices) if devices else own_boards)}
@@ -135,30 +135,38 @@ async def _restartable(binary: Path) -> AsyncIterator[QMPClient]:
 
 
 async def _learn_boards(
-    binary: Path, capture: Capture, candidates: Sequence[str], made: BackEnds, progress: Progress
+    binary: Path,
+    capture: Capture,
+    candidates: Sequence[str],
+    chosen: Sequence[str],
+    made: BackEnds,
+    progress: Progress,
 ) -> Mapping[str, Board]:
     """Return the boards of a QEMU by the family of their machine types, with what starts on each.
 
     Of a family it is the newest machine type: what starts there starts under the older ones, too. Of the machine types
-    without a version it is one for each set of buses, with the devices that start on no other.
+    without a version it is one for each set of buses, with the devices that start on no other. chosen: only the boards
+    of these machine types, all if empty.
     """
-    slots, target = os.cpu_count() or 1, capture.target
-    newest = {machine.family: machine for machine in capture.startable_machines}
+    slots = os.cpu_count() or 1
+    families = {machine.family for machine in capture.machines if not chosen or machine.name in chosen}
+    newest = {machine.family: machine for machine in capture.startable_machines if machine.family in families}
     boards: dict[str, Board] = {}
     for index, (family, machine) in enumerate(newest.items()):
         progress("starting devices", index, len(newest))
         # One that hangs costs the most, and does so everywhere.
         hanging = {name for board in boards.values() for name, why in board.complaints.items() if why == HANGS}
-        boards[family] = Board(binary, board_of(target, family), machine.name, capture, made, slots)
+        boards[family] = Board(binary, capture.board(machine.name), machine.name, capture, made, slots)
         await boards[family].learn([device for device in candidates if device not in hanging])
-    others = [machine for machine in capture.machines if machine.family not in newest]
+    versioned = {machine.family for machine in capture.startable_machines}
+    others = [machine for machine in capture.machines if machine.family in families - versioned]
     left = [device for device in candidates if not any(device in board.starts for board in boards.values())]
     distinct = await _distinct(binary, others, [board.machine for board in boards.values()])
     for index, name in enumerate(distinct):
         if not left:
             break
         progress("starting devices on other boards", index, len(distinct))
-        board = Board(binary, board_of(target, name), name, capture, made, slots)
+        board = Board(binary, capture.board(name), name, capture, made, slots)
         await board.learn(left)
         if board.starts:
             boards[name] = board
@@ -218,6 +226,7 @@ async def _read_values(
         elsewhere = await board.read_elsewhere(board.machine, devices=chosen)
         await board.find_state(newest, known)
         known |= newest.keys()
+        state = _states(boards, chosen)
         for device, names in _differing(newest, elsewhere):
             computed[device] = computed.get(device, frozenset()) | names
         for name in machines:
@@ -228,7 +237,6 @@ async def _read_values(
             for device, names in _differing(values, others):
                 computed[device] = computed.get(device, frozenset()) | names
                 values[device] = {name: value for name, value in values[device].items() if name not in names}
-            state = _states(boards, chosen)
             effective[name] = {
                 device: _without(own, state.get(device, ()))
                 for device, own in sorted(values.items())
@@ -288,12 +296,13 @@ def _states(boards: Mapping[str, Board], chosen: AbstractSet[str]) -> dict[str, 
 
 
 def _not_started(boards: Mapping[str, Board], candidates: AbstractSet[str]) -> dict[str, str]:
-    """Return the device types that start on no board, with what QEMU says of it."""
+    """Return the device types that start on no board, or could not be read, with what QEMU says of it."""
     started = {device for board in boards.values() for device in board.starts}
     complaints: dict[str, str] = {}
     for board in boards.values():
         for device in (candidates - started) & board.complaints.keys():
             complaints.setdefault(device, board.complaints[device])
+        complaints |= {device: why for device, why in board.unread.items() if device in candidates}
     return dict(sorted(complaints.items()))
 
 

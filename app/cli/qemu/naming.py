@@ -7,13 +7,15 @@ from contextlib import suppress
 from app.cli.client import Registry
 from app.domain.values.name import InvalidNameError, ReleaseName
 
-_UPSTREAM = "qemu.org"
+UPSTREAM = "qemu.org"
 # What names in the registry cannot have (DESIGN 2), such as the space in `ICH9 SMB` of QEMU 5.2.
 _FORBIDDEN = re.compile(r"[\s@=?#%/\x00-\x1f]+")
 _BUILD = re.compile(r"qemu-system-[a-z0-9_]+?-(.+)")
 _VERSION = re.compile(r"v?\d[\d.]*")
 # The targets whose machine types have no target in the names of their profiles.
 _X86 = frozenset({"x86_64", "i386"})
+# What the names of the device types end in that stand for boards.
+BOARD = "-board"
 _DISTRIBUTIONS = {"Debian": "debian.org", "Ubuntu": "ubuntu.com"}
 
 
@@ -36,7 +38,7 @@ def product_of(target: str, build: str = "") -> str:
     return f"qemu-system-{target}{f'-{build}' if build else ''}"
 
 
-def profile_of(target: str, machine: str, vendor: str = _UPSTREAM) -> str:
+def profile_of(target: str, machine: str, vendor: str = UPSTREAM) -> str:
     """Return the name of a machine type's profile: the target is in it, but for x86, which was first."""
     name = component(machine)
     return f"{vendor}/{name}" if target in _X86 else f"{vendor}/{component(target)}/{name}"
@@ -44,7 +46,12 @@ def profile_of(target: str, machine: str, vendor: str = _UPSTREAM) -> str:
 
 def board_of(target: str, family: str) -> str:
     """Return the name of the device type that stands for a board, such as pc-q35-board; the target as in profiles."""
-    return f"{family}-board" if target in _X86 else f"{component(target)}-{family}-board"
+    return f"{family}{BOARD}" if target in _X86 else f"{component(target)}-{family}{BOARD}"
+
+
+def without_epoch(version: str) -> str:
+    """Return the version of a package without its epoch, as in 1:7.2+dfsg-7: what follows is upstream's version."""
+    return version.rpartition(":")[2]
 
 
 def release_name(vendor: str, product: str, version: str, package: str) -> str:
@@ -52,7 +59,7 @@ def release_name(vendor: str, product: str, version: str, package: str) -> str:
 
     package: as QEMU states it, such as `Debian 1:7.2+dfsg-7`.
     """
-    packaged = "" if vendor == _UPSTREAM else package.strip().rpartition(" ")[2]
+    packaged = "" if vendor == UPSTREAM else package.strip().rpartition(" ")[2]
     return f"{vendor}/{product}@{packaged or version}"
 
 
@@ -62,7 +69,7 @@ def cpu_of(target: str, *, is_kvm: bool) -> str:
     What QEMU emulates is another CPU than what KVM gives a guest, under the same names of CPU models.
     """
     name = "x86" if target in _X86 else component(target)
-    return f"{_UPSTREAM}/{name}-cpu{'' if is_kvm else '-tcg'}"
+    return f"{UPSTREAM}/{name}-cpu{'' if is_kvm else '-tcg'}"
 
 
 def releases_of(registry: Registry, product: str, version: str, package: str) -> Iterator[str]:
@@ -77,4 +84,4 @@ def releases_of(registry: Registry, product: str, version: str, package: str) ->
             name = ReleaseName.parse(f"{_DISTRIBUTIONS[distribution]}/{product}@{packaged}")
             if registry.find(f"/releases/{name}") is not None:
                 yield str(name)
-    yield f"{_UPSTREAM}/{product}@{version}"
+    yield f"{UPSTREAM}/{product}@{version}"

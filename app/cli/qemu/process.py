@@ -14,11 +14,13 @@ from app.cli.qemu.capture import CaptureError
 
 _START_SECONDS = 30
 # A process that is told to quit can hang in its device.
-_RUN_SECONDS = 10
+_RUN_SECONDS = 20
+# How long one process can be asked.
+_ASKED_SECONDS = 600
 HANGS = "it does not exit when it is told to"
 _POLL_SECONDS = 0.02
 _WITHOUT_GUEST = ("-S", "-nodefaults", "-display", "none", "-serial", "none")
-# So much of what a binary prints is kept for an error, in characters.
+# How much of what a binary prints is kept for an error, in characters.
 _KEPT = 2_000
 
 
@@ -27,11 +29,11 @@ def executable(text: str) -> Path:
 
     Raises CaptureError.
     """
-    found = shutil.which(text)
-    if found is None:
+    path = shutil.which(text)
+    if path is None:
         message = f"{text} is not a program that can be started"
         raise CaptureError(message)
-    return Path(found).absolute()
+    return Path(path).absolute()
 
 
 async def run(binary: Path, *arguments: str, monitor: Sequence[str] = ()) -> tuple[int, str]:
@@ -72,31 +74,42 @@ async def start_qemu(binary: Path, *arguments: str) -> AsyncIterator[QMPClient]:
         qmp = QMPClient("profile-registry")
         try:
             if not await _connect(qmp, socket, process):
-                output = errors.read_text(errors="replace").strip()[-_KEPT:]
-                message = f"{binary.name} {' '.join(arguments[:2])} does not start: \n{output or 'it does not answer'}"
+                said = _said(errors) or "it does not answer"
+                message = f"{binary.name} {' '.join(arguments[:2])} does not start: \n{said}"
                 raise QMPError(message)
-            yield qmp
-        except ExecuteError:
-            raise
-        except (QMPError, OSError, EOFError) as error:
-            output = errors.read_text(errors="replace").strip()[-_KEPT:]
-            message = f"{binary.name} ends: \n{output or error}"
-            raise QMPError(message) from error
+            async with _with_words(binary, errors), asyncio.timeout(_ASKED_SECONDS):
+                yield qmp
         finally:
-            with suppress(QMPError, OSError, EOFError):
-                await qmp.disconnect()
+            with suppress(QMPError, OSError, EOFError, TimeoutError):
+                await asyncio.wait_for(qmp.disconnect(), _RUN_SECONDS)
             process.kill()
             process.wait()
 
 
+def _said(errors: Path) -> str:
+    return errors.read_text(errors="replace").strip()[-_KEPT:]
+
+
+@asynccontextmanager
+async def _with_words(binary: Path, errors: Path) -> AsyncIterator[None]:
+    """Add what a process said to the error if it ends, or does not answer any more."""
+    try:
+        yield
+    except ExecuteError:
+        raise
+    except (QMPError, OSError, EOFError) as error:
+        message = f"{binary.name} ends: \n{_said(errors) or error or 'it does not answer'}"
+        raise QMPError(message) from error
+
+
 async def _connect(qmp: QMPClient, socket: Path, process: "subprocess.Popen[bytes]") -> bool:
     """Wait until the binary answers; return False if it exits or takes too long."""
-    for _ in range(int(_START_SECONDS / _POLL_SECONDS)):
-        if socket.exists():
-            with suppress(ConnectError):
-                await qmp.connect(str(socket))
-                return True
-        if process.poll() is not None:
-            return False
-        await asyncio.sleep(_POLL_SECONDS)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_START_SECONDS):
+            while process.poll() is None:
+                if socket.exists():
+                    with suppress(ConnectError):
+                        await qmp.connect(str(socket))
+                        return True
+                await asyncio.sleep(_POLL_SECONDS)
     return False

@@ -1,7 +1,7 @@
 """Publishes a QEMU release: reads what the registry has, sends the document, and sums up the result."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,13 +10,12 @@ from app.cli.qemu.capture import Capture
 from app.cli.qemu.cpu import CpuModels, cpu_document
 from app.cli.qemu.errata import errata_of, post_errata, vendorless
 from app.cli.qemu.facts import missing_modules
+from app.cli.qemu.live import Progress
 from app.cli.qemu.naming import product_of, profile_of, release_name
 from app.cli.qemu.properties import Value
 from app.cli.qemu.release import VENDOR, Difference, Known, QemuRelease, qualified
 from app.domain.values.name import numeric, vendor_of
 from app.domain.values.state import State
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +87,7 @@ def publish(  # noqa: PLR0913 (each is an option of the command)
     lineages = {device: qemu.lineage(device) for device in qemu.migrated}
     if cpus is not None:
         lineages[vendorless(cpus.device_model)] = [vendorless(cpus.device_model)]
-    errata = errata_of(release, lineages) if vendor == VENDOR else []
+    errata = errata_of(release, lineages)
     if not dry_run:
         post_errata(registry, errata)
         _deprecate(registry, qemu.deprecated)

@@ -12,13 +12,14 @@ from app.cli.qemu.facts import (
     decided_by_probe,
     is_never_migratable,
     is_state,
+    loses_state,
     needs_of,
     rename_of,
     resolved_by_host,
     same_as,
     together_of,
 )
-from app.cli.qemu.naming import component, profile_of
+from app.cli.qemu.naming import BOARD, component, profile_of, without_epoch
 from app.cli.qemu.properties import Kind, Value, is_unset_marker, kind_of, scope_of
 from app.domain.values.allowed import AllowedValues
 from app.domain.values.document import Place
@@ -35,6 +36,7 @@ _NAME_IS_TAKEN = "another device type has its name in the registry"
 _NOT_UPSTREAM = f"the registry has no such device model of {VENDOR}; {VENDOR} has to publish it first"
 # What a difference is about, where it is not about a variable.
 MIGRATABLE, BLOCKS, NEEDS, TOGETHER = "migratable", "blocks_migration", "needs", "together"
+SAVED_STATE = "saved_state"
 
 
 def qualified(name: str, vendor: str = VENDOR) -> str:
@@ -262,7 +264,7 @@ class QemuRelease:
         """
         earlier = self._known.earlier.get(qualified(device))
         is_new = earlier is not None and name not in earlier["variables"]
-        latest = numeric(self._known.earlier_version)[:2]
+        latest = numeric(without_epoch(self._known.earlier_version))[:2]
         values = [
             (machine.age, value)
             for machine in self._capture.versioned_machines
@@ -385,11 +387,19 @@ class QemuRelease:
         return self._is_known(machine, device) and self._migratable(device) is not False
 
     def _migratable(self, device: str) -> bool | str:
-        """Return whether a device type can be migrated: as the binary says, or as is known of its release."""
+        """Return whether a device type can be migrated: as the binary says, or as is known of its release.
+
+        A device that QEMU saves nothing of arrives as new: it has no state to lose, or the guest loses it.
+        """
         capture = self._capture
         if device in (capture.unmigratable or ()) or is_never_migratable(device, capture.version):
             return False
-        return True if device in capture.asked else "unknown"
+        if device not in capture.asked:
+            return "unknown"
+        if not capture.saved_states or self._saved_state(device) or device.endswith(BOARD):
+            return True
+        loses = loses_state(device)
+        return "unknown" if loses is None else not loses
 
     def _blocks(self, device: str) -> Sequence[Mapping[str, Any]]:
         """Return the configurations in which a device type cannot be migrated, of properties that it has."""
@@ -524,6 +534,10 @@ class QemuRelease:
                         variable.init if variable else None,
                         "this release",
                     )
+            written = self._saved_state(device).get("saved_state")
+            if written is not None and written["writes"] != own.get("saved_state", {}).get("writes"):
+                published_state = own.get("saved_state", {}).get("writes")
+                yield Difference(device, SAVED_STATE, published_state, written["writes"], "this release")
             yield from self._differences_in_migration(device, own)
             yield from self._differences_in_parts(device, own)
 

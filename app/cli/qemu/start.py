@@ -29,7 +29,8 @@ _VHOST_USER = "vhost-user"
 _VHOST_USER_CHARDEV = ("-chardev", "socket,path={vhost-user},id={id}")
 # What identifies one device, where it cannot start without; {number}: unique in the process.
 _IDENTITIES = {"serial": "s{number}", "mount_tag": "t{number}", "tag": "t{number}", "chassis_nr": "{number}"}
-_MEMORY, _MORE_MEMORY = "256M", "640M"
+# pseries takes multiples of 256 MiB.
+_MEMORY, _MORE_MEMORY = "256M", "768M"
 _DISK, _LARGER_DISK = 2**26, 2**30
 # The identities of other devices begin above those that a board has.
 _FIRST_NUMBER = 100
@@ -88,20 +89,20 @@ class Start:
         yield from ("-device", f"{self.device}{options},id={name}")
 
 
-def arguments(machine: str, starts: Sequence[Start], *, is_larger: bool = False) -> Sequence[str]:
+def arguments(machine: str, starts: Sequence[Start], *, larger: int = 0) -> Sequence[str]:
     """Return the arguments of a VM with these devices, which are called d0, d1, and so on.
 
-    is_larger: with more CPUs and memory than the machine type has by itself, and with larger disks.
+    larger: with so many CPUs, and with more memory and larger disks than otherwise; 0: as the machine type has it.
     """
-    disk = _LARGER_DISK if is_larger else _DISK
+    disk = _LARGER_DISK if larger else _DISK
     options = sorted({option for start in starts for option in start.of_machine[0]})
     given = ["-M", ",".join((machine, *options))]
     if any(start.needs_memory for start in starts):
-        given += ["-m", f"{_MORE_MEMORY if is_larger else _MEMORY},slots=8,maxmem=8G"]
-    elif is_larger:
+        given += ["-m", f"{_MORE_MEMORY if larger else _MEMORY},slots=8,maxmem=8G"]
+    elif larger:
         given += ["-m", _MORE_MEMORY]
-    if is_larger:
-        given += ["-smp", "3"]
+    if larger:
+        given += ["-smp", str(larger)]
     carriers = list(dict.fromkeys(carrier.device for start in starts for carrier in start.carriers))
     by_device = {carrier.device: carrier for start in starts for carrier in start.carriers}
     for index, device in enumerate(carriers):

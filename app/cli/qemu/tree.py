@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-_LINE = re.compile(r"^( *)(?:dev: (?P<device>[^,]+), id \"(?P<id>.*)\"|bus: (?P<bus>.*)|(?P<rest>\S.*))$")
+_LINE = re.compile(r"^( *)(?:dev: (?P<device>.+), id \"(?P<id>.*)\"|bus: (?P<bus>.*)|(?P<rest>\S.*))$")
 _PROPERTY = re.compile(r"([\w.\-\[\]]+) = (.*)")
 _TYPE = re.compile(r"type (\S+)")
 _NUMBER = re.compile(r"(-?\d+)(?: \(.*\))?")

@@ -16,7 +16,6 @@ from app.cli.qemu.backends import BackEnds, back_ends
 from app.cli.qemu.board import Board
 from app.cli.qemu.capture import Capture, CaptureError
 from app.cli.qemu.live import Progress, introspect
-from app.cli.qemu.naming import board_of
 from app.cli.qemu.process import start_qemu
 from app.cli.qemu.start import CARRIERS, Start, arguments
 
@@ -26,6 +25,10 @@ _POLL_SECONDS = 0.02
 _DESCRIPTION, _LENGTH = b"\x06", 4
 
 
+class _TooLongError(Exception):
+    """A migration that does not end."""
+
+
 class Outcome(StrEnum):
     """What became of a migration."""
 
@@ -33,15 +36,16 @@ class Outcome(StrEnum):
     NOT_STARTED = "not-started"
     NOT_SAVED = "not-saved"
     FAILED = "failed"
+    TIMED_OUT = "timed-out"
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
     """A migration that was tried; reason: what QEMU says if it did not complete.
 
-    device: empty for the board alone. board: what the board is called as a device type. differs: what the two
-    descriptions of the state have differently, for a device without what they have for the board alone. It is a hint:
-    QEMU loads many states that differ.
+    device: empty for the board alone. carriers: the devices that it needs, which were tried before it. board: what the
+    board is called as a device type. differs: what the two descriptions of the state have differently, for a device
+    without what they have for the board alone. It is a hint: QEMU loads many states that differ.
     """
 
     device: str
@@ -50,6 +54,7 @@ class Trial:
     reason: str = ""
     differs: Sequence[str] = ()
     board: str = ""
+    carriers: Sequence[str] = ()
 
 
 def try_migrations(
@@ -81,7 +86,7 @@ async def _try_all(
     progress: Progress,
 ) -> tuple[Capture, Capture, Sequence[Trial]]:
     sender, receiver = [
-        Capture.from_json(await introspect(binary, devices, progress)) for binary in (source, destination)
+        Capture.from_json(await introspect(binary, [*devices, *CARRIERS], progress)) for binary in (source, destination)
     ]
     if missing := sorted(set(devices) - set(sender.device_types)):
         message = f"{source} has no device type {', '.join(missing)}"
@@ -91,22 +96,27 @@ async def _try_all(
         chosen = machines or _common(sender, receiver)
         for index, machine in enumerate(chosen):
             progress("migrating", index, len(chosen))
-            name = board_of(sender.target, sender.family_of(machine))
+            name = sender.board(machine)
             board = Board(source, name, machine, sender, made, 2)
-            await board.learn([*devices, *(name for name in CARRIERS if name in sender.properties)])
-            alone = await _try(source, destination, machine, None, made)
-            trials.append(replace(alone, board=name))
+            await board.learn(list(dict.fromkeys([*devices, *(own for own in CARRIERS if own in sender.properties)])))
+            alone = replace(await _try(source, destination, machine, None, made), board=name)
+            trials.append(alone)
+            starts = {device: board.starts[device] for device in devices if device in board.starts}
+            # A controller that fails is the reason why what is behind it fails.
+            carriers = {
+                own.device: own for start in starts.values() for own in start.carriers if own.device not in starts
+            }
+            for device, start in {**carriers, **starts}.items():
+                given = values if device in starts else {}
+                changed = replace(start, settings={**start.settings, **given})
+                trial = await _try(source, destination, machine, changed, made)
+                own_differences = [difference for difference in trial.differs if difference not in alone.differs]
+                names = [carrier.device for carrier in start.carriers]
+                trials.append(replace(trial, differs=own_differences, carriers=names))
             for device in devices:
-                start = board.starts.get(device)
-                if start is None:
+                if device not in starts:
                     reason = f"at the source: {board.complaints.get(device, '')}"
                     trials.append(Trial(device, machine, Outcome.NOT_STARTED, reason))
-                    continue
-                changed = replace(start, settings={**start.settings, **values})
-                trial = await _try(source, destination, machine, changed, made)
-                own = [difference for difference in trial.differs if difference not in alone.differs]
-                behind = "".join(f"behind {carrier.device}: " for carrier in start.carriers) if trial.reason else ""
-                trials.append(replace(trial, differs=own, reason=f"{behind}{trial.reason}"))
     return sender, receiver, trials
 
 
@@ -143,6 +153,8 @@ async def _save(binary: Path, given: Sequence[str], made: BackEnds, file: Path) 
                 outcome = Outcome.NOT_SAVED
                 await qmp.execute("migrate", {"uri": f"exec:cat > {quote(str(file))}"})
                 reason = await _end(qmp)
+    except _TooLongError as error:
+        return Outcome.TIMED_OUT, str(error)
     except (QMPError, CaptureError, OSError, EOFError) as error:
         return outcome, str(error) if isinstance(error, ExecuteError) else _words(error)
     return (outcome, reason) if reason else (Outcome.COMPLETED, "")
@@ -156,6 +168,8 @@ async def _load(binary: Path, given: Sequence[str], made: BackEnds, file: Path) 
                 outcome = Outcome.FAILED
                 await qmp.execute("migrate-incoming", {"uri": f"exec:cat {quote(str(file))}"})
                 reason = await _end(qmp)
+    except _TooLongError as error:
+        return Outcome.TIMED_OUT, str(error)
     except (QMPError, CaptureError, OSError, EOFError) as error:
         # A destination that cannot load what arrives ends.
         return outcome, f"at the destination: {_words(error)}"
@@ -172,7 +186,8 @@ async def _end(qmp: QMPClient) -> str:
         if status in {"failed", "cancelled"}:
             return str(state.get("error-desc", "it failed"))
         await asyncio.sleep(_POLL_SECONDS)
-    return f"it takes longer than {_SECONDS} s"
+    message = f"it takes longer than {_SECONDS} s"
+    raise _TooLongError(message)
 
 
 def _words(error: Exception) -> str:

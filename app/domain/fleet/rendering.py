@@ -72,7 +72,7 @@ def rendered(
     if is_cpu_model(model.name):
         return ["-cpu", ",".join(_features(_cpu(model.name, own_profile), differing))]
     if _BOARDS.fullmatch(model.name):
-        return ["-machine", ",".join(_options(_machine(own_profile), differing))]
+        return ["-machine", ",".join(_options(_machine(model.name, own_profile), differing))]
     return ["-device", ",".join(_options(_driver(model.name), differing))]
 
 
@@ -111,10 +111,12 @@ def _cpu(model: str, profile: Profile | None) -> str:
     return _named(profile.name.partition(kind)[2], "-cpu", "a CPU model")
 
 
-def _machine(profile: Profile | None) -> str:
-    """Return the machine type that a profile is named after."""
-    if profile is None:
-        message = "-machine needs a machine type: name a profile of one that the release lists."
+def _machine(model: str, profile: Profile | None) -> str:
+    """Return the machine type that a profile is named after: one of the board's family."""
+    family = model.partition("/")[2].removesuffix("-board")
+    # The target is a component of the profile's name, and a part of the board's.
+    if profile is None or not "-".join(profile.name.split("/")[1:]).startswith(family):
+        message = f"-machine needs a machine type: name a profile of one of {model} that the release lists."
         raise UnrenderableError(message)
     return _named(profile.name.rpartition("/")[2], "-machine", "a machine type")
 
