@@ -314,10 +314,10 @@ def import_cpu_models(  # noqa: PLR0913 (each is an option of the command)
 ) -> None:
     """Publish a QEMU's CPU models: one device model with a variable per CPU feature, and a profile per CPU model.
 
-    Each version of a CPU model extends the version before. Names without a version are aliases in the release. Models
-    that cannot be migrated as they are, are named. What KVM gives a guest and what QEMU emulates are two device models,
-    such as qemu.org/x86-cpu and qemu.org/x86-cpu-tcg; on other targets than x86 the name of the CPU model is compared
-    too. Import the QEMU release first. Use host report to register what a host's CPU lacks.
+    Each version of a CPU model extends the version before. Names without a version are aliases in the release. The
+    command names the models that cannot be migrated as they are. What KVM gives a guest and what QEMU emulates are two
+    device models, such as qemu.org/x86-cpu and qemu.org/x86-cpu-tcg; on other targets than x86 the name of the CPU
+    model is compared too. Import the QEMU release first. Use host report to register what a host's CPU lacks.
 
     Example:
 

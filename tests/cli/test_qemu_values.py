@@ -151,6 +151,55 @@ def test_a_distributor_publishes_its_own_beside_upstreams(run: Run, api: Registr
     assert answer["arguments"] == ["-cpu", "Own-v1"]
 
 
+def test_a_distributors_errata_are_about_its_own_releases(api: Registry) -> None:
+    upstream = capture_of("7.2.22", {"pc-q35-7.2": {"dc390": {"x": True}}})
+    imported(api, upstream)
+    api.put("/vendors/debian.org", {})
+    for version, package in (("7.2.22", "1:7.2+dfsg-7+deb12u18"), ("10.0.13", "1:10.0.13+ds-0+deb13u1")):
+        own = capture_of(
+            version,
+            {
+                "pc-q35-7.2": {
+                    "dc390": {"x": True},
+                }
+            },
+            package=f"Debian {package}",
+        )
+        publish(api, own, default_name(own, "debian.org"), SILENT)
+    releases = [
+        f"debian.org/qemu-system-x86_64@{package}" for package in ("1:7.2+dfsg-7+deb12u18", "1:10.0.13+ds-0+deb13u1")
+    ]
+    question = {
+        "model": "qemu.org/dc390",
+        "profile": "qemu.org/pc-q35-7.2",
+        "source": releases[0],
+        "destination": releases[1],
+    }
+    (device,) = api.get("/compatibility", **question)["results"][0]["devices"]
+    assert [problem["code"] for problem in device["problems"]] == ["known-broken"]
+
+
+def test_a_distributors_new_properties_have_off_values(api: Registry) -> None:
+    api.put("/vendors/debian.org", {})
+    imported(api, capture_of("7.2.22", {"pc-q35-7.2": {"a": {"x": True}}}))
+    values = {"pc-q35-7.2": {"a": {"x": True, "y": 1}}, "pc-q35-10.0": {"a": {"x": True, "y": 2}}}
+    older = capture_of("7.2.22", {"pc-q35-7.2": {"a": {"x": True}}}, package="Debian 1:7.2+dfsg-7")
+    newer = capture_of("10.0.13", values, package="Debian 1:10.0.13+ds-0")
+    for capture in (older, newer):
+        publish(api, capture, default_name(capture, "debian.org"), SILENT)
+    (own,) = api.items("/variable-sets", model="qemu.org/a", version="1:10.0.13+ds-0")
+    assert own["variables"]["y"]["off_value"] == 1
+
+
+def test_what_qemu_saves_nothing_of_is_not_called_migratable(api: Registry) -> None:
+    """`edu` is known to lose its state, `pc-dimm` has none; of a type that nobody looked at, nothing is known."""
+    devices = {name: {"x": True} for name in ("edu", "pc-dimm", "sp-mem", "saved", "pc-q35-board")}
+    capture = capture_of("11.1.0", {"pc-q35-11.1": devices}, **{"saved-states": {"saved": [1, 1]}})
+    imported(api, capture)
+    answers = {entry["model"].partition("/")[2]: entry["migratable"] for entry in api.items("/variable-sets")}
+    assert answers == {"edu": False, "pc-dimm": True, "sp-mem": "unknown", "saved": True, "pc-q35-board": True}
+
+
 def test_an_import_takes_one_source(run: Run) -> None:
     for options in ((), ("--all", "--binary", "x"), ("--capture", "x", "--binary", "x")):
         done = run("import", "qemu", *options)

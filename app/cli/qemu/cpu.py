@@ -153,7 +153,7 @@ async def _features(qmp: QMPClient, model: str) -> dict[str, bool]:
             expansion = await qmp.execute(command, {"type": "full", **arguments})
     except ExecuteError:
         expansion = await qmp.execute(command, {"type": "full", **arguments})
-    return {name: value for name, value in expansion["model"]["props"].items() if isinstance(value, bool)}
+    return {name: value for name, value in expansion["model"].get("props", {}).items() if isinstance(value, bool)}
 
 
 def _is_versioned(definition: Mapping[str, Any]) -> bool:

@@ -144,9 +144,9 @@ async def _learn_boards(
 ) -> Mapping[str, Board]:
     """Return the boards of a QEMU by the family of their machine types, with what starts on each.
 
-    Of a family it is the newest machine type: what starts there starts under the older ones, too. Of the machine types
-    without a version it is one for each set of buses, with the devices that start on no other. chosen: only the boards
-    of these machine types, all if empty.
+    A family has the board of its newest machine type: what starts there starts under the older ones, too. Of the
+    machine types without a version it is one for each set of buses, with the devices that start on no other. chosen:
+    only the boards of these machine types, all if empty.
     """
     slots = os.cpu_count() or 1
     families = {machine.family for machine in capture.machines if not chosen or machine.name in chosen}

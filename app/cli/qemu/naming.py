@@ -27,7 +27,7 @@ def component(text: str) -> str:
 def build_of(binary: str) -> str:
     """Return what a special build is called in the name of its binary, such as microvm; empty for the usual one.
 
-    A version at the end of the name is none.
+    A version at the end of the name is not a build.
     """
     build = _BUILD.fullmatch(binary)
     return "" if build is None or _VERSION.fullmatch(build[1]) else component(build[1])
