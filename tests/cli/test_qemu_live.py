@@ -176,3 +176,23 @@ def test_a_host_reports_itself(cpus: CpuModels, api: Registry, run: Run) -> None
     missing = {name for name, is_available in cpus.features.items() if not is_available}
     assert set(host["restrict"][CPU_MODEL]) == missing
     assert api.post("/baseline", {"models": [CPU_MODEL], "hosts": ["here"]})["models"][CPU_MODEL]["values"] is not None
+
+
+def test_a_host_without_kvm_restricts_what_kvm_gives_too(api: Registry, run: Run) -> None:
+    """Whoever asks about a domain does not know whether it runs with KVM."""
+    assert BINARY is not None
+    api.put("/vendors/qemu.org", {})
+    emulated = take_cpu_models(Path(BINARY), lambda *_: None, emulated=True)
+    assert emulated.device_model == f"{CPU_MODEL}-tcg"
+    release = f"qemu.org/qemu-system-x86_64@{emulated.version}"
+    features = {**emulated.features, "only-of-kvm": True}
+    for cpus in (emulated, CpuModels(emulated.version, "x86_64", True, features, {})):
+        publish_cpu_models(api, cpus, release)
+    reported = run("host", "report", "--name", "here", "--binary", BINARY, "--emulated", "--json")
+    assert reported.exit_code == 0, reported.output
+    restrict = api.get("/hosts/here")["restrict"]
+    missing = {name for name, is_available in emulated.features.items() if not is_available}
+    assert {model: set(names) for model, names in restrict.items()} == {
+        CPU_MODEL: {*missing, "only-of-kvm"},
+        f"{CPU_MODEL}-tcg": missing,
+    }

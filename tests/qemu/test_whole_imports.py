@@ -8,7 +8,6 @@ import pytest
 from app.cli.client import Registry
 from app.cli.qemu.live import take_capture
 from app.cli.qemu.publication import default_name, publish
-from tests.cli.conftest import api, service  # noqa: F401 (fixtures)
 from tests.counts import IS_LONG
 
 SECOND = Path(__file__).parents[2] / "var" / "second-qemu"
@@ -25,7 +24,7 @@ pytestmark = [pytest.mark.long, pytest.mark.skipif(not IS_LONG, reason="whole im
     ],
 )
 def test_a_qemu_is_imported_as_a_whole(
-    api: Registry,  # noqa: F811 (a fixture)
+    api: Registry,
     binary: str,
     newest: str,
     devices: int,

@@ -215,6 +215,11 @@ class Board:
             self._groups = await self._learn_groups()
         return await self._read_groups(_Vm(machine), [[], *self._chosen(devices)])
 
+    async def read_one(self, start: Start) -> dict[str, Any] | None:
+        """Return the values of a device that is started in this way; None if it does not start."""
+        values, _ = await self._read_group(_Vm(self.machine), [start])
+        return values.get(start.device)
+
     async def read_elsewhere(self, machine: str, *, devices: Iterable[str]) -> Sequence[Values]:
         """Return the values of devices in other VMs: larger ones, and behind ports of PCI Express.
 
