@@ -37,7 +37,7 @@ from app.cli.qemu.process import executable
 from app.cli.qemu.release import BLOCKS, MIGRATABLE, VENDOR
 from app.client import RegistryError
 from app.domain.fleet.rendering import is_cpu_model
-from app.domain.values.name import InvalidNameError, ReleaseName
+from app.domain.values.name import InvalidNameError, ReleaseName, vendor_of
 from app.settings import ClientSettings
 from app.signing.checkpoint import UntrustedError
 
@@ -176,10 +176,14 @@ def import_qemu(  # noqa: PLR0913, PLR0917 (each is an option of the command)
         profile-registry import qemu --binary /usr/bin/qemu-system-x86_64
         profile-registry import qemu --all --vendor debian.org --dry-run
     """
+    if release is not None:
+        check_release(release)
     wanted = _Wanted(release, vendor, machine or [], device or [], override, dry_run, save_capture)
     _check_source(wanted, [capture is not None, binary is not None, installed], binary)
     try:
         with progress_bar() as progress, Registry(ClientSettings(), signing_keys=signing_keys(sign)) as registry:
+            if save_capture is None:
+                _check_vendor(registry, vendor if release is None else vendor_of(release))
             if installed:
                 _import_all(registry, wanted, progress, as_json=as_json)
                 return
@@ -216,6 +220,12 @@ def _check_source(wanted: _Wanted, sources: Sequence[bool], binary: str | None) 
         fail("--save-capture is for one binary: --binary PATH")
     if wanted.release is not None and sources[-1]:
         fail("--all names each release by itself; --vendor says whose they are")
+
+
+def _check_vendor(registry: Registry, vendor: str) -> None:
+    """Exit with an error if a vendor is not registered: before a binary is asked, which takes minutes."""
+    if vendor != VENDOR and registry.find(f"/vendors/{vendor}") is None:
+        fail(f"the vendor {vendor} is not registered; an admin does that: PUT /vendors/{vendor}", status=REFUSED)
 
 
 def _import_all(registry: Registry, wanted: _Wanted, progress: Progress, *, as_json: bool) -> None:

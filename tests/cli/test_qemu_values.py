@@ -204,6 +204,8 @@ def test_an_import_takes_one_source(run: Run) -> None:
     for options in ((), ("--all", "--binary", "x"), ("--capture", "x", "--binary", "x")):
         done = run("import", "qemu", *options)
         assert (done.exit_code, "one of --capture FILE, --binary PATH and --all" in done.stderr) == (2, True)
+    unknown = run("import", "qemu", "--all", "--vendor", "example.org")
+    assert (unknown.exit_code, "the vendor example.org is not registered" in unknown.stderr) == (1, True)
     named = run("import", "qemu", "--all", "--release", "example.org/x@1")
     assert (named.exit_code, "--all names each release by itself" in named.stderr) == (2, True)
 

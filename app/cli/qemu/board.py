@@ -191,8 +191,9 @@ class Board:
             return Attempt(complaint=str(error))
 
     async def _run(self, starts: Sequence[Start], *more: str, save: bool) -> tuple[int, str]:
-        with self._back_ends.filled_in([*arguments(self.machine, starts), *more]) as filled:
-            async with self._savers if save else self._slots:
+        given = [*arguments(self.machine, starts), *more]
+        async with self._savers if save else self._slots:
+            with self._back_ends.filled_in(given) as filled:
                 return await run(self._binary, *filled, monitor=_SAVE if save else _LOOK)
 
     def _kinds(self, device: str) -> Mapping[str, Kind]:
@@ -271,9 +272,7 @@ class Board:
         group, others = list(starts), []
         while group:
             try:
-                with self._back_ends.filled_in(arguments(self.machine, group)) as filled:
-                    async with self._slots:
-                        status, output = await run(self._binary, *filled, monitor=_LOOK)
+                status, output = await self._run(group, save=False)
             except CaptureError:
                 status, output = 1, ""
             if status == 0:
@@ -327,21 +326,23 @@ class Board:
 
     async def _read(self, vm: _Vm, group: Sequence[Start]) -> tuple[Values, Values]:
         verify = vm == _Vm(self.machine)
-        with self._back_ends.filled_in(arguments(vm.machine, group, larger=vm.larger)) as filled:
-            async with self._slots, start_qemu(self._binary, *filled) as qmp:
-                tree = await _tree(qmp)
-                named = {device.id: device for device in tree if device.id}
-                values = {
-                    start.device: await self._values(
-                        qmp, f"d{index}", start.device, named.get(f"d{index}"), verify=verify
-                    )
-                    for index, start in enumerate(group)
-                }
-                others = self._others(tree)
-                if not group:
-                    values[self.name] = await _values_of(qmp, _MACHINE, self._compared_of(self.properties))
-                    if vm.machine not in self._ending:
-                        await self._read_rest(qmp, others)
+        given = arguments(vm.machine, group, larger=vm.larger)
+        async with self._slots:
+            with self._back_ends.filled_in(given) as filled:
+                async with start_qemu(self._binary, *filled) as qmp:
+                    tree = await _tree(qmp)
+                    named = {device.id: device for device in tree if device.id}
+                    values = {
+                        start.device: await self._values(
+                            qmp, f"d{index}", start.device, named.get(f"d{index}"), verify=verify
+                        )
+                        for index, start in enumerate(group)
+                    }
+                    others = self._others(tree)
+                    if not group:
+                        values[self.name] = await _values_of(qmp, _MACHINE, self._compared_of(self.properties))
+                        if vm.machine not in self._ending:
+                            await self._read_rest(qmp, others)
         return values, others
 
     def _others(self, tree: Sequence[Device]) -> dict[str, dict[str, Any]]:
