@@ -20,6 +20,7 @@ from app.cli.qemu.capture import Capture
 from app.cli.qemu.naming import profile_of
 from app.cli.qemu.properties import kind_of, scope_of
 from app.cli.qemu.publication import default_name, publish
+from app.domain.values.name import numeric
 from app.storage import database
 from tests.cli.conftest import client_of
 from tests.conftest import make_app
@@ -35,6 +36,7 @@ _BEHIND_QUEUES = frozenset({"scsi-cd", "scsi-hd"})
 _NOT_THERE = frozenset({"qxl", "qxl-vga", "emmc"})
 # The captures of other architectures were taken where the ROMs of their PCI devices were not installed.
 _WITH_ROM = ("cirrus-vga", "i8255", "virtio-net-pci")
+_BUILDS = frozenset({"aarch64", "m68k", "mips", "ppc64", "riscv64", "s390x", "x86_64", "x86_64-microvm"})
 _QUEUES = "exceeds allocated max"
 
 
@@ -46,14 +48,15 @@ def _records(name: str) -> list[dict[str, Any]]:
 def _captures() -> dict[tuple[str, str], Capture]:
     captures = {}
     for path in sorted(_DATA.glob("*-*.json.gz")):
-        capture = Capture.load(path)
-        captures[capture.target, ".".join(capture.version.split(".")[:2])] = capture
-    return dict(sorted(captures.items(), key=lambda entry: (entry[0][0], tuple(map(int, entry[0][1].split("."))))))
+        build, _, version = path.name.removesuffix(".json.gz").rpartition("-")
+        captures[build, version] = Capture.load(path)
+    # Older releases are imported first, whatever their target: a device model is the same for all.
+    return dict(sorted(captures.items(), key=lambda entry: (numeric(entry[0][1]), entry[0][0])))
 
 
 @pytest.fixture(scope="module")
 def captures() -> dict[tuple[str, str], Capture]:
-    """Return the captures by target and version, the oldest first."""
+    """Return the captures by target, or special build, and version."""
     return _captures()
 
 
@@ -71,14 +74,14 @@ def registry(captures: dict[tuple[str, str], Capture], tmp_path_factory: pytest.
 
 
 def test_every_architecture_is_imported(registry: Registry, captures: dict[tuple[str, str], Capture]) -> None:
-    assert {target for target, _ in captures} >= {"x86_64", "aarch64", "s390x", "ppc64", "riscv64", "m68k", "mips"}
-    for (target, _), capture in captures.items():
+    assert {build for build, _ in captures} == _BUILDS
+    for capture in captures.values():
         release = registry.get(f"/releases/{default_name(capture)}")
         assert release["models"]
         boards = [entry["model"] for entry in release["models"] if entry["model"].endswith("-board")]
         assert boards, capture.target
         # Only machine types with a version mean the same in every release.
-        versioned = [profile_of(target, machine.name) for machine in capture.versioned_machines]
+        versioned = [profile_of(capture.target, machine.name) for machine in capture.versioned_machines]
         assert sorted(release["profiles"] or ()) == sorted(versioned)
 
 

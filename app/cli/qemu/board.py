@@ -308,8 +308,13 @@ class Board:
                 self._ending.add(vm.machine)
                 return await self._read_group(vm, group)
             if len(group) <= 1:
-                for start in group:
-                    self.unread[start.device] = f"it starts, but cannot be read under {vm.machine}: {error}"
+                if vm == _Vm(self.machine):
+                    # Older machine types and other VMs do not have all of the devices.
+                    self.unread |= {
+                        start.device: f"it starts, but cannot be read: {error}"
+                        for start in group
+                        if not start.is_behind_port
+                    }
                 return {}, {}
             index = _culprit(str(error), len(group))
             middle = len(group) // 2

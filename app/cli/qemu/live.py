@@ -72,7 +72,7 @@ async def _take(binary: Path, machines: Sequence[str], devices: Sequence[str], p
         build=build_of(binary.name),
         device_aliases={alias: device for device, alias in creatable.items() if alias},
         skipped=skipped,
-        not_started=_not_started(boards, chosen & set(candidates)),
+        not_started=_not_started(boards, chosen & set(candidates), effective),
         saved_states=await _saved_states(binary, boards),
     )
 
@@ -295,9 +295,15 @@ def _states(boards: Mapping[str, Board], chosen: AbstractSet[str]) -> dict[str, 
     return states
 
 
-def _not_started(boards: Mapping[str, Board], candidates: AbstractSet[str]) -> dict[str, str]:
-    """Return the device types that start on no board, or could not be read, with what QEMU says of it."""
+def _not_started(
+    boards: Mapping[str, Board], candidates: AbstractSet[str], effective: Mapping[str, Values]
+) -> dict[str, str]:
+    """Return the device types that start on no board, or could not be read, with what QEMU says of it.
+
+    One that was read inside another device, or on a board, is not among them.
+    """
     started = {device for board in boards.values() for device in board.starts}
+    started |= {device for values in effective.values() for device in values}
     complaints: dict[str, str] = {}
     for board in boards.values():
         for device in (candidates - started) & board.complaints.keys():

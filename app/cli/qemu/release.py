@@ -333,10 +333,14 @@ class QemuRelease:
         Some defaults became an unset marker that the earlier release does not allow (rombar: 1, later -1). The device
         is unchanged, so the earlier default is the value that the marker stands for.
         """
-        stated: Value | None = self._statement(device, name).get("off_value")
-        if stated is not None and same_as(name, value, stated):
-            return stated
         earlier = self._known.earlier.get(qualified(device), {}).get("variables", {}).get(name)
+        published: tuple[Value | None, ...] = (
+            self._statement(device, name).get("off_value"),
+            (earlier or {}).get("init_value"),
+        )
+        for stated in published:
+            if stated is not None and same_as(name, value, stated):
+                return stated
         if earlier is None or not is_unset_marker(name, value) or "allowed_values" not in earlier:
             return value
         allowed = AllowedValues.read(Type(earlier["type"]), earlier["allowed_values"], Place())
