@@ -31,6 +31,7 @@ from app.cli.output import (
 from app.cli.qemu import publication
 from app.cli.qemu.capture import Capture, CaptureError
 from app.cli.qemu.cpu import CpuModels, not_migratable, publish_cpu_models, take_cpu_models
+from app.cli.qemu.journal import cache_folder
 from app.cli.qemu.live import Progress, take_capture
 from app.cli.qemu.naming import build_of, product_of, release_name
 from app.cli.qemu.process import executable
@@ -167,7 +168,8 @@ def import_qemu(  # noqa: PLR0913, PLR0917 (each is an option of the command)
     lacks keeps its last value.
     If earlier releases have CPU models (import cpu-models), those of a binary are published, too. Querying a binary
     takes some minutes; it only has to start. Devices are started with null back ends, to read what each machine type
-    makes of them, and saved, to see whether they migrate. What is left out, and what did not start, is named.
+    makes of them, and saved, to see whether they migrate. What is left out, and what did not start, is named. An import
+    that was interrupted goes on.
 
     Exit status 0 published, 1 refused, 2 could not ask.
 
@@ -256,7 +258,7 @@ def _import_one(
 ) -> publication.Published:
     """Publish a binary, or a capture; raises CaptureError and RegistryError."""
     if binary is not None:
-        selected = take_capture(binary, wanted.machines, wanted.devices, progress)
+        selected = take_capture(binary, wanted.machines, wanted.devices, progress, folder=cache_folder())
         if wanted.save_capture is not None:
             # Also where the registry then refuses the release.
             _save(selected, wanted.save_capture)

@@ -55,8 +55,9 @@ def api(service: TestClient) -> Iterator[Registry]:
 
 
 @pytest.fixture
-def run(service: TestClient, monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(service: TestClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     """Return a function that runs profile-registry against the service."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("REGISTRY_URL", "http://testserver")
     monkeypatch.setenv("REGISTRY_TOKEN", TOKEN)
     real_client = httpx.Client

@@ -4,7 +4,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
@@ -15,7 +15,7 @@ from app.cli.qemu.capture import Capture, CaptureError, Property
 from app.cli.qemu.facts import unblocking
 from app.cli.qemu.process import run, start_qemu
 from app.cli.qemu.properties import Kind, kind_of, scope_of
-from app.cli.qemu.start import Start, arguments, behind_port, carriers_of, improved
+from app.cli.qemu.start import Start, arguments, behind_port, carriers_of, improved, start_from
 from app.cli.qemu.tree import Device, devices_of, free_buses, read_tree
 
 # By device type and property.
@@ -151,6 +151,32 @@ class Board:
                 break
         for device in self.starts:
             self.complaints.pop(device, None)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what was learnt of the board, for `restore`."""
+        return {
+            "starts": [asdict(start) for start in self.starts.values()],
+            "complaints": self.complaints,
+            "refusals": self.refusals,
+            "can_be_saved": self.can_be_saved,
+            "own": sorted(self.own),
+            "properties": {name: entry.type for name, entry in self.properties.items()},
+            "groups": [[start.device for start in group] for group in self._groups],
+            "unread": self.unread,
+            "state": {device: sorted(names) for device, names in self.state.items()},
+            "unreliable": sorted(map(list, self._unreliable)),
+        }
+
+    def restore(self, document: Mapping[str, Any]) -> None:
+        """Take what was learnt of the board before."""
+        self.starts = {start.device: start for start in map(start_from, document["starts"])}
+        self.complaints, self.refusals = document["complaints"], document["refusals"]
+        self.can_be_saved, self.own = document["can_be_saved"], frozenset(document["own"])
+        self.properties = {name: Property(name, kind) for name, kind in document["properties"].items()}
+        self._groups = [[self.starts[device] for device in group] for group in document["groups"]]
+        self.unread = document["unread"]
+        self.state = {device: frozenset(names) for device, names in document["state"].items()}
+        self._unreliable = {(device, name) for device, name in document["unreliable"]}
 
     async def _own_properties(self) -> dict[str, Property]:
         """Return the properties of the machine itself, of those that can be read.

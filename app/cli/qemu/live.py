@@ -4,10 +4,10 @@ import asyncio
 import json
 import os
 import re
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,6 +17,7 @@ from qemu.qmp import ExecuteError, QMPClient, QMPError
 from app.cli.qemu.backends import BackEnds, back_ends
 from app.cli.qemu.board import Board, Values
 from app.cli.qemu.capture import Capture, CaptureError, MachineType, is_cpu
+from app.cli.qemu.journal import Journal
 from app.cli.qemu.naming import build_of
 from app.cli.qemu.process import HANGS, run, start_qemu
 from app.cli.qemu.start import CARRIERS
@@ -28,20 +29,26 @@ _CREATABLE = re.compile(r'^name "([^"]+)"(?:.*?, alias "([^"]+)")?', re.MULTILIN
 _ENDS = "QEMU ends when it is asked for this type; is a module of it not installed?"
 
 
-def take_capture(binary: Path, machines: Sequence[str], devices: Sequence[str], progress: Progress) -> Capture:
+def take_capture(
+    binary: Path, machines: Sequence[str], devices: Sequence[str], progress: Progress, *, folder: Path | None = None
+) -> Capture:
     """Start a QEMU binary and return its capture; machines, devices: only these types, all if empty.
 
+    folder: where to keep what it says until all is asked, so that a later call goes on if this one is interrupted.
     Raises CaptureError.
     """
     try:
-        return asyncio.run(_take(binary, machines, devices, progress))
+        return asyncio.run(_take(binary, machines, devices, progress, folder))
     except (QMPError, OSError, EOFError, TimeoutError) as error:
         message = f"{binary} cannot be queried: {error}"
         raise CaptureError(message) from error
 
 
-async def _take(binary: Path, machines: Sequence[str], devices: Sequence[str], progress: Progress) -> Capture:
+async def _take(
+    binary: Path, machines: Sequence[str], devices: Sequence[str], progress: Progress, folder: Path | None
+) -> Capture:
     document = await introspect(binary, devices, progress)
+    journal = Journal(folder, binary, document, [sorted(machines), sorted(devices)])
     skipped = document.pop("skipped")
     everything = Capture.from_json(document)
     named = {everything.board(machine.name) for machine in everything.machines}
@@ -52,16 +59,17 @@ async def _take(binary: Path, machines: Sequence[str], devices: Sequence[str], p
     creatable = dict(_CREATABLE.findall((await run(binary, "-device", "help"))[1]))
     candidates = [device for device in everything.device_types if device in creatable]
     async with back_ends() as made:
-        boards = await _learn_boards(binary, everything, candidates, machines, made, progress)
+        asking = _Asking(binary, made, journal, progress)
+        boards = await _learn_boards(asking, everything, candidates, machines)
         unversioned = boards.keys() - {machine.family for machine in everything.startable_machines}
         own_boards = {board.name for board in boards.values()}
         chosen = {*capture.device_types, *(own_boards & set(devices) if devices else own_boards)}
-        effective, computed = await _read_values(capture, boards, unversioned, chosen, progress)
+        effective, computed = await _read_values(asking, capture, boards, unversioned, chosen)
     # A board is a device model of its own.
     own = {board.name: board.properties for board in boards.values() if board.name in chosen and board.properties}
     capture = replace(capture, properties={**capture.properties, **own})
     asked, refusals = _ask(boards, chosen)
-    return replace(
+    taken = replace(
         capture,
         effective=effective,
         computed=computed,
@@ -75,6 +83,8 @@ async def _take(binary: Path, machines: Sequence[str], devices: Sequence[str], p
         not_started=_not_started(boards, chosen & set(candidates), effective),
         saved_states=await _saved_states(binary, boards),
     )
+    journal.forget()
+    return taken
 
 
 async def introspect(binary: Path, devices: Sequence[str], progress: Progress) -> dict[str, Any]:
@@ -134,13 +144,18 @@ async def _restartable(binary: Path) -> AsyncIterator[QMPClient]:
             await manager.__aexit__(None, None, None)
 
 
+@dataclass(frozen=True, slots=True)
+class _Asking:
+    """How a binary is asked."""
+
+    binary: Path
+    back_ends: BackEnds
+    journal: Journal
+    progress: Progress
+
+
 async def _learn_boards(
-    binary: Path,
-    capture: Capture,
-    candidates: Sequence[str],
-    chosen: Sequence[str],
-    made: BackEnds,
-    progress: Progress,
+    asking: _Asking, capture: Capture, candidates: Sequence[str], chosen: Sequence[str]
 ) -> Mapping[str, Board]:
     """Return the boards of a QEMU by the family of their machine types, with what starts on each.
 
@@ -153,25 +168,35 @@ async def _learn_boards(
     newest = {machine.family: machine for machine in capture.startable_machines if machine.family in families}
     boards: dict[str, Board] = {}
     for index, (family, machine) in enumerate(newest.items()):
-        progress("starting devices", index, len(newest))
+        asking.progress("starting devices", index, len(newest))
         # One that hangs costs the most, and does so everywhere.
         hanging = {name for board in boards.values() for name, why in board.complaints.items() if why == HANGS}
-        boards[family] = Board(binary, capture.board(machine.name), machine.name, capture, made, slots)
-        await boards[family].learn([device for device in candidates if device not in hanging])
+        boards[family] = Board(
+            asking.binary, capture.board(machine.name), machine.name, capture, asking.back_ends, slots
+        )
+        await _learn(boards[family], [device for device in candidates if device not in hanging], asking.journal)
     versioned = {machine.family for machine in capture.startable_machines}
     others = [machine for machine in capture.machines if machine.family in families - versioned]
     left = [device for device in candidates if not any(device in board.starts for board in boards.values())]
-    distinct = await _distinct(binary, others, [board.machine for board in boards.values()])
+    distinct = await _distinct(asking.binary, others, [board.machine for board in boards.values()])
     for index, name in enumerate(distinct):
         if not left:
             break
-        progress("starting devices on other boards", index, len(distinct))
-        board = Board(binary, capture.board(name), name, capture, made, slots)
-        await board.learn(left)
+        asking.progress("starting devices on other boards", index, len(distinct))
+        board = Board(asking.binary, capture.board(name), name, capture, asking.back_ends, slots)
+        await _learn(board, left, asking.journal)
         if board.starts:
             boards[name] = board
         left = [device for device in left if device not in board.starts]
     return boards
+
+
+async def _learn(board: Board, candidates: Sequence[str], journal: Journal) -> None:
+    if (known := journal.get("board", board.machine)) is not None:
+        board.restore(known)
+        return
+    await board.learn(candidates)
+    journal.add("board", board.machine, board.to_json())
 
 
 async def _distinct(binary: Path, machines: Sequence[MachineType], known: Sequence[str]) -> Sequence[str]:
@@ -200,11 +225,11 @@ async def _distinct(binary: Path, machines: Sequence[MachineType], known: Sequen
 
 
 async def _read_values(
+    asking: _Asking,
     capture: Capture,
     boards: Mapping[str, Board],
     unversioned: AbstractSet[str],
     chosen: AbstractSet[str],
-    progress: Progress,
 ) -> tuple[dict[str, Values], dict[str, frozenset[str]]]:
     """Return the values of real devices under each machine type, of those that start, and of those that come with them.
 
@@ -217,46 +242,83 @@ async def _read_values(
     by_family |= {board: [board] for board in unversioned}
     total = sum(map(len, by_family.values()))
     effective: dict[str, Values] = {}
-    known: set[str] = set()
-    computed: dict[str, frozenset[str]] = {}
+    asked: set[str] = set()
+    computed: dict[str, set[str]] = {}
     for family, board in boards.items():
         if not (machines := by_family.get(family, [])):
             continue
-        newest = await board.read(board.machine, devices=chosen)
-        elsewhere = await board.read_elsewhere(board.machine, devices=chosen)
-        await board.find_state(newest, known)
-        known |= newest.keys()
-        state = _states(boards, chosen)
-        for device, names in _differing(newest, elsewhere):
-            computed[device] = computed.get(device, frozenset()) | names
+        newest = await _read_newest(board, chosen, asked, asking.journal)
+        asked |= newest.values.keys()
+        _add_names(computed, newest.computed)
         for name in machines:
-            progress("reading machine types", len(effective), total)
-            is_newest = name == board.machine
-            values = newest if is_newest else await board.read(name, devices=chosen)
-            others = elsewhere if is_newest else await board.read_elsewhere(name, devices=computed)
-            for device, names in _differing(values, others):
-                computed[device] = computed.get(device, frozenset()) | names
-                values[device] = {name: value for name, value in values[device].items() if name not in names}
+            asking.progress("reading machine types", len(effective), total)
+            reading = (
+                newest if name == board.machine else await _read_machine(board, name, chosen, computed, asking.journal)
+            )
+            _add_names(computed, reading.computed)
             effective[name] = {
-                device: _without(own, state.get(device, ()))
-                for device, own in sorted(values.items())
+                device: _without(own, {*reading.computed.get(device, ()), *board.state.get(device, ())})
+                for device, own in sorted(reading.values.items())
                 if device in chosen
             }
-    return effective, {device: names for device, names in computed.items() if device in chosen}
+    # A device that another board was asked about has the same state on this one.
+    state = _states(boards, chosen)
+    effective = {
+        name: {device: _without(own, state.get(device, frozenset())) for device, own in values.items()}
+        for name, values in effective.items()
+    }
+    return effective, {device: frozenset(names) for device, names in computed.items() if device in chosen}
 
 
-def _without(values: Mapping[str, Any], names: frozenset[str] | tuple[()]) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """The values of devices under a machine type; computed: the properties that differ in another VM, by device."""
+
+    values: Values
+    computed: Mapping[str, Sequence[str]]
+
+
+async def _read_newest(board: Board, chosen: AbstractSet[str], asked: AbstractSet[str], journal: Journal) -> _Reading:
+    """Read all devices under the newest machine type, in several VMs, and find out what is state."""
+    if (known := journal.get("newest", board.machine)) is not None:
+        board.restore(known["board"])
+        return _Reading(known["values"], known["computed"])
+    values = await board.read(board.machine, devices=chosen)
+    reading = _Reading(values, dict(_differing(values, await board.read_elsewhere(board.machine, devices=chosen))))
+    await board.find_state(values, asked)
+    journal.add("newest", board.machine, {**asdict(reading), "board": board.to_json()})
+    return reading
+
+
+async def _read_machine(
+    board: Board, machine: str, chosen: AbstractSet[str], computed: Iterable[str], journal: Journal
+) -> _Reading:
+    """Read all devices under an older machine type; again in other VMs those of which QEMU computes something."""
+    if (known := journal.get("machine", machine)) is not None:
+        return _Reading(known["values"], known["computed"])
+    values = await board.read(machine, devices=chosen)
+    reading = _Reading(values, dict(_differing(values, await board.read_elsewhere(machine, devices=computed))))
+    journal.add("machine", machine, asdict(reading))
+    return reading
+
+
+def _add_names(names: dict[str, set[str]], more: Mapping[str, Iterable[str]]) -> None:
+    for device, own in more.items():
+        names.setdefault(device, set()).update(own)
+
+
+def _without(values: Mapping[str, Any], names: AbstractSet[str]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name not in names}
 
 
-def _differing(values: Values, others: Sequence[Values]) -> Iterator[tuple[str, frozenset[str]]]:
+def _differing(values: Values, others: Sequence[Values]) -> Iterator[tuple[str, list[str]]]:
     """Iterate over the devices with the properties that have another value in another VM."""
     for device, own in values.items():
         names = {
             name for other in others for name, value in other.get(device, own).items() if value != own.get(name, value)
         }
         if names:
-            yield device, frozenset(names)
+            yield device, sorted(names)
 
 
 def _ask(boards: Mapping[str, Board], chosen: AbstractSet[str]) -> tuple[frozenset[str], Mapping[str, str]]:

@@ -6,6 +6,7 @@ There is no list of types: what is said here of a property or of a complaint hol
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from app.cli.qemu.capture import Capture
 from app.cli.qemu.process import HANGS
@@ -87,6 +88,19 @@ class Start:
         values |= {key: value.replace("{number}", str(_FIRST_NUMBER + number)) for key, value in self.settings.items()}
         options = "".join(f",{key}={value.replace(',', ',,')}" for key, value in values.items())
         yield from ("-device", f"{self.device}{options},id={name}")
+
+
+def start_from(document: Mapping[str, Any]) -> Start:
+    """Return a start from what `dataclasses.asdict` made of it."""
+    return Start(
+        document["device"],
+        {name: tuple(made) for name, made in document["back_ends"].items()},
+        document["settings"],
+        tuple(map(start_from, document["carriers"])),
+        tuple(document["options"]),
+        document["needs_memory"],
+        document["is_behind_port"],
+    )
 
 
 def arguments(machine: str, starts: Sequence[Start], *, larger: int = 0) -> Sequence[str]:
