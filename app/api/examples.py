@@ -11,7 +11,7 @@ _DEVICE_MODEL = "qemu.org/virtio-net-pci"
 _EMULATOR = "qemu.org/qemu-system-x86_64"
 _OLDER, _NEWER = f"{_EMULATOR}@7.2.22", f"{_EMULATOR}@10.0.13"
 _MACHINE = "qemu.org/pc-q35-7.2"
-_NEWER_SET = "sha256:70d0ba6df55863dae43479ee6b542ca4f64126b61ac3c5d7a839575463a79557"
+_NEWER_SET = "sha256:35c2bb34fb3056598be29534ddf98f9ecdbf44607a4ca136c62147a6b1d1ca56"
 
 # The id of ERRATUM.
 _ERRATUM = "d7e96fa1147312d9"
