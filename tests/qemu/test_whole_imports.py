@@ -1,11 +1,13 @@
 """Imports the QEMUs of this machine as a whole, as `profile-registry import qemu --binary` does (make test-long)."""
 
 import shutil
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from app.cli.client import Registry
+from app.cli.qemu.capture import Capture
 from app.cli.qemu.live import take_capture
 from app.cli.qemu.publication import default_name, publish
 from tests.counts import IS_LONG
@@ -13,6 +15,11 @@ from tests.counts import IS_LONG
 SECOND = Path(__file__).parents[2] / "var" / "second-qemu"
 
 pytestmark = [pytest.mark.long, pytest.mark.skipif(not IS_LONG, reason="whole imports take minutes: LONG=1")]
+
+
+@cache
+def _capture_of(binary: Path) -> Capture:
+    return take_capture(binary, [], [], lambda *_: None)
 
 
 @pytest.mark.parametrize(
@@ -34,7 +41,7 @@ def test_a_qemu_is_imported_as_a_whole(
     path = next((path for path in (shutil.which(binary), SECOND / binary) if path and Path(path).exists()), None)
     if path is None:
         pytest.skip(f"{binary} is not installed; .ci/run gets Debian's")
-    capture = take_capture(Path(path), [], [], lambda *_: None)
+    capture = _capture_of(Path(path))
     machine = next(own.name for own in reversed(capture.versioned_machines) if own.name.startswith(newest))
     assert len(capture.effective[machine]) > devices
     assert capture.unmigratable is not None
