@@ -257,11 +257,11 @@ async def _read_values(
             )
             _add_names(computed, reading.computed)
             effective[name] = {
-                device: _without(own, {*reading.computed.get(device, ()), *board.state.get(device, ())})
+                device: _without(own, frozenset(reading.computed.get(device, ())))
                 for device, own in sorted(reading.values.items())
                 if device in chosen
             }
-    # A device that another board was asked about has the same state on this one.
+    # What is state was asked on one of the boards, and is state on all.
     state = _states(boards, chosen)
     effective = {
         name: {device: _without(own, state.get(device, frozenset())) for device, own in values.items()}

@@ -19,15 +19,15 @@ from app.cli.qemu.facts import (
     same_as,
     together_of,
 )
-from app.cli.qemu.naming import BOARD, component, profile_of, without_epoch
+from app.cli.qemu.naming import BOARD, UPSTREAM, component, profile_of, without_epoch
 from app.cli.qemu.properties import Kind, Value, is_unset_marker, kind_of, scope_of
 from app.domain.values.allowed import AllowedValues
 from app.domain.values.document import Place
 from app.domain.values.lazy import lazy
 from app.domain.values.name import numeric
-from app.domain.values.value import Type, shown
+from app.domain.values.value import Type, same, shown
 
-VENDOR = "qemu.org"
+VENDOR = UPSTREAM
 # Device types with the same name differ between architectures, and do not read each other's saved states. This variable
 # distinguishes the devices of every architecture but x86.
 TARGET = "qemu-target"
@@ -107,10 +107,6 @@ class _Variable:
         elif (allowed := self.kind.allowed_values) is not None:
             document["allowed_values"] = allowed
         return document
-
-
-def _is_same(one: Value, other: Value) -> bool:
-    return one == other and type(one) is type(other)
 
 
 class QemuRelease:
@@ -276,8 +272,8 @@ class QemuRelease:
         if is_new:
             newest = values[-1][0]
             of_newest = [value for age, value in values if age and newest and age[0] == newest[0]]
-            return of_newest[0] if all(_is_same(value, of_newest[0]) for value in of_newest) else None
-        changes = sum(not _is_same(one, other) for (_, one), (_, other) in pairwise(values))
+            return of_newest[0] if all(same(value, of_newest[0]) for value in of_newest) else None
+        changes = sum(not same(one, other) for (_, one), (_, other) in pairwise(values))
         return values[0][1] if changes <= 1 else None
 
     def _resolved_by_host(self, device: str, name: str, kind: Kind) -> Sequence[Value]:

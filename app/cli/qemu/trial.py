@@ -146,33 +146,34 @@ async def _try(source: Path, destination: Path, machine: str, start: Start | Non
 
 
 async def _save(binary: Path, given: Sequence[str], made: BackEnds, file: Path) -> tuple[Outcome, str]:
+    save = {"uri": f"exec:cat > {quote(str(file))}"}
+    return await _move(binary, given, made, "migrate", save, Outcome.NOT_SAVED)
+
+
+async def _load(binary: Path, given: Sequence[str], made: BackEnds, file: Path) -> tuple[Outcome, str]:
+    load = {"uri": f"exec:cat {quote(str(file))}"}
+    outcome, reason = await _move(
+        binary, [*given, "-incoming", "defer"], made, "migrate-incoming", load, Outcome.FAILED
+    )
+    return outcome, f"at the destination: {reason}" if reason else ""
+
+
+async def _move(
+    binary: Path, given: Sequence[str], made: BackEnds, command: str, uri: Mapping[str, str], failed: Outcome
+) -> tuple[Outcome, str]:
+    """Start one end of a migration and carry its command out; return what became of it, and why if it failed."""
     outcome = Outcome.NOT_STARTED
     try:
         with made.filled_in(given) as filled:
             async with start_qemu(binary, *filled) as qmp:
-                outcome = Outcome.NOT_SAVED
-                await qmp.execute("migrate", {"uri": f"exec:cat > {quote(str(file))}"})
-                reason = await _end(qmp)
-    except _TooLongError as error:
-        return Outcome.TIMED_OUT, str(error)
-    except (QMPError, CaptureError, OSError, EOFError) as error:
-        return outcome, str(error) if isinstance(error, ExecuteError) else _words(error)
-    return (outcome, reason) if reason else (Outcome.COMPLETED, "")
-
-
-async def _load(binary: Path, given: Sequence[str], made: BackEnds, file: Path) -> tuple[Outcome, str]:
-    outcome = Outcome.NOT_STARTED
-    try:
-        with made.filled_in(given) as filled:
-            async with start_qemu(binary, *filled, "-incoming", "defer") as qmp:
-                outcome = Outcome.FAILED
-                await qmp.execute("migrate-incoming", {"uri": f"exec:cat {quote(str(file))}"})
+                outcome = failed
+                await qmp.execute(command, uri)
                 reason = await _end(qmp)
     except _TooLongError as error:
         return Outcome.TIMED_OUT, str(error)
     except (QMPError, CaptureError, OSError, EOFError) as error:
         # A destination that cannot load what arrives ends.
-        return outcome, f"at the destination: {_words(error)}"
+        return outcome, str(error) if isinstance(error, ExecuteError) else _words(error)
     return (outcome, reason) if reason else (Outcome.COMPLETED, "")
 
 
