@@ -3,25 +3,25 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 
 from app.cli.client import Registry
-from app.cli.libvirt import VENDOR, Domain, DomainError, DomainOptions, id_of_vm, is_general
 from app.cli.output import fail, progress_bar, refuse, warn
-from app.cli.qemu.facts import computed
 from app.cli.qemu.monitor import MonitorError, SocketMonitor, VirshMonitor
 from app.cli.running import RunningVm
 from app.cli.running import read as read_running
-from app.cli.virtual_machine import CPU
 from app.client import RegistryError
 from app.domain.fleet.rendering import CPU_MODEL, Form
 from app.domain.verdict.problem import WarningCode
 from app.domain.verdict.steps import Policy
+from app.hypervisor import question as vm_question
+from app.hypervisor.domain import VENDOR, Domain, DomainError, DomainOptions, id_of_vm, is_general
+from app.hypervisor.facts import computed
+from app.hypervisor.question import Asked, domain_question_of
 from app.settings import ClientSettings
 from app.wire.compatibility import MAX_DEVICES
 
@@ -36,21 +36,6 @@ PolicyOption = Annotated[
         "--policy", help="strict: the destination must list the profile; permissive: only variables are compared."
     ),
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A question. unasked: what of the VMs it leaves out, with the reason; None: it is not about whole VMs.
-
-    blocked: by VM, why QEMU does not migrate it now. negotiated: by VM and device, the features of virtio that its
-    guest uses. is_ordered: it is about what was ordered, not about what QEMU has made of it.
-    """
-
-    document: Any
-    unasked: Mapping[str, str] | None = None
-    blocked: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    negotiated: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
-    is_ordered: bool = False
 
 
 def warn_of(asked: Asked) -> None:
@@ -145,35 +130,13 @@ def _with_blocked(answer: Any, blocked: Mapping[str, Sequence[str]]) -> Any:
 
 def without_cpus(asked: Asked, registry: Registry) -> Mapping[str, str]:
     """Take CPUs out of a question where the registry has no CPU models to compare; return them with the reason."""
-    document = asked.document
-    unasked: dict[str, str] = {}
-    has_cpu_models = cache(partial(_has_cpu_models, registry=registry))
-    destinations = cache(partial(_releases_at, document.get("destinations"), registry))
-    cpus = [
-        (vm, device)
-        for vm in document["vms"]
-        for device in vm["devices"]
-        if device["id"] == CPU and device["model"] == CPU_MODEL
-    ]
-    for vm, device in cpus:
-        is_default = device.pop("is_default", False)
-        source = device.get("release")
-        releases = [source, *destinations()] if has_cpu_models(source) else [source]
-        lacking = ", ".join(release or "any release" for release in releases if not has_cpu_models(release))
-        why = f"the registry has no CPU models of {lacking}"
-        if is_default and source is None:
-            why = "the source release is not named"
-        elif not lacking:
-            continue
-        vm["devices"].remove(device)
-        if is_default:
-            # Any x86-64 host has its features, so that nothing is left to ask a host.
-            warn(f"{vm['id']}: the XML names no CPU, so it is QEMU's default, which was not compared: {why}")
-        else:
-            name = CPU if len(document["vms"]) == 1 else f"{vm['id']}: {CPU}"
-            cure = "add them with profile-registry import cpu-models"
-            unasked[name] = f"{why}; {cure}, or leave the CPU out with --without {CPU}"
-    document["vms"] = [vm for vm in document["vms"] if vm["devices"]]
+    unasked, defaults = vm_question.without_cpus(
+        asked,
+        partial(_has_cpu_models, registry=registry),
+        partial(_releases_at, asked.document.get("destinations"), registry),
+    )
+    for sentence in defaults:
+        warn(sentence)
     return unasked
 
 
@@ -270,22 +233,6 @@ def domain_question(paths: Sequence[Path], options: DomainOptions, release: str 
         names = ", ".join(map(str, paths))
         _fail_unasked(f"{names}: there is no device that can be checked", asked.unasked or {})
     return asked
-
-
-def domain_question_of(domains: Sequence[Domain], sources: Sequence[str]) -> Asked:
-    """Return the question about domains, empty if nothing can be asked; sources: where they come from."""
-    counts = Counter(domain.name for domain in domains)
-    vms = []
-    unasked: dict[str, str] = {}
-    for path, domain in zip(sources, domains, strict=True):
-        vm = domain.name if counts[domain.name] == 1 else f"{domain.name} ({path})"
-        unasked |= {name if len(domains) == 1 else f"{vm}: {name}": why for name, why in domain.unasked.items()}
-        if domain.devices:
-            default = [{**device, "is_default": True} for device in domain.default_cpu]
-            vms.append({"id": vm, "devices": [*domain.devices, *default]})
-        else:
-            unasked[vm] = "the VM has no device that can be checked"
-    return Asked({"vms": vms}, unasked, is_ordered=True)
 
 
 _TWICE = {"-": "standard input has one VM"}

@@ -14,7 +14,6 @@ from rich.text import Text
 from app.cli.asking import (
     INCOMPATIBLE,
     NOT_ASKED,
-    Asked,
     PolicyOption,
     ask,
     check_left,
@@ -43,6 +42,7 @@ from app.client import RegistryError
 from app.domain.fleet.rendering import Form
 from app.domain.verdict.problem import RULES, ProblemCode
 from app.domain.verdict.steps import Policy
+from app.hypervisor.question import Asked
 from app.settings import ClientSettings
 from app.wire.compatibility import Detail
 

@@ -47,6 +47,10 @@ class Registry(client.Registry):
         self._token_variable = token_variable
         self._signing_keys = signing_keys
 
+    def is_published(self, release: str) -> bool:
+        """Return whether a release is published."""
+        return self.find(f"/releases/{release}") is not None
+
     def publish_release(
         self, release: str, document: Mapping[str, Any], *, dry_run: bool = False, override: str | None = None
     ) -> Any:

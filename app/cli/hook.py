@@ -17,23 +17,22 @@ import typer
 from app.cli.asking import (
     INCOMPATIBLE,
     NOT_ASKED,
-    Asked,
     PolicyOption,
     ask,
     completed,
-    domain_question_of,
     without_cpus,
 )
 from app.cli.client import Registry
 from app.cli.host.emulator import Emulator
 from app.cli.host.tool import NotAskedError, check_trusted
-from app.cli.libvirt import Domain, DomainError, DomainOptions, parsed
 from app.cli.output import fail, named, refuse, warn
-from app.cli.qemu.naming import releases_of
 from app.client import RegistryError
 from app.domain.values.name import is_host_name
 from app.domain.verdict.problem import WarningCode
 from app.domain.verdict.steps import Policy
+from app.hypervisor.domain import Domain, DomainError, DomainOptions, parsed
+from app.hypervisor.naming import releases_of
+from app.hypervisor.question import Asked, domain_question_of
 from app.settings import ClientSettings
 from app.wire.compatibility import Detail
 
@@ -207,7 +206,7 @@ def _question(root: Element, registry: Registry, without: Sequence[str]) -> Aske
         domain = Domain.of(root, "standard input", DomainOptions(without=without))
         return domain_question_of([domain], [domain.name])
     emulator = stamp.emulator
-    release = next(releases_of(registry, emulator.product, emulator.version, emulator.package))
+    release = next(releases_of(registry.is_published, emulator.product, emulator.version, emulator.package))
     domain = Domain.of(root, "standard input", DomainOptions(without=without), release)
     asked = domain_question_of([domain], [domain.name])
     registered = registry.find(f"/hosts/{stamp.host}")

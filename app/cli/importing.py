@@ -33,12 +33,12 @@ from app.cli.qemu.capture import Capture, CaptureError
 from app.cli.qemu.cpu import CpuModels, not_migratable, publish_cpu_models, take_cpu_models
 from app.cli.qemu.journal import cache_folder
 from app.cli.qemu.live import Progress, take_capture
-from app.cli.qemu.naming import build_of, product_of, release_name
 from app.cli.qemu.process import executable
 from app.cli.qemu.release import BLOCKS, MIGRATABLE, VENDOR
 from app.client import RegistryError
 from app.domain.fleet.rendering import is_cpu_model
 from app.domain.values.name import InvalidNameError, ReleaseName, vendor_of
+from app.hypervisor.naming import build_of, product_of, release_name
 from app.settings import ClientSettings
 from app.signing.checkpoint import UntrustedError
 

@@ -12,8 +12,8 @@ from app.cli.host import devlink, mdev, vdpa, vhost_user
 from app.cli.host.tool import Machine, NotAskedError, read_json
 from app.cli.importing import DryRun, Override, Sign, check_release, commands, print_answer, published_document
 from app.cli.output import AsJson, fail, print_json
-from app.cli.qemu.naming import component
 from app.domain.values.name import ReleaseName
+from app.hypervisor.naming import component
 
 Product = TypeVar("Product")
 

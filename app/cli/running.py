@@ -17,13 +17,13 @@ from app.cli.host.naming import Names
 from app.cli.host.tool import Machine
 from app.cli.qemu.live import Progress
 from app.cli.qemu.monitor import Call, Monitor, MonitorError, Refused
-from app.cli.qemu.naming import product_of, profile_of, releases_of
 from app.cli.qemu.negotiated import negotiated
 from app.cli.qemu.properties import Kind
 from app.cli.qemu.release import qualified
 from app.cli.qemu.unread import unread
-from app.cli.virtual_machine import CPU
 from app.domain.fleet.rendering import CPU_MODEL
+from app.hypervisor.naming import product_of, profile_of, releases_of
+from app.hypervisor.virtual_machine import CPU
 
 _PERIPHERAL, _ANONYMOUS, _BOARD = "/machine/peripheral", "/machine/peripheral-anon", "/machine/unattached"
 _CHILD, _DEVICE = "child<", "device["
@@ -94,7 +94,7 @@ def read(monitor: Monitor, registry: Registry, release: str | None, host: str | 
     name, version, target, machine_type, cpus, migration = _facts(monitor)
     number = ".".join(str(version["qemu"][part]) for part in ("major", "minor", "micro"))
     package = version.get("package", "")
-    release = release or next(releases_of(registry, product_of(target["arch"]), number, package))
+    release = release or next(releases_of(registry.is_published, product_of(target["arch"]), number, package))
     profile = profile_of(target["arch"], machine_type.removesuffix(_MACHINE))
     published = registry.find(f"/releases/{release}")
     digests = {entry["model"]: entry["digest"] for entry in (published or {}).get("models", ())}

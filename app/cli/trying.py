@@ -9,11 +9,11 @@ import typer
 
 from app.cli.output import REFUSED, AsJson, fail, print_json, print_line, print_table, progress_bar
 from app.cli.qemu.capture import Capture, CaptureError
-from app.cli.qemu.naming import build_of
 from app.cli.qemu.process import executable
 from app.cli.qemu.publication import default_name
 from app.cli.qemu.release import qualified
 from app.cli.qemu.trial import Outcome, Trial, try_migrations
+from app.hypervisor.naming import build_of
 
 _ALONE = "(the board alone)"
 _WORDS = {

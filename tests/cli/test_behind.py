@@ -11,9 +11,9 @@ from app.cli.client import Registry
 from app.cli.host.behind import Behind, Known
 from app.cli.host.naming import Names
 from app.cli.host.tool import Machine
-from app.cli.qemu.facts import computed
 from app.cli.qemu.monitor import Call, Refused, _vdpa_nodes
 from app.cli.qemu.negotiated import negotiated
+from app.hypervisor.facts import computed
 from tests.cli.conftest import Run
 from tests.cli.test_host_report import Host
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from app.cli.client import Registry
-from app.cli.libvirt import Domain, DomainError, DomainOptions
 from app.cli.qemu.capture import Capture
 from app.cli.qemu.publication import publish
+from app.hypervisor.domain import Domain, DomainError, DomainOptions
 from tests.cli.conftest import DATA, RELEASE, Run
 
 DOMAIN = DATA / "domain.xml"

@@ -11,7 +11,7 @@ from app.cli import hook
 from app.cli.client import Registry
 from app.cli.hook import NAMESPACE, Stamp
 from app.cli.host.emulator import Emulator
-from app.cli.libvirt import parsed
+from app.hypervisor.domain import parsed
 from tests.cli.conftest import Run
 
 QEMU = "qemu.org/qemu-system-x86_64"

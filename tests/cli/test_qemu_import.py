@@ -13,11 +13,11 @@ from fastapi.testclient import TestClient
 from app.cli.client import Registry
 from app.cli.qemu import publication
 from app.cli.qemu.capture import Capture, CaptureError, Property
-from app.cli.qemu.facts import decided_by_probe, is_never_migratable
 from app.cli.qemu.properties import is_unset_marker, kind_of, scope_of
 from app.cli.qemu.publication import Published
 from app.cli.qemu.release import Known, QemuRelease
 from app.client import RegistryError
+from app.hypervisor.facts import decided_by_probe, is_never_migratable
 from tests.cli.conftest import DATA, RELEASE, client_of
 from tests.conftest import copied_database, fresh_database, make_app
 from tests.counts import full

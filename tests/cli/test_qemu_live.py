@@ -12,11 +12,11 @@ from app.cli.client import Registry
 from app.cli.qemu import publication
 from app.cli.qemu.capture import Capture
 from app.cli.qemu.cpu import CpuModels, profile_name, publish_cpu_models, restriction, take_cpu_models
-from app.cli.qemu.facts import decided_by_probe
 from app.cli.qemu.live import take_capture
 from app.cli.qemu.process import start_qemu
 from app.cli.qemu.properties import kind_of, scope_of
 from app.domain.fleet.rendering import CPU_MODEL
+from app.hypervisor.facts import decided_by_probe
 from tests.cli.conftest import DATA, Run
 
 BINARY = shutil.which("qemu-system-x86_64")

@@ -13,9 +13,9 @@ from app.cli.client import Registry
 from app.cli.qemu.capture import Capture
 from app.cli.qemu.cpu import CpuModels, profile_name, publish_cpu_models
 from app.cli.qemu.live import take_capture
-from app.cli.qemu.naming import build_of, component, profile_of
 from app.cli.qemu.publication import default_name, publish
 from app.domain.fleet.rendering import CPU_MODEL
+from app.hypervisor.naming import build_of, component, profile_of
 from tests.cli.conftest import DATA, Run
 
 BINARY = shutil.which("qemu-system-x86_64")

@@ -8,9 +8,9 @@ from typing import Any
 from app.cli.client import Registry
 from app.cli.qemu.capture import Capture
 from app.cli.qemu.cpu import CpuModels, publish_cpu_models
-from app.cli.qemu.naming import board_of, cpu_of, release_name
 from app.cli.qemu.publication import default_name, publish
 from app.domain.fleet.rendering import CPU_MODEL
+from app.hypervisor.naming import board_of, cpu_of, release_name
 from tests.cli.conftest import Run
 
 SILENT = lambda *_: None  # noqa: E731 (no progress is shown)

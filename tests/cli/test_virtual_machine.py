@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from app.cli.client import Registry
-from app.cli.libvirt import Domain, DomainOptions
 from app.cli.qemu.cpu import CpuModels, publish_cpu_models
 from app.domain.fleet.rendering import CPU_MODEL
+from app.hypervisor.domain import Domain, DomainOptions
 from tests.cli.conftest import Run
 
 RELEASE = "qemu.org/qemu-system-x86_64@7.2.22"

@@ -17,16 +17,16 @@ from fastapi.testclient import TestClient
 
 from app.cli.client import Registry
 from app.cli.qemu.capture import Capture
-from app.cli.qemu.naming import profile_of
 from app.cli.qemu.properties import kind_of, scope_of
 from app.cli.qemu.publication import default_name, publish
 from app.domain.values.name import numeric
+from app.hypervisor.naming import profile_of
 from app.storage import database
 from tests.cli.conftest import client_of
 from tests.conftest import make_app
 
 _DATA = Path(__file__).parents[1] / "data" / "qemu"
-# QEMU loads them, but saves nothing of them: the guest would find the device reset (app/cli/qemu/facts.py).
+# QEMU loads them, but saves nothing of them: the guest would find the device reset (app/hypervisor/facts.py).
 _LOSE_STATE = frozenset(
     {"adlib", "ati-vga", "cxl-downstream", "cxl-rp", "cxl-upstream", "edu", "i2c-echo", "isa-applesmc", "pxb-cxl"}
 )

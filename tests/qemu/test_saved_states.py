@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.cli.qemu.facts import STATELESS, is_never_migratable
+from app.hypervisor.facts import STATELESS, is_never_migratable
 from tests.qemu.migration import BINARIES
 
 pytestmark = [

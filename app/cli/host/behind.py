@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 from app.cli.client import Registry
 from app.cli.host.naming import Names
 from app.cli.host.tool import Machine, NotAskedError, json_output, objects
-from app.cli.qemu.facts import BACKEND, HOST_DEVICE
 from app.domain.values.name import is_host_name
+from app.hypervisor.facts import BACKEND, HOST_DEVICE
 
 _PCI, _MDEV, _VDPA = "/sys/bus/pci/devices", "/sys/bus/mdev/devices", "/sys/bus/vdpa/devices"
 _FIRMWARE = "firmware"

@@ -7,7 +7,7 @@ from typing import Any
 from app.cli.host.facts import Facts, Source, Unit
 from app.cli.host.naming import Kernel, Names, vendor_of_driver
 from app.cli.host.tool import Machine, NotAskedError, json_output, objects
-from app.cli.qemu.naming import component
+from app.hypervisor.naming import component
 
 _COMMAND = ("devlink", "-j", "dev", "info")
 _OF_UNIT = "firmware/"

@@ -15,9 +15,9 @@ from app.cli.host.tool import Machine, NotAskedError, output
 from app.cli.qemu.capture import CaptureError
 from app.cli.qemu.cpu import CpuModels, features_of, restriction, take_cpu_models
 from app.cli.qemu.live import Progress
-from app.cli.qemu.naming import build_of, cpu_of, product_of
 from app.domain.fleet.rendering import CPU_MODEL
 from app.domain.values.name import numeric
+from app.hypervisor.naming import build_of, cpu_of, product_of
 
 _VERSION = re.compile(r"QEMU emulator version (\d+\.\d+\.\d+)(?: \(([^)]*)\))?")
 _BINARY = re.compile(r"qemu-system-([a-z0-9_]+)|qemu-kvm")

@@ -10,7 +10,7 @@ from app.cli.host import nvidia
 from app.cli.host.facts import Facts, Source, Unit, known
 from app.cli.host.naming import KERNEL_VENDORS, Kernel, vendor_of_driver
 from app.cli.host.tool import Machine, NotAskedError, is_installed, json_output
-from app.cli.qemu.naming import component
+from app.hypervisor.naming import component
 
 _COMMAND = ("mdevctl", "types", "--dumpjson")
 _CLASS = "/sys/class/mdev_bus"

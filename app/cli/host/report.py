@@ -14,8 +14,8 @@ from app.cli.host.naming import Kernel, Names
 from app.cli.host.tool import Machine, NotAskedError
 from app.cli.output import named
 from app.cli.qemu.live import Progress
-from app.cli.qemu.naming import releases_of
 from app.domain.values.name import MAX_NAME
+from app.hypervisor.naming import releases_of
 from app.wire.compatibility import MAX_UNITS
 
 SOURCES = (vdpa.SOURCE, mdev.SOURCE, nvidia.SOURCE, devlink.SOURCE, vfio.SOURCE, vhost_user.SOURCE, tun.SOURCE)
@@ -148,7 +148,7 @@ class _Joining:
 
     def _of_emulators(self) -> Iterator[str]:
         for stated in self._asked.emulators:
-            yield from releases_of(self._names.registry, stated.product, stated.version, stated.package)
+            yield from releases_of(self._names.registry.is_published, stated.product, stated.version, stated.package)
 
     def _of_kernel(self) -> Sequence[str]:
         """Return the releases of the kernel: its distribution's; upstream's if that is published or the only one."""

@@ -12,11 +12,11 @@ from qemu.qmp import ExecuteError, QMPClient, QMPError
 
 from app.cli.qemu.backends import BackEnds
 from app.cli.qemu.capture import Capture, CaptureError, Property
-from app.cli.qemu.facts import unblocking
 from app.cli.qemu.process import run, start_qemu
 from app.cli.qemu.properties import Kind, kind_of, scope_of
 from app.cli.qemu.start import Start, arguments, behind_port, carriers_of, improved, start_from
 from app.cli.qemu.tree import Device, devices_of, free_buses, read_tree
+from app.hypervisor.facts import unblocking
 
 # By device type and property.
 Values: TypeAlias = dict[str, dict[str, Any]]

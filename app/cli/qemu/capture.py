@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from app.cli.packed import read_document
-from app.cli.qemu.naming import board_of
 from app.domain.values.lazy import lazy
 from app.domain.values.name import numeric
+from app.hypervisor.naming import board_of
 
 # The version at the end of a machine type's name: pc-q35-7.2, pc-q35-rhel9.4.0, virt-10.0, pc-i440fx-2.11-hpb.
 _VERSIONED = re.compile(r"-[a-z]*(\d+(?:\.\d+)+)(?:-[a-z]+)?$")

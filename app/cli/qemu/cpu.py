@@ -13,10 +13,10 @@ from app.cli.client import Registry
 from app.cli.qemu.capture import CaptureError
 from app.cli.qemu.errata import errata_of, post_errata, vendorless
 from app.cli.qemu.live import Progress
-from app.cli.qemu.naming import component, cpu_of
 from app.cli.qemu.process import start_qemu
 from app.domain.fleet.rendering import CPU_MODEL
 from app.domain.values.name import vendor_of
+from app.hypervisor.naming import component, cpu_of
 
 # The targets whose CPU models have versions, and differ in nothing but features.
 VERSIONED = frozenset({"x86_64", "i386"})

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from app.cli.client import Registry
-from app.cli.qemu.facts import FAILURES
-from app.cli.qemu.naming import UPSTREAM, component, without_epoch
+from app.hypervisor.facts import FAILURES
+from app.hypervisor.naming import UPSTREAM, component, without_epoch
 
 
 def vendorless(model: str) -> str:

@@ -18,10 +18,10 @@ from app.cli.qemu.backends import BackEnds, back_ends
 from app.cli.qemu.board import Board, Values
 from app.cli.qemu.capture import Capture, CaptureError, MachineType, is_cpu
 from app.cli.qemu.journal import Journal
-from app.cli.qemu.naming import build_of
 from app.cli.qemu.process import HANGS, run, start_qemu
 from app.cli.qemu.start import CARRIERS
 from app.cli.qemu.tree import devices_of, read_tree
+from app.hypervisor.naming import build_of
 
 Progress = Callable[[str, int, int], None]
 

@@ -9,13 +9,13 @@ from app.cli.client import Registry
 from app.cli.qemu.capture import Capture
 from app.cli.qemu.cpu import CpuModels, cpu_document
 from app.cli.qemu.errata import errata_of, post_errata, vendorless
-from app.cli.qemu.facts import missing_modules
 from app.cli.qemu.live import Progress
-from app.cli.qemu.naming import product_of, profile_of, release_name
 from app.cli.qemu.properties import Value
 from app.cli.qemu.release import VENDOR, Difference, Known, QemuRelease, qualified
 from app.domain.values.name import numeric, vendor_of
 from app.domain.values.state import State
+from app.hypervisor.facts import missing_modules
+from app.hypervisor.naming import product_of, profile_of, release_name
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,13 @@ from itertools import pairwise
 from typing import Any
 
 from app.cli.qemu.capture import Capture, MachineType
-from app.cli.qemu.facts import (
+from app.cli.qemu.properties import Kind, Value, is_unset_marker, kind_of, scope_of
+from app.domain.values.allowed import AllowedValues
+from app.domain.values.document import Place
+from app.domain.values.lazy import lazy
+from app.domain.values.name import numeric
+from app.domain.values.value import Type, same, shown
+from app.hypervisor.facts import (
     blocks_of,
     decided_by_host,
     decided_by_probe,
@@ -19,13 +25,7 @@ from app.cli.qemu.facts import (
     same_as,
     together_of,
 )
-from app.cli.qemu.naming import BOARD, UPSTREAM, component, profile_of, without_epoch
-from app.cli.qemu.properties import Kind, Value, is_unset_marker, kind_of, scope_of
-from app.domain.values.allowed import AllowedValues
-from app.domain.values.document import Place
-from app.domain.values.lazy import lazy
-from app.domain.values.name import numeric
-from app.domain.values.value import Type, same, shown
+from app.hypervisor.naming import BOARD, UPSTREAM, component, profile_of, without_epoch
 
 VENDOR = UPSTREAM
 # Device types with the same name differ between architectures, and do not read each other's saved states. This variable

@@ -15,9 +15,9 @@ from xml.etree.ElementTree import Element, ParseError  # only the types; defused
 import defusedxml
 import defusedxml.ElementTree
 
-from app.cli.qemu.facts import BACKEND, HOST_DEVICE
-from app.cli.qemu.naming import profile_of
-from app.cli.virtual_machine import (
+from app.hypervisor.facts import BACKEND, HOST_DEVICE
+from app.hypervisor.naming import profile_of
+from app.hypervisor.virtual_machine import (
     CPU,
     backends_of,
     name_it_or_leave_it_out,

@@ -1,10 +1,9 @@
 """The names of QEMU's releases, from what a binary says of itself."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 
-from app.cli.client import Registry
 from app.domain.values.name import InvalidNameError, ReleaseName
 
 UPSTREAM = "qemu.org"
@@ -72,16 +71,16 @@ def cpu_of(target: str, *, is_kvm: bool) -> str:
     return f"{UPSTREAM}/{name}-cpu{'' if is_kvm else '-tcg'}"
 
 
-def releases_of(registry: Registry, product: str, version: str, package: str) -> Iterator[str]:
+def releases_of(is_published: Callable[[str], bool], product: str, version: str, package: str) -> Iterator[str]:
     """Iterate over the releases that a binary is: the distribution's if it is published, then upstream's.
 
     product: as `product_of` names it. package: the distribution and the version of its package, as in
-    `Debian 1:7.2+dfsg-7+deb12u18`; empty for upstream's own build. Raises RegistryError.
+    `Debian 1:7.2+dfsg-7+deb12u18`; empty for upstream's own build.
     """
     distribution, _, packaged = package.partition(" ")
     if distribution in _DISTRIBUTIONS:
         with suppress(InvalidNameError):
             name = ReleaseName.parse(f"{_DISTRIBUTIONS[distribution]}/{product}@{packaged}")
-            if registry.find(f"/releases/{name}") is not None:
+            if is_published(str(name)):
                 yield str(name)
     yield f"{UPSTREAM}/{product}@{version}"
