@@ -128,7 +128,12 @@ async def _invalid_request(_request: Request, error: Exception) -> Response:
 async def _invalid_shape(_request: Request, error: Exception) -> Response:
     if not isinstance(error, InvalidShapeError):
         raise error
-    return invalid(_merged([_fault_of({**fault, "loc": ("body", *fault["loc"])}) for fault in error.faults]))
+    return invalid(faults_of_shape(error))
+
+
+def faults_of_shape(error: InvalidShapeError) -> Sequence[Mapping[str, str]]:
+    """Return the faults of a document that does not have its shape, one for each place."""
+    return _merged([_fault_of({**fault, "loc": ("body", *fault["loc"])}) for fault in error.faults])
 
 
 def invalid(faults: Sequence[Mapping[str, str]]) -> JSONResponse:

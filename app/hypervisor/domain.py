@@ -162,6 +162,17 @@ _DEVICES: Mapping[str, Mapping[str, str]] = {
     "watchdog": {name: name for name in ("i6300esb", "ib700", "diag288")},
     "shmem": {name: name for name in ("ivshmem-plain", "ivshmem-doorbell")},
 }
+# Elements whose devices most VMs have, in the order in which people look for them.
+_MOST_USED = ("interface", "disk", "controller", "hostdev", "memballoon", "rng", "video", "input")
+
+
+def used_models() -> Sequence[str]:
+    """Return QEMU's device models that libvirt's domains can have, those that most VMs have first."""
+    elements = [*_MOST_USED, *_DEVICES]
+    devices = (device for element in elements for device in _DEVICES.get(element, {}).values())
+    return [f"{VENDOR}/{device}" for device in dict.fromkeys(devices)]
+
+
 # Devices that are part of the board, or not separate devices: the machine type covers them.
 _BUILT_IN: Mapping[str, Collection[str]] = {
     "controller": {"pci/pcie-root/", "pci/pci-root/", "fdc//", "ide//", "isa//", "usb/none/"},

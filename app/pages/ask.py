@@ -1,12 +1,13 @@
 """The page Ask: choose a device and destinations, and get the verdict explained, with the question as curl."""
 
+import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from itertools import islice
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request, Response
@@ -27,6 +28,7 @@ from app.domain.verdict.case import Case, source_configuration
 from app.domain.verdict.problem import RULES, ProblemCode, Subject, WarningCode
 from app.domain.verdict.source import Device, Source, unknown_names
 from app.domain.verdict.steps import SAVED_STATE
+from app.hypervisor.domain import used_models
 from app.pages.page import PageRoute, page, pasted, root_of
 from app.service import compatibility
 from app.service.known import known_model
@@ -42,6 +44,8 @@ _MAX_OPTIONS = 200
 _MAX_HOSTS = 50
 _MAX_CHOICES = 40
 _MAX_MODELS = 40
+# Models beyond these are found by a part of the name.
+_MAX_LOOKED_THROUGH = 1_000
 _MAX_LOOKED_AT = 5
 # Answers beyond these are counted, but not shown.
 _MAX_SHOWN = 50
@@ -90,6 +94,14 @@ class Asked:
         return [(name, text) for name, text in parameters if text]
 
 
+def _as_json(asked: Asked, needs: Sequence[str]) -> str:
+    """Return the device in the JSON of POST /compatibility, with a stub for each part that it needs."""
+    stated = {"model": asked.model, "release": asked.source, "profile": asked.profile, "values": dict(asked.values)}
+    device = {"id": "device", **{name: content for name, content in stated.items() if content}}
+    parts = [{"id": role, "part_of": "device", "role": role, "model": ""} for role in needs]
+    return json.dumps({"devices": [device, *parts]}, ensure_ascii=False, indent=1)
+
+
 @dataclass(frozen=True, slots=True)
 class Control:
     """The form control for the value of a variable.
@@ -123,9 +135,8 @@ def get_ask_page(  # noqa: PLR0913, PLR0917 (the question's own parameters)
 ) -> Response:
     """Show the form of a question, and its answer; add, remove: the variable to give a value, or to leave out."""
     if not model:
-        return page(
-            request, "ask_model.html", q=q or "", models=asking.ask_from_thread(lambda reader: _models(reader, q or ""))
-        )
+        models, are_more = asking.ask_from_thread(lambda reader: _models(reader, q or ""))
+        return page(request, "ask_model.html", q=q or "", models=models, are_more=are_more)
     sent = request.query_params.multi_items()
     values = dict(read_values([text for text in value or () if text]))
     values |= {name.removeprefix(_TYPED): text for name, text in sent if name.startswith(_TYPED)}
@@ -145,14 +156,40 @@ def get_ask_page(  # noqa: PLR0913, PLR0917 (the question's own parameters)
     if sent != asked.parameters():
         return RedirectResponse(f"{root_of(request)}/ui/ask?{urlencode(asked.parameters())}", HTTPStatus.SEE_OTHER)
     staleness = container(request).staleness
-    content = asking.ask_from_thread(lambda reader: {**_form(reader, asked, staleness), **_answers(reader, asked)})
-    return page(request, "ask.html", asked=asked, curl=_curl(asked, request), **content)
+    content: Mapping[str, Any] = asking.ask_from_thread(
+        lambda reader: {**_form(reader, asked, staleness), **_answers(reader, asked)}
+    )
+    as_json = _as_json(asked, _missing_parts(content["answers"]))
+    return page(request, "ask.html", asked=asked, curl=_curl(asked, request), as_json=as_json, **content)
 
 
-def _models(reader: Reader, q: str) -> listing.Page:
-    """Return the first device models with q in their names."""
+@dataclass(frozen=True, slots=True)
+class ModelChoice:
+    """A device model to ask about; releases: how many implement it."""
+
+    name: str
+    releases: int
+
+
+def _models(reader: Reader, q: str) -> tuple[Sequence[ModelChoice], bool]:
+    """Return the first device models with q in their names, those in use first, and whether there are more.
+
+    In use: what units of registered hosts provide, then what libvirt's domains can have.
+    """
+    kinds = reader.fleet.kinds if reader.shows_hosts else ()
+    runs = {name for kind in kinds for unit, name in kind.releases() if unit is not None}
+    in_units = sorted({model for name in runs for model in reader.digests(name) or ()})
+    rank = {name: number for number, name in enumerate(dict.fromkeys([*in_units, *used_models()]))}
+    part = q.strip().lower()
     with reader.connection() as connection:
-        return listing.models(connection, {"q": q.strip() or None}, None, _MAX_MODELS)
+        listed = listing.models(connection, {"q": part or None}, None, _MAX_LOOKED_THROUGH)
+        counts = {name: count for name, _, count in listed.rows}
+    wanted = [name for name in rank if part in name.lower() and name not in counts]
+    known = reader.snapshot(models=wanted, of_models=()).models if listed.after else {}
+    counts |= {name: len(reader.implementing([name])) for name in wanted if known.get(name) is not None}
+    names = sorted(counts, key=lambda name: (rank.get(name, len(rank)), name))
+    choices = [ModelChoice(name, counts[name]) for name in names[:_MAX_MODELS]]
+    return choices, len(names) > _MAX_MODELS or listed.after is not None
 
 
 def _curl(asked: Asked, request: Request) -> str:
@@ -299,6 +336,16 @@ class Shown:
     stale: Sequence[str]
 
 
+@dataclass(frozen=True, slots=True)
+class _Card:
+    """An answer, and the destinations that share it; unit: that serves it at the first of them."""
+
+    device: DeviceAnswer
+    unit: str | None
+    destinations: list[str] = field(default_factory=list)
+    stale: list[str] = field(default_factory=list)
+
+
 def _answers(reader: Reader, asked: Asked) -> Mapping[str, object]:
     """Return the answers, the compatible ones first.
 
@@ -320,31 +367,29 @@ def _answers(reader: Reader, asked: Asked) -> Mapping[str, object]:
     )
     loaded = compatibility.ask(question, Detail.FULL, reader)
     (of_vm,) = loaded.answers
-    # Hosts that state the same share one answer.
-    ids: dict[int, list[str]] = {}
-    units: dict[int, Sequence[str]] = {}
-    stale: dict[int, list[str]] = {}
+    cards: dict[str, _Card] = {}
+    # Hosts that state the same share one answer; hosts that are answered alike share one card.
+    card_of: dict[int, _Card] = {}
     for destination, answer in zip(of_vm.destinations, of_vm.answers, strict=True):
-        ids.setdefault(id(answer), []).append(destination.id)
-        units.setdefault(id(answer), [unit.id for unit in destination.units])
+        card = card_of.get(id(answer))
+        if card is None:
+            (device,) = answer.devices
+            alike = f"{device.release} {device.unit is None} {device.verdict!r}"
+            units = [unit.id for unit in destination.units]
+            card = card_of[id(answer)] = cards.setdefault(
+                alike, _Card(device, None if device.unit is None else units[device.unit])
+            )
+        card.destinations.append(destination.id)
         if destination.is_stale:
-            stale.setdefault(id(answer), []).append(destination.id)
-    answers = {id(answer): answer for answer in of_vm.answers}
-    ordered = sorted(ids, key=lambda key: not answers[key].compatible)
+            card.stale.append(destination.id)
+    ordered = sorted(cards.values(), key=lambda card: not card.device.verdict.compatible)
     shown_answers = [
-        Shown(
-            ids[key],
-            device,
-            _rules(device, asked, ids[key]),
-            None if device.unit is None else units[key][device.unit],
-            stale.get(key, ()),
-        )
-        for key in ordered[:_MAX_SHOWN]
-        for device in answers[key].devices
+        Shown(card.destinations, card.device, _rules(card.device, asked, card.destinations), card.unit, card.stale)
+        for card in ordered[:_MAX_SHOWN]
     ]
     return {
         "answers": shown_answers,
-        "more": sum(len(ids[key]) for key in ordered[_MAX_SHOWN:]),
+        "more": sum(len(card.destinations) for card in ordered[_MAX_SHOWN:]),
         "answer_count": len(of_vm.answers),
         "possible_count": sum(answer.compatible for answer in of_vm.answers),
     }
@@ -367,6 +412,19 @@ def _is_state_compared(answer: DeviceAnswer) -> bool:
     """Return whether both sides state their saved states."""
     own = answer.source.set
     return own is not None and own.saved_state is not None and SAVED_STATE not in answer.verdict.unchecked
+
+
+def _missing_parts(answers: Sequence[Shown]) -> Sequence[str]:
+    """Return the roles of the parts that the device needs, and that a question about it alone cannot name."""
+    roles = {
+        need.role
+        for shown_answer in answers
+        if any(problem.code is ProblemCode.PART_UNKNOWN for problem in shown_answer.answer.verdict.problems)
+        for variable_set in [shown_answer.answer.source.set]
+        if variable_set is not None
+        for need in variable_set.needs
+    }
+    return sorted(roles)
 
 
 def _rules(answer: DeviceAnswer, asked: Asked, destinations: Sequence[str]) -> list[Rule]:

@@ -1,27 +1,32 @@
-"""The home page: counts, latest changes, and the search over all names."""
+"""The home page: a finished verdict, the search, what vendors published last, and the fleet at a glance."""
 
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
-from app.api.identity import Allowed
 from app.api.parameters import Filter
-from app.api.session import Reading
+from app.api.session import Asking, Reading
+from app.hypervisor.domain import used_models
+from app.pages.host import Runs
 from app.pages.page import PageRoute, page
+from app.service import example, fleet
 from app.storage import listing, search
+from app.storage.reader import Reader
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 _MAX_RESULTS = 20
-_MAX_VENDORS = 50
-_MAX_CHANGES = 12
+_MAX_VENDORS = 12
+_MAX_CHANGES = 8
+_MAX_KINDS = 5
 
 
 @router.get("/")
 def get_home(
     request: Request,
     reading: Reading,
-    allowed: Allowed,
+    asking: Asking,
     q: Annotated[Filter, Query(description="a part of a name")] = None,
 ) -> Response:
     """Show the home page, or the results of a search."""
@@ -34,5 +39,18 @@ def get_home(
         "home.html",
         counts=search.counts(reading),
         vendors=listing.vendors(reading, None, _MAX_VENDORS),
-        latest=search.latest(reading, _MAX_CHANGES, with_hosts=allowed.sees_hosts),
+        latest=search.latest(reading, _MAX_CHANGES, with_hosts=False),
+        **asking.ask_from_thread(_glance),
     )
+
+
+def _glance(reader: Reader) -> Mapping[str, Any]:
+    """Return the example, and the fleet at a glance; None: no host is registered, or the client must not know them."""
+    selection = fleet.select((), reader) if reader.shows_hosts else None
+    groups = selection.groups[:_MAX_KINDS] if selection is not None else []
+    kinds: Sequence[tuple[fleet.Group, Sequence[Runs]]] = [(group, Runs.of(group.kind.first)) for group in groups]
+    return {
+        "example": example.find(used_models(), reader),
+        "selection": selection if selection is not None and selection.all_count else None,
+        "kinds": kinds,
+    }

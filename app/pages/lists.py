@@ -6,15 +6,11 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BeforeValidator
 
 from app.api import paging
-from app.api.container import container
-from app.api.host import registered
-from app.api.identity import Allowed
-from app.api.parameters import Filter, LabelField, states
+from app.api.parameters import Filter, states
 from app.api.session import Reading
 from app.domain.values.state import State
 from app.pages.page import PageRoute, page
-from app.storage import listing, lookup
-from app.storage.host import Label
+from app.storage import listing
 
 # An empty choice means all states but draft: drafts are only for their vendor.
 _StateFilter = Annotated[
@@ -34,26 +30,6 @@ def get_vendors_page(request: Request, reading: Reading, at: paging.ByName) -> R
     """Show the vendors by name."""
     listed = listing.vendors(reading, at.after, at.limit)
     return _listed(request, "vendors.html", at, listed)
-
-
-@router.get("/ui/hosts")
-def get_hosts_page(
-    request: Request, reading: Reading, allowed: Allowed, at: paging.ByName, label: LabelField | None = None
-) -> Response:
-    """Show the registered hosts by name; label: a condition on their labels."""
-    allowed.check_hosts()
-    listed = listing.hosts(reading, [Label.parse(label)] if label else [], at.after, at.limit)
-    rows = registered(reading, listed.rows, container(request).staleness)
-    published = lookup.published(reading, (name for host in rows for name in host["releases"]))
-    return page(
-        request,
-        "hosts.html",
-        rows=rows,
-        published=published,
-        next=paging.cursor(listed),
-        limit=at.limit,
-        label=label or None,
-    )
 
 
 @router.get("/ui/models")

@@ -74,6 +74,14 @@ class Links:
         """Return the address of a profile, or of its values for a model."""
         return self(f"/ui/profiles/{name}", model=model) + ("" if model is None else "#values")
 
+    def host(self, name: str) -> str:
+        """Return the address of a registered host."""
+        return self(f"/ui/hosts/{name}")
+
+    def kind(self, digest: str, **parameters: object) -> str:
+        """Return the address of a kind of hosts."""
+        return self(f"/ui/kinds/{digest}", **parameters)
+
     def static(self, name: str) -> str:
         """Return the address of a static file; it has a fingerprint of the content, so clients cache it for ever."""
         return f"{self._root}/ui/static/{_fingerprint(name)}/{name}"
@@ -96,9 +104,21 @@ def _environment() -> Environment:
     environment.filters["shown"] = shown
     environment.filters["joined"] = _joined
     environment.filters["thousands"] = lambda number: f"{number:,}"
+    environment.filters["ranges"] = _ranges
     environment.globals["cures"] = {code: rule.cure for code, rule in RULES.items()}
     environment.globals["rules"] = {code.value: rule.sentence for code, rule in RULES.items()}
     return environment
+
+
+def _ranges(positions: Sequence[int]) -> str:
+    """Return ascending positions, from 0, as numbers for people: `1-4, 7`."""
+    runs: list[list[int]] = []
+    for position in positions:
+        if runs and runs[-1][-1] == position:
+            runs[-1].append(position + 1)
+        else:
+            runs.append([position + 1])
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 
 
 def _joined(problems: Sequence[Problem]) -> Iterator[Problem | Entry]:

@@ -6,7 +6,21 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import RedirectResponse
 
 from app.api.errors import ApiError
-from app.pages import ask, diff, home, lists, model, page, profile, release, support_matrix, vendor
+from app.pages import (
+    ask,
+    diff,
+    drain,
+    fleet_map,
+    home,
+    host,
+    lists,
+    model,
+    page,
+    profile,
+    release,
+    support_matrix,
+    vendor,
+)
 from app.pages.page import PageRoute, root_of
 
 _nothing = APIRouter(route_class=PageRoute, include_in_schema=False)
@@ -28,6 +42,6 @@ async def get_nothing(path: str) -> None:
 def add_pages(app: FastAPI) -> None:
     """Serve the web pages."""
     page.add_static_files(app)
-    for module in (home, lists, vendor, model, release, profile, diff, support_matrix, ask):
+    for module in (home, lists, host, fleet_map, vendor, model, release, profile, diff, support_matrix, ask, drain):
         app.include_router(module.router)
     app.include_router(_nothing)

@@ -8,6 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from app.domain.fleet.kind import HostKind, kinds_of
 from app.domain.publishing.change import ChangeKind
 from app.domain.values.canonical import canonical_json, digest
 from app.domain.values.lazy import lazy
@@ -164,6 +165,12 @@ def _is_stale(staleness: Staleness) -> sa.ColumnElement[bool]:
     return column.is_(None) | (column < (staleness.since or ""))
 
 
+def report_times(connection: sa.Connection) -> Mapping[str, str | None]:
+    """Return when each registered host last reported, None: at a time that nobody noted."""
+    query = sa.select(schema.host.c.name, schema.host.c.reported_at)
+    return dict(map(tuple, connection.execute(query)))
+
+
 def labels_of(connection: sa.Connection, names: Iterable[str]) -> dict[str, dict[str, str]]:
     """Return the labels of hosts by the host's name."""
     table = schema.host_label
@@ -241,6 +248,25 @@ class Fleet:
                 hosts.setdefault(label, []).append(destination)
                 hosts.setdefault(label[:1], []).append(destination)
         return hosts
+
+    @lazy
+    def kinds(self) -> Sequence[HostKind]:
+        """The kinds of all hosts, the one with most hosts first."""
+        return kinds_of(self._in_order)
+
+    @lazy
+    def kind_of(self) -> Mapping[str, HostKind]:
+        """The kind of each host, by its name."""
+        return {host.id: kind for kind in self.kinds for host in kind.hosts}
+
+    def labels_of(self, name: str) -> Mapping[str, str]:
+        """Return the labels of a registered host."""
+        return self._hosts[name].labels
+
+    @lazy
+    def label_counts(self) -> Mapping[tuple[str, ...], int]:
+        """The number of hosts by the name of a label, and by its name and value."""
+        return {label: len(hosts) for label, hosts in self._labelled.items()}
 
     def named(self, names: Sequence[str]) -> dict[str, Destination]:
         """Return hosts by name; a host that is not registered becomes a destination with the problem that says so."""

@@ -326,6 +326,15 @@ class Reader:
         spend(len(hosts) // 4)
         return list(map(self._marked, hosts))
 
+    @property
+    def fleet(self) -> Fleet:
+        """All registered hosts."""
+        return self._fleet(self)
+
+    def is_stale(self, host: str) -> bool:
+        """Return whether a host has not reported for a long time."""
+        return host in self._stale_hosts
+
     def _marked(self, host: Destination) -> Destination:
         return host._replace(is_stale=True) if host.id in self._stale_hosts else host
 

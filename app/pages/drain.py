@@ -1,0 +1,251 @@
+"""The page Drain: many VMs, pasted or uploaded, and where each of them can move."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+from xml.etree.ElementTree import Element
+
+from fastapi import APIRouter, Request, Response
+
+from app.api.body import parse
+from app.api.container import container
+from app.api.errors import ApiError, faults_of_shape
+from app.api.identity import Allowed
+from app.api.route import QuestionRoute
+from app.api.session import Asking
+from app.domain.fleet.rendering import CPU_MODEL
+from app.domain.values.budget import OverBudgetError
+from app.domain.values.document import InvalidDocumentError
+from app.domain.values.state import State
+from app.hypervisor import reading
+from app.hypervisor.domain import Domain, DomainError, DomainOptions
+from app.hypervisor.question import domain_question_of, without_cpus
+from app.pages.form import Form, SentForm
+from app.pages.host import Runs, conditions, states_of
+from app.pages.page import PageRoute, page
+from app.service import drain, fleet
+from app.storage import listing
+from app.storage.reader import Reader
+from app.wire import compatibility as wire
+from app.wire.reading import InvalidShapeError, read_shape
+
+router = APIRouter(route_class=PageRoute, include_in_schema=False)
+
+_MAX_PLACES = 40
+_MAX_OPTIONS = 200
+_INSTEAD = "Ask about fewer VMs at once, or about fewer hosts by their labels."
+_PASTED = "The text"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the form asks. source: the host or release that the VMs run on. device: models of devices, as id=model."""
+
+    texts: Sequence[tuple[str, bytes]]
+    text: str
+    source: str
+    labels: Sequence[str]
+    policy: wire.Policy
+    device: Sequence[str]
+    without: Sequence[str]
+
+    @classmethod
+    def of(cls, form: Form) -> "Asked":
+        """Read the form."""
+        text = "\n".join(form.fields.get("vm", ()))
+        texts = [(name, content) for name, content in form.files]
+        if text.strip():
+            texts.insert(0, (_PASTED, text.encode("utf-8", "surrogatepass")))
+        policy = wire.Policy.PERMISSIVE if form.first("policy") == "permissive" else wire.Policy.STRICT
+        labels = conditions(form.fields.get("label"))
+        return cls(texts, text, form.first("source"), labels, policy, form.lines("device"), form.lines("without"))
+
+
+@dataclass
+class Gathered:
+    """What was read: the VMs, and the faults, each with the place where it is."""
+
+    asks: list[drain.Ask] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def add(self, document: Mapping[str, Any], source: str, unasked: Mapping[str, str]) -> None:
+        """Add a VM as the API describes it."""
+        try:
+            vm = read_shape(wire.Vm, document)
+        except InvalidShapeError as error:
+            self.faults += [f"{source}: {fault['pointer']} {fault['message']}" for fault in faults_of_shape(error)]
+            return
+        names = {ask.vm.id for ask in self.asks}
+        name = vm.id or source
+        unique = next(text for text in _numbered(name) if text not in names)
+        self.asks.append(drain.Ask(vm.model_copy(update={"id": unique}), unasked))
+
+
+def _numbered(name: str) -> Iterator[str]:
+    yield name
+    number = 2
+    while True:
+        yield f"{name} ({number})"
+        number += 1
+
+
+@router.api_route("/ui/drain", methods=["GET", "POST"])
+def get_drain_page(request: Request, asking: Asking, allowed: Allowed, form: SentForm) -> Response:
+    """Show the form for VMs, and where each can move: a grid of VMs and kinds of hosts, with the reasons."""
+    asked = Asked.of(form)
+    if asked.labels:
+        allowed.check_hosts()
+    try:
+        content = asking.ask_from_thread(lambda reader: _content(asked, Gathered(), reader), _INSTEAD)
+    except OverBudgetError as error:
+        # What was pasted stays in the form.
+        too_much = Gathered(faults=[f"This is too much at once. {error.instead}"])
+        content = asking.ask_from_thread(lambda reader: _content(replace(asked, texts=()), too_much, reader))
+    limit = QuestionRoute.max_body_bytes(container(request).settings)
+    return page(request, "drain.html", asked=asked, limit=limit, **content)
+
+
+def _content(asked: Asked, gathered: Gathered, reader: Reader) -> Mapping[str, object]:
+    for label in asked.labels:
+        try:
+            wire.checked_label(label)
+        except ValueError as error:
+            gathered.faults.append(f"label {label}: {error}")
+    release, host = _source(asked.source, reader, gathered)
+    options = _options(asked, gathered)
+    at = [] if gathered.faults or not reader.shows_hosts else drain.places(asked.labels, reader)
+    domains = _Domains(options, release, host, at, reader)
+    for source, text in asked.texts:
+        if text.lstrip()[:1] in {b"{", b"["}:
+            _add_json(text, source, gathered)
+        else:
+            domains.add(text, source, gathered)
+    is_asked = bool(gathered.asks) and not gathered.faults and bool(at or not asked.labels)
+    vms: Sequence[drain.VmPlaces] = []
+    try:
+        if is_asked:
+            at, vms = drain.drain(gathered.asks, at, asked.policy, reader)
+    except InvalidDocumentError as error:
+        gathered.faults += [f"{fault.pointer} {fault.message}" for fault in error.faults]
+    with reader.connection() as connection:
+        labels = listing.labels(connection, _MAX_OPTIONS) if reader.shows_hosts else []
+        hosts = listing.hosts(connection, (), None, _MAX_OPTIONS).rows if reader.shows_hosts else []
+    return {
+        "gathered": gathered,
+        "vms": vms,
+        "at": at,
+        "shown": min(len(at), _MAX_PLACES),
+        "runs": [_runs(place, reader) for place in at[:_MAX_PLACES]],
+        "states": states_of(reader, (name for place in at[:_MAX_PLACES] for name in place.releases)),
+        "all_labels": labels,
+        "sources": [*(row.name for row in hosts), *list(reader.implementing())[::-1][:_MAX_OPTIONS]],
+        "host_count": sum(place.count for place in at),
+        "is_asked": is_asked,
+    }
+
+
+def _runs(place: drain.Place, reader: Reader) -> Sequence[Runs]:
+    if place.digest is None:
+        return [Runs(name, 0) for name in place.releases]
+    return Runs.of(fleet.known_kind(place.digest, reader).first)
+
+
+def _source(source: str, reader: Reader, gathered: Gathered) -> tuple[str | None, str | None]:
+    """Return the emulator's release that the VMs run on, and the registered host, as far as they are named."""
+    if not source:
+        return None, None
+    if "@" in source:
+        if reader.digests(source) is None:
+            gathered.faults.append(f"Source: the registry has no release {source}.")
+        return source, None
+    host = reader.hosts([source])[source] if reader.shows_hosts else None
+    if host is None or host.problem is not None:
+        message = f"Source: no host {source} is registered"
+        gathered.faults.append(f"{message}. Name a registered host, or a release as <implementation>@<version>.")
+        return None, None
+    return next((name for name in host.releases if "/qemu-" in name), None), source
+
+
+def _options(asked: Asked, gathered: Gathered) -> DomainOptions:
+    models: dict[str, str] = {}
+    for pair in reading.pairs(asked.device):
+        if isinstance(pair, str):
+            gathered.faults.append(f"Models of devices: must be <id>=<device model>, not {pair}")
+        else:
+            models[pair[0]] = pair[1]
+    return DomainOptions(models=models, without=asked.without)
+
+
+def _add_json(text: bytes, source: str, gathered: Gathered) -> None:
+    """Add the VMs of a question in JSON: {"devices": …}, {"vms": …}, or a list of VMs."""
+    try:
+        document = parse(text)
+    except ApiError as error:
+        gathered.faults.append(f"{source}: {error.detail}")
+        return
+    if isinstance(document, dict) and "vms" not in document:
+        vms: Any = [{name: document[name] for name in document.keys() - {"destinations", "policy", "detail"}}]
+    else:
+        vms = document["vms"] if isinstance(document, dict) else document
+    if not isinstance(vms, list):
+        gathered.faults.append(f"{source}: vms must be a list of VMs")
+        return
+    for number, vm in enumerate(vms, 1):
+        gathered.add(vm, source if len(vms) == 1 else f"{source}, VM {number}", {})
+
+
+@dataclass(frozen=True, slots=True)
+class _Domains:
+    """Reads libvirt domains. release, host: what they run on. at: where they could move."""
+
+    options: DomainOptions
+    release: str | None
+    host: str | None
+    at: Sequence[drain.Place]
+    reader: Reader
+
+    def add(self, text: bytes, source: str, gathered: Gathered) -> None:
+        """Add the domains of a text."""
+        for root in reading.domains(text, source):
+            try:
+                domain = _domain(root, source, self.options, self.release)
+            except DomainError as error:
+                gathered.faults.append(f"{error}")
+                continue
+            asked = domain_question_of([domain], [source])
+            cpus, notes = without_cpus(
+                asked,
+                lambda name: _has_cpu_models(name, self.reader),
+                lambda: _emulators(self.at, self.reader),
+            )
+            gathered.notes += notes
+            unasked = {**(asked.unasked or {}), **cpus}
+            if not asked.document["vms"]:
+                left = "; ".join(f"{name}: {why}" for name, why in unasked.items())
+                gathered.faults.append(f"{source}: {domain.name} has no device that can be checked. {left}")
+                continue
+            (vm,) = asked.document["vms"]
+            for device in vm["devices"]:
+                device.pop("is_default", None)
+            gathered.add({**vm, **({"host": self.host} if self.host else {})}, source, unasked)
+
+
+def _domain(root: Element | DomainError, source: str, options: DomainOptions, release: str | None) -> Domain:
+    if isinstance(root, DomainError):
+        raise root
+    return Domain.of(root, source, options, release)
+
+
+def _has_cpu_models(release: str | None, reader: Reader) -> bool:
+    if release is None:
+        return reader.snapshot(models=[CPU_MODEL], of_models=()).model(CPU_MODEL) is not None
+    return CPU_MODEL in (reader.digests(release) or {})
+
+
+def _emulators(at: Sequence[drain.Place], reader: Reader) -> Sequence[str]:
+    """Return the releases of QEMU at the places; without places, all that are not retired."""
+    names = [name for place in at for name in place.releases] or [
+        name for name, state in states_of(reader, iter(reader.implementing())).items() if state is not State.RETIRED
+    ]
+    return [name for name in dict.fromkeys(names) if "/qemu-" in name]

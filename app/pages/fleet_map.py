@@ -1,0 +1,175 @@
+"""The page Map: which devices of a kind of hosts can move to another kind; each cell links to its reasons."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+
+from app.api.identity import Allowed
+from app.api.parameters import Filter
+from app.api.session import Asking
+from app.domain.engine.question import Answer
+from app.domain.fleet.kind import HostKind
+from app.domain.fleet.movement import Movement
+from app.domain.verdict.joining import Entry, joined
+from app.domain.verdict.leading import leading
+from app.domain.verdict.source import Device
+from app.pages.host import LabelFields, Runs, conditions
+from app.pages.page import PageRoute, long_page, pasted
+from app.service import fleet
+from app.service.known import known_profile
+from app.storage.reader import Reader
+
+router = APIRouter(route_class=PageRoute, include_in_schema=False)
+
+_MAX_KINDS = 40
+_MAX_PROFILES = 200
+_INSTEAD = "Choose hosts by their labels, or name a profile."
+
+
+@dataclass(frozen=True, slots=True)
+class Square:
+    """A cell of the map. heat: its CSS class. is_own: of hosts of one kind."""
+
+    to: HostKind
+    text: str
+    heat: str
+    title: str
+    is_own: bool
+
+
+@router.get("/ui/map")
+def get_map_page(
+    request: Request,
+    asking: Asking,
+    allowed: Allowed,
+    label: LabelFields = None,
+    profile: Filter = None,
+    row: Annotated[int, Query(ge=0, le=2**31 - 1, description="the number of kinds to skip")] = 0,
+) -> Response:
+    """Show what can move between the kinds of the hosts that meet all conditions on labels.
+
+    profile: only devices that it is for, made with it; without one each device with the newest that its release lists.
+    """
+    allowed.check_hosts()
+    labels, profile = conditions(label), pasted(profile)
+
+    def load(reader: Reader) -> tuple[fleet.Selection, Sequence[str]]:
+        if profile is not None:
+            known_profile(profile, reader.snapshot(profiles=[profile], of_models=()))
+        return fleet.select(labels, reader), reader.naming()
+
+    selection, profiles = asking.ask_from_thread(load, _INSTEAD)
+    groups = selection.groups[row : row + _MAX_KINDS]
+    kinds = [group.kind for group in groups]
+
+    def parts() -> Iterator[Mapping[str, object]]:
+        rows = asking.ask_from_thread(lambda reader: _rows(kinds, profile, reader), _INSTEAD)
+        for place, (group, movements) in enumerate(zip(groups, rows, strict=True)):
+            yield {
+                "number": place + 1,
+                "group": group,
+                "runs": Runs.of(group.kind.first),
+                "squares": [
+                    _square(kind, movement, is_own=kind is group.kind)
+                    for kind, movement in zip(kinds, movements, strict=True)
+                ],
+                "stuck": len(movements[place].stuck),
+            }
+
+    return long_page(
+        request,
+        "map.html",
+        "map_row.html",
+        parts(),
+        selection=selection,
+        groups=groups,
+        labels=labels,
+        profile=profile,
+        profiles=profiles[:_MAX_PROFILES],
+        row=row,
+        step=_MAX_KINDS,
+    )
+
+
+def _rows(kinds: Sequence[HostKind], profile: str | None, reader: Reader) -> Sequence[Sequence[Movement]]:
+    # All in one question: equal devices of several kinds are judged once.
+    judged = fleet.fleet_map(kinds, profile, reader)
+    return [judged.row(kind) for kind in kinds]
+
+
+def _square(to: HostKind, movement: Movement, *, is_own: bool) -> Square:
+    accepted, count = len(movement.accepted), movement.count
+    if not count:
+        return Square(to, "-", "none", "no device to judge", is_own)
+    title = f"{accepted:,} of {count:,} devices can move"
+    if accepted == count:
+        return Square(to, "✓", "all", title, is_own)
+    if not accepted:
+        return Square(to, "✗", "no-much", title, is_own)
+    return Square(to, f"{accepted:,}/{count:,}", "some" if accepted * 2 >= count else "no-little", title, is_own)
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """A reason against devices. devices: those that it is against, with the model and profile of each."""
+
+    code: str
+    message: str
+    devices: Sequence[Device]
+
+
+@router.get("/ui/map/reasons")
+def get_map_reasons_page(
+    request: Request,
+    asking: Asking,
+    allowed: Allowed,
+    source: Annotated[Filter, Query(alias="from")] = None,
+    destination: Annotated[Filter, Query(alias="to")] = None,
+    profile: Filter = None,
+) -> Response:
+    """Show device by device what can move from hosts of one kind to hosts of another, and why not."""
+    allowed.check_hosts()
+    profile = pasted(profile)
+
+    def load(reader: Reader) -> tuple[HostKind, HostKind]:
+        return fleet.known_kind(source or "", reader), fleet.known_kind(destination or "", reader)
+
+    kinds = asking.ask_from_thread(load)
+
+    def parts() -> Iterator[Mapping[str, object]]:
+        movement = asking.ask_from_thread(lambda reader: _movement(kinds, profile, reader), _INSTEAD)
+        yield {
+            "movement": movement,
+            "refused": _reasons(movement.refused),
+            "stuck": _reasons(movement.stuck),
+            "by_profile": Counter(device.profile or "" for device, _ in movement.accepted),
+        }
+
+    return long_page(
+        request, "map_reasons.html", "map_reasons_part.html", parts(), source=kinds[0], to=kinds[1], profile=profile
+    )
+
+
+def _movement(kinds: tuple[HostKind, HostKind], profile: str | None, reader: Reader) -> Movement:
+    source, to = kinds
+    distinct = [source] if source.digest == to.digest else [source, to]
+    return fleet.fleet_map(distinct, profile, reader).row(source)[-1]
+
+
+def _reasons(refused: Iterable[tuple[Device, Answer]]) -> Sequence[Why]:
+    """Return the reasons against devices, the one against most of them first; those of many variables are one."""
+    devices: dict[tuple[str, str], dict[str, Device]] = {}
+    for device, answer in refused:
+        entries = [
+            Entry(problem.code.value, problem.message, () if problem.variable is None else (problem.variable,))
+            for served in answer.devices
+            for problem in leading(served.verdict.problems, served.device.values.keys())
+        ]
+        for entry in joined(entries):
+            message = entry.message.replace(device.model, "this model")
+            devices.setdefault((entry.code, message[:1].upper() + message[1:]), {})[device.model] = device
+    reasons = [Why(code, message, list(concerned.values())) for (code, message), concerned in devices.items()]
+    return sorted(reasons, key=lambda why: (-len(why.devices), why.code, why.message))

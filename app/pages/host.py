@@ -1,0 +1,211 @@
+"""The pages of the fleet: registered hosts by kind, one host, and one kind."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+
+from app.api.container import container
+from app.api.host import registered
+from app.api.identity import Allowed
+from app.api.parameters import Filter, LabelField
+from app.api.session import Asking
+from app.domain.engine.acceptance import Acceptance
+from app.domain.fleet.kind import HostKind
+from app.domain.fleet.support_matrix import Cell
+from app.domain.values.budget import OverBudgetError
+from app.domain.values.state import State
+from app.domain.verdict.destination import Destination
+from app.pages.page import PageRoute, long_page, page, pasted
+from app.service import fleet
+from app.service.known import UnknownNameError
+from app.storage import listing
+from app.storage.host import report_times
+from app.storage.reader import Reader
+from app.wire.compatibility import MAX_LABELS
+
+router = APIRouter(route_class=PageRoute, include_in_schema=False)
+
+MAX_KINDS = 100
+_MAX_VALUES = 8
+_HOSTS = 100
+_PROFILES = 24
+_AT_ONCE = 4
+_INSTEAD = "Choose hosts by their labels."
+LabelFields = Annotated[list[LabelField] | None, Query(max_length=MAX_LABELS + 1)]
+
+
+def conditions(label: Sequence[str] | None) -> list[str]:
+    """Return the conditions on labels that a form has sent, each once."""
+    return list(dict.fromkeys(filter(None, map(pasted, label or ()))))
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """What hosts of a kind run, in words: releases, each with the number of the units that run it, 0 for the host."""
+
+    release: str
+    units: int
+
+    @classmethod
+    def of(cls, host: Destination) -> "Sequence[Runs]":
+        """Return what a host runs, in its order."""
+        units: dict[str, int] = {}
+        for unit in host.units:
+            for name in unit.releases:
+                units[name] = units.get(name, 0) + 1
+        return [*(cls(name, 0) for name in host.releases), *(cls(name, count) for name, count in units.items())]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRow:
+    """The selected hosts of a kind. oldest: the time of the oldest of their last reports, None if one is unknown."""
+
+    kind: HostKind
+    count: int
+    stale: int
+    runs: Sequence[Runs]
+    states: int
+    oldest: str | None
+    examples: Sequence[str]
+
+
+def stated_models(host: Destination) -> Mapping[str, Sequence[str]]:
+    """Return what hosts and their units restrict and resolve: the models, each once, by `restricts` and `resolves`."""
+    named: dict[str, dict[str, None]] = {}
+    for model, how in host.named_models():
+        named.setdefault(how, {})[model] = None
+    return {how: list(models) for how, models in named.items()}
+
+
+@router.get("/ui/hosts")
+def get_hosts_page(request: Request, asking: Asking, allowed: Allowed, label: LabelFields = None) -> Response:
+    """Show the registered hosts by kind; label: conditions on their labels, all of which must hold."""
+    allowed.check_hosts()
+    labels = conditions(label)
+    selection, rows, states = asking.ask_from_thread(lambda reader: _hosts(labels, reader), _INSTEAD)
+    return page(
+        request,
+        "hosts.html",
+        labels=labels,
+        selection=selection,
+        rows=rows,
+        states=states,
+        suggestions={
+            name: list(values.items())[:_MAX_VALUES]
+            for name, values in selection.labels.items()
+            if len(values) > 1 or labels
+        },
+        value_counts={name: len(values) for name, values in selection.labels.items()},
+        max_values=_MAX_VALUES,
+    )
+
+
+def _hosts(labels: Sequence[str], reader: Reader) -> tuple[fleet.Selection, Sequence[GroupRow], Mapping[str, State]]:
+    selection = fleet.select(labels, reader)
+    shown = selection.groups[:MAX_KINDS]
+    with reader.connection() as connection:
+        times = report_times(connection) if shown else {}
+    rows = [
+        GroupRow(
+            group.kind,
+            len(group.hosts),
+            group.stale,
+            Runs.of(group.kind.first),
+            sum(map(len, stated_models(group.kind.first).values())),
+            _oldest(times, group.hosts),
+            group.hosts[:3],
+        )
+        for group in shown
+    ]
+    return selection, rows, states_of(reader, (run.release for row in rows for run in row.runs))
+
+
+def _oldest(times: Mapping[str, str | None], hosts: Sequence[str]) -> str | None:
+    reported = [times.get(host) for host in hosts]
+    return None if None in reported else min(filter(None, reported), default=None)
+
+
+def states_of(reader: Reader, releases: Iterator[str]) -> Mapping[str, State]:
+    """Return the states of those of the releases that are published."""
+    known = reader.snapshot(releases=dict.fromkeys(releases), of_models=()).known_releases()
+    return {str(release.name): release.state for release in known}
+
+
+@router.get("/ui/hosts/{host:path}")
+def get_host_page(host: str, request: Request, asking: Asking, allowed: Allowed) -> Response:
+    """Show a registered host: what it states, its labels and its last report."""
+    allowed.check_hosts()
+    staleness = container(request).staleness
+
+    def load(reader: Reader) -> tuple[dict[str, Any], HostKind, Mapping[str, State]]:
+        kind = reader.fleet.kind_of.get(host)
+        with reader.connection() as connection:
+            row = listing.host(connection, host)
+            if row is None or kind is None:
+                raise UnknownNameError(host, "host")
+            (document,) = registered(connection, [row], staleness)
+        return document, kind, states_of(reader, (name for _, name in kind.releases()))
+
+    document, kind, states = asking.ask_from_thread(load)
+    return page(request, "host.html", host=document, kind=kind, states=states)
+
+
+@router.get("/ui/kinds/{digest}")
+def get_kind_page(
+    digest: str,
+    request: Request,
+    asking: Asking,
+    allowed: Allowed,
+    after: Filter = None,
+    row: Annotated[int, Query(ge=0, le=2**31 - 1, description="the number of profiles to skip")] = 0,
+) -> Response:
+    """Show a kind of hosts: what they state, which profiles they accept, and the hosts; after: the last one shown."""
+    allowed.check_hosts()
+    staleness = container(request).staleness
+
+    def load(reader: Reader) -> Mapping[str, Any]:
+        kind = fleet.known_kind(digest, reader)
+        names = [host.id for host in kind.hosts if after is None or host.id > after]
+        with reader.connection() as connection:
+            rows = [stored for name in names[:_HOSTS] if (stored := listing.host(connection, name)) is not None]
+            hosts = registered(connection, rows, staleness)
+        return {
+            "kind": kind,
+            "hosts": hosts,
+            "next": names[_HOSTS - 1] if len(names) > _HOSTS else None,
+            "states": states_of(reader, (name for _, name in kind.releases())),
+            "stale_count": sum(reader.is_stale(host.id) for host in kind.hosts),
+            "profiles": fleet.profiles_for(kind, reader),
+        }
+
+    content = asking.ask_from_thread(load)
+    kind, profiles = content["kind"], content["profiles"][row : row + _PROFILES]
+
+    def parts() -> Iterator[Mapping[str, object]]:
+        acceptance, place = Acceptance(), 0
+        try:
+            while batch := profiles[place : place + _AT_ONCE]:
+                rows = asking.ask_from_thread(
+                    lambda reader, batch=batch: fleet.accepted(kind, batch, acceptance, reader)  # type: ignore[misc]
+                )
+                for profile, cells in rows:
+                    yield {"profile": profile, "cells": [(cell, _heat(cell)) for cell in cells]}
+                place += _AT_ONCE
+        except OverBudgetError:
+            if not place:
+                raise
+        if (judged := row + place) < len(content["profiles"]):
+            yield {"following": judged, "remaining": len(content["profiles"]) - judged}
+
+    return long_page(request, "kind.html", "kind_row.html", parts(), row=row, **content)
+
+
+def _heat(cell: Cell | None) -> str:
+    """Return the CSS class of a cell; None: of a release that the registry does not have."""
+    if cell is None or not cell.accepted + cell.refused:
+        return "none"
+    if not cell.compatible:
+        return "no-much"
+    return "all" if cell.accepted == cell.models else "some"

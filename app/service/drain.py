@@ -1,0 +1,157 @@
+"""A drain: where many VMs can move, by kinds of hosts, and why not elsewhere."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+
+from app.domain.engine.question import Answer
+from app.domain.verdict.joining import Entry, joined
+from app.domain.verdict.judge import Change
+from app.domain.verdict.leading import leading
+from app.service import compatibility, fleet
+from app.storage.reader import Reader
+from app.wire import compatibility as wire
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where VMs can move: hosts of a kind, or, where none is registered, a release.
+
+    digest: of the kind, None for a release. hosts: their names. releases: what they run, the emulator's first.
+    """
+
+    digest: str | None
+    hosts: Sequence[str]
+    releases: Sequence[str]
+    stale: int = 0
+
+    @property
+    def count(self) -> int:
+        """The number of hosts, 1 for a release."""
+        return len(self.hosts)
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """Why a device cannot move to some places, by their positions. remedy: changes after which it could."""
+
+    device: str
+    code: str
+    message: str
+    places: Sequence[int]
+    remedy: Sequence[Change]
+
+
+@dataclass(frozen=True, slots=True)
+class VmPlaces:
+    """Where one VM can move. unasked: what of it was not asked, with the reason; so no "yes" is a whole one.
+
+    possible: by place. warnings: those about the possible places, each with its devices.
+    """
+
+    vm: str
+    devices: int
+    unasked: Mapping[str, str]
+    possible: Sequence[bool]
+    host_count: int
+    obstacles: Sequence[Obstacle]
+    warnings: Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A VM to ask about. unasked: what of it is left out, with the reason."""
+
+    vm: wire.Vm
+    unasked: Mapping[str, str] = field(default_factory=dict)
+
+
+def places(labels: Sequence[str], reader: Reader) -> Sequence[Place]:
+    """Return the kinds of hosts that meet all conditions on labels, the one with most hosts first.
+
+    Where no host is registered, each release that is not retired is a place.
+    """
+    if not labels and not len(reader.fleet):
+        return []
+    return [
+        Place(
+            group.kind.digest, group.hosts, tuple(dict.fromkeys(name for _, name in group.kind.releases())), group.stale
+        )
+        for group in fleet.select(labels, reader).groups
+    ]
+
+
+def drain(
+    asks: Sequence[Ask], at: Sequence[Place], policy: wire.Policy, reader: Reader
+) -> tuple[Sequence[Place], Sequence[VmPlaces]]:
+    """Return the places, and for each VM where it can move; VMs with the fewest possible hosts first.
+
+    at: none: all releases that implement one of the models. Raises InvalidDocumentError and OverBudgetError.
+    """
+    destinations = [wire.Destination(host=place.hosts[0]) for place in at] or None
+    results: list[VmPlaces] = []
+    for batch in _batches(asks):
+        question = wire.Question.model_construct(
+            devices=None,
+            vms=[ask.vm for ask in batch],
+            destinations=destinations,
+            policy=policy,
+            detail=wire.Detail.PROBLEMS,
+        )
+        loaded = compatibility.ask(question, wire.Detail.PROBLEMS, reader)
+        for ask, of_vm in zip(batch, loaded.answers, strict=True):
+            if not at:
+                at = [Place(None, [host.id], host.releases) for host in of_vm.destinations]
+            results.append(_places_of(ask, of_vm.answers, at))
+    return at, sorted(results, key=lambda vm: (vm.host_count, sum(vm.possible), vm.vm))
+
+
+def _batches(asks: Sequence[Ask]) -> Sequence[Sequence[Ask]]:
+    """Return VMs in batches of at most as many devices as a question can have."""
+    batches: list[list[Ask]] = []
+    count = wire.MAX_DEVICES
+    for ask in asks:
+        count += len(ask.vm.devices)
+        if count > wire.MAX_DEVICES:
+            batches.append([])
+            count = len(ask.vm.devices)
+        batches[-1].append(ask)
+    return batches
+
+
+def _places_of(ask: Ask, answers: Sequence[Answer], at: Sequence[Place]) -> VmPlaces:
+    obstacles: dict[tuple[str, Entry], tuple[list[int], Sequence[Change]]] = {}
+    warnings: dict[str, dict[str, None]] = {}
+    for position, answer in enumerate(answers):
+        for served in answer.devices:
+            if answer.compatible:
+                for caution in served.verdict.warnings:
+                    message = caution.message.replace(served.source.device.model, "the device")
+                    warnings.setdefault(message, {})[served.device.id] = None
+                continue
+            verdict = served.verdict
+            entries = [
+                Entry(problem.code.value, problem.message, () if problem.variable is None else (problem.variable,))
+                for problem in leading(verdict.problems, served.device.values.keys())
+            ]
+            for entry in joined(entries):
+                obstacles.setdefault((served.device.id, entry), ([], verdict.remedies))[0].append(position)
+    found = [
+        Obstacle(device, entry.code, entry.message, positions, remedy)
+        for (device, entry), (positions, remedy) in obstacles.items()
+    ]
+    found.sort(key=lambda obstacle: -sum(at[position].count for position in obstacle.places))
+    possible = [answer.compatible for answer in answers]
+    return VmPlaces(
+        ask.vm.id or "",
+        len(ask.vm.devices),
+        ask.unasked,
+        possible,
+        len(
+            set(
+                chain.from_iterable(place.hosts for place, is_possible in zip(at, possible, strict=True) if is_possible)
+            )
+        ),
+        found,
+        {message: list(devices) for message, devices in warnings.items()},
+    )
