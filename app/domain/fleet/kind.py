@@ -47,7 +47,7 @@ def digest_of(host: Destination) -> str:
 
 
 def _stated(place: Destination | Unit) -> Mapping[str, Any]:
-    return {"releases": list(place.releases), "restrict": place.restrict, "resolves": place.resolves}
+    return {"releases": list(place.releases), "restrict": dict(place.restrict), "resolves": dict(place.resolves)}
 
 
 def runners(host: Destination) -> Iterator[tuple[Unit | None, str]]:

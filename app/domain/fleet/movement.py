@@ -107,7 +107,7 @@ def _limits_of(device: Device) -> str:
         return ""
     unit = next((unit for unit in device.host.units if unit.id == device.unit), None)
     limits = device.host.limits(device.model, unit)
-    return canonical_json([[limit.restrict or {}, limit.resolves or {}] for limit in limits])
+    return canonical_json([[dict(limit.restrict or {}), dict(limit.resolves or {})] for limit in limits])
 
 
 def newest_listed(profiles: Sequence[str], named: Mapping[str, frozenset[str]]) -> ProfileOf:

@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from app.domain.engine.question import Answer
+from app.domain.engine.question import Answer, DeviceAnswer
 from app.domain.fleet.staleness import stale
 from app.domain.values.budget import spend
 from app.domain.verdict.destination import Destination
 from app.domain.verdict.joining import Entry, joined
-from app.domain.verdict.judge import Verdict
+from app.domain.verdict.leading import leading
 from app.domain.verdict.problem import Caution, Problem
 
 
@@ -73,12 +73,12 @@ def summarize(answers: Iterable[tuple[Destination, Answer]]) -> Summary:
                     stale_at.setdefault(caution, {})[destination.id] = None
         (accepted if answer.compatible else refused).setdefault(id(answer), (answer, []))[1].append(destination.id)
     warnings = [
-        *_reasons(accepted, positions, lambda verdict: verdict.warnings),
+        *_reasons(accepted, positions, lambda device: device.verdict.warnings),
         *(Reason(*_entry(caution), (), (), tuple(hosts)) for caution, hosts in stale_at.items()),
     ]
     return Summary(
         tuple(possible),
-        _reasons(refused, positions, lambda verdict: verdict.problems),
+        _reasons(refused, positions, lambda device: leading(device.verdict.problems, device.device.values.keys())),
         tuple(sorted(warnings, key=_rank)),
     )
 
@@ -94,14 +94,17 @@ def _rank(reason: Reason) -> tuple[int, str, str]:
 
 
 def _reasons(
-    shared: _Shared, positions: Mapping[str, int], entries_of: Callable[[Verdict], Sequence[Problem | Caution]]
+    shared: _Shared, positions: Mapping[str, int], entries_of: Callable[[DeviceAnswer], Sequence[Problem | Caution]]
 ) -> tuple[Reason, ...]:
-    """Return the problems or warnings of verdicts, the most frequent first; those of many variables are one."""
+    """Return the problems or warnings of verdicts, the most frequent first; those of many variables are one.
+
+    A problem that follows from another is left out (DESIGN 6).
+    """
     occurrences: dict[Entry, _Occurrences] = {}
     for answer, destinations in shared.values():
         for device in answer.devices:
             spend(1 + len(destinations) // 4)
-            for entry in joined(map(_entry, entries_of(device.verdict))):
+            for entry in joined(map(_entry, entries_of(device))):
                 occurrence = occurrences.setdefault(entry, _Occurrences())
                 occurrence.releases[device.release] = None
                 occurrence.devices[device.device.id] = None

@@ -25,7 +25,7 @@ def leading(problems: Sequence[Problem], given: Collection[str]) -> Sequence[Pro
     for problem in problems:
         if problem.code is ProblemCode.PROFILE_NOT_LISTED and cannot_be_listed:
             continue
-        if problem.variable in wrong_at_source and problem.code not in _AT_SOURCE:
+        if problem.variable in wrong_at_source and problem.code in _REFUSALS:
             continue
         if problem.code is ProblemCode.NOT_MIGRATABLE:
             if is_unmigratable:
