@@ -43,7 +43,7 @@ def find(preferred: Sequence[str], reader: Reader) -> Example | None:
 
 
 def _candidates(preferred: Sequence[str], reader: Reader) -> Iterator[tuple[str, str, str, str]]:
-    """Iterate over questions: between releases with neighbouring versions, where their sets differ."""
+    """Iterate over questions between releases with neighbouring versions."""
     names = [ReleaseName.parse(name) for name in reader.implementing()]
     rank = {name: number for number, name in enumerate(preferred)}
     newest = list(reversed(names))
@@ -52,11 +52,14 @@ def _candidates(preferred: Sequence[str], reader: Reader) -> Iterator[tuple[str,
         # Back first: what is new is refused there.
         for source, destination in ((str(newer), str(older)), (str(older), str(newer))):
             here, there = reader.digests(source) or {}, reader.digests(destination) or {}
-            changed = [model for model in here.keys() & there.keys() if here[model] != there[model]]
-            changed.sort(key=lambda model: (rank.get(model, len(rank)), model))
+            # Models that differ come first.
+            models = sorted(
+                here.keys() & there.keys(),
+                key=lambda model: (here[model] == there[model], rank.get(model, len(rank)), model),
+            )
             release = reader.snapshot(releases=[source], of_models=()).release(source)
             listed = (release.profiles if release is not None else None) or frozenset()
-            for model in changed[:_MODELS_OF_EACH]:
+            for model in models[:_MODELS_OF_EACH]:
                 profiles = [name for name in reader.naming([model]) if name in listed]
                 for profile in profiles[:_PROFILES_OF_EACH]:
                     yield model, profile, source, destination
