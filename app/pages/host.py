@@ -84,29 +84,32 @@ def get_hosts_page(request: Request, asking: Asking, allowed: Allowed, label: La
     """Show the registered hosts by kind; label: conditions on their labels, all of which must hold."""
     allowed.check_hosts()
     labels = conditions(label)
-    selection, rows, states = asking.ask_from_thread(lambda reader: _hosts(labels, reader), _INSTEAD)
-    return page(
+    selection = asking.ask_from_thread(lambda reader: fleet.select(labels, reader), _INSTEAD)
+
+    def parts() -> Iterator[Mapping[str, object]]:
+        rows, states = asking.ask_from_thread(lambda reader: _rows(selection.groups[:MAX_KINDS], reader), _INSTEAD)
+        yield from ({"row": row, "states": states} for row in rows)
+
+    return long_page(
         request,
         "hosts.html",
+        "hosts_row.html",
+        parts(),
         labels=labels,
         selection=selection,
-        rows=rows,
-        states=states,
+        shown=selection.groups[:MAX_KINDS],
         suggestions={
             name: list(values.items())[:_MAX_VALUES]
             for name, values in selection.labels.items()
             if len(values) > 1 or labels
         },
         value_counts={name: len(values) for name, values in selection.labels.items()},
-        max_values=_MAX_VALUES,
     )
 
 
-def _hosts(labels: Sequence[str], reader: Reader) -> tuple[fleet.Selection, Sequence[GroupRow], Mapping[str, State]]:
-    selection = fleet.select(labels, reader)
-    shown = selection.groups[:MAX_KINDS]
+def _rows(groups: Sequence[fleet.Group], reader: Reader) -> tuple[Sequence[GroupRow], Mapping[str, State]]:
     with reader.connection() as connection:
-        times = report_times(connection) if shown else {}
+        times = report_times(connection)
     rows = [
         GroupRow(
             group.kind,
@@ -117,9 +120,9 @@ def _hosts(labels: Sequence[str], reader: Reader) -> tuple[fleet.Selection, Sequ
             _oldest(times, group.hosts),
             group.hosts[:3],
         )
-        for group in shown
+        for group in groups
     ]
-    return selection, rows, states_of(reader, (run.release for row in rows for run in row.runs))
+    return rows, states_of(reader, (run.release for row in rows for run in row.runs))
 
 
 def _oldest(times: Mapping[str, str | None], hosts: Sequence[str]) -> str | None:
@@ -176,7 +179,7 @@ def get_kind_page(
             "hosts": hosts,
             "next": names[_HOSTS - 1] if len(names) > _HOSTS else None,
             "states": states_of(reader, (name for _, name in kind.releases())),
-            "stale_count": sum(reader.is_stale(host.id) for host in kind.hosts),
+            "stale_count": len(reader.stale_hosts.intersection(reader.fleet.names[digest])),
             "profiles": fleet.profiles_for(kind, reader),
         }
 

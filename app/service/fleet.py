@@ -11,7 +11,6 @@ from app.domain.fleet.kind import HostKind, release_at
 from app.domain.fleet.movement import FleetMap, newest_listed
 from app.domain.fleet.support_matrix import Cell, support_matrix
 from app.domain.things.profile import Profile
-from app.domain.values.budget import spend
 from app.domain.verdict.destination import Destination
 from app.service.known import UnknownNameError, known_profile
 from app.storage.host import Fleet, Label
@@ -47,15 +46,18 @@ def select(labels: Sequence[str], reader: Reader) -> Selection:
     fleet = reader.fleet
     if not len(fleet):
         return Selection([], 0, 0, 0, {})
-    hosts = _hosts(fleet, labels)
-    spend(len(hosts) // 4)
+    hosts = _hosts(fleet, labels) if labels else ()
     names: dict[str, list[str]] = {}
     for host in hosts:
         names.setdefault(fleet.kind_of[host.id].digest, []).append(host.id)
+    selected: Mapping[str, Sequence[str]] = names if labels else fleet.names
+    stale = (
+        Counter(fleet.kind_of[name].digest for name in reader.stale_hosts if name in fleet.kind_of)
+        if not labels
+        else {digest: len(reader.stale_hosts.intersection(of_kind)) for digest, of_kind in names.items()}
+    )
     groups = [
-        Group(kind, names[kind.digest], sum(map(reader.is_stale, names[kind.digest])))
-        for kind in fleet.kinds
-        if kind.digest in names
+        Group(kind, selected[kind.digest], stale.get(kind.digest, 0)) for kind in fleet.kinds if kind.digest in selected
     ]
     counts: Mapping[tuple[str, ...], int] = (
         Counter(chain.from_iterable(fleet.labels_of(host.id).items() for host in hosts))
@@ -67,7 +69,8 @@ def select(labels: Sequence[str], reader: Reader) -> Selection:
         if len(label) > 1:
             values.setdefault(label[0], {})[label[1]] = count
     groups.sort(key=lambda group: (-len(group.hosts), group.hosts[0]))
-    return Selection(groups, len(hosts), len(fleet), sum(group.stale for group in groups), values)
+    count = len(hosts) if labels else len(fleet)
+    return Selection(groups, count, len(fleet), sum(group.stale for group in groups), values)
 
 
 def _hosts(fleet: Fleet, labels: Sequence[str]) -> Sequence[Destination]:

@@ -259,6 +259,11 @@ class Fleet:
         """The kind of each host, by its name."""
         return {host.id: kind for kind in self.kinds for host in kind.hosts}
 
+    @lazy
+    def names(self) -> Mapping[str, Sequence[str]]:
+        """The names of the hosts of each kind, by its digest."""
+        return {kind.digest: [host.id for host in kind.hosts] for kind in self.kinds}
+
     def labels_of(self, name: str) -> Mapping[str, str]:
         """Return the labels of a registered host."""
         return self._hosts[name].labels

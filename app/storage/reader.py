@@ -331,9 +331,10 @@ class Reader:
         """All registered hosts."""
         return self._fleet(self)
 
-    def is_stale(self, host: str) -> bool:
-        """Return whether a host has not reported for a long time."""
-        return host in self._stale_hosts
+    @property
+    def stale_hosts(self) -> frozenset[str]:
+        """The names of the hosts that have not reported for a long time."""
+        return self._stale_hosts
 
     def _marked(self, host: Destination) -> Destination:
         return host._replace(is_stale=True) if host.id in self._stale_hosts else host

@@ -2,6 +2,11 @@
 
 from typing import Any
 
+import sqlalchemy as sa
+
+from app.storage import database
+from app.storage.host import put_host
+
 MODELS = 500
 LATER = 5
 VARIABLES = 168
@@ -35,6 +40,25 @@ def release(number: int) -> dict[str, Any]:
     return {"models": models, "profiles": [profile, *(f"{VENDOR}/machine-{each}" for each in range(1, number))]}
 
 
+HOSTS = 10_000
+KINDS = 30
+
+
+def register_hosts(engine: sa.Engine) -> str:
+    """Register hosts of several kinds at once, as an inventory would; return the name of one of them."""
+    with database.writing(engine, "admin") as writing:
+        for number in range(HOSTS):
+            kind = number % KINDS
+            stated = {
+                "releases": [f"{EMULATOR}@{1 + kind % 2}"],
+                "restrict": {MODEL: {"variable-000": [f"0-{50 + kind}"]}},
+                "resolves": {},
+                "units": [],
+            }
+            put_host(writing, f"host-{number:05}", stated, {"rack": f"r{number % 100}", "row": f"w{number % 7}"})
+    return "host-00000"
+
+
 PAGES = {
     "home": "/",
     "search": "/?q=variable-1",
@@ -51,5 +75,11 @@ PAGES = {
     "support matrix": "/ui/support-matrix",
     "reasons": f"/ui/support-matrix/reasons?profile={PROFILE}&release={EMULATOR}@2",
     "ask": f"/ui/ask?model={MODEL}",
+    "hosts": "/ui/hosts",
+    "hosts with labels": "/ui/hosts?label=rack=r1&label=!gone",
+    "host": "/ui/hosts/host-00000",
+    "map": "/ui/map",
+    "drain": "/ui/drain",
+    "models to ask about": "/ui/ask",
     "verdict": f"/ui/ask?model={MODEL}&source={EMULATOR}@2&profile={PROFILE}&value=variable-001=off",
 }

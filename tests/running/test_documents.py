@@ -144,7 +144,12 @@ def test_every_command_of_a_document_exists_with_its_options(document: str) -> N
 
 def _check(text: str) -> None:
     """Fail if a command line is not one of the command: it is parsed, and nothing is done."""
-    words = [re.sub(r"[…<>\[\]]", "x", word) for word in shlex.split(text, comments=True)[1:]]
+    try:
+        split = shlex.split(text, comments=True)
+    except ValueError:
+        # A quoted text goes on in the next line, or has a character at which commands end.
+        split = text.split()
+    words = [re.sub(r"[…<>\[\]]", "x", word) for word in split[1:]]
     words = [word for word in words if word not in {"x", "\\"}]
     found: Any = typer.main.get_command(command())
     rest = words
