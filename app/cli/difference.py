@@ -1,9 +1,6 @@
 """profile-registry diff: shows the differences between two releases or two profiles."""
 
-import re
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -12,27 +9,12 @@ from rich.text import Text
 from app.cli.client import Registry
 from app.cli.output import AsJson, named, print_json, print_line, print_made_otherwise, print_table, refuse
 from app.client import RegistryError
+from app.domain.fleet.difference import Closed, Difference, DifferenceKind, Direction, Extent
+from app.domain.fleet.difference_summary import SharedDifference, shared_differences, summary
 from app.settings import ClientSettings
 
-_ARROWS = {"forward": "→", "backward": "←"}
+_ARROWS = {Direction.FORWARD: "→", Direction.BACKWARD: "←"}
 _MAX_MODELS = 3
-# What a message calls a variable's value where variables that differ in it alone share a row.
-_VALUE = "the value in parentheses"
-
-
-@dataclass(slots=True)
-class _Group:
-    """A difference that several models share; variables: each with its value in parentheses; empty for whole models."""
-
-    message: str
-    closes: Mapping[str, str]
-    models: tuple[str, ...]
-    variables: list[str] = field(default_factory=list)
-
-    @property
-    def weight(self) -> tuple[int, int, bool, Sequence[str]]:
-        extents = list(self.closes.values())
-        return (-extents.count("always"), -extents.count("in-part"), bool(self.variables), self.variables)
 
 
 def diff(
@@ -82,84 +64,49 @@ def _print_profiles(answer: Mapping[str, Any], after: str) -> None:
 
 def _print(models: Mapping[str, Sequence[Mapping[str, Any]]], before: str, after: str, *, everything: bool) -> None:
     print_line(f"→ {after}\n← {before}")
-    groups = sorted(_grouped(models), key=lambda group: group.weight)
-    print_line(f"{_counted(models)}.\n")
-    always = [group for group in groups if "always" in group.closes.values()]
-    in_part = [group for group in groups if group.closes and group not in always]
-    rest = [group for group in groups if not group.closes]
+    differences = {model: [_read(entry) for entry in entries] for model, entries in models.items()}
+    counts = summary(differences)
+    print_line(f"{counts.sentence}\n{counts.closed_sentence}\n")
+    shared = sorted(shared_differences(differences), key=lambda entry: entry.weight)
+    always = [entry for entry in shared if Extent.ALWAYS in entry.closes.values()]
+    in_part = [entry for entry in shared if entry.closes and entry not in always]
+    rest = [entry for entry in shared if not entry.closes]
     if always:
-        _print_groups(always, "Closed: no such device can migrate in that direction")
+        _print_shared(always, "Closed: no such device can migrate in that direction")
     if in_part:
-        _print_groups(in_part, "Closed for some values: a device with these values cannot migrate in that direction")
+        _print_shared(in_part, "Closed for some values: a device with these values cannot migrate in that direction")
     if rest and everything:
-        _print_groups(rest, "Closes no direction")
+        _print_shared(rest, "Closes no direction")
     elif rest:
-        print_line(
-            f"{_number(len(rest), 'other difference')} without effect on migration: "
-            "--all shows them, --json lists every model separately"
-        )
+        count = "1 other difference" if len(rest) == 1 else f"{len(rest):,} other differences"
+        print_line(f"{count} without effect on migration: --all shows them, --json lists every model separately")
 
 
-def _grouped(models: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterator[_Group]:
-    """Iterate over groups: equal differences of a variable in several models, then of several variables."""
-    equal: dict[tuple[Any, ...], list[str]] = {}
-    for model, differences in models.items():
-        for difference in differences:
-            # The message begins with the name of the variable or model.
-            subject = f"{difference['variable'] or model} "
-            message = difference["message"].removeprefix(subject).replace(f"about {model}", "about it")
-            key = (difference["variable"], message, tuple(sorted(difference["closes"].items())))
-            equal.setdefault(key, []).append(model)
-    groups: dict[tuple[Any, ...], _Group] = {}
-    for (variable, message, closes), names in equal.items():
-        value = _value_in(message, variable)
-        common = message if value is None else message.replace(f"{variable}={value}", _VALUE)
-        group = groups.setdefault((common, closes, tuple(names)), _Group(common, dict(closes), tuple(names)))
-        if variable is not None:
-            group.variables.append(variable if value is None else f"{variable} ({value})")
-    yield from groups.values()
+def _read(document: Mapping[str, Any]) -> Difference:
+    closes = {Direction(direction): Extent(extent) for direction, extent in document["closes"].items()}
+    change = DifferenceKind(document["change"])
+    stated = document.get("from"), document.get("to")
+    return Difference(document["variable"], change, document["message"], *stated, closes)
 
 
-def _value_in(message: str, variable: str | None) -> str | None:
-    """Return the value that a message states of a variable as name=value, None if it states none."""
-    match = None if variable is None else re.search(rf"\b{re.escape(variable)}=(.*?)(?:\.$|, which )", message)
-    return None if match is None else match[1]
-
-
-def _counted(models: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
-    all_differences = [difference for differences in models.values() for difference in differences]
-    whole = Counter(difference["change"] for difference in all_differences if difference["variable"] is None)
-    variables = Counter(difference["change"] for difference in all_differences if difference["variable"] is not None)
-    parts = [_number(len(models), "model") + (" differs" if len(models) == 1 else " differ")]
-    words = (("removed", "gone"), ("added", "new"))
-    parts += [f"{_number(whole[change], 'model')} {word}" for change, word in words if whole[change]]
-    changes = ("removed", "added", "changed")
-    parts += [f"{_number(variables[change], 'variable')} {change}" for change in changes if variables[change]]
-    return ", ".join(parts)
-
-
-def _number(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
-
-
-def _print_groups(groups: Sequence[_Group], title: str) -> None:
+def _print_shared(entries: Sequence[SharedDifference], title: str) -> None:
     rows = [
-        (_closed(group.closes), ", ".join(group.variables) or "whole model", group.message, _models(group))
-        for group in groups
+        (_closed(entry.closes), ", ".join(entry.variables) or "whole model", entry.message, _models(entry))
+        for entry in entries
     ]
     print_table(("closes", "variables", "what", "models"), rows, title)
 
 
-def _closed(closes: Mapping[str, str]) -> Text:
+def _closed(closes: Closed) -> Text:
     text = Text()
     for direction, arrow in _ARROWS.items():
         if direction in closes:
-            text.append(arrow, style="bold red" if closes[direction] == "always" else "yellow")
+            text.append(arrow, style="bold red" if closes[direction] is Extent.ALWAYS else "yellow")
     return text
 
 
-def _models(group: _Group) -> str:
-    names = [model.partition("/")[2] for model in group.models]
-    count = _MAX_MODELS if group.variables else len(names)
+def _models(entry: SharedDifference) -> str:
+    names = [model.partition("/")[2] for model in entry.models]
+    count = _MAX_MODELS if entry.variables else len(names)
     more = f" and {len(names) - count} more" if len(names) > count else ""
     return ", ".join(names[:count]) + more

@@ -31,21 +31,24 @@ def compare(before: str, after: str, model: str | None, reader: Reader) -> dict[
     names = differing(before, after, model, reader)
     differences_of = differences(names if model is None else [model], before, after, reader)
     models = {name: [_document(entry) for entry in entries] for name, entries in differences_of.items()}
-    no_longer_listed, made_otherwise = of_listed_profiles(before, after, reader)
+    no_longer_listed, made_otherwise = of_listed_profiles(before, after, model, reader)
     return {
         "from": before,
         "to": after,
         "models": models,
         "no_longer_listed": no_longer_listed,
-        "makes_otherwise": [
-            made_otherwise_document(entry) for entry in made_otherwise if model is None or entry.model == model
-        ],
+        "makes_otherwise": [made_otherwise_document(entry) for entry in made_otherwise],
         **asdict(reader.position),
     }
 
 
-def of_listed_profiles(before: str, after: str, reader: Reader) -> tuple[Sequence[str], Sequence[MadeOtherwise]]:
-    """Return what the second release no longer lists of the first one's profiles, and what it makes otherwise."""
+def of_listed_profiles(
+    before: str, after: str, model: str | None, reader: Reader
+) -> tuple[Sequence[str], Sequence[MadeOtherwise]]:
+    """Return what the second release no longer lists of the first one's profiles, and what it makes otherwise.
+
+    model: what is made otherwise of this model alone, None: of all.
+    """
     if not is_release(before):
         return (), ()
     names = [ReleaseName.parse(name) for name in (before, after)]
@@ -54,7 +57,8 @@ def of_listed_profiles(before: str, after: str, reader: Reader) -> tuple[Sequenc
         old, new = ids
         if old is None or new is None:
             return (), ()
-        return compare_releases(connection, old, new, (names[0].vendor, names[1].vendor))
+        no_longer_listed, made_otherwise = compare_releases(connection, old, new, (names[0].vendor, names[1].vendor))
+    return no_longer_listed, [entry for entry in made_otherwise if model in {None, entry.model}]
 
 
 def differing(before: str, after: str, model: str | None, reader: Reader) -> list[str]:

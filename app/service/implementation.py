@@ -4,7 +4,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from app.domain.values.name import numeric, vendor_of
+from app.domain.values.name import vendor_of, version_order
 from app.storage import lookup, schema
 from app.storage.evolution import evolution_of
 
@@ -15,7 +15,7 @@ def implementation_document(connection: sa.Connection, name: str) -> dict[str, A
     if implementation_id is None:
         return None
     evolution = evolution_of(connection, implementation_id)
-    versions = sorted(lookup.versions(connection, implementation_id), key=lambda version: (numeric(version), version))
+    versions = sorted(lookup.versions(connection, implementation_id), key=version_order)
     return {
         "implementation": name,
         "vendor": vendor_of(name),

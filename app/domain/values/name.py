@@ -1,6 +1,7 @@
 """The syntax of names and versions (DESIGN 2): vendors, models, implementations, profiles, variables, hosts."""
 
 import re
+import sys
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -107,6 +108,19 @@ _NUMBER = re.compile(r"[0-9]+")
 def numeric(text: str) -> tuple[int, ...]:
     """Return the numeric components of a version, by which versions are compared (DESIGN 5)."""
     return tuple(int(number) for number in _NUMBER.findall(text))
+
+
+def version_order(text: str) -> tuple[tuple[int, ...], str]:
+    """Return the key that sorts versions by their numeric components, equal ones as text."""
+    return numeric(text), text
+
+
+def newest_first(text: str) -> tuple[str | int, ...]:
+    """Return the key that sorts names by their text, and names that differ in a number with the higher one first."""
+    texts, numbers = _NUMBER.split(text), numeric(text)
+    pairs = zip(texts, numbers, strict=False)
+    # 10.0.1 is higher than 10.0, so the end of a name comes after all that can follow there.
+    return (*(part for part_text, number in pairs for part in (part_text, -number)), texts[-1] or chr(sys.maxunicode))
 
 
 def host_name(text: str) -> str:
