@@ -4,6 +4,7 @@ from app.domain.engine.acceptance import Acceptance
 from app.domain.fleet import impact
 from app.domain.fleet.summary import summarize
 from app.domain.fleet.support_matrix import MAX_PROBLEMS, support_matrix
+from app.domain.values.budget import Budget, limited
 from app.domain.values.state import State
 from app.domain.verdict.destination import Destination
 from app.domain.verdict.source import Device
@@ -66,6 +67,21 @@ def test_a_requested_model_has_to_be_implemented() -> None:
         "profile-retired",
         "profile-not-listed",
     ]
+
+
+def test_an_erratum_about_other_releases_refuses_no_cell_and_takes_no_work() -> None:
+    def steps(registry: World) -> int:
+        with limited(Budget(100_000, 100_000)) as budget:
+            assert _cells(registry)[P, ONE][0]
+        return budget.steps
+
+    assert steps(world().erratum(ONE, others=[TWO])) == steps(world())
+
+
+def test_an_erratum_about_every_release_refuses_the_cells_that_it_concerns() -> None:
+    cells = _cells(world().erratum(ONE, when={"queues": [8]}, others=[TWO]).erratum(ONE, when={"queues": [4]}))
+    assert cells[LATER, ONE] == (False, ["known-broken"], 0, 1)
+    assert cells[P, ONE] == (True, [], 2, 2)
 
 
 def test_a_cell_lists_a_limited_number_of_problems_and_counts_all() -> None:

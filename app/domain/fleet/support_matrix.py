@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from app.domain.engine.acceptance import Acceptance
+from app.domain.things.erratum import ENTERING, Erratum, forbidding
 from app.domain.things.profile import Profile, Values
 from app.domain.things.release import Release
 from app.domain.things.variable_set import VariableSet
@@ -87,7 +88,7 @@ class _Matrix:
             variable_set = sets.get(model)
             key = (id(values), id(variable_set), vendor)
             implemented += variable_set is not None
-            if key in self._accepted and model not in release.errata:
+            if key in self._accepted and not _errata_at(release, model):
                 accepted += 1
                 continue
             refusals = refusals_at(profile, model, release, self._registry, self._acceptance)
@@ -95,7 +96,7 @@ class _Matrix:
                 problems += [replace(problem, message=f"{model}: {problem.message}") for problem in refusals]
             else:
                 accepted += 1
-                if model not in release.errata:
+                if not _errata_at(release, model):
                     self._accepted.add(key)
         if not implemented and not self._are_asked:
             message = f"{release.name} implements none of the {len(named)} models that {profile.name} names."
@@ -120,8 +121,13 @@ def refusals_at(
     if model is None:
         return ()
     refusals = acceptance.refusals(profile.values[name], model, str(release.name), variable_set)
-    if not release.errata.get(name):
+    if not _errata_at(release, name):
         return refusals
     source = profile_as_source(profile.values[name], model)
     completed = compare(source, release.name.vendor, variable_set, str(release.name)).completed
     return [*refusals, *step_13(source, None, release, completed)]
+
+
+def _errata_at(release: Release, model: str) -> Sequence[Erratum]:
+    """Return the errata about a model that can refuse a device whatever release it comes from (DESIGN 5, step 13)."""
+    return forbidding(release.errata.get(model, ()), ENTERING, None, None)
