@@ -70,4 +70,5 @@ def answer(page: Page, items: Sequence[Any]) -> dict[str, Any]:
 
 ByName = Annotated[Paging, Depends(_Reader(str))]
 ByTimeAndId = Annotated[Paging, Depends(_Reader(str, str))]
+ByNameAndVersion = Annotated[Paging, Depends(_Reader(str, str))]
 ByNameAndNumber = Annotated[Paging, Depends(_Reader(str, int))]

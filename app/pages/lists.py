@@ -10,7 +10,7 @@ from app.api.parameters import Filter, states
 from app.api.session import Reading
 from app.domain.values.state import State
 from app.pages.page import PageRoute, page
-from app.storage import listing
+from app.storage import listing, mark
 
 # An empty choice means all states but draft: drafts are only for their vendor.
 _StateFilter = Annotated[
@@ -44,22 +44,25 @@ def get_models_page(
     """Show device models by name; q: a part of the name."""
     filters = {"vendor": vendor or None, "q": q or None, "variable": variable or None}
     listed = listing.models(reading, filters, at.after, at.limit)
-    return _listed(request, "models.html", at, listed, filters=filters)
+    errata = mark.errata_of_models(reading, [row.name for row in listed.rows])
+    return _listed(request, "models.html", at, listed, filters=filters, errata=errata)
 
 
 @router.get("/ui/releases")
 def get_releases_page(
     request: Request,
     reading: Reading,
-    at: paging.ByNameAndNumber,
+    at: paging.ByNameAndVersion,
     implementation: Filter = None,
     model: Filter = None,
     state: _StateFilter = None,
 ) -> Response:
-    """Show releases by implementation, then in the order published."""
+    """Show releases by implementation, the newest version first."""
     filters = {"implementation": implementation or None, "model": model or None}
-    listed = listing.releases(reading, filters, states(state, include_drafts=False), at.after, at.limit)
-    return _listed(request, "releases.html", at, listed, filters=filters, state=state)
+    published = states(state, include_drafts=False)
+    listed = listing.releases_by_version(reading, filters, published, at.after, at.limit)
+    errata = mark.errata_of_releases(reading, [row.id for row in listed.rows], filters["model"])
+    return _listed(request, "releases.html", at, listed, filters=filters, state=state, errata=errata)
 
 
 @router.get("/ui/profiles")

@@ -10,32 +10,35 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from fastapi import APIRouter, Request, Response
 
-from app.api.parameters import Filter, states
+from app.api.parameters import Filter
 from app.api.session import Asking
 from app.domain.fleet.difference import Difference, between_releases
 from app.domain.things.model import Model
 from app.domain.things.variable import Variable
 from app.domain.things.variable_set import Migratable, VariableSet
-from app.domain.values.name import numeric, vendor_of
+from app.domain.values.name import ReleaseName, newest_first, numeric, vendor_of, version_order
 from app.domain.values.value import shown
 from app.pages.page import PageRoute, page
+from app.pages.support_matrix import ALL
 from app.service.erratum import errata_documents
 from app.service.known import UnknownNameError, known_model
-from app.storage import listing, lookup, schema
+from app.storage import lookup, mark, schema
+from app.storage.lookup import StoredProfile
+from app.storage.mark import Mark
 from app.storage.reader import Reader
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 _MAX_COLUMNS = 8
 _MIN_OF_EACH = 2
-_MAX_PROFILES = 30
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
     """Consecutive releases of an implementation with the same variable set for the model.
 
-    before: the version and digest of the last earlier release that has the model; None if there is none.
+    versions: the lowest first. before: the version and digest of the next lower release that has the model; None if
+    there is none.
     """
 
     implementation: str
@@ -85,25 +88,43 @@ class Line(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Selection:
+    """The runs to show, of all implementations or of one, the newest version first.
+
+    count: the number of runs, also of those that are not shown. earlier, later: the last version of the previous and
+    of the next runs, None if there are none.
+    """
+
+    runs: Sequence[Run]
+    count: int
+    earlier: str | None
+    later: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class ModelPage:
     """The content of the page of a model.
 
-    implementations: with the number of their releases that implement the model. columns: those of all implementations,
-    or of the chosen one. column_count: the number of columns, also of those that are not shown. earlier, later: the
-    last version of the previous and of the next columns, None if there are none. gone: by implementation, the first
-    release that no longer implements the model.
+    implementations: with the number of their releases that implement the model, the one that published last first.
+    chosen: None: all. gone: by implementation, the first release that no longer implements the model. others: further
+    variables of the model, which no column has. marks: of the releases in the columns, with the errata about the model.
     """
 
     model: Model
     implementations: Mapping[str, int]
     chosen: str | None
     columns: Sequence[Column]
-    column_count: int
-    earlier: str | None
-    later: str | None
+    selection: Selection
     gone: Sequence[str]
     lines: Sequence[Line]
-    profiles: listing.Page
+    others: Sequence[str]
+    profiles: Sequence[StoredProfile]
+    marks: Mapping[str, Mark]
+
+    @property
+    def has_notes(self) -> bool:
+        """Return whether the header of a column has a note or a badge."""
+        return any(column.has_notes for column in self.columns) or any(mark != Mark() for mark in self.marks.values())
 
 
 @router.get("/ui/models/{model:path}")
@@ -115,11 +136,15 @@ def get_model_page(
     until: Filter = None,
     release: Filter = None,
 ) -> Response:
-    """Show a device model: its variables by release, with the changes marked.
+    """Show a device model: its variables by release, the newest version first, with the changes marked.
 
-    implementation: only its releases. until: its last version to show. release: where the link is.
+    implementation: only its releases; `all`: of all; without one, of that which published last. until: its last
+    version to show. release: where the link is, whose implementation is shown.
     """
-    shown = asking.ask_from_thread(lambda reader: _shown(reader, model, implementation or None, until or None))
+    preferred = (release or "").rpartition("@")[0]
+    shown = asking.ask_from_thread(
+        lambda reader: _shown(reader, model, implementation or None, preferred, until or None)
+    )
     return page(
         request,
         "model.html",
@@ -134,36 +159,50 @@ def _errata(model: str, reader: Reader) -> list[dict[str, Any]]:
         return errata_documents(connection, model=model)
 
 
-def _shown(reader: Reader, name: str, implementation: str | None, until: str | None) -> ModelPage:
+def _shown(reader: Reader, name: str, implementation: str | None, preferred: str, until: str | None) -> ModelPage:
+    """Return the content of the page; preferred: the implementation without one, if it has the model."""
     model = known_model(name, reader.snapshot(models=[name], of_models=()))
     with reader.connection() as connection:
-        stored = sorted(lookup.sets_of_model(connection, name), key=lambda row: (row[0], numeric(row[1]), row[1]))
-        published = states(None, include_drafts=False)
-        profiles = listing.profiles(connection, {"model": name}, published, None, _MAX_PROFILES)
-        runs = {product: list(_runs(product, rows)) for product, rows in groupby(stored, key=itemgetter(0))}
+        latest = list(lookup.sets_of_model(connection, name))
+        stored = sorted(latest, key=lambda row: (row[0], version_order(row[1])))
+        by_name = {product: list(_runs(product, rows)) for product, rows in groupby(stored, key=itemgetter(0))}
+        runs = {product: by_name[product] for product in dict.fromkeys(product for product, _, _ in latest)}
+        if implementation is None:
+            chosen = preferred if preferred in runs else next(iter(runs), None)
+        elif implementation in runs:
+            chosen = implementation
+        elif implementation == ALL:
+            chosen = next(iter(runs)) if len(runs) == 1 else None
+        else:
+            raise UnknownNameError(implementation, "implementation")
+        selected = _selected(runs, chosen, until)
+        releases = [ReleaseName(run.implementation, version) for run in selected.runs for version in run.versions]
+        marks = mark.release_marks(connection, releases, name)
+        profiles = sorted(lookup.profiles_naming(connection, [name]), key=lambda profile: newest_first(profile.name))
         gone = list(_gone(connection, runs))
-    if implementation is not None and implementation not in runs:
-        raise UnknownNameError(implementation, "implementation")
-    chosen = next(iter(runs)) if len(runs) == 1 else implementation
-    earlier = later = None
-    if chosen is None:
-        limit = max(_MIN_OF_EACH, _MAX_COLUMNS // max(1, len(runs)))
-        chosen_runs = [run for of_product in runs.values() for run in of_product[-limit:]][-_MAX_COLUMNS:]
-        count = sum(map(len, runs.values()))
-    else:
-        own = runs[chosen]
-        count = len(own)
-        end = sum(until is None or numeric(run.versions[0]) <= numeric(until) for run in own)
-        start = max(0, end - _MAX_COLUMNS)
-        chosen_runs = own[start:end]
-        earlier = own[start - 1].versions[-1] if start else None
-        later = own[min(end + _MAX_COLUMNS, count) - 1].versions[-1] if end < count else None
-    digests = [run.digest for run in chosen_runs] + [run.before[1] for run in chosen_runs if run.before]
+    digests = [run.digest for run in selected.runs] + [run.before[1] for run in selected.runs if run.before]
     sets = reader.variable_sets(digests)
-    columns = [_column(model, run, sets) for run in chosen_runs]
+    columns = [_column(model, run, sets) for run in selected.runs]
     counts = {product: sum(len(run.versions) for run in of_product) for product, of_product in runs.items()}
     lines = list(_lines(model, columns))
-    return ModelPage(model, counts, chosen, columns, count, earlier, later, gone, lines, profiles)
+    stated = {variable for statements in model.statements.values() for variable in statements}
+    own_names = {column.set.own_name(line.name) for column in columns for line in lines}
+    others = sorted(stated - own_names - {line.name for line in lines})
+    return ModelPage(model, counts, chosen, columns, selected, gone, lines, others, profiles, marks)
+
+
+def _selected(runs: Mapping[str, Sequence[Run]], chosen: str | None, until: str | None) -> Selection:
+    """Return the runs to show, the newest version first; chosen: only these of an implementation."""
+    if chosen is None:
+        limit = max(_MIN_OF_EACH, _MAX_COLUMNS // max(1, len(runs)))
+        newest = [run for of_product in runs.values() for run in of_product[-limit:][::-1]]
+        return Selection(newest[:_MAX_COLUMNS], sum(map(len, runs.values())), None, None)
+    own = runs[chosen]
+    end = sum(until is None or numeric(run.versions[0]) <= numeric(until) for run in own)
+    start = max(0, end - _MAX_COLUMNS)
+    earlier = own[start - 1].versions[-1] if start else None
+    later = own[min(end + _MAX_COLUMNS, len(own)) - 1].versions[-1] if end < len(own) else None
+    return Selection(own[start:end][::-1], len(own), earlier, later)
 
 
 def _runs(implementation: str, stored: Iterable[tuple[str, str, str]]) -> Iterator[Run]:
@@ -201,9 +240,9 @@ def _lines(model: Model, columns: Sequence[Column]) -> Iterator[Line]:
     for name in sorted({name for column in columns for name in (*column.set.variables, *column.changes)}):
         cells = [(column.set.variables.get(name), column.changes.get(name)) for column in columns]
         stated = [variable for variable, _ in cells]
-        # A variable that even the first column lacks is in the release before it.
+        # A variable that even the lowest column lacks is in the release before it.
         before = [column.before.variables.get(name) for column in columns if column.before]
-        latest = next(variable for variable in (*reversed(stated), *before) if variable is not None)
+        latest = next(variable for variable in (*stated, *before) if variable is not None)
         yield Line(name, latest, _off_values(model, vendors, name), cells)
 
 

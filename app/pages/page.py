@@ -103,6 +103,8 @@ def _environment() -> Environment:
     )
     environment.filters["shown"] = shown
     environment.filters["joined"] = _joined
+    # A long name breaks between its components.
+    environment.filters["breakable"] = lambda name: Markup("/<wbr>").join(name.split("/"))
     environment.filters["thousands"] = lambda number: f"{number:,}"
     environment.filters["ranges"] = _ranges
     environment.globals["cures"] = {code: rule.cure for code, rule in RULES.items()}

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 
-from app.domain.values.name import ReleaseName
+from app.domain.values.name import ReleaseName, version_order
 from app.domain.values.state import State
 from app.storage import lookup, schema
 from app.storage.host import Label, meets
@@ -155,6 +155,37 @@ def releases(
     query = sa.select(row.implementation, row.id, row.version, row.state, row.digest, row.models, row.profiles)
     query = query.where(row.state.in_(states))
     return page(connection, query, [row.implementation, row.id], after, limit)
+
+
+def releases_by_version(
+    connection: sa.Connection,
+    filters: Mapping[str, str | None],
+    states: Collection[State],
+    after: Key | None,
+    limit: int,
+) -> Page:
+    """Return published releases in these states ordered by implementation, the newest version of each first.
+
+    after: implementation, version. Filters and columns: as those of `releases`.
+    """
+    row = _published_releases(filters).subquery("listed").c
+    names = sa.select(row.implementation, row.version, row.id).where(row.state.in_(states))
+    # No column has the order of versions, so all names are sorted; there are few of them.
+    ordered = sorted(connection.execute(names), key=lambda name: version_order(name.version), reverse=True)
+    ordered.sort(key=lambda name: name.implementation)
+    start = 0 if after is None else sum(not _is_after(name, *map(str, after)) for name in ordered)
+    ids = [name.id for name in ordered[start : start + limit]]
+    query = sa.select(row.implementation, row.id, row.version, row.state, row.digest, row.models, row.profiles)
+    rows = {found.id: found for found in connection.execute(query.where(row.id.in_(ids)))}
+    last = ordered[start + limit - 1][:2] if start + limit < len(ordered) else None
+    return Page([rows[release_id] for release_id in ids], None if last is None else tuple(last))
+
+
+def _is_after(name: Row, implementation: str, version: str) -> bool:
+    """Return whether a release comes after another one, by implementation and then the newest version first."""
+    if name.implementation != implementation:
+        return bool(name.implementation > implementation)
+    return version_order(name.version) < version_order(version)
 
 
 def _by_states(states: Collection[State], published: Query, drafts: Query) -> list[Query]:

@@ -204,6 +204,22 @@ def implementing(
     return [(row.name, row.version) for row in connection.execute(query.order_by(schema.release.c.id))]
 
 
+def newest_with_profile(connection: sa.Connection, models: Collection[str] | None = None) -> str | None:
+    """Return the implementation of the newest release that has a model which a profile names; models: one of these."""
+    release, in_release, entry = schema.release, schema.release_model, schema.profile_entry
+    named = (
+        sa.select(in_release.c.release_id)
+        .join(entry, entry.c.model_id == in_release.c.model_id)
+        .where(in_release.c.release_id == release.c.id)
+    )
+    if models is not None:
+        named = named.join(schema.model, schema.model.c.id == in_release.c.model_id).where(
+            schema.model.c.name.in_([name for batch in batches(models) for name in batch])
+        )
+    query = sa.select(schema.implementation.c.name).join_from(release, schema.implementation)
+    return connection.execute(query.where(sa.exists(named)).order_by(release.c.id.desc()).limit(1)).scalar_one_or_none()
+
+
 def profile_entries(connection: sa.Connection, profile_ids: Iterable[int]) -> dict[int, dict[str, tuple[str, str]]]:
     """Return the digests (own, resolved) of the entries that profiles have themselves, by profile and model."""
     table = schema.profile_entry

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from fastapi.testclient import TestClient
 
 from app.cli.client import Registry
 from app.cli.host import emulator
@@ -67,6 +68,16 @@ def test_diff_shows_the_differences_between_releases(fleet: Run) -> None:
     assert f"{ONE} and {ONE} do not differ in {NIC}" in fleet("diff", ONE, ONE, "--model", NIC).stdout
     assert set(json.loads(fleet("diff", ONE, TWO, "--json").stdout)["models"]) == {NIC}
     assert fleet("diff", ONE, "vendor-a.com/fw@9").exit_code == 2
+
+
+def test_the_page_diff_begins_with_the_sentences_of_the_command(fleet: Run, service: TestClient) -> None:
+    printed = fleet("diff", ONE, TWO).stdout.splitlines()
+    page = service.get("/ui/diff", params={"from": ONE, "to": TWO}).text
+    assert printed[2:4] == [
+        "1 model differs, 2 variables added.",
+        "→ forward is open for every model. ← backward is closed in part for 1 model.",
+    ]
+    assert all(sentence in page for sentence in printed[2:4])
 
 
 def test_matrix_shows_which_release_supports_which_profile(fleet: Run) -> None:

@@ -28,6 +28,7 @@ PAGES = [
     "/ui/vendors/vendor-a.com",
     "/ui/models",
     f"/ui/models/{NIC}",
+    f"/ui/models/{NIC}?implementation=all",
     f"/ui/models/{GPU}",
     "/ui/releases",
     f"/ui/releases/{FIRMWARE}@2",
@@ -35,7 +36,11 @@ PAGES = [
     "/ui/profiles/vendor-a.com/more",
     "/ui/diff",
     f"/ui/diff?from={FIRMWARE}@1&to={FIRMWARE}@2",
+    f"/ui/diff?from={FIRMWARE}@1&to=vendor-b.com/dpu@1",
+    "/ui/diff?from=vendor-a.com/base&to=vendor-a.com/more",
     "/ui/support-matrix",
+    "/ui/support-matrix?implementation=all",
+    "/ui/support-matrix?profile=vendor-a.com/more",
     f"/ui/support-matrix/reasons?profile=vendor-a.com/more&release={FIRMWARE}@2",
     "/ui/ask",
     f"/ui/ask?model={NIC}",
@@ -91,6 +96,8 @@ def test_from_a_search_to_a_verdict_by_mouse(page: Page) -> None:
     page.get_by_role("link", name="num-queues").click()
     expect(page.get_by_role("heading", level=1)).to_have_text(NIC)
     expect(page.locator("[id='v-num-queues']")).to_be_in_viewport()
+    page.get_by_label("Implementation").select_option(FIRMWARE)
+    page.get_by_role("button", name="Show").click()
     expect(page.locator("[id='v-num-queues'] .is-changed")).to_contain_text("allowed: 1-4")
     page.goto(f"/ui/releases/{FIRMWARE}@2")
     page.get_by_role("link", name="Diff from 1").click()
@@ -160,6 +167,11 @@ def test_from_a_search_to_a_verdict_by_keyboard(page: Page) -> None:
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
     page.keyboard.press("Enter")
+    _tab_to(page, "#implementation")
+    _choose(page, FIRMWARE)
+    _tab_to(page, "main form button")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**implementation=**")
     _tab_to(page, "a[href*='/ui/diff?']")
     page.keyboard.press("Enter")
     page.wait_for_url("**/ui/diff?**")
@@ -198,7 +210,7 @@ def test_enter_asks_and_loses_nothing(page: Page) -> None:
 
 
 def test_a_cell_of_the_heat_map_leads_to_its_reasons(page: Page) -> None:
-    page.goto("/ui/support-matrix")
+    page.goto(f"/ui/support-matrix?implementation={FIRMWARE}")
     page.get_by_role("row", name="vendor-a.com/more").get_by_role(
         "link", name=f"no, vendor-a.com/more on {FIRMWARE}@2"
     ).click()

@@ -5,13 +5,15 @@ from dataclasses import dataclass, replace
 
 from app.domain.engine.acceptance import Acceptance
 from app.domain.things.erratum import ENTERING, Erratum, forbidding
+from app.domain.things.model import Model
 from app.domain.things.profile import Profile, Values
 from app.domain.things.release import Release
 from app.domain.things.variable_set import VariableSet
 from app.domain.values.budget import spend, write
+from app.domain.values.value import Value
 from app.domain.verdict.judge import compare, profile_as_source
 from app.domain.verdict.problem import Problem, ProblemCode
-from app.domain.verdict.source import Registry
+from app.domain.verdict.source import Registry, Source
 from app.domain.verdict.steps import step_7, step_8, step_13
 
 # Further problems of one cell are counted, not listed.
@@ -123,9 +125,23 @@ def refusals_at(
     refusals = acceptance.refusals(profile.values[name], model, str(release.name), variable_set)
     if not _errata_at(release, name):
         return refusals
-    source = profile_as_source(profile.values[name], model)
-    completed = compare(source, release.name.vendor, variable_set, str(release.name)).completed
+    source, completed = _completed(profile, model, release)
     return [*refusals, *step_13(source, None, release, completed)]
+
+
+def errata_concerning(profile: Profile, release: Release, registry: Registry) -> Iterator[Erratum]:
+    """Iterate over the errata of a release about a configuration that the profile has there, whatever they forbid."""
+    for name in sorted(release.errata.keys() & profile.values.keys()):
+        model = registry.model(name)
+        if model is not None and release.errata[name]:
+            _, completed = _completed(profile, model, release)
+            yield from (erratum for erratum in release.errata[name] if erratum.concerns(completed))
+
+
+def _completed(profile: Profile, model: Model, release: Release) -> tuple[Source, Mapping[str, Value] | None]:
+    """Return a profile as the source of a migration, and the configuration that it has at a release."""
+    source = profile_as_source(profile.values[model.name], model)
+    return source, compare(source, release.name.vendor, release.sets.get(model.name), str(release.name)).completed
 
 
 def _errata_at(release: Release, model: str) -> Sequence[Erratum]:
