@@ -27,8 +27,9 @@ _MAX_CHOICES = 200
 # The models of one page; the others are on the next ones.
 _MODELS = 300
 _AT_ONCE = 20
-# Further differences that models share are folded.
+# Further differences that models share are folded, and beyond the most left out: they are in the models, too.
 _SHARED = 10
+_MOST_SHARED = 200
 
 
 class ModelDiff(NamedTuple):
@@ -112,7 +113,7 @@ def _shown(differences: Mapping[str, Sequence[Difference]], row: int, *, closing
         "summary": summary(differences),
         "directions": tuple(Direction),
         "extents": tuple(Extent),
-        "shared": (shared[:_SHARED], shared[_SHARED:]),
+        "shared": (shared[:_SHARED], shared[_SHARED:_MOST_SHARED]),
         "with_own": [entry for entry in on_page if entry.name in alone],
         "with_shared": [entry for entry in on_page if entry.name not in alone],
         "changed_count": len(changed),

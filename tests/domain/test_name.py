@@ -2,7 +2,16 @@
 
 import pytest
 
-from app.domain.values.name import InvalidNameError, ReleaseName, name, variable_name, vendor_name, version
+from app.domain.values.name import (
+    InvalidNameError,
+    ReleaseName,
+    name,
+    newest_first,
+    variable_name,
+    vendor_name,
+    version,
+    version_order,
+)
 
 
 @pytest.mark.parametrize("text", ["vendor-a.com/nic", "qemu.org/pci/10ec/8139", "vendor-a.com/größe", "a.b/x:y_z"])
@@ -76,3 +85,13 @@ def test_a_release_is_an_implementation_and_a_version() -> None:
 def test_invalid_releases(text: str) -> None:
     with pytest.raises(InvalidNameError):
         ReleaseName.parse(text)
+
+
+def test_versions_are_in_the_order_of_their_numbers() -> None:
+    ordered = ["1.9", "1.9+ds", "1.10", "1.10.1", "2", "10.0"]
+    assert sorted(set(ordered), key=version_order) == ordered
+
+
+def test_names_that_differ_in_a_number_have_the_higher_one_first() -> None:
+    ordered = ["a.b/pc", "a.b/pc-i440fx-2.10", "a.b/pc-q35-10.0.1", "a.b/pc-q35-10.0", "a.b/pc-q35-9.2", "a.b/x"]
+    assert sorted(set(ordered), key=newest_first) == ordered

@@ -73,6 +73,7 @@ PAGES = {
     "diff": f"/ui/diff?from={EMULATOR}@1&to={EMULATOR}@2",
     "diff of profiles": f"/ui/diff?from={VENDOR}/machine-1&to={PROFILE}",
     "support matrix": "/ui/support-matrix",
+    "support matrix of all": "/ui/support-matrix?implementation=all",
     "reasons": f"/ui/support-matrix/reasons?profile={PROFILE}&release={EMULATOR}@2",
     "ask": f"/ui/ask?model={MODEL}",
     "hosts": "/ui/hosts",

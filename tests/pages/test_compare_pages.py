@@ -93,8 +93,8 @@ def test_a_change_that_models_share_is_listed_once_with_its_models_folded(fleet:
     shared = between(page.text, "The same change in several models", "Changes by model")
     assert f"shared (off) added 3 models {' '.join(PARTS)} ⇠" in shared
     assert "num-queues" not in shared
-    # Of the models, the one with changes of its own comes first; those that share all their changes are folded again.
-    assert page.text.index(f"{NIC} 2") < page.text.index("3 models that have only changes which models share")
+    # Of the models, the one with changes of its own comes first; those with shared changes only are folded again.
+    assert page.text.index(f"{NIC} 2") < page.text.index("3 models with shared changes only")
     assert not any(opened(page))
 
 
