@@ -1,7 +1,7 @@
 """The evolution mode of implementations, what a new release breaks, and overrides of the gate."""
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,9 @@ from app.domain.publishing import gate
 from app.domain.publishing.change import ChangeKind
 from app.domain.publishing.gate import Broken, Evolution, Mode
 from app.domain.publishing.outcome import MadeOtherwise, Outcome, StateNotReadable
-from app.domain.things.variable_set import VariableSet
+from app.domain.publishing.release import ReleasePlan
+from app.domain.things.model import Model
+from app.domain.things.profile import Values
 from app.domain.values.name import ReleaseName
 from app.domain.values.state import State
 from app.domain.verdict.problem import Problem
@@ -46,22 +48,21 @@ def set_evolution(connection: sa.Connection, implementation_id: int, evolution: 
 
 
 def broken_by(
-    connection: sa.Connection,
-    name: ReleaseName,
-    models: Collection[str] | None,
-    sets: Mapping[str, VariableSet],
-    spared: Collection[str] = (),
+    connection: sa.Connection, plan: ReleasePlan, models: Collection[str] | None, spared: Collection[str] = ()
 ) -> list[Broken]:
-    """Return what a release, stored in this transaction, breaks of what earlier releases accept.
+    """Return what a release breaks of what earlier releases accept, whether its plan is stored already or not.
 
-    models: only these are judged; None: all, also those that the release does not implement.
-    sets: by digest, those that are loaded already. spared: models that are not judged.
+    models: only these are judged; None: all, also those that the release does not implement. spared: models that are
+    not judged.
     """
-    implementation_id = lookup.ids(connection, schema.implementation, [name.implementation])[name.implementation]
-    evolution = evolution_of(connection, implementation_id)
-    versions = lookup.versions(connection, implementation_id)
+    name = plan.name
+    evolution = evolution_named(connection, name.implementation)
+    versions = _versions(connection, name.implementation)
     before = [ReleaseName(name.implementation, version) for version in gate.earlier(name.version, versions, evolution)]
-    digests = {release: lookup.release_models(connection, versions[release.version]) for release in (name, *before)}
+    digests: dict[ReleaseName, Mapping[str, str]] = {
+        release: lookup.release_models(connection, versions[release.version]) for release in before
+    }
+    digests[name] = plan.all_sets()
     differing = {
         model
         for model in gate.differing(digests[name], [digests[release] for release in before])
@@ -69,11 +70,12 @@ def broken_by(
     }
     if not differing:
         return []
-    entries = _published_entries(connection, differing)
+    entries = _entries(connection, plan, differing)
     needed = {digest for of_release in digests.values() for model, digest in of_release.items() if model in differing}
-    known_sets = {**lookup.variable_sets(connection, needed - sets.keys()), **sets}
-    known_models = lookup.models(connection, differing)
-    values = lookup.profile_values(connection, {digest for entry in entries.values() for digest in entry.values()})
+    new_sets = {variable_set.digest: variable_set for variable_set in plan.new_sets.values()}
+    known_sets = {**lookup.variable_sets(connection, needed - new_sets.keys()), **new_sets}
+    known_models = _models(connection, plan, differing)
+    values = _values(connection, plan, {digest for entry in entries.values() for digest in entry.values()})
     acceptance = Acceptance()
 
     def refusals(release: ReleaseName, model: str, digest: str) -> Sequence[Problem]:
@@ -84,33 +86,33 @@ def broken_by(
     return list(gate.broken(name, before, entries, evolution, refusals))
 
 
-def compare_with_previous(connection: sa.Connection, name: ReleaseName, outcome: Outcome) -> None:
-    """Note in the outcome what a release, stored in this transaction, lists and makes otherwise than the previous one.
+def compare_with_earlier(connection: sa.Connection, plan: ReleasePlan, outcome: Outcome) -> None:
+    """Note in the outcome what a release lists and makes otherwise than the previous one, and cannot read of earlier.
 
-    Nothing of this is refused (DESIGN 5, "Evolution gate").
+    Nothing of this is refused (DESIGN 5, "Evolution gate"). The plan can be stored already.
     """
-    implementation_id = lookup.ids(connection, schema.implementation, [name.implementation])[name.implementation]
-    versions = lookup.versions(connection, implementation_id)
+    outcome.state_not_readable = list(_states_not_readable(connection, plan))
+    name = plan.name
+    versions = _versions(connection, name.implementation)
     before = gate.previous(name.version, versions)
     if before is None:
         return
     outcome.previous = str(ReleaseName(name.implementation, before))
-    comparison = compare_releases(connection, versions[before], versions[name.version], (name.vendor, name.vendor))
-    outcome.no_longer_listed, outcome.made_otherwise = comparison
+    old = _Listing.of(connection, versions[before], name.vendor)
+    new = _Listing(plan.all_listed(), plan.all_own_values(), name.vendor)
+    outcome.no_longer_listed, outcome.made_otherwise = _compare(connection, old, new, plan)
 
 
-def states_not_readable(
-    connection: sa.Connection, name: ReleaseName, sets: Iterable[VariableSet]
-) -> Iterator[StateNotReadable]:
+def _states_not_readable(connection: sa.Connection, plan: ReleasePlan) -> Iterator[StateNotReadable]:
     """Iterate over the releases whose saved states a release cannot read: itself, and earlier ones from the highest.
 
-    sets: what the release states. Nothing of this is refused: hosts are updated in one direction (DESIGN 3).
+    Nothing of this is refused: hosts are updated in one direction (DESIGN 3).
     """
+    name, sets = plan.name, plan.document.sets.values()
     stated = {variable_set.model: variable_set for variable_set in sets if variable_set.saved_state is not None}
     if not stated:
         return
-    implementation_id = lookup.ids(connection, schema.implementation, [name.implementation])[name.implementation]
-    versions = lookup.versions(connection, implementation_id)
+    versions = _versions(connection, name.implementation)
     before = gate.earlier(name.version, versions, Evolution(transitive=True))
     digests = lookup.sets_of_releases(connection, [versions[version] for version in before], stated.keys())
     known = lookup.variable_sets(
@@ -124,6 +126,21 @@ def states_not_readable(
                 yield StateNotReadable(str(release), model, problem.message)
 
 
+@dataclass(frozen=True, slots=True)
+class _Listing:
+    """The profiles that a release lists, None without a list, and the digests of its own values; vendor: of it."""
+
+    profiles: frozenset[str] | None
+    own_values: Mapping[str, Mapping[str, str]]
+    vendor: str
+
+    @classmethod
+    def of(cls, connection: sa.Connection, release_id: int, vendor: str) -> "_Listing":
+        """Return what a stored release lists."""
+        own = lookup.own_values_of(connection, [release_id]).get(release_id, {})
+        return cls(lookup.listed_profiles(connection, release_id), own, vendor)
+
+
 def compare_releases(
     connection: sa.Connection, old: int, new: int, vendors: tuple[str, str]
 ) -> tuple[Sequence[str], Sequence[MadeOtherwise]]:
@@ -131,51 +148,115 @@ def compare_releases(
 
     A release without a list says nothing about profiles. old, new: the ids of the releases. vendors: of the two.
     """
-    before, after = (lookup.listed_profiles(connection, release_id) for release_id in (old, new))
-    if before is None or after is None:
-        return [], list(_made_otherwise(connection, vendors, old, new, before or after or frozenset()))
-    return sorted(before - after), list(_made_otherwise(connection, vendors, old, new, before & after))
+    before, after = (_Listing.of(connection, *pair) for pair in zip((old, new), vendors, strict=True))
+    return _compare(connection, before, after)
+
+
+def _compare(
+    connection: sa.Connection, before: _Listing, after: _Listing, plan: ReleasePlan | None = None
+) -> tuple[Sequence[str], Sequence[MadeOtherwise]]:
+    """Return the same of what two releases list; plan: of the second one, if it could be not stored yet."""
+    if before.profiles is None or after.profiles is None:
+        compared = before.profiles or after.profiles or frozenset()
+        return [], list(_made_otherwise(connection, before, after, compared, plan))
+    compared = before.profiles & after.profiles
+    no_longer_listed = sorted(before.profiles - after.profiles)
+    return no_longer_listed, list(_made_otherwise(connection, before, after, compared, plan))
 
 
 def _made_otherwise(
-    connection: sa.Connection, vendors: tuple[str, str], old: int, new: int, profiles: Collection[str]
+    connection: sa.Connection, before: _Listing, after: _Listing, profiles: Collection[str], plan: ReleasePlan | None
 ) -> Iterator[MadeOtherwise]:
-    own = lookup.own_values_of(connection, [old, new])
-    digests = [own.get(release_id, {}) for release_id in (old, new)]
+    own = [before.own_values, after.own_values]
     differing = sorted(
         (profile, model)
         for profile in profiles
-        for model in {model for of_release in digests for model in of_release.get(profile, {})}
-        if len({of_release.get(profile, {}).get(model) for of_release in digests}) > 1
+        for model in {model for of_release in own for model in of_release.get(profile, {})}
+        if len({of_release.get(profile, {}).get(model) for of_release in own}) > 1
     )
     if not differing:
         return
-    models = lookup.models(connection, {model for _, model in differing})
-    profile_ids = lookup.ids(connection, schema.profile, {profile for profile, _ in differing})
-    resolved = lookup.resolved_entries(connection, profile_ids.values(), models)
-    own_digests = {digest for of_release in digests for entry in of_release.values() for digest in entry.values()}
-    values = lookup.profile_values(
-        connection, own_digests | {digest for entry in resolved.values() for digest in entry.values()}
-    )
+    names = {model for _, model in differing}
+    models = _models(connection, plan, names)
+    resolved = _resolved(connection, plan, {profile for profile, _ in differing}, names)
+    own_digests = {digest for of_release in own for entry in of_release.values() for digest in entry.values()}
+    digests = own_digests | {digest for entry in resolved.values() for digest in entry.values()}
+    values = _values(connection, plan, digests)
     for profile, model in differing:
-        stated = resolved[profile_ids[profile]].get(model)
+        stated = resolved[profile].get(model)
         if stated is None:
             continue
-        before, after = (values.get(of_release.get(profile, {}).get(model, ""), {}) for of_release in digests)
-        changed = gate.made_otherwise(values[stated], models[model].off_values(*vendors), before, after)
-        if changed:
+        made = (values.get(of_release.get(profile, {}).get(model, ""), {}) for of_release in own)
+        off = models[model].off_values(before.vendor, after.vendor)
+        if changed := gate.made_otherwise(values[stated], off, *made):
             yield MadeOtherwise(profile, model, changed)
 
 
-def _published_entries(connection: sa.Connection, models: Collection[str]) -> dict[str, dict[str, str]]:
-    """Return the entries of the profiles that are not retired for these models: profile → model → digest of values."""
-    profiles = {
-        profile.id: profile.name
-        for profile in lookup.profiles_naming(connection, models)
-        if profile.state is not State.RETIRED
+def _versions(connection: sa.Connection, implementation: str) -> dict[str, int]:
+    """Return the ids of an implementation's releases by version; empty if it is not known yet."""
+    implementation_id = lookup.ids(connection, schema.implementation, [implementation]).get(implementation)
+    return {} if implementation_id is None else lookup.versions(connection, implementation_id)
+
+
+def _models(connection: sa.Connection, plan: ReleasePlan | None, names: Collection[str]) -> Mapping[str, Model]:
+    """Return models as they are with a plan applied."""
+    planned = {} if plan is None else {name: plan.profiles.models[name] for name in names & plan.profiles.models.keys()}
+    return {**lookup.models(connection, set(names) - planned.keys()), **planned}
+
+
+def _values(connection: sa.Connection, plan: ReleasePlan | None, digests: Collection[str]) -> Mapping[str, Values]:
+    """Return values by their digests, as they are with a plan applied."""
+    known: dict[str, Values] = {} if plan is None else dict(plan.profiles.values)
+    known |= {} if plan is None else {own.digest: json.loads(own.document) for own in plan.own_values}
+    return {**known, **lookup.profile_values(connection, set(digests) - known.keys())}
+
+
+def _entries(connection: sa.Connection, plan: ReleasePlan, models: Collection[str]) -> dict[str, dict[str, str]]:
+    """Return the entries of the profiles that are not retired for these models, as they are with a plan applied.
+
+    profile → model → digest of values.
+    """
+    states = {profile.name: profile.state for profile in lookup.profiles_naming(connection, models)}
+    heirs = _inherited(connection, plan, models)
+    states |= {profile.name: profile.state for profile in lookup.profiles(connection, heirs)}
+    new = {planned.document.name: planned.state for planned in plan.profiles.changed() if planned.is_new}
+    states |= {name: state or State.PUBLISHED for name, state in new.items()}
+    named = [name for name, state in states.items() if state is not State.RETIRED]
+    return _resolved(connection, plan, named, models)
+
+
+def _resolved(
+    connection: sa.Connection, plan: ReleasePlan | None, profiles: Collection[str], models: Collection[str]
+) -> dict[str, dict[str, str]]:
+    """Return the digests of profiles' values for these models, as they are with a plan applied."""
+    ids = lookup.ids(connection, schema.profile, profiles)
+    stored = lookup.resolved_entries(connection, ids.values(), models)
+    resolved = {name: stored[profile_id] for name, profile_id in ids.items()}
+    if plan is None:
+        return resolved
+    inherited = _inherited(connection, plan, models)
+    return {
+        name: {**inherited.get(name, {}), **resolved.get(name, {}), **plan.profiles.resolved_of(name, models)}
+        for name in profiles
     }
-    resolved = lookup.resolved_entries(connection, profiles, models)
-    return {profiles[profile_id]: digests for profile_id, digests in resolved.items()}
+
+
+def _inherited(
+    connection: sa.Connection, plan: ReleasePlan, models: Collection[str]
+) -> Mapping[str, Mapping[str, str]]:
+    """Return what published profiles inherit of what published ancestors of theirs gain by a plan."""
+    gained = {
+        planned.document.name: {model: entry.resolved for model, entry in planned.entries.items() if model in models}
+        for planned in plan.profiles.changed()
+        if not planned.is_new
+    }
+    heirs = lookup.descendants(connection, [name for name, entries in gained.items() if entries])
+    inherited: dict[str, dict[str, str]] = {}
+    # Parents come first, so that the nearest ancestor decides.
+    for name, entries in gained.items():
+        for heir in heirs.get(name, ()):
+            inherited.setdefault(heir, {}).update(entries)
+    return inherited
 
 
 @dataclass(frozen=True, slots=True)

@@ -251,6 +251,25 @@ def lineage(profile_ids: Collection[int]) -> sa.CTE:
     )
 
 
+def descendants(connection: sa.Connection, names: Collection[str]) -> dict[str, list[str]]:
+    """Return the profiles that extend these profiles, directly or not, by name; profiles without any are left out."""
+    profile, child = schema.profile, schema.profile.alias("child")
+    heirs: dict[str, list[str]] = {}
+    for batch in batches(names):
+        below = (
+            sa.select(profile.c.name.label("above"), child.c.id, child.c.name)
+            .join_from(profile, child, child.c.extends_id == profile.c.id)
+            .where(profile.c.name.in_(batch))
+            .cte("below", recursive=True)
+        )
+        following = sa.select(below.c.above, child.c.id, child.c.name).join_from(
+            below, child, child.c.extends_id == below.c.id
+        )
+        for above, _, name in connection.execute(sa.select(below.union_all(following))):
+            heirs.setdefault(above, []).append(name)
+    return heirs
+
+
 def resolved_entries(
     connection: sa.Connection, profile_ids: Iterable[int], models: Collection[str] | None = None
 ) -> dict[int, dict[str, str]]:

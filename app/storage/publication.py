@@ -75,7 +75,10 @@ def publish_profile(
     planner.plan([(document, place)])
     _settle(connection, planner)
     refuse_faults(place)
-    _store_profiles(connection, planner, outcome.added)
+    _store_profiles(connection, planner)
+    changed = planner.changed()
+    outcome.added.profiles = sum(planned.is_new for planned in changed)
+    outcome.added.profile_models = sum(len(planned.entries) for planned in changed)
     entries = [(Subject.PROFILE, document.name, document.values.keys())]
     envelope = signature.store(writing, signed, entries) if signed is not None else None
     outcome.added.signatures = int(envelope is not None)
@@ -162,17 +165,13 @@ def _publish(
     signed: Signed | None = None,
 ) -> tuple[Outcome, str]:
     """Publish a release; return also its digest."""
-    connection, outcome = writing.connection, Outcome()
+    connection = writing.connection
     vendor_id = _vendor_id(connection, name.vendor)
     if not gate.is_trial:
         signature.check_required(connection, {name.vendor, *map(vendor_of, document.own_profiles)}, signed, place)
-    existing = existing_for_release(connection, name, document)
-    plan = plan_release(name, document, existing, place, is_whole=gate.is_whole)
-    _settle(connection, plan.profiles)
-    plan.finish()
-    refuse_faults(place)
-    outcome.not_accepted = plan.not_accepted
-    release_id = _apply(connection, vendor_id, plan, outcome.added)
+    plan = _planned(connection, name, document, place, is_whole=gate.is_whole)
+    outcome = Outcome(plan.added(), plan.not_accepted)
+    release_id = _apply(connection, vendor_id, plan)
     digest = plan.digest()
     envelope = _store_envelope(writing, plan, signed) if signed is not None else None
     outcome.added.signatures = int(envelope is not None)
@@ -187,9 +186,34 @@ def _publish(
         if plan.new_sets or plan.is_new:
             broken = _pass_gate(writing, plan, release_id, gate)
             outcome.breaks, outcome.overridden = (broken, ()) if gate.is_trial else ((), broken)
-        evolution.compare_with_previous(connection, name, outcome)
-        outcome.state_not_readable = list(evolution.states_not_readable(connection, name, document.sets.values()))
+        evolution.compare_with_earlier(connection, plan, outcome)
     return _finish(connection, outcome), digest
+
+
+def try_release(connection: sa.Connection, name: ReleaseName, document: ReleaseDocument, place: Place) -> Outcome:
+    """Return what publishing a release would add and break; it writes nothing, so nobody waits for it.
+
+    The vendors need not be registered, and nothing need be signed. Raises ConflictError and InvalidDocumentError.
+    """
+    plan = _planned(connection, name, document, place, is_whole=True)
+    outcome = Outcome(plan.added(), plan.not_accepted)
+    if plan.new_sets or plan.is_new:
+        release_id = lookup.release_id(connection, name.implementation, name.version)
+        outcome.breaks = _broken(connection, plan, release_id, is_whole=True)
+    evolution.compare_with_earlier(connection, plan, outcome)
+    return outcome
+
+
+def _planned(
+    connection: sa.Connection, name: ReleaseName, document: ReleaseDocument, place: Place, *, is_whole: bool
+) -> ReleasePlan:
+    """Return the complete plan of a release; raises ConflictError and InvalidDocumentError."""
+    existing = existing_for_release(connection, name, document)
+    plan = plan_release(name, document, existing, place, is_whole=is_whole)
+    _settle(connection, plan.profiles)
+    plan.finish()
+    refuse_faults(place)
+    return plan
 
 
 def _store_envelope(writing: Writing, plan: ReleasePlan, signed: Signed) -> str | None:
@@ -225,20 +249,19 @@ def _candidates(connection: sa.Connection, model: str) -> list[tuple[str, str]]:
     return list(newest.values())[::-1]
 
 
-def _apply(connection: sa.Connection, vendor_id: int, plan: ReleasePlan, added: Added) -> int:
+def _apply(connection: sa.Connection, vendor_id: int, plan: ReleasePlan) -> int:
     """Store what a plan adds; return the id of the release."""
     release_id = lookup.release_id(connection, plan.name.implementation, plan.name.version)
     if release_id is None:
         release_id = _store_release(connection, plan, vendor_id)
-        added.releases = 1
-    _store_models(connection, vendor_id, plan.new_models, added)
+    _store_models(connection, vendor_id, plan.new_models)
     model_ids = lookup.ids(connection, schema.model, plan.document.sets)
-    _store_statements(connection, vendor_id, model_ids, plan, added)
-    _store_sets(connection, release_id, model_ids, plan, added)
-    _store_profiles(connection, plan.profiles, added)
-    _store_list(connection, release_id, plan, added)
-    _store_own_values(connection, release_id, plan, added)
-    _store_aliases(connection, release_id, plan, added)
+    _store_statements(connection, vendor_id, model_ids, plan)
+    _store_sets(connection, release_id, model_ids, plan)
+    _store_profiles(connection, plan.profiles)
+    _store_list(connection, release_id, plan)
+    _store_own_values(connection, release_id, plan)
+    _store_aliases(connection, release_id, plan)
     return release_id
 
 
@@ -257,20 +280,9 @@ def _record_release(writing: Writing, plan: ReleasePlan, added: Added, digest: s
 def _pass_gate(writing: Writing, plan: ReleasePlan, release_id: int, gate: Gate) -> Sequence[Broken]:
     """Return what the release breaks, if an override lets it pass; raises EvolutionError otherwise.
 
-    The gate judges the registry with the plan applied; a refusal undoes the transaction.
+    A refusal undoes the transaction.
     """
-    connection = writing.connection
-    present = plan.existing.release.sets if plan.existing.release else {}
-    overridden = {
-        (entry["profile"], entry["model"], entry["refused_by"])
-        for override in evolution.overrides(connection, release_id)
-        for entry in override.broken
-    }
-    # Models that were there before have passed; whatever is said about a model that is new was not judged yet.
-    models = None if gate.is_whole else plan.new_sets.keys()
-    spared = set(present) - plan.new_sets.keys()
-    sets = {variable_set.digest: variable_set for variable_set in plan.new_sets.values()}
-    broken = not_overridden(evolution.broken_by(connection, plan.name, models, sets, spared), plan.new_sets, overridden)
+    broken = _broken(writing.connection, plan, release_id, is_whole=gate.is_whole)
     if gate.is_trial:
         return broken
     if broken and gate.override is None:
@@ -278,6 +290,25 @@ def _pass_gate(writing: Writing, plan: ReleasePlan, release_id: int, gate: Gate)
     if broken and gate.override is not None:
         evolution.keep_override(writing, plan.name, release_id, gate.override, broken)
     return broken
+
+
+def _broken(
+    connection: sa.Connection, plan: ReleasePlan, release_id: int | None, *, is_whole: bool
+) -> Sequence[Broken]:
+    """Return what the release breaks with the plan applied, without what an earlier override has let pass.
+
+    release_id: None: the release is not stored.
+    """
+    present = plan.existing.release.sets if plan.existing.release else {}
+    overridden = {
+        (entry["profile"], entry["model"], entry["refused_by"])
+        for override in ([] if release_id is None else evolution.overrides(connection, release_id))
+        for entry in override.broken
+    }
+    # Models that were there before have passed; whatever is said about a model that is new was not judged yet.
+    models = None if is_whole else plan.new_sets.keys()
+    spared = set(present) - plan.new_sets.keys()
+    return not_overridden(evolution.broken_by(connection, plan, models, spared), plan.new_sets, overridden)
 
 
 def _finish(connection: sa.Connection, outcome: Outcome) -> Outcome:
@@ -330,14 +361,13 @@ def set_evolution(writing: Writing, implementation: str, wanted: Evolution) -> b
     return has_changed
 
 
-def _store_models(connection: sa.Connection, vendor_id: int, names: Collection[str], added: Added) -> None:
+def _store_models(connection: sa.Connection, vendor_id: int, names: Collection[str]) -> None:
     if names:
         insert(connection, schema.model, [{"name": name, "vendor_id": vendor_id} for name in sorted(names)])
-    added.models = len(names)
 
 
 def _store_statements(
-    connection: sa.Connection, vendor_id: int, model_ids: Mapping[str, int], plan: ReleasePlan, added: Added
+    connection: sa.Connection, vendor_id: int, model_ids: Mapping[str, int], plan: ReleasePlan
 ) -> None:
     variables, off_values, stand_ins = [], [], []
     vendor, models = plan.name.vendor, plan.existing.models
@@ -357,7 +387,6 @@ def _store_statements(
         insert(connection, schema.off_value, off_values)
     if stand_ins:
         insert(connection, schema.stand_in, stand_ins)
-    added.variables, added.off_values = len(variables), len(off_values)
 
 
 def _store_content(connection: sa.Connection, table: sa.Table, rows: Mapping[str, Mapping[str, Any]]) -> None:
@@ -367,9 +396,7 @@ def _store_content(connection: sa.Connection, table: sa.Table, rows: Mapping[str
         insert(connection, table, [{"digest": digest, **rows[digest]} for digest in sorted(new)])
 
 
-def _store_sets(
-    connection: sa.Connection, release_id: int, model_ids: Mapping[str, int], plan: ReleasePlan, added: Added
-) -> None:
+def _store_sets(connection: sa.Connection, release_id: int, model_ids: Mapping[str, int], plan: ReleasePlan) -> None:
     sets = plan.new_sets
     rows = {
         variable_set.digest: {"model_id": model_ids[variable_set.model], "document": variable_set.canonical}
@@ -382,22 +409,19 @@ def _store_sets(
             for model, variable_set in sets.items()
         ]
         insert(connection, schema.release_model, links)
-    added.release_models = len(sets)
 
 
-def _store_list(connection: sa.Connection, release_id: int, plan: ReleasePlan, added: Added) -> None:
+def _store_list(connection: sa.Connection, release_id: int, plan: ReleasePlan) -> None:
     if plan.has_new_list:
         connection.execute(sa.insert(schema.profile_list), {"release_id": release_id})
-        added.profile_lists = 1
     names = set(plan.newly_listed or ())
     if names:
         profile_ids = lookup.ids(connection, schema.profile, names)
         rows = [{"release_id": release_id, "profile_id": profile_ids[name]} for name in sorted(names)]
         insert(connection, schema.release_profile, rows)
-    added.listed_profiles = len(names)
 
 
-def _store_own_values(connection: sa.Connection, release_id: int, plan: ReleasePlan, added: Added) -> None:
+def _store_own_values(connection: sa.Connection, release_id: int, plan: ReleasePlan) -> None:
     planned = plan.own_values
     _store_content(connection, schema.profile_values, {own.digest: {"document": own.document} for own in planned})
     profile_ids = lookup.ids(connection, schema.profile, {own.profile for own in planned})
@@ -413,20 +437,18 @@ def _store_own_values(connection: sa.Connection, release_id: int, plan: ReleaseP
     ]
     if links:
         insert(connection, schema.release_own_values, links)
-    added.own_values = len(links)
 
 
-def _store_aliases(connection: sa.Connection, release_id: int, plan: ReleasePlan, added: Added) -> None:
+def _store_aliases(connection: sa.Connection, release_id: int, plan: ReleasePlan) -> None:
     rows = [
         {"release_id": release_id, "alias": alias, "target": target}
         for alias, target in sorted(plan.new_aliases.items())
     ]
     if rows:
         insert(connection, schema.release_alias, rows)
-    added.aliases = len(rows)
 
 
-def _store_profiles(connection: sa.Connection, planner: ProfilePlanner, added: Added) -> None:
+def _store_profiles(connection: sa.Connection, planner: ProfilePlanner) -> None:
     """Store planned profiles with their entries, and delete their drafts."""
     changed = planner.changed()
     digests = {
@@ -450,8 +472,6 @@ def _store_profiles(connection: sa.Connection, planner: ProfilePlanner, added: A
     ]
     if rows:
         insert(connection, schema.profile_entry, rows)
-    added.profiles += sum(planned.is_new for planned in changed)
-    added.profile_models += len(rows)
 
 
 def _insert_profiles(connection: sa.Connection, profiles: Sequence[PlannedProfile]) -> None:

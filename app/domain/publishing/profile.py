@@ -370,9 +370,23 @@ class ProfilePlanner:
         resolved = self._resolved.get(profile, {}).get(model)
         return None if resolved is None else self._values[resolved]
 
+    def resolved_of(self, profile: str, models: Collection[str]) -> Mapping[str, str]:
+        """Return the digests of a profile's resolved values for these models, as far as they are known here."""
+        return {model: values for model, values in self._resolved.get(profile, {}).items() if model in models}
+
     def is_resolved(self, profile: str) -> bool:
         """Return whether all values of a profile are known."""
         return profile in self._resolved and profile not in self._faulty
+
+    @property
+    def models(self) -> Mapping[str, Model]:
+        """The device models that the documents concern, as they are after this publication."""
+        return self._models
+
+    @property
+    def values(self) -> Mapping[str, Values]:
+        """The values that are known by their digests: of the new entries, and what they were compared with."""
+        return self._values
 
     def changed(self) -> list[PlannedProfile]:
         """Return the profiles that are new or gain a model, parents first."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from app.domain.fleet.difference import between_releases
 from app.domain.publishing.existing import Existing
-from app.domain.publishing.outcome import NotAccepted
+from app.domain.publishing.outcome import Added, NotAccepted
 from app.domain.publishing.profile import IS_ALIAS, Candidate, ProfilePlanner, check_state
 from app.domain.things.model import Model, Statement
 from app.domain.things.profile import ProfileDocument
@@ -139,24 +139,56 @@ class ReleasePlan:
 
     def digest(self) -> str:
         """Return the digest of the release as it is after this publication."""
-        existing = self.existing.release
-        own: dict[str, dict[str, str]] = {
-            profile: dict(models) for profile, models in (existing.own_values if existing else {}).items()
-        }
-        for planned in self.own_values:
-            own.setdefault(planned.profile, {})[planned.model] = planned.digest
-        listed = existing.listed if existing else None
-        if self.document.profiles is not None:
-            listed = (listed or frozenset()) | frozenset(self.names)
-        new = {model: variable_set.digest for model, variable_set in self.new_sets.items()}
+        own, listed = self.all_own_values(), self.all_listed()
         whole = {
             "release": str(self.name),
-            "models": {**(existing.sets if existing else {}), **new},
+            "models": self.all_sets(),
             "profiles": None if listed is None else sorted(listed),
             **({"own_values": own} if own else {}),
             **({"aliases": aliases} if (aliases := self._aliases()) else {}),
         }
         return digest(canonical_json(whole))
+
+    def all_sets(self) -> Mapping[str, str]:
+        """Return the digests of the release's sets by model, as they are after this publication."""
+        new = {model: variable_set.digest for model, variable_set in self.new_sets.items()}
+        return {**(self.existing.release.sets if self.existing.release else {}), **new}
+
+    def all_listed(self) -> frozenset[str] | None:
+        """Return the profiles on the release's list after this publication, None if it has no list."""
+        listed = self.existing.release.listed if self.existing.release else None
+        return listed if self.document.profiles is None else (listed or frozenset()) | frozenset(self.names)
+
+    def all_own_values(self) -> Mapping[str, Mapping[str, str]]:
+        """Return the digests of the release's own values by profile and model, as they are after this publication."""
+        existing = self.existing.release.own_values if self.existing.release else {}
+        own: dict[str, dict[str, str]] = {profile: dict(models) for profile, models in existing.items()}
+        for planned in self.own_values:
+            own.setdefault(planned.profile, {})[planned.model] = planned.digest
+        return own
+
+    def added(self) -> Added:
+        """Return how many entries of each kind this publication adds; signatures apart."""
+        vendor, known = self.name.vendor, self.existing.models
+        stated = [
+            (variable in (known[model].statements.get(vendor, {}) if model in known else {}), statement)
+            for model, statements in self.statements.items()
+            for variable, statement in statements.items()
+        ]
+        changed = self.profiles.changed()
+        return Added(
+            releases=int(self.is_new),
+            models=len(self.new_models),
+            release_models=len(self.new_sets),
+            variables=sum(not is_known for is_known, _ in stated),
+            off_values=sum(statement.off_value is not None for _, statement in stated),
+            profiles=sum(planned.is_new for planned in changed),
+            profile_models=sum(len(planned.entries) for planned in changed),
+            profile_lists=int(self.has_new_list),
+            listed_profiles=len(set(self.newly_listed or ())),
+            own_values=len(self.own_values),
+            aliases=len(self.new_aliases),
+        )
 
     def _aliases(self) -> Mapping[str, str]:
         return {**(self.existing.release.aliases if self.existing.release else {}), **self.new_aliases}
