@@ -69,6 +69,11 @@ class AskSession:
         settings = shared.settings
         self._taken = Budget(settings.max_steps, settings.max_answer_bytes, give_way=self._give_way)
 
+    @property
+    def sees_hosts(self) -> bool:
+        """Whether the client can know the registered hosts."""
+        return self._sees_hosts
+
     async def ask(self, question: Callable[[Reader], Answer], instead: str = "") -> Answer:
         """Return the answer to a question: from memory on the event loop where possible, otherwise in a worker thread.
 

@@ -73,7 +73,7 @@ def get_support_matrix_page(  # noqa: PLR0913 (the parameters of the page)
         acceptance = Acceptance()
         for start in range(0, len(rows), _AT_ONCE):
             batch = rows[start : start + _AT_ONCE]
-            for shown in asking.ask_from_thread(partial(_rows, batch, columns, model, acceptance), _INSTEAD):
+            for shown in asking.ask_from_thread(partial(matrix_rows, batch, columns, model, acceptance), _INSTEAD):
                 yield {"row": shown}
 
     return long_page(
@@ -137,7 +137,7 @@ def _marks(releases: Sequence[ReleaseName], reader: Reader) -> Mapping[str, Mark
         return mark.release_marks(connection, releases)
 
 
-def _rows(
+def matrix_rows(
     profiles: Sequence[str],
     releases: Sequence[ReleaseName],
     model: str | None,

@@ -250,7 +250,8 @@ class News:
                 return names[0] in self.models
             case "release":
                 return names[0] in self.releases
-            case "releases":
+            case "releases" | "closure":
+                # A release can also state off values, which count in every comparison of the model.
                 return bool(self.releases)
             case _:
                 # A profile inherits what others gain; profiles also come with releases.

@@ -313,6 +313,15 @@ class Reader:
                 self._named.put(key, document, len(document))
         return document
 
+    def remembered(self, *key: str) -> object | None:
+        """Return what was found at this revision under a key, None if nothing is kept; its first part is the kind."""
+        found: object | None = self._named.get(key)
+        return found
+
+    def remember(self, key: Key, found: object, size: int) -> None:
+        """Keep what was found at this revision under a key; size: the bytes that it takes, about."""
+        self._named.put(key, found, size)
+
     def hosts(self, names: Sequence[str]) -> dict[str, Destination]:
         """Return hosts by name; one that is not registered is a destination with the problem that says so."""
         hosts = self._fleet(self).named(names) if names else {}
