@@ -156,7 +156,7 @@ def _release(release: str, reader: Reader) -> _Release:
             document,
             implementation,
             errata_documents(connection, release=name),
-            events(connection, name.vendor, [release]).get(release, []),
+            events(connection, [release]).get(release, []),
         )
 
 

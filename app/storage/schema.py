@@ -310,6 +310,7 @@ change = Table(
     Column("document_digest", Text),
     Column("link", Text),
     Index("ix_change_vendor_seq", "vendor", "seq"),
+    Index("ix_change_name_seq", "name", "seq"),
 )
 
 # What each change added, so that a mirror can add it: canonical JSON, with content replaced by its digest.

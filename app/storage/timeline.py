@@ -8,7 +8,7 @@ from itertools import pairwise
 import sqlalchemy as sa
 
 from app.domain.publishing.change import ChangeKind
-from app.domain.values.name import ReleaseName, numeric, vendor_of
+from app.domain.values.name import ReleaseName, numeric
 from app.domain.values.state import State
 from app.signing.envelope import Subject
 from app.storage import lookup, schema
@@ -65,7 +65,7 @@ def timeline(connection: sa.Connection, implementation: str, skip: int, limit: i
     names = {ids[version]: ReleaseName(implementation, version) for version in shown}
     befores = dict(pairwise(ordered))
     rows = _rows(connection, list(names))
-    published = events(connection, vendor_of(implementation), [str(name) for name in names.values()])
+    published = events(connection, [str(name) for name in names.values()])
     entries = []
     for release_id, name in names.items():
         row, before = rows[release_id], befores.get(name.version)
@@ -131,12 +131,12 @@ def _reasons(connection: sa.Connection, release_id: int) -> Sequence[str]:
     return connection.execute(query).scalars().all()
 
 
-def events(connection: sa.Connection, vendor: str, releases: Sequence[str]) -> dict[str, list[Event]]:
-    """Return the changes of a vendor's releases by name, the oldest first."""
+def events(connection: sa.Connection, releases: Sequence[str]) -> dict[str, list[Event]]:
+    """Return the changes of releases by name, the oldest first."""
     table = schema.change
     query = (
         sa.select(table.c.name, table.c.at, table.c.by, table.c.kind, table.c.detail)
-        .where(table.c.vendor == vendor, table.c.name.in_(releases), table.c.kind.in_(_OF_A_RELEASE))
+        .where(table.c.name.in_(releases), table.c.kind.in_(_OF_A_RELEASE))
         .order_by(table.c.seq)
     )
     by_name: dict[str, list[Event]] = {}
