@@ -217,9 +217,11 @@ def _entries(connection: sa.Connection, plan: ReleasePlan, models: Collection[st
     profile → model → digest of values.
     """
     states = {profile.name: profile.state for profile in lookup.profiles_naming(connection, models)}
+    changed = plan.profiles.changed()
+    gaining = [planned.document.name for planned in changed if not planned.is_new]
     heirs = _inherited(connection, plan, models)
-    states |= {profile.name: profile.state for profile in lookup.profiles(connection, heirs)}
-    new = {planned.document.name: planned.state for planned in plan.profiles.changed() if planned.is_new}
+    states |= {profile.name: profile.state for profile in lookup.profiles(connection, [*gaining, *heirs])}
+    new = {planned.document.name: planned.state for planned in changed if planned.is_new}
     states |= {name: state or State.PUBLISHED for name, state in new.items()}
     named = [name for name, state in states.items() if state is not State.RETIRED]
     return _resolved(connection, plan, named, models)
