@@ -4,6 +4,7 @@ import json
 import re
 import sys
 from collections.abc import Callable
+from enum import StrEnum
 from functools import partial
 from http import HTTPStatus
 from typing import Any, NoReturn, TypeVar
@@ -28,31 +29,63 @@ _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _JSON = re.compile(r"application/(?:[\w.+-]+\+)?json", re.IGNORECASE)
 
 
-def parse(body: bytes) -> Any:
-    """Parse strict JSON: UTF-8, no duplicate names, no NaN, no lone surrogates.
+class Defect(StrEnum):
+    """What makes a text no strict JSON."""
 
-    Raises ApiError, code malformed-json.
+    SYNTAX = "syntax"
+    ENCODING = "encoding"
+    DEPTH = "depth"
+    DUPLICATE = "duplicate"
+    CONSTANT = "constant"
+    SURROGATE = "surrogate"
+
+
+class MalformedError(ApiError):
+    """A body that is no strict JSON.
+
+    offset: of the character that breaks the syntax, or of the byte that is not UTF-8; None of other defects.
     """
+
+    def __init__(self, defect: Defect, reason: str, offset: int | None = None) -> None:
+        super().__init__(HTTPStatus.BAD_REQUEST, "malformed-json", f"the body is not valid JSON: {reason}")
+        self.defect = defect
+        self.words = reason
+        self.offset = offset
+
+
+def parse(body: bytes) -> Any:
+    """Parse strict JSON: UTF-8, no duplicate names, no NaN, no lone surrogates. Raises MalformedError."""
     try:
         text = body.decode("utf-8")
         document = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
         if _SURROGATE.search(body):
             json.dumps(document, ensure_ascii=False).encode("utf-8")
     except RecursionError:
-        _malformed("it is nested too deeply")
+        raise MalformedError(Defect.DEPTH, "it is nested too deeply") from None
     except UnicodeDecodeError as error:
-        _malformed(f"byte {error.start} is not UTF-8")
+        raise MalformedError(Defect.ENCODING, f"byte {error.start} is not UTF-8", error.start) from None
     except UnicodeEncodeError:
-        _malformed("it has a lone surrogate (\\ud800 to \\udfff), which is not a character")
+        message = "it has a lone surrogate (\\ud800 to \\udfff), which is not a character"
+        raise MalformedError(Defect.SURROGATE, message) from None
     except json.JSONDecodeError as error:
-        _malformed(f"line {error.lineno}, column {error.colno}: {error.msg}")
+        message = f"line {error.lineno}, column {error.colno}: {error.msg}"
+        raise MalformedError(Defect.SYNTAX, message, error.pos) from None
+    except _ConstantError as error:
+        raise MalformedError(Defect.CONSTANT, str(error)) from None
+    except _DuplicateError as error:
+        raise MalformedError(Defect.DUPLICATE, str(error)) from None
     except ValueError as error:
-        _malformed(str(error))
+        # A number with more digits than Python converts.
+        raise MalformedError(Defect.CONSTANT, str(error)) from None
     return document
 
 
-def _malformed(reason: str) -> NoReturn:
-    raise ApiError(HTTPStatus.BAD_REQUEST, "malformed-json", f"the body is not valid JSON: {reason}") from None
+class _DuplicateError(ValueError):
+    """An object has two entries of one name."""
+
+
+class _ConstantError(ValueError):
+    """A number that JSON does not have."""
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -62,13 +95,13 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         seen: set[str] = set()
         duplicate = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
         message = f"duplicate name {json.dumps(duplicate)} in an object"
-        raise ValueError(message)
+        raise _DuplicateError(message)
     return document
 
 
 def _refuse_constant(constant: str) -> NoReturn:
     message = f"{constant} is not a JSON value"
-    raise ValueError(message)
+    raise _ConstantError(message)
 
 
 def _too_large(limit: int) -> NoReturn:

@@ -52,7 +52,7 @@ class Asked:
     @classmethod
     def of(cls, form: Form) -> "Asked":
         """Read the form."""
-        text = "\n".join(form.fields.get("vm", ()))
+        text = form.text("vm")
         texts = [(name, content) for name, content in form.files]
         if text.strip():
             texts.insert(0, (_PASTED, text.encode("utf-8", "surrogatepass")))

@@ -31,6 +31,10 @@ class Form:
         """Return the first value of a field without surrounding blanks, empty if there is none."""
         return next(iter(self.fields.get(name, ())), "").strip()
 
+    def text(self, name: str) -> str:
+        """Return the values of a field as they are, one after the other."""
+        return "\n".join(self.fields.get(name, ()))
+
     def lines(self, name: str) -> list[str]:
         """Return the lines of a field that are not blank, without surrounding blanks."""
         return [line.strip() for text in self.fields.get(name, ()) for line in text.splitlines() if line.strip()]

@@ -223,7 +223,8 @@ class PageRoute(Route):
     def __init__(self, path: str, endpoint: Callable[..., Any], **more: Any) -> None:
         super().__init__(path, endpoint, **more)
         # RFC 9110 requires HEAD where there is GET; the server drops the body.
-        self.methods = {*(self.methods or ()), "HEAD"}
+        methods = self.methods or set()
+        self.methods = {*methods, "HEAD"} if "GET" in methods else methods
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer when it is the client's turn: a page takes a thread until it is sent, which not all can have."""
