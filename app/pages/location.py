@@ -12,8 +12,8 @@ from app.domain.values.document import pointer_step
 _TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}:,]|[^\s\[\]{}:,"]+', re.DOTALL)
 _OPENING, _CLOSING = frozenset("[{"), frozenset("]}")
 _BEFORE_ENTRY = _OPENING | {","}
-# Also a number with more digits than Python converts.
-_NO_NUMBER = re.compile(r"-?Infinity|NaN|-?[0-9]{4300,}")
+# Also a number with more digits than Python converts; what follows is not read any more.
+_NO_NUMBER = re.compile(r"-?Infinity|NaN|-?[0-9]{4301,}")
 
 
 class Location(NamedTuple):
@@ -122,7 +122,7 @@ def duplicate_offset(text: str) -> int | None:
 
 def constant_offset(text: str) -> int | None:
     """Return where the first number begins that JSON does not have, such as NaN; None if there is none."""
-    return next((token.start() for token in _TOKEN.finditer(text) if _NO_NUMBER.fullmatch(token[0])), None)
+    return next((token.start() for token in _TOKEN.finditer(text) if _NO_NUMBER.match(token[0])), None)
 
 
 def surrogate_offset(text: str) -> int | None:

@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
@@ -91,7 +91,7 @@ class Tried:
     """What the form answers. marked: all faults. blocks: lines that follow one another, with gaps between the blocks.
 
     defect: what makes the text no JSON. hosts: by release, this one and the one before, how many hosts run it; None:
-    the client must not know the hosts.
+    the client must not know the hosts, or counting them takes too much.
     """
 
     name: str
@@ -130,7 +130,7 @@ def _check_same_origin(request: Request) -> None:
 
 
 async def _posted(request: Request, _: Annotated[None, Depends(check_reader)]) -> Form:
-    """Return the form that is posted, no larger than a question; it is read on the event loop, and parsed in a thread."""
+    """Return the form that is posted, no larger than a question."""
     _check_same_origin(request)
     return await read_form(request)
 
@@ -223,9 +223,11 @@ def _tried(asking: AskSession, release: ReleaseName, content: bytes, text: str) 
     if tried.outcome is None or not asking.sees_hosts:
         return tried
     names = [name for name in (str(release), tried.outcome.previous) if name]
-    hosts = asking.ask_from_thread(partial(running, names))
-    counts = {name: len(running_it) for name, running_it in hosts.items()}
-    return Tried(tried.name, tried.trial, line_count=tried.line_count, hosts=counts)
+    try:
+        hosts = asking.ask_from_thread(partial(running, names))
+    except OverBudgetError:
+        return tried
+    return replace(tried, hosts={name: len(running_it) for name, running_it in hosts.items()})
 
 
 def _try(release: ReleaseName, content: bytes, text: str, reader: Reader) -> Tried:

@@ -81,13 +81,14 @@ def get_release_page(release: str, request: Request, asking: Asking, *, compare_
     profiles = sorted(shown.document["profiles"] or (), key=_natural, reverse=True)[:_MAX_PROFILES]
 
     def parts() -> Iterator[Mapping[str, object]]:
+        # What costs little comes first: when the budget is used up, only comparisons are left out.
+        own_values = asking.ask_from_thread(partial(_own_values, release))
+        hosts = asking.ask_from_thread(partial(running, [release]))[release] if asking.sees_hosts else None
         pairs = [(one, other) for one, other in ((before, release), (release, after)) if one and other]
         yield {"part": "directions", "closures": _closures(asking, pairs, is_last_first=compare_next)}
-        if asking.sees_hosts:
-            hosts = asking.ask_from_thread(partial(running, [release]))[release]
+        if hosts is not None:
             yield {"part": "hosts", "hosts": hosts[:_MAX_HOSTS], "host_count": len(hosts)}
         yield {"part": "errata"}
-        own_values = asking.ask_from_thread(partial(_own_values, release))
         rows = _judged(asking, release, profiles, len(shown.document["models"]))
         yield {"part": "profiles", "rows": rows, "unjudged": profiles[len(rows) :]}
         yield {"part": "rest", "own_values": own_values}

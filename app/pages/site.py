@@ -43,6 +43,20 @@ async def get_nothing(path: str) -> None:
 def add_pages(app: FastAPI) -> None:
     """Serve the web pages."""
     page.add_static_files(app)
-    for module in (home, lists, host, fleet_map, vendor, model, release, profile, diff, support_matrix, ask, drain, publish):
+    for module in (
+        home,
+        lists,
+        host,
+        fleet_map,
+        vendor,
+        model,
+        release,
+        profile,
+        diff,
+        support_matrix,
+        ask,
+        drain,
+        publish,
+    ):
         app.include_router(module.router)
     app.include_router(_nothing)

@@ -12,7 +12,7 @@ from app.api.parameters import Filter, states
 from app.api.session import Asking, AskSession
 from app.domain.engine.acceptance import Acceptance
 from app.domain.values.budget import OverBudgetError
-from app.domain.values.name import ReleaseName, is_vendor, vendor_of
+from app.domain.values.name import is_vendor, vendor_of
 from app.pages.page import PageRoute, long_page, pasted
 from app.pages.support_matrix import matrix_rows
 from app.service import closure
@@ -36,7 +36,8 @@ _MAX_COMPARED = 400
 _COLUMNS = 6
 _COLUMNS_OF_EACH = 3
 _ROWS = 8
-_INSTEAD = "Choose an implementation."
+# Together, so many pairs of a profile and a device model of a release are judged for it.
+_MAX_PAIRS = 4_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +56,10 @@ class _Vendor:
     profile_count: int
 
     @property
-    def columns(self) -> Sequence[ReleaseName]:
+    def columns(self) -> Sequence[TimelineEntry]:
         """The releases of the matrix."""
         newest = [timeline.entries[:_COLUMNS_OF_EACH] for timeline in self.timelines.values()]
-        return [entry.name for entries in newest for entry in entries][:_COLUMNS]
+        return [entry for entries in newest for entry in entries][:_COLUMNS]
 
 
 @router.get("/ui/vendors/{vendor}")
@@ -74,6 +75,7 @@ def get_vendor_page(
     shown = asking.ask_from_thread(partial(_vendor, vendor, chosen, row))
 
     def parts() -> Iterator[Mapping[str, object]]:
+        matrix = _matrix(asking, shown) if shown.matrix_profiles and shown.columns and not chosen else None
         remaining = _MAX_COMPARED
         for name, releases in shown.timelines.items():
             closures = {}
@@ -82,9 +84,8 @@ def get_vendor_page(
                 closures[entry.name] = found
                 remaining -= found.differing if isinstance(found, Closure) else 0
             yield {"name": name, "releases": releases, "closures": closures, "row": row}
-        if shown.matrix_profiles and shown.columns and not chosen:
-            find = partial(matrix_rows, shown.matrix_profiles, shown.columns, None, Acceptance())
-            yield {"name": None, "rows": asking.ask_from_thread(find, _INSTEAD)}
+        if matrix is not None:
+            yield {"name": None, "rows": matrix}
 
     return long_page(
         request,
@@ -97,6 +98,17 @@ def get_vendor_page(
         limit=_MAX_LISTED,
         step=_RELEASES,
     )
+
+
+def _matrix(asking: AskSession, shown: _Vendor) -> Sequence[Mapping[str, object]]:
+    """Return the rows of the vendor's support matrix, as many as can be judged for a page."""
+    model_count = sum(entry.model_count for entry in shown.columns)
+    profiles = shown.matrix_profiles[: max(1, _MAX_PAIRS // max(1, model_count))]
+    find = partial(matrix_rows, profiles, [entry.name for entry in shown.columns], None, Acceptance())
+    try:
+        return asking.ask_from_thread(find)
+    except OverBudgetError:
+        return ()
 
 
 def _vendor(name: str, chosen: str | None, skip: int, reader: Reader) -> _Vendor:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
@@ -26,6 +27,9 @@ PAGES = [
     "/ui/vendors",
     "/ui/hosts",
     "/ui/vendors/vendor-a.com",
+    f"/ui/vendors/vendor-a.com?implementation={FIRMWARE}",
+    "/ui/publish",
+    "/ui/publish?example=nic",
     "/ui/models",
     f"/ui/models/{NIC}",
     f"/ui/models/{NIC}?implementation=all",
@@ -248,6 +252,56 @@ def test_what_forms_send_does_without_script(browser: Browser, address: str) -> 
         f"/ui/ask?model={NIC.replace('/', '%2F')}&source={FIRMWARE.replace('/', '%2F')}%401#verdict"
     )
     context.close()
+
+
+@pytest.mark.parametrize(
+    ("width", "scheme", "document"),
+    [
+        (1280, "light", '{"models": {\n "vendor-a.com/x": {"variables": {"a b": 1}}}, "profiles": 5}'),
+        (360, "dark", '{"models": {\n "vendor-a.com/x": {"variables": {"a b": 1}}}, "profiles": 5}'),
+        (1280, "dark", f'{{"models": {{"{NIC}": {{"variables": {{}}}}}}, "profiles": []}}'),
+        (360, "light", '{"models": {\n "vendor-a.com/x": [1,]}}'),
+    ],
+)
+def test_a_release_is_tried_without_script_and_axe_finds_nothing(
+    browser: Browser, address: str, width: int, scheme: str, document: str
+) -> None:
+    view: dict[str, Any] = {"color_scheme": scheme, "viewport": {"width": width, "height": 800}}
+    context = browser.new_context(base_url=address, java_script_enabled=False, **view)
+    page = context.new_page()
+    page.goto("/ui/publish")
+    page.get_by_label("Release:").fill(f"{FIRMWARE}@3")
+    page.get_by_label("The release as JSON").fill(document)
+    page.get_by_role("button", name="Try").click()
+    expect(page.locator("#result h2").first).to_be_visible()
+    expect(page.get_by_label("The release as JSON")).to_have_value(document)
+    expect(page.get_by_role("button", name="Copy")).to_have_count(0)
+    content = page.content()
+    context.close()
+    # Axe is a script, so it looks at the same page in a context that runs scripts.
+    context = browser.new_context(base_url=address, bypass_csp=True, **view)
+    page = context.new_page()
+    page.route("**/ui/publish", lambda route: route.fulfill(body=content, content_type="text/html; charset=utf-8"))
+    page.goto("/ui/publish")
+    page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
+    violations = Axe().run(page).response["violations"]
+    assert [(each["id"], each["nodes"][0]["html"][:200]) for each in violations] == []
+    assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
+    context.close()
+
+
+def test_a_release_is_tried_from_a_file(page: Page) -> None:
+    page.goto("/ui/publish")
+    page.get_by_label("Release:").fill(f"{FIRMWARE}@3")
+    content = b'{\n "models": {},\n "profils": []\n}\n'
+    page.get_by_label("or a file").set_input_files(
+        {"name": "r.json", "mimeType": "application/json", "buffer": content}
+    )
+    page.get_by_role("button", name="Try").click()
+    expect(page.locator("#line-3")).to_contain_text("unknown-field")
+    page.get_by_role("link", name="Line 3").click()
+    expect(page.locator("#line-3")).to_be_in_viewport()
+    expect(page.get_by_label("The release as JSON")).to_have_value(content.decode())
 
 
 _VIEWS = [(1280, "light"), (360, "dark"), (360, "light"), (1280, "dark")]

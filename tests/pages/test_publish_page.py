@@ -200,6 +200,7 @@ HOSTILE: dict[str, str | bytes] = {
     "many faults": json.dumps({"models": {f"vendor-a.com/m {number}": 1 for number in range(3_000)}}),
     "an envelope": '{"payloadType": "x", "payload": "W1tb", "signatures": [{"keyid": 5, "sig": "b"}]}',
     "a number": "1e999",
+    "quotes after a number that is none": '{"x": NaNx, "\\' + '"\\' * 200_000,
 }
 
 
@@ -229,6 +230,7 @@ def test_a_name_that_cannot_be_is_refused_beside_the_form(unchanged: TestClient,
         (b"", "multipart/form-data"),
         (b"--x\r\n\r\n--x--", "multipart/form-data; boundary=x"),
         (b'--x\r\ncontent-disposition: form-data; name="release"\r\n\r\n', 'multipart/form-data; boundary="x"'),
+        (b"--x\r\n" + b"content-disposition:" * 50_000 + b"\r\n\r\n--x--", "multipart/form-data; boundary=x"),
         (b"--\r\n" * 10_000, "multipart/form-data; boundary=-"),
         (b"&" * 100_000, "application/x-www-form-urlencoded"),
         (b"%ff=%ff&document=%", "application/x-www-form-urlencoded"),
