@@ -20,8 +20,8 @@ _PROXY = "127.0.0.2"
 
 
 @contextmanager
-def _serving(folder: Path, **settings: str) -> Iterator[str]:
-    """Yield the address of a service that logs JSON to a file in the folder."""
+def serving(folder: Path, **settings: str) -> Iterator[str]:
+    """Yield the address of a service that logs JSON to the file `log` in the folder."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -54,14 +54,14 @@ def _addresses(folder: Path) -> list[str]:
 
 @pytest.mark.parametrize("trusted", ["[]", f'["{_PROXY}"]'], ids=["no proxy", "another proxy"])
 def test_a_forged_address_changes_neither_the_share_nor_the_log(tmp_path: Path, trusted: str) -> None:
-    with _serving(tmp_path, trusted_proxies=trusted) as url:
+    with serving(tmp_path, trusted_proxies=trusted) as url:
         statuses = [_send(url, f"203.0.113.{number}").status_code for number in range(_LIMIT + 2)]
     assert statuses == [200] * _LIMIT + [429] * 2
     assert set(_addresses(tmp_path)) == {"127.0.0.1"}
 
 
 def test_a_forged_address_does_not_help_to_guess_tokens(tmp_path: Path) -> None:
-    with _serving(tmp_path) as url:
+    with serving(tmp_path) as url:
         statuses = [
             _send(url, f"203.0.113.{number}", Authorization="Bearer guessed").status_code for number in range(3)
         ]
@@ -69,7 +69,7 @@ def test_a_forged_address_does_not_help_to_guess_tokens(tmp_path: Path) -> None:
 
 
 def test_a_trusted_proxy_says_who_the_client_is(tmp_path: Path) -> None:
-    with _serving(tmp_path, trusted_proxies='["127.0.0.2", "10.0.0.0/8"]') as url:
+    with serving(tmp_path, trusted_proxies='["127.0.0.2", "10.0.0.0/8"]') as url:
         for client in ("203.0.113.1", "203.0.113.2"):
             statuses = [_send(url, client, sender=_PROXY).status_code for _ in range(_LIMIT + 1)]
             assert statuses == [200] * _LIMIT + [429]
@@ -79,7 +79,7 @@ def test_a_trusted_proxy_says_who_the_client_is(tmp_path: Path) -> None:
 
 
 def test_a_trusted_proxy_cannot_break_the_log(tmp_path: Path) -> None:
-    with _serving(tmp_path, trusted_proxies=f'["{_PROXY}"]', log_format="text") as url:
+    with serving(tmp_path, trusted_proxies=f'["{_PROXY}"]', log_format="text") as url:
         assert _send(url, "x y token=admin", sender=_PROXY).status_code == 200
     (line,) = [line for line in (tmp_path / "log").read_text().splitlines() if " /models " in line]
     assert ' from="x y token=admin" token=- ' in line
