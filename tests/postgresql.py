@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import psutil
@@ -221,6 +222,13 @@ class Server:
         """Run statements, each in a transaction of its own."""
         url = sa.make_url(self.url)
         administer(url if database is None else url.set(database=database), *statements)
+
+    def ask(self, question: str) -> Any:
+        """Return the only value that a statement returns."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            row = connection.execute(question.encode()).fetchone()
+        assert row is not None
+        return row[0]
 
 
 @contextmanager
