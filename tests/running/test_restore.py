@@ -127,5 +127,5 @@ def test_the_drill_finds_a_damaged_copy(tmp_path: Path, restored: str) -> None:
 
 
 def _whole(*, seq: int, head: int) -> str:
-    same = f"The backup is whole: change {seq} of {head} is the same in the live registry"
-    return f"{same}, which has {head - seq} changes more."
+    same = f"The backup is whole: change {seq} of {head} is the same in the live registry."
+    return f"{same} Changes since then: {head - seq}."
