@@ -12,7 +12,6 @@ from app.api.session import Asking
 from app.domain.engine.acceptance import Acceptance
 from app.domain.fleet.support_matrix import Cell, errata_concerning, refusals_at, support_matrix
 from app.domain.values.name import ReleaseName, newest_first, version_order
-from app.domain.values.state import State
 from app.domain.verdict.problem import ProblemCode
 from app.pages.page import PageRoute, long_page, pasted
 from app.service.known import UnknownNameError, known_model, known_profile, known_release
@@ -38,14 +37,13 @@ _OF_STATES = _RETIRED | {ProblemCode.PROFILE_NOT_LISTED}
 class Axes:
     """The profiles and releases of the page, and the implementations to choose from.
 
-    chosen: the implementation, None: all of them. states: of the profiles.
+    chosen: the implementation, None: all of them.
     """
 
     profiles: Sequence[str]
     releases: Sequence[ReleaseName]
     implementations: Sequence[str]
     chosen: str | None
-    states: Mapping[str, State]
 
 
 @router.get("/ui/support-matrix")
@@ -83,7 +81,6 @@ def get_support_matrix_page(  # noqa: PLR0913 (the parameters of the page)
         parts(),
         releases=columns,
         marks=marks,
-        states=axes.states,
         release_count=len(axes.releases),
         profile_count=len(axes.profiles),
         implementations=axes.implementations[:_MAX_OPTIONS],
@@ -120,9 +117,9 @@ def _axes(reader: Reader, model: str | None, implementation: str | None, profile
         named = models if chosen is None or models else lookup.implemented(connection, chosen)
         stored = lookup.profiles_naming(connection, named) if profile is None else []
         stored = stored or lookup.profiles(connection, [profile] if profile else ())
-    states = {entry.name: entry.state for entry in stored}
+    names = [entry.name for entry in stored]
     releases = [release for release in published if chosen in {None, release.implementation}]
-    return Axes(sorted(states, key=newest_first), _ordered(releases), implementations, chosen, states)
+    return Axes(sorted(names, key=newest_first), _ordered(releases), implementations, chosen)
 
 
 def _ordered(releases: Sequence[ReleaseName]) -> list[ReleaseName]:
@@ -148,8 +145,12 @@ def matrix_rows(
     models = [] if model is None else [model]
     named = models or reader.named_models(profiles)
     snapshot = reader.snapshot(models=named, releases=map(str, releases), profiles=profiles, of_models=named)
-    rows = support_matrix(snapshot.known_profiles(), snapshot.known_releases(), snapshot, acceptance, models)
-    return [{"profile": row.profile, "cells": [(cell, heat(cell)) for cell in row.cells]} for row in rows]
+    known = snapshot.known_profiles()
+    rows = support_matrix(known, snapshot.known_releases(), snapshot, acceptance, models)
+    return [
+        {"profile": row.profile, "state": profile.state, "cells": [(cell, heat(cell)) for cell in row.cells]}
+        for profile, row in zip(known, rows, strict=True)
+    ]
 
 
 class ReleaseOfProfile(NamedTuple):
