@@ -7,6 +7,7 @@ from typing import Any
 
 import psycopg
 import sqlalchemy as sa
+from anyio import to_thread
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -24,6 +25,7 @@ from app.service.document import broken_document
 from app.service.known import UnknownNameError
 from app.storage.failure import Failure, FailureError, failure_of
 from app.storage.mirror import AlteredError, GapError, RefusedError
+from app.storage.near import near
 from app.storage.reader import HostsClosedError
 from app.wire.problem import MAX_BROKEN, problem_details
 from app.wire.reading import MAX_FAULTS, InvalidShapeError
@@ -236,14 +238,45 @@ async def _mirror(_request: Request, error: Exception) -> Response:
     return problem(HTTPStatus.CONFLICT, code, str(error), faults)
 
 
-async def _unknown_vendor(_request: Request, error: Exception) -> Response:
-    return problem(HTTPStatus.NOT_FOUND, "unknown-vendor", str(error))
+async def _unknown_vendor(request: Request, error: Exception) -> Response:
+    if not isinstance(error, UnknownVendorError):
+        raise error
+    return await _unknown(request, "vendor", error.vendor, str(error))
 
 
-async def _unknown_name(_request: Request, error: Exception) -> Response:
+async def _unknown_name(request: Request, error: Exception) -> Response:
     if not isinstance(error, UnknownNameError):
         raise error
-    return problem(HTTPStatus.NOT_FOUND, f"unknown-{error.kind.replace(' ', '-')}", str(error))
+    return await _unknown(request, error.kind, error.name, f"{error}.")
+
+
+async def _unknown(request: Request, kind: str, name: str, message: str) -> Response:
+    """Return the error for a name that is not published, with the published ones that resemble it."""
+    names = await _near(request, kind, name)
+    detail = f"{message} Did you mean {_either(names)}?" if names else message
+    code = f"unknown-{kind.replace(' ', '-')}"
+    return problem(HTTPStatus.NOT_FOUND, code, detail, more={"did_you_mean": names} if names else {})
+
+
+def _either(names: Sequence[str]) -> str:
+    *others, last = names
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+async def _near(request: Request, kind: str, name: str) -> Sequence[str]:
+    """Return published names that resemble an unknown one; none if the database cannot be read now."""
+    databases = request.app.state.container.databases
+
+    def read() -> Sequence[str]:
+        with databases.reading() as connection:
+            return near(connection, kind, name)
+
+    try:
+        return await to_thread.run_sync(read)
+    except Exception as failure:
+        if failure_of(failure) is None:
+            raise
+        return ()
 
 
 async def _other_kind(_request: Request, error: Exception) -> Response:

@@ -121,6 +121,16 @@ async def rights(request: Request, identity: MaybeIdentity) -> Rights:
 Allowed = Annotated[Rights, Depends(rights)]
 
 
+async def check_signed_in(identity: MaybeIdentity) -> Identity:
+    """Return the identity of whoever has a token; raises 401 without one."""
+    if identity is None:
+        refuse_unknown(NOT_SIGNED_IN)
+    return identity
+
+
+SignedIn = Annotated[Identity, Depends(check_signed_in)]
+
+
 async def check_writer(identity: MaybeIdentity) -> Identity:
     """Return the identity of a publisher or an admin; raises 401 or 403."""
     if identity is None:

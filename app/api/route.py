@@ -13,7 +13,7 @@ from fastapi.routing import APIRoute
 from app.api.body import JsonRequest, check_content_type
 from app.api.container import container
 from app.api.errors import ApiError
-from app.api.session import check_before_body, is_for_admins
+from app.api.session import check_before_body, is_private
 from app.settings import Settings
 from app.storage.replica import ReplicaLostError
 from app.wire.reading import MAX_FAULTS
@@ -45,7 +45,7 @@ class Route(APIRoute):
         """Return the handler, wrapped in what all routes share."""
         handle = super().get_route_handler()
         parameters = dict(_parameters(self.dependant))
-        is_admins = is_for_admins(self.dependant)
+        is_own_answer = is_private(self.dependant)
 
         async def handle_request(request: Request) -> Response:
             if self.body_field:
@@ -65,7 +65,7 @@ class Route(APIRoute):
                     raise
                 response = await handle(JsonRequest(request.scope, request.receive))
             if request.method in {"GET", "HEAD"}:
-                return _conditional(request, response, is_admins=is_admins)
+                return _conditional(request, response, is_own_answer=is_own_answer)
             return response
 
         return handle_request
@@ -120,13 +120,13 @@ def etag_of(body: bytes) -> str:
     return f'"{blake2b(body, digest_size=_TAG_BYTES).hexdigest()}"'
 
 
-def _conditional(request: Request, response: Response, *, is_admins: bool) -> Response:
+def _conditional(request: Request, response: Response, *, is_own_answer: bool) -> Response:
     """Return the answer to a read with ETag and Cache-Control, or 304 if the client has the current one."""
     if response.status_code != HTTPStatus.OK:
         return response
     headers = response.headers
-    is_private = is_admins or container(request).answers_differ
-    headers["Cache-Control"] = f"{'private' if is_private else 'public'}, {headers.get('Cache-Control', 'no-cache')}"
+    scope = "private" if is_own_answer or container(request).answers_differ else "public"
+    headers["Cache-Control"] = f"{scope}, {headers.get('Cache-Control', 'no-cache')}"
     headers["Vary"] = "Accept, Authorization"
     # A streamed body is never in memory as a whole, so it has no ETag.
     body = getattr(response, "body", None)

@@ -23,6 +23,7 @@ from app.api.identity import (
     bearer,
     check_admin,
     check_reader,
+    check_signed_in,
     check_writer,
     find,
     forbid,
@@ -451,9 +452,10 @@ Asking = Annotated[AskSession, Depends(_asking)]
 _FOR_ADMINS = frozenset({_administering, _registering})
 
 
-def is_for_admins(dependant: Dependant) -> bool:
-    """Return whether a route reads or writes what only admins can."""
-    return any(dependency.call in {_auditing, *_FOR_ADMINS} for dependency in dependant.dependencies)
+def is_private(dependant: Dependant) -> bool:
+    """Return whether only some tokens get the answer of a route: those of admins, or the one that it is about."""
+    private = {_auditing, check_signed_in, *_FOR_ADMINS}
+    return any(dependency.call in private for dependency in dependant.dependencies)
 
 
 async def check_before_body(request: Request, dependant: Dependant) -> None:

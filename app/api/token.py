@@ -8,9 +8,10 @@ from fastapi import APIRouter, Body, Path, Response
 
 from app.api import examples, paging
 from app.api.answer import json_response
-from app.api.responses import ADMINISTRATION, BODY_ERRORS, INVALID, not_found
+from app.api.identity import INVALID_TOKEN, SignedIn, refuse_unknown
+from app.api.responses import ADMINISTRATION, BODY_ERRORS, INVALID, UNAUTHORIZED, UNAVAILABLE, not_found
 from app.api.route import Route
-from app.api.session import Administering, Auditing
+from app.api.session import Administering, Auditing, Probing
 from app.domain.publishing.outcome import UnknownVendorError
 from app.domain.publishing.token import Role
 from app.domain.values.document import FaultCode, Place
@@ -20,7 +21,7 @@ from app.storage import listing, lookup, schema, token
 from app.storage.database import written_time
 from app.wire.base import Page, printable
 from app.wire.reading import InPieces
-from app.wire.token import CreatedToken, Token, TokenDocument
+from app.wire.token import CreatedToken, OwnToken, Token, TokenDocument
 
 router = APIRouter(route_class=Route, tags=["tokens"])
 
@@ -65,6 +66,21 @@ def list_tokens(reading: Auditing, at: paging.ByTimeAndId) -> dict[str, Any]:
     page = listing.tokens(reading, at.after, at.limit)
     names = list(Token.model_fields)
     return paging.answer(page, [{name: getattr(row, name) for name in names} for row in page.rows])
+
+
+@router.get(
+    "/tokens/self", response_model=OwnToken, responses={HTTPStatus.UNAUTHORIZED: UNAUTHORIZED[401], **UNAVAILABLE}
+)
+def get_own_token(identity: SignedIn, reading: Probing) -> Response:
+    """Return what the token of this request is: of any role, without its secret."""
+    row = None if identity.id is None else listing.token(reading, identity.id)
+    if identity.id is not None and row is None:
+        refuse_unknown(INVALID_TOKEN, 'Bearer error="invalid_token"')
+    stated = {name: getattr(row, name, None) for name in OwnToken.model_fields}
+    # The identity's name has the id, for the audit.
+    response = json_response(stated if row is not None else {**stated, "name": identity.name, "role": identity.role})
+    response.headers["Cache-Control"] = "no-store"
+    return response
 
 
 @router.delete("/tokens/{token_id}", status_code=204, responses={**not_found("token"), **INVALID, **ADMINISTRATION})

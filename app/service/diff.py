@@ -9,7 +9,7 @@ from app.domain.fleet.difference import Difference
 from app.domain.publishing.outcome import MadeOtherwise
 from app.domain.things.snapshot import Snapshot
 from app.domain.values.name import ReleaseName, vendor_of
-from app.service.document import made_otherwise_document
+from app.service.document import difference_document, made_otherwise_document
 from app.service.known import UnknownNameError, known_model
 from app.storage import lookup
 from app.storage.evolution import compare_releases
@@ -30,7 +30,7 @@ def compare(before: str, after: str, model: str | None, reader: Reader) -> dict[
     """
     names = differing(before, after, model, reader)
     differences_of = differences(names if model is None else [model], before, after, reader)
-    models = {name: [_document(entry) for entry in entries] for name, entries in differences_of.items()}
+    models = {name: [difference_document(entry) for entry in entries] for name, entries in differences_of.items()}
     no_longer_listed, made_otherwise = of_listed_profiles(before, after, model, reader)
     return {
         "from": before,
@@ -123,14 +123,3 @@ def _of_profiles(
             differences_of[name], [release.sets[name] for release in releases]
         )
     return differences_of
-
-
-def _document(entry: Difference) -> dict[str, Any]:
-    return {
-        "variable": entry.variable,
-        "change": entry.change.value,
-        **({} if entry.before is None else {"from": entry.before}),
-        **({} if entry.after is None else {"to": entry.after}),
-        "message": entry.message,
-        "closes": {direction.value: extent.value for direction, extent in (entry.closes or {}).items()},
-    }

@@ -1,5 +1,6 @@
-"""Problems, warnings and what breaks the gate as JSON documents."""
+"""Problems, warnings, differences and what breaks the gate as JSON documents."""
 
+from app.domain.fleet.difference import Difference
 from app.domain.publishing.gate import Broken
 from app.domain.publishing.outcome import MadeOtherwise
 from app.domain.verdict.problem import Caution, Problem
@@ -40,4 +41,16 @@ def made_otherwise_document(entry: MadeOtherwise) -> dict[str, object]:
         "profile": entry.profile,
         "model": entry.model,
         "values": {name: {"from": before, "to": after} for name, (before, after) in entry.values.items()},
+    }
+
+
+def difference_document(entry: Difference) -> dict[str, object]:
+    """Return a difference as JSON."""
+    return {
+        "variable": entry.variable,
+        "change": entry.change.value,
+        **({} if entry.before is None else {"from": entry.before}),
+        **({} if entry.after is None else {"to": entry.after}),
+        "message": entry.message,
+        "closes": {direction.value: extent.value for direction, extent in (entry.closes or {}).items()},
     }

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from app.domain.publishing.outcome import Outcome
 from app.domain.values.document import FaultCode, Place
 from app.domain.values.name import is_name, is_release_name
-from app.service.document import broken_document, made_otherwise_document, problem_document
+from app.service.document import broken_document, difference_document, made_otherwise_document, problem_document
 from app.signing.envelope import Envelope, Subject, is_envelope
 from app.storage import signature
 from app.storage.signature import Signed
@@ -75,4 +75,7 @@ def publication_document(name: str, outcome: Outcome, *, dry_run: bool) -> dict[
         "makes_otherwise": [made_otherwise_document(entry) for entry in outcome.made_otherwise],
         "state_not_readable": [asdict(entry) for entry in outcome.state_not_readable[:MAX_BROKEN]],
         "state_not_readable_count": len(outcome.state_not_readable),
+        "differences": None
+        if outcome.differences is None
+        else {model: list(map(difference_document, entries)) for model, entries in outcome.differences.items()},
     }

@@ -248,7 +248,7 @@ class Writing:
     """The only transaction that writes at this time.
 
     by, at, detail: who makes its changes, when, and the detail that is added to each. first_seq: the seq of its first
-    change, None before that.
+    change, None before that. is_dry: it is rolled back at the end.
     """
 
     connection: sa.Connection
@@ -256,6 +256,7 @@ class Writing:
     detail: Mapping[str, Any] = field(default_factory=dict)
     at: str = field(default_factory=now)
     first_seq: int | None = None
+    is_dry: bool = False
     end_turn: Callable[[], None] = lambda: None
 
     def undo(self) -> None:
@@ -285,7 +286,7 @@ def writing(engine: sa.Engine, by: str, *, dry_run: bool = False) -> Iterator[Wr
             version.check(connection)
             if known.is_corrupt:
                 raise FailureError(Cause.CORRUPT, report="nothing is written since a corrupt page was read")
-            yield Writing(connection, by, end_turn=turn.close)
+            yield Writing(connection, by, is_dry=dry_run, end_turn=turn.close)
         if not dry_run:
             known.is_full = False
 

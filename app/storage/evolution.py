@@ -8,6 +8,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from app.domain.engine.acceptance import Acceptance
+from app.domain.fleet import difference
+from app.domain.fleet.difference import Difference
 from app.domain.publishing import gate
 from app.domain.publishing.change import ChangeKind
 from app.domain.publishing.gate import Broken, Evolution, Mode
@@ -86,10 +88,13 @@ def broken_by(
     return list(gate.broken(name, before, entries, evolution, refusals))
 
 
-def compare_with_earlier(connection: sa.Connection, plan: ReleasePlan, outcome: Outcome) -> None:
+def compare_with_earlier(
+    connection: sa.Connection, plan: ReleasePlan, outcome: Outcome, *, with_differences: bool = False
+) -> None:
     """Note in the outcome what a release lists and makes otherwise than the previous one, and cannot read of earlier.
 
-    Nothing of this is refused (DESIGN 5, "Evolution gate"). The plan can be stored already.
+    with_differences: also how its device models differ from the previous one's. Nothing of this is refused (DESIGN 5,
+    "Evolution gate"). The plan can be stored already.
     """
     outcome.state_not_readable = list(_states_not_readable(connection, plan))
     name = plan.name
@@ -101,6 +106,26 @@ def compare_with_earlier(connection: sa.Connection, plan: ReleasePlan, outcome: 
     old = _Listing.of(connection, versions[before], name.vendor)
     new = _Listing(plan.all_listed(), plan.all_own_values(), name.vendor)
     outcome.no_longer_listed, outcome.made_otherwise = _compare(connection, old, new, plan)
+    if with_differences:
+        outcome.differences = _differences(connection, versions[before], plan)
+
+
+def _differences(connection: sa.Connection, previous: int, plan: ReleasePlan) -> dict[str, list[Difference]]:
+    """Return how a planned release differs from the previous one, by model; previous: the id of that release."""
+    vendor = plan.name.vendor
+    before, after = lookup.release_models(connection, previous), plan.all_sets()
+    differing = sorted(model for model in before.keys() | after.keys() if before.get(model) != after.get(model))
+    models = _models(connection, plan, set(differing))
+    new_sets = {variable_set.digest: variable_set for variable_set in plan.new_sets.values()}
+    needed = {of_release[model] for of_release in (before, after) for model in differing if model in of_release}
+    sets = {**lookup.variable_sets(connection, needed - new_sets.keys()), **new_sets}
+    differences = {
+        model: difference.between_releases(
+            models[model], (vendor, vendor), sets.get(before.get(model, "")), sets.get(after.get(model, ""))
+        )
+        for model in differing
+    }
+    return {model: entries for model, entries in differences.items() if entries}
 
 
 def _states_not_readable(connection: sa.Connection, plan: ReleasePlan) -> Iterator[StateNotReadable]:

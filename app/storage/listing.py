@@ -402,6 +402,13 @@ def tokens(connection: sa.Connection, after: Key | None, limit: int) -> Page:
     return page(connection, query, keys, after, limit)
 
 
+def token(connection: sa.Connection, token_id: str) -> Row | None:
+    """Return a token: every column except the hash of the secret."""
+    table = schema.token
+    columns = [column for column in table.c if column.name != "secret_hash"]
+    return connection.execute(sa.select(*columns).where(table.c.id == token_id)).first()
+
+
 def mirrors(connection: sa.Connection) -> Sequence[Row]:
     """Return the registries that are mirrored into this one: registry, url, seq, link, at."""
     return connection.execute(sa.select(schema.mirror).order_by(schema.mirror.c.registry)).all()

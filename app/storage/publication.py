@@ -186,7 +186,7 @@ def _publish(
         if plan.new_sets or plan.is_new:
             broken = _pass_gate(writing, plan, release_id, gate)
             outcome.breaks, outcome.overridden = (broken, ()) if gate.is_trial else ((), broken)
-        evolution.compare_with_earlier(connection, plan, outcome)
+        evolution.compare_with_earlier(connection, plan, outcome, with_differences=writing.is_dry)
     return _finish(connection, outcome), digest
 
 
@@ -200,7 +200,7 @@ def try_release(connection: sa.Connection, name: ReleaseName, document: ReleaseD
     if plan.new_sets or plan.is_new:
         release_id = lookup.release_id(connection, name.implementation, name.version)
         outcome.breaks = _broken(connection, plan, release_id, is_whole=True)
-    evolution.compare_with_earlier(connection, plan, outcome)
+    evolution.compare_with_earlier(connection, plan, outcome, with_differences=True)
     return outcome
 
 

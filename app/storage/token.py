@@ -118,7 +118,7 @@ class Tokens:
             while len(self._kept) >= _MAX_KEPT:
                 self._kept.pop(next(iter(self._kept)))
             expires = None if row.expires_at is None else datetime.fromisoformat(row.expires_at)
-            identity = Identity(f"{row.name} ({row.id})", Role(row.role), row.vendor)
+            identity = Identity(f"{row.name} ({row.id})", Role(row.role), row.vendor, row.id)
             kept = _Kept(row.id, identity, expires, read_at)
             self._names[key] = identity.name
             # If this worker revoked a token after the read began, this one may be it.

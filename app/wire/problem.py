@@ -76,6 +76,9 @@ class ErrorShape(OpenShape):
     code: str = Field(description="stable; the codes of each operation are listed with its responses")
     detail: str = Field(description="what is wrong, for people")
     faults: list[FaultShape] = Field(default_factory=list, description="every fault of the request at once")
+    did_you_mean: list[str] = Field(
+        default_factory=list, description="of an unknown name: published names that resemble it, at most 3"
+    )
     cause: str | None = Field(
         default=None, description="with code unavailable: why the database cannot do its work; stable"
     )

@@ -16,6 +16,7 @@ from app.wire.base import (
     Shape,
     Value,
 )
+from app.wire.difference import Difference
 from app.wire.problem import MAX_BROKEN, Broken, Problem
 from app.wire.profile import NewState, ProfileDocument, Published
 from app.wire.signature import Signature
@@ -142,6 +143,11 @@ class Publication(OpenShape):
         f"its own; at most {MAX_BROKEN:,} entries",
     )
     state_not_readable_count: int = Field(default=0, description="the number of all these entries")
+    differences: dict[str, list[Difference]] | None = Field(
+        default=None,
+        description="with `dry_run`, the differences from `previous` by device model, as GET /diff answers them once "
+        "it is published; null: there is no previous release, or it is published",
+    )
 
 
 class ReleaseModel(OpenShape):

@@ -50,6 +50,18 @@ class Token(OpenShape):
     )
 
 
+class OwnToken(OpenShape):
+    """The token that a request is sent with."""
+
+    id: str | None = Field(description="the id of the token, 12 hexadecimal digits; null: the operator's, a setting")
+    name: str = Field(description="the name of its user in the audit")
+    role: Annotated[Role, Field(strict=False)] = Field(description="what it allows: admin, publisher or reader")
+    vendor: str | None = Field(description="the vendor that a publisher publishes for; null for other roles")
+    created_at: str | None = Field(description="when it was created, in UTC (ISO 8601); null: the operator's")
+    created_by: str | None = Field(description="the name of the token that created it; null: the operator's")
+    expires_at: str | None = Field(description="when it expires, in UTC (ISO 8601); null: never")
+
+
 class CreatedToken(Token):
     """A token that was just created."""
 

@@ -347,3 +347,28 @@ def test_a_profile_can_have_what_a_block_forbids_because_a_device_can_set_it_oth
         question = {"devices": [{**device, "values": values}], "destinations": [{"releases": [RELEASE]}]}
         (result,) = registry.post("/compatibility", json=question).json()["results"]
         assert result["compatible"] is is_compatible
+
+
+def test_a_dry_run_says_how_the_release_would_differ_from_the_previous_one(registry: TestClient) -> None:
+    vendor(registry)
+    assert publish(registry, f"{FIRMWARE}@1", {"num-queues": QUEUES}).is_success
+    wider = {"num-queues": {**QUEUES, "allowed_values": ["1-16"]}, "new-feature": FEATURE}
+    document = {"models": {NIC: {"variables": wider}}}
+    foreseen = registry.put(f"/releases/{FIRMWARE}@2?dry_run=true", json=document).json()
+    assert [entry["variable"] for entry in foreseen["differences"][NIC]] == ["new-feature", "num-queues"]
+    # A draft, which the gate lets pass, is compared, too.
+    draft = registry.put(f"/releases/{FIRMWARE}@2?dry_run=true", json={**document, "state": "draft"}).json()
+    assert draft["differences"] == foreseen["differences"]
+    published = registry.put(f"/releases/{FIRMWARE}@2", json=document).json()
+    assert published["differences"] is None
+    answer = registry.get("/diff", params={"from": f"{FIRMWARE}@1", "to": f"{FIRMWARE}@2"}).json()
+    assert foreseen["differences"] == answer["models"]
+    again = registry.put(f"/releases/{FIRMWARE}@2?dry_run=true", json=document).json()
+    assert again["differences"] == answer["models"]
+
+
+def test_a_first_release_differs_from_nothing(registry: TestClient) -> None:
+    vendor(registry)
+    path = f"/releases/{FIRMWARE}@1?dry_run=true"
+    first = registry.put(path, json={"models": {NIC: {"variables": {"num-queues": QUEUES}}}}).json()
+    assert (first["previous"], first["differences"]) == (None, None)

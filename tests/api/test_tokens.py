@@ -16,7 +16,7 @@ from app.storage import schema
 from tests.api.stories import NIC, QUEUES, problem, publish, vendor
 from tests.conftest import AUTHORIZATION, NO_LIMITS, TOKEN, shared_registry
 
-OPEN, READ, PUBLISH, ADMIN = "open", "read", "publish", "admin"
+OPEN, READ, SIGNED_IN, PUBLISH, ADMIN = "open", "read", "signed-in", "publish", "admin"
 # List every new route here; otherwise the test below fails.
 ROUTES = {
     "get /healthz": OPEN,
@@ -70,6 +70,7 @@ ROUTES = {
     "get /mirrors/{registry}": READ,
     "post /mirrors/{registry}/changes": ADMIN,
     "get /tokens": ADMIN,
+    "get /tokens/self": SIGNED_IN,
     "post /tokens": ADMIN,
     "delete /tokens/{token_id}": ADMIN,
     "post /tokens/exchange": OPEN,
@@ -193,6 +194,7 @@ def expected(visitor: str, kind: str, *, is_closed: bool) -> int | None:
         return 401 if kind != READ or is_closed else None
     allowed = {
         READ: {"reader", "publisher", "another", "admin", "root"},
+        SIGNED_IN: {"reader", "publisher", "another", "admin", "root"},
         PUBLISH: {"publisher", "admin", "root"},
         ADMIN: {"admin", "root"},
     }
@@ -411,3 +413,17 @@ def test_a_waiting_read_ends_when_its_token_is_revoked(database_url: str) -> Non
         timer.start()
         assert closed.get("/changes", params={"wait": 20}, headers=bearer(created)).status_code == 401
         timer.join()
+
+
+def test_a_token_can_be_asked_what_it_is(registry: TestClient) -> None:
+    vendor(registry)
+    created = create(registry, "publisher", vendor="vendor-a.com", expires_in=3600)
+    own = registry.get("/tokens/self", headers=bearer(created))
+    assert own.status_code == 200
+    assert own.headers["Cache-Control"] == "private, no-store"
+    stated = {
+        name: created[name] for name in ("id", "name", "role", "vendor", "created_at", "created_by", "expires_at")
+    }
+    assert own.json() == stated
+    operator = registry.get("/tokens/self", headers=AUTHORIZATION).json()
+    assert (operator["id"], operator["name"], operator["role"]) == (None, "admin", "admin")

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
+from app.domain.fleet.difference import Difference
 from app.domain.publishing.gate import Broken
 from app.domain.values.document import Fault, FaultCode, InvalidDocumentError, Place
 from app.domain.values.value import Value
@@ -101,6 +102,7 @@ class Outcome:
     previous: the release that it is compared with; None if there is none.
     no_longer_listed: profiles that the previous release lists and this one does not. made_otherwise: profiles that both
     list, and of which this one makes something else by itself. state_not_readable: of it and all earlier releases.
+    differences: by model, from the previous release; None: not compared.
     """
 
     added: Added = field(default_factory=Added)
@@ -111,3 +113,4 @@ class Outcome:
     no_longer_listed: Sequence[str] = ()
     made_otherwise: Sequence[MadeOtherwise] = ()
     state_not_readable: Sequence[StateNotReadable] = ()
+    differences: Mapping[str, Sequence[Difference]] | None = None

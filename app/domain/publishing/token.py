@@ -16,12 +16,14 @@ class Role(StrEnum):
 class Identity:
     """The holder of a valid token.
 
-    name: shown in the audit. vendor: the vendor whose names a publisher can write; None for other roles.
+    name: shown in the audit. vendor: the vendor whose names a publisher can write; None for other roles. id: of the
+    token; None for the operator's, which is a setting.
     """
 
     name: str
     role: Role
     vendor: str | None = None
+    id: str | None = None
 
     @property
     def is_admin(self) -> bool:
