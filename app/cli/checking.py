@@ -26,6 +26,7 @@ from app.cli.asking import (
     without_cpus,
 )
 from app.cli.client import Registry
+from app.cli.near import suggestions
 from app.cli.output import (
     AsJson,
     fail,
@@ -60,7 +61,11 @@ _ALLOWED_OPTIONS = {
 def check(  # noqa: PLR0913, PLR0917 (each is an option of the command)
     question: Annotated[
         str | None,
-        typer.Argument(help="A file with the body of POST /compatibility; - for standard input.", show_default=False),
+        typer.Argument(
+            help="A file with the body of POST /compatibility; - for standard input.",
+            show_default=False,
+            metavar="FILE",
+        ),
     ] = None,
     model: Annotated[str | None, typer.Option(help="The device model.")] = None,
     source: Annotated[
@@ -125,12 +130,16 @@ def check(  # noqa: PLR0913, PLR0917 (each is an option of the command)
         list[str] | None,
         typer.Option(
             help="A running libvirt domain, asked through virsh (LIBVIRT_DEFAULT_URI): its devices and its CPU with "
-            "the values that they really have, and what blocks its migration. Repeatable."
+            "the values that they really have, and what blocks its migration. Repeatable.",
+            metavar="DOMAIN",
         ),
     ] = None,
     qmp: Annotated[
         list[Path] | None,
-        typer.Option(help="The QMP socket of a running QEMU that nobody else uses; asked as with --live. Repeatable."),
+        typer.Option(
+            help="The QMP socket of a running QEMU that nobody else uses; asked as with --live. Repeatable.",
+            metavar="SOCKET",
+        ),
     ] = None,
     source_host: Annotated[
         str | None,
@@ -209,16 +218,36 @@ def check(  # noqa: PLR0913, PLR0917 (each is an option of the command)
     if show_question:
         _show_question(asked)
         return
+    asked, answer, near = _answered(asked, render)
+    _show(answer, asked, as_json=as_json)
+    for line in near:
+        warn(line)
+    _end(answer, asked)
+
+
+def _answered(asked: Asked, render: Sequence[Form] | None) -> tuple[Asked, Any, Sequence[str]]:
+    """Ask the registry; return what was asked, the answer, and lines about names that it does not know."""
     try:
         with Registry(ClientSettings()) as registry:
             if asked.unasked is not None:
                 asked = replace(asked, unasked={**asked.unasked, **without_cpus(asked, registry)})
                 check_left(asked)
-            answer = completed(ask(registry, document, render), asked)
+            answer = completed(ask(registry, asked.document, render), asked)
+            return asked, answer, list(suggestions(registry, asked.document, _codes(answer)))
     except RegistryError as error:
         refuse(error)
-    _show(answer, asked, as_json=as_json)
-    _end(answer, asked)
+
+
+def _codes(answer: Any) -> set[str]:
+    """Return the codes of the problems of an answer; without any result the model can be unknown."""
+    results = answer["results"]
+    codes = {
+        problem["code"]
+        for result in results
+        for entry in (*result.get("devices", ()), {"problems": result.get("reasons", ())})
+        for problem in entry.get("problems", ())
+    }
+    return codes if results else {ProblemCode.UNKNOWN_MODEL}
 
 
 def _subject(question: str | None, model: str | None, domain: object, running: object) -> str:

@@ -13,6 +13,8 @@ from app.signing.envelope import Subject, sign
 from app.signing.key import PrivateKey
 from app.wire.base import without_credentials
 
+_NO_TYPE = "about:blank"
+
 
 class Registry(client.Registry):
     """A registry configured from the environment; its errors name the next step on the command line."""
@@ -43,6 +45,7 @@ class Registry(client.Registry):
             why = "" if "@" in settings.url else f": {error}"
             message = f"{without_credentials(settings.url)} is not a valid URL{why} ({address_hint})"
             raise RegistryError(message) from error
+        self.url = settings.url
         self._address_hint = address_hint
         self._token_variable = token_variable
         self._signing_keys = signing_keys
@@ -75,4 +78,15 @@ class Registry(client.Registry):
         advice = f"Not signed in: set {self._token_variable} (HTTP: Authorization: Bearer <token>)."
         if error.status == httpx.codes.UNAUTHORIZED and advice not in first:
             rest.append(f"  {advice}")
+        if error.problem is not None and (address := help_address(self.url, error.problem)) is not None:
+            rest.append(f"Help: {address}")
         return RegistryError("\n".join([first, *rest]), error.problem, is_transient=error.is_transient)
+
+
+def help_address(url: str, problem: Mapping[str, Any]) -> str | None:
+    """Return the address of the page about a problem, None if the registry at the URL has none (RFC 9457, 3.1.1)."""
+    kind = problem.get("type", _NO_TYPE)
+    if not isinstance(kind, str) or kind == _NO_TYPE:
+        return None
+    # A registry can lie below a path, which its absolute paths do not have.
+    return f"{without_credentials(url).rstrip('/')}{kind}" if kind.startswith("/") else kind

@@ -1,36 +1,63 @@
 """The command profile-registry and its subcommands."""
 
+import os
 import sys
 from importlib import import_module
 from inspect import cleandoc
 from io import TextIOWrapper
-from typing import Annotated
+from typing import Annotated, Any, NamedTuple
 
 import typer
+from typer.completion import completion_init  # type: ignore[attr-defined]
 
 from app import VERSION
+from app.cli.usage import Command, Group, describe
 
+
+class _Entry(NamedTuple):
+    """A command: the module and attribute that it is in, and the line about it in the list of commands."""
+
+    target: str
+    summary: str
+
+
+# The summaries fit into a list on a terminal with 80 columns.
 _COMMANDS = {
-    "serve": "service:serve",
-    "migrate": "service:migrate",
-    "check": "checking:check",
-    "baseline": "planning:baseline",
-    "diff": "difference:diff",
-    "matrix": "planning:matrix",
-    "impact": "planning:impact",
-    "try-migration": "trying:try_migration",
-    "mirror": "mirroring:mirror",
-    "export": "mirroring:export",
-    "demo": "demonstration:demo",
+    "serve": _Entry("service:serve", "Serve the registry."),
+    "migrate": _Entry("service:migrate", "Migrate the schema of the database."),
+    "demo": _Entry("demonstration:demo", "Serve the registry with sample data."),
+    "publish": _Entry("publishing:publish", "Publish a release document."),
     # With the commands of importing.
-    "import": "laboratory:commands",
-    "host": "hosts:commands",
-    "hook": "hook:commands",
-    "erratum": "errata:commands",
-    "key": "keys:commands",
-    "token": "tokens:commands",
-    "trusted-publisher": "trusted_publishers:commands",
+    "import": _Entry("laboratory:commands", "Publish a QEMU, a card, an archive."),
+    "release": _Entry("states:releases", "List, deprecate and retire releases."),
+    "profile": _Entry("states:profiles", "List, deprecate and retire profiles."),
+    "erratum": _Entry("errata:commands", "Say what a release turned out to do wrong."),
+    "check": _Entry("checking:check", "Check whether devices can move elsewhere."),
+    "baseline": _Entry("planning:baseline", "Show settings that a whole fleet accepts."),
+    "diff": _Entry("difference:diff", "Compare two releases or two profiles."),
+    "matrix": _Entry("planning:matrix", "Show which release supports which profile."),
+    "impact": _Entry("planning:impact", "Show what a change of state would flip."),
+    "changes": _Entry("changes:changes", "Print and follow the feed of changes."),
+    "host": _Entry("hosts:commands", "Register what hosts run, and list hosts."),
+    "hook": _Entry("hook:commands", "Let libvirt ask before a migration."),
+    "try-migration": _Entry("trying:try_migration", "Migrate devices between two QEMUs for real."),
+    "mirror": _Entry("mirroring:mirror", "Copy another registry into this one."),
+    "export": _Entry("mirroring:export", "Write what is published to an archive."),
+    "vendor": _Entry("vendors:commands", "Create and list vendors."),
+    "token": _Entry("tokens:commands", "Create, list, revoke and explain tokens."),
+    "trusted-publisher": _Entry("trusted_publishers:commands", "Let pipelines publish without a stored token."),
+    "key": _Entry("keys:commands", "Make, register and verify keys to sign with."),
+    "completion": _Entry("completing:completion", "Print the completion script for a shell."),
 }
+_COMPLETION = "_PROFILE_REGISTRY_COMPLETE"
+
+
+class _Root(Group):
+    """The command itself, which lists its commands in the order above."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of the commands."""
+        return sorted(super().list_commands(ctx), key=list(_COMMANDS).index)
 
 
 _HELP = """The registry of device profiles for VM live migration.
@@ -48,8 +75,12 @@ def command(subcommand: str | None = None) -> typer.Typer:
     """Return the command with its subcommands, or with the named one only if it exists: importing one is faster."""
     app = typer.Typer(
         name="profile-registry",
+        cls=_Root,
         help=_with_examples(_HELP),
         no_args_is_help=True,
+        # The command completion prints the scripts.
+        add_completion=False,
+        context_settings={"help_option_names": ["--help", "-h"]},
         pretty_exceptions_enable=False,
         # Help is plain text on a terminal and in a pipe.
         rich_markup_mode=None,
@@ -57,15 +88,24 @@ def command(subcommand: str | None = None) -> typer.Typer:
     # Without a callback, Typer would turn a single subcommand into the command itself.
     app.callback()(_begin)
     for name in [subcommand] if subcommand in _COMMANDS else _COMMANDS:
-        module, _, attribute = _COMMANDS[name].partition(":")
-        target = getattr(import_module(f"app.cli.{module}"), attribute)
-        if isinstance(target, typer.Typer):
-            for child in target.registered_commands:
-                child.help = _with_examples(child.callback.__doc__ if child.callback else None)
-            app.add_typer(target, name=name, help=_with_examples(target.info.help))
-        else:
-            app.command(name, help=_with_examples(target.__doc__))(target)
+        _add(app, name, _COMMANDS[name])
     return app
+
+
+def _add(app: typer.Typer, name: str, entry: _Entry) -> None:
+    """Add a command, or the commands under a name."""
+    module, _, attribute = entry.target.partition(":")
+    target = getattr(import_module(f"app.cli.{module}"), attribute)
+    if not isinstance(target, typer.Typer):
+        describe(target)
+        app.command(name, cls=Command, help=_with_examples(target.__doc__), short_help=entry.summary)(target)
+        return
+    for child in target.registered_commands:
+        if child.callback is not None:
+            describe(child.callback)
+            child.cls = Command
+            child.help = _with_examples(child.callback.__doc__)
+    app.add_typer(target, name=name, cls=Group, help=_with_examples(target.info.help), short_help=entry.summary)
 
 
 def _print_version(*, is_requested: bool) -> None:
@@ -95,4 +135,8 @@ def main() -> None:
         if isinstance(stream, TextIOWrapper):
             # Print a replacement for a character that the terminal cannot encode.
             stream.reconfigure(errors="replace")
-    command(sys.argv[1] if len(sys.argv) > 1 else None)(prog_name="profile-registry")
+    words = sys.argv
+    if _COMPLETION in os.environ:
+        completion_init()
+        words = os.environ.get("COMP_WORDS", os.environ.get("_TYPER_COMPLETE_ARGS", "")).split()
+    command(words[1] if len(words) > 1 else None)(prog_name="profile-registry", complete_var=_COMPLETION)

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
+from app.cli import naming
 from app.cli.client import Registry
 from app.cli.output import AsJson, named, print_json, print_line, print_made_otherwise, print_table, refuse
 from app.client import RegistryError
@@ -15,11 +16,16 @@ from app.settings import ClientSettings
 
 _ARROWS = {Direction.FORWARD: "→", Direction.BACKWARD: "←"}
 _MAX_MODELS = 3
+_MORE = "--all shows them, --json lists every model separately"
 
 
 def diff(
-    before: Annotated[str, typer.Argument(metavar="FROM", help="A release, or a profile.", show_default=False)],
-    after: Annotated[str, typer.Argument(metavar="TO", help="Another release or profile.", show_default=False)],
+    before: Annotated[
+        str, typer.Argument(metavar="FROM", help="A release, or a profile.", autocompletion=naming.published)
+    ],
+    after: Annotated[
+        str, typer.Argument(metavar="TO", help="Another release or profile.", autocompletion=naming.published)
+    ],
     model: Annotated[str | None, typer.Option(help="Only this device model.")] = None,
     *,
     everything: Annotated[
@@ -46,7 +52,7 @@ def diff(
     elif not _differs(answer):
         print_line(f"{before} and {after} do not differ" + (f" in {model}" if model is not None else ""))
     else:
-        _print(answer["models"], before, after, everything=everything)
+        print_differences(answer["models"], before, after, everything=everything, more=_MORE)
         _print_profiles(answer, after)
     raise typer.Exit(1 if _differs(answer) else 0)
 
@@ -62,7 +68,13 @@ def _print_profiles(answer: Mapping[str, Any], after: str) -> None:
     print_made_otherwise(answer["makes_otherwise"], f"{after} makes something else of profiles by itself")
 
 
-def _print(models: Mapping[str, Sequence[Mapping[str, Any]]], before: str, after: str, *, everything: bool) -> None:
+def print_differences(
+    models: Mapping[str, Sequence[Mapping[str, Any]]], before: str, after: str, *, everything: bool = False, more: str
+) -> None:
+    """Print the differences that close a direction of migration, and the number of the others.
+
+    everything: print these, too. more: how to see them otherwise.
+    """
     print_line(f"→ {after}\n← {before}")
     differences = {model: [_read(entry) for entry in entries] for model, entries in models.items()}
     counts = summary(differences)
@@ -79,7 +91,7 @@ def _print(models: Mapping[str, Sequence[Mapping[str, Any]]], before: str, after
         _print_shared(rest, "Closes no direction")
     elif rest:
         count = "1 other difference" if len(rest) == 1 else f"{len(rest):,} other differences"
-        print_line(f"{count} without effect on migration: --all shows them, --json lists every model separately")
+        print_line(f"{count} without effect on migration: {more}")
 
 
 def _read(document: Mapping[str, Any]) -> Difference:

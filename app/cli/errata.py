@@ -6,8 +6,9 @@ from urllib.parse import quote
 
 import typer
 
+from app.cli import naming
 from app.cli.client import Registry
-from app.cli.output import AsJson, fail, print_json, print_line, print_table, refuse
+from app.cli.output import AsJson, DryRun, fail, print_json, print_line, print_table, refuse
 from app.client import RegistryError
 from app.domain.things.erratum import Way
 from app.domain.values.allowed import shown_item
@@ -24,10 +25,9 @@ commands = typer.Typer(
 )
 
 _DIRECTIONS = {"to": "to", "from": "from", "both": "to and from"}
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would happen; store nothing.")]
 
 
-@commands.command("add")
+@commands.command("add", short_help="Publish an erratum.")
 def add(  # noqa: PLR0913, PLR0917 (each is an option of the command)
     release: Annotated[str, typer.Argument(help="The release, <implementation>@<version>.")],
     model: Annotated[str, typer.Argument(help="The device model.")],
@@ -45,6 +45,8 @@ def add(  # noqa: PLR0913, PLR0917 (each is an option of the command)
             "--with",
             help="The release at the other end, or a range such as qemu.org/qemu-system-x86_64@<8.1. Repeatable. "
             "Default: any, so that the device cannot be migrated at all.",
+            metavar="RELEASE",
+            autocompletion=naming.releases,
         ),
     ] = None,
     direction: Annotated[
@@ -145,7 +147,7 @@ def _shown_when(when: Mapping[str, Sequence[Any]]) -> str:
 
 @commands.command("withdraw")
 def withdraw(
-    erratum: Annotated[str, typer.Argument(help="The id of the erratum.")],
+    erratum: Annotated[str, typer.Argument(help="The id of the erratum.", metavar="ID")],
     *,
     dry_run: DryRun = False,
     as_json: AsJson = False,

@@ -100,7 +100,9 @@ class Stamp:
         return f"<source {' '.join(attributes)}/>"
 
 
-@commands.command("libvirt", context_settings={"allow_interspersed_args": True})
+@commands.command(
+    "libvirt", short_help="Act as libvirt's hook for QEMU.", context_settings={"allow_interspersed_args": True}
+)
 def libvirt(  # noqa: PLR0913, PLR0917 (libvirt's own arguments, and each is an option of the command)
     domain: Annotated[str, typer.Argument(help="The VM's name, as libvirt gives it.")],
     operation: Annotated[str, typer.Argument(help="What libvirt does: only migrate and started matter.")],

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from app.cli import naming
 from app.cli.client import Registry
 from app.cli.host.report import QEMU, Report, Wanted, take
 from app.cli.host.tool import Machine
@@ -33,7 +34,7 @@ _SPREAD = 0.1
 _DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be registered; store nothing.")]
 
 
-@commands.command("report")
+@commands.command("report", short_help="Register what this host runs.")
 def report(  # noqa: PLR0913, PLR0917 (each is an option of the command)
     name: Annotated[str | None, typer.Option(help="The host's name. Default: the name of this machine.")] = None,
     binary: Annotated[
@@ -47,7 +48,8 @@ def report(  # noqa: PLR0913, PLR0917 (each is an option of the command)
     unit_release: Annotated[
         list[str] | None,
         typer.Option(
-            help="The release of a unit, <id>=<release>, in place of the one that the report finds. Repeatable."
+            help="The release of a unit, <id>=<release>, in place of the one that the report finds. Repeatable.",
+            metavar="ID=RELEASE",
         ),
     ] = None,
     label: Annotated[
@@ -55,7 +57,8 @@ def report(  # noqa: PLR0913, PLR0917 (each is an option of the command)
         typer.Option(help="A label to select hosts by, name=value. Repeatable. Default: keep the registered labels."),
     ] = None,
     root: Annotated[
-        Path, typer.Option(help="Where the host's file system is, for a report from within a container.")
+        Path,
+        typer.Option(help="Where the host's file system is, for a report from within a container.", metavar="FOLDER"),
     ] = Path("/"),
     every: Annotated[
         int | None,
@@ -193,7 +196,7 @@ def _pair(text: str, option: str, form: str) -> tuple[str, str]:
     return name, value
 
 
-@commands.command("list")
+@commands.command("list", short_help="List the registered hosts.")
 def list_hosts(
     label: Annotated[
         list[str] | None,
@@ -242,7 +245,9 @@ def _stated(host: Mapping[str, Any]) -> Iterator[str]:
 
 
 @commands.command("forget")
-def forget(name: Annotated[str, typer.Argument(help="The host.")], *, as_json: AsJson = False) -> None:
+def forget(
+    name: Annotated[str, typer.Argument(help="The host.", autocompletion=naming.hosts)], *, as_json: AsJson = False
+) -> None:
     """Remove a host from the registry.
 
     Example:

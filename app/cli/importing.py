@@ -54,7 +54,8 @@ commands = typer.Typer(
 )
 
 Override = Annotated[
-    str | None, typer.Option(help="The reason to publish a release that breaks earlier ones (admins only).")
+    str | None,
+    typer.Option(help="The reason to publish a release that breaks earlier ones (admins only).", metavar="REASON"),
 ]
 Sign = Annotated[
     Path | None,
@@ -91,7 +92,7 @@ _ADDED = {
 }
 
 
-@commands.command("migration-info")
+@commands.command("migration-info", short_help="Publish a JSON document (see publish).")
 def import_migration_info(
     file: Annotated[str, typer.Argument(help="The document; - for standard input.")],
     release: Annotated[str, typer.Option(help="The release to publish, <implementation>@<version>.")],
@@ -134,11 +135,12 @@ def published_document(
         refuse(error, is_publication=True)
 
 
-@commands.command("qemu")
+@commands.command("qemu", short_help="Publish a QEMU: a binary or a capture.")
 def import_qemu(  # noqa: PLR0913, PLR0917 (each is an option of the command)
     capture: Annotated[Path | None, typer.Option(help="A capture file of a QEMU binary.")] = None,
     binary: Annotated[
-        str | None, typer.Option(help="A QEMU binary to start and query: a path, or a name that the shell finds.")
+        str | None,
+        typer.Option(help="A QEMU binary to start and query: a path, or a name that the shell finds.", metavar="PATH"),
     ] = None,
     release: Annotated[
         str | None, typer.Option(help="The release to publish. Default: <vendor>/qemu-system-<target>@<version>.")
@@ -310,9 +312,9 @@ def _cpu_models(registry: Registry, release: str, binary: Path | None, progress:
     return cpus
 
 
-@commands.command("cpu-models")
+@commands.command("cpu-models", short_help="Publish the CPU models of a QEMU.")
 def import_cpu_models(  # noqa: PLR0913 (each is an option of the command)
-    binary: Annotated[str, typer.Option(help="A QEMU binary to start and query: a path or a name.")],
+    binary: Annotated[str, typer.Option(help="A QEMU binary to start and query: a path or a name.", metavar="PATH")],
     release: Annotated[
         str | None,
         typer.Option(help="The release to add them to. Default: <vendor>/qemu-system-<target>@<version>."),
@@ -375,7 +377,7 @@ def import_cpu_models(  # noqa: PLR0913 (each is an option of the command)
         print_table(("CPU model", "feature", "published"), rows, "Differs from what is published; nothing changed")
 
 
-@commands.command("archive")
+@commands.command("archive", short_help="Publish the content of an archive.")
 def import_archive(
     file: Annotated[Path, typer.Argument(help="An archive that export wrote.")],
     trust: Trust = None,
@@ -495,6 +497,11 @@ def _print_published(published: publication.Published) -> None:
 def print_answer(release: str, answer: Mapping[str, Any]) -> None:
     """Print what a publication added, and what it changes for devices that exist."""
     _print_added(release, answer["added"], dry_run=answer["dry_run"])
+    print_consequences(answer)
+
+
+def print_consequences(answer: Mapping[str, Any]) -> None:
+    """Print what a publication changes for devices that exist."""
     _print_not_accepted(answer["not_accepted"])
     _print_broken(answer["overridden"], "Published although it breaks earlier releases")
     _print_broken(answer["breaks"], "A draft: once published, it would break earlier releases")

@@ -34,7 +34,7 @@ commands = typer.Typer(
 _SECRET_MODE = 0o600
 
 
-@commands.command("create")
+@commands.command("create", short_help="Make an Ed25519 key.")
 def create(
     name: Annotated[
         str,
@@ -92,7 +92,7 @@ def show(
         print_line(str(key))
 
 
-@commands.command("register")
+@commands.command("register", short_help="Register a public key of a vendor.")
 def register(
     vendor: Annotated[str, typer.Argument(help="The vendor.")],
     key: Annotated[str, typer.Argument(help="Its public key, from key create.", metavar="KEY")],
@@ -122,7 +122,7 @@ def register(
     print_line(f"{public.label} signs for {vendor}")
 
 
-@commands.command("list")
+@commands.command("list", short_help="List the keys of a vendor, or of the registry.")
 def list_keys(
     vendor: Annotated[str | None, typer.Argument(help="A vendor. Default: the keys of the registry itself.")] = None,
     *,
@@ -152,7 +152,7 @@ def list_keys(
     print_table(("id", "key", "state"), rows)
 
 
-@commands.command("revoke")
+@commands.command("revoke", short_help="Revoke a key of a vendor, for good.")
 def revoke(
     vendor: Annotated[str, typer.Argument(help="The vendor.")],
     key_id: Annotated[str, typer.Argument(help="The id of the key, from key list.", metavar="ID")],
@@ -176,7 +176,7 @@ def revoke(
     print_line(f"key {key_id} of {vendor} revoked")
 
 
-@commands.command("verify")
+@commands.command("verify", short_help="Check that a vendor signed a release.")
 def verify(
     release: Annotated[str, typer.Argument(help="The release, <implementation>@<version>.")],
     trust: Annotated[

@@ -26,7 +26,7 @@ _File = Annotated[
 _WITH_BOARD = 3
 
 
-@commands.command("vdpa")
+@commands.command("vdpa", short_help="Publish a vDPA card.")
 def import_vdpa(  # noqa: PLR0913 (each is an option of the command)
     release: _Release,
     file: _File = None,
@@ -75,7 +75,7 @@ def import_vdpa(  # noqa: PLR0913 (each is an option of the command)
     _publish(release, models, override, sign, dry_run=dry_run, as_json=as_json)
 
 
-@commands.command("mdev")
+@commands.command("mdev", short_help="Publish a type of mediated devices.")
 def import_mdev(  # noqa: PLR0913 (each is an option of the command)
     release: _Release,
     file: _File = None,
@@ -114,7 +114,7 @@ def import_mdev(  # noqa: PLR0913 (each is an option of the command)
     _publish(release, lambda _: mdev.models(product, name), override, sign, dry_run=dry_run, as_json=as_json)
 
 
-@commands.command("devlink")
+@commands.command("devlink", short_help="Publish the firmware of a card.")
 def import_devlink(  # noqa: PLR0913 (each is an option of the command)
     release: _Release,
     file: _File = None,
@@ -152,7 +152,7 @@ def import_devlink(  # noqa: PLR0913 (each is an option of the command)
     _publish(release, lambda _: stated, override, sign, dry_run=dry_run, as_json=as_json)
 
 
-@commands.command("vhost-user-descriptor")
+@commands.command("vhost-user-descriptor", short_help="Publish a vhost-user program.")
 def import_vhost_user_descriptor(  # noqa: PLR0913 (each is an option of the command)
     file: Annotated[str, typer.Argument(help="The descriptor that the program installs; - for standard input.")],
     release: _Release,

@@ -9,7 +9,6 @@ from typing import Annotated
 
 import typer
 from pydantic import SecretStr
-from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, stop_never, wait_random_exponential
 
 from app.cli.client import Registry
 from app.cli.feed import (
@@ -22,7 +21,8 @@ from app.cli.feed import (
     signature_of,
     write_archive,
 )
-from app.cli.output import REFUSED, AsJson, fail, print_json, print_line, progress_bar, refuse, warn
+from app.cli.output import INTERRUPTED, REFUSED, AsJson, fail, print_json, print_line, progress_bar, refuse
+from app.cli.retrying import patient
 from app.client import RegistryError
 from app.settings import ClientSettings
 from app.signing.checkpoint import UntrustedError
@@ -30,12 +30,9 @@ from app.signing.key import InvalidKeyError, PublicKey
 from app.wire.base import without_credentials
 
 _WAIT_SECONDS = 50
-_MAX_PAUSE_SECONDS = 15
 # How long --once tries a registry that cannot be reached: a restart passes, and a script does not hang.
 _GIVE_UP_SECONDS = 20
 _SOURCE_TOKEN = "REGISTRY_SOURCE_TOKEN"  # noqa: S105 (the name of a variable)
-# The status that a shell reports for an interrupted program.
-_INTERRUPTED = 130
 
 Trust = Annotated[
     list[str] | None,
@@ -99,7 +96,7 @@ def mirror(
                 progress("waiting for changes", seq, seq)
     except KeyboardInterrupt:
         # Following normally ends with an interrupt; with --once the copy is then incomplete.
-        raise typer.Exit(_INTERRUPTED if once else 0) from None
+        raise typer.Exit(INTERRUPTED if once else 0) from None
     except RegistryError as error:
         refuse(error)
     except ArchiveError as error:
@@ -128,23 +125,11 @@ def _copy_with_retries(  # noqa: PLR0913 (what mirror is given)
     *,
     once: bool,
 ) -> CopyResult:
-    retrying = Retrying(
-        retry=retry_if_exception(lambda error: isinstance(error, RegistryError) and error.is_transient),
-        wait=wait_random_exponential(multiplier=0.2, max=_MAX_PAUSE_SECONDS),
-        stop=stop_after_delay(_GIVE_UP_SECONDS) if once else stop_never,
-        before_sleep=_warn_once,
-        reraise=True,
-    )
-    copy = retrying.wraps(
+    copy = patient(_GIVE_UP_SECONDS if once else None).wraps(
         lambda: copy_feed(RemoteFeed(source, seq, 0 if once else _WAIT_SECONDS), target, url, progress, trust=keys)
     )
     result: CopyResult = copy()
     return result
-
-
-def _warn_once(attempt: RetryCallState) -> None:
-    if attempt.attempt_number == 1 and attempt.outcome is not None:
-        warn(f"{attempt.outcome.exception()}; retrying")
 
 
 def export(

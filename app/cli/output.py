@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 REFUSED = 1
 COULD_NOT_ASK = 2
+# The status that a shell reports for an interrupted program.
+INTERRUPTED = 130
 # What the registry answers a publication that it refuses: no right to it, unknown names, changed entries and the gate,
 # its size, faults. It refuses the same again, whenever it is asked.
 _REFUSALS = {
@@ -52,6 +54,12 @@ def _note_json(is_requested: bool) -> bool:  # noqa: FBT001 (as Typer calls it)
     return is_requested
 
 
+def is_json_requested() -> bool:
+    """Return whether the command was asked for JSON."""
+    return _is_json_requested.get()
+
+
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would happen; store nothing.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.", callback=_note_json)]
 
 
@@ -63,6 +71,12 @@ def _visible(text: str) -> str:
 def print_json(document: object) -> None:
     """Print a document as JSON."""
     sys.stdout.write(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode() + "\n")
+
+
+def print_record(record: object) -> None:
+    """Print a document as JSON on one line, at once: programs read a stream line by line."""
+    sys.stdout.write(orjson.dumps(record).decode() + "\n")
+    sys.stdout.flush()
 
 
 def print_line(text: str) -> None:
@@ -104,6 +118,11 @@ def print_made_otherwise(entries: Sequence[Mapping[str, Any]], title: str) -> No
         print_table(("variable", "before", "now", "device models", "profiles"), rows, title)
 
 
+def is_terminal() -> bool:
+    """Return whether a person reads the output, and no program."""
+    return _console.is_terminal
+
+
 def named(names: Collection[str]) -> str:
     """Return names in one line, the first ones of many."""
     more = len(names) - _MAX_NAMED
@@ -129,11 +148,16 @@ def refuse(error: "RegistryError", *, is_publication: bool = False) -> NoReturn:
     fail(str(error), error.problem, REFUSED if is_refused else COULD_NOT_ASK)
 
 
-def fail(message: str, problem: object = None, status: int = COULD_NOT_ASK) -> NoReturn:
-    """Print an error (with --json also as JSON: the problem, or code and detail), and exit with a status."""
+def fail(message: str, problem: object = None, status: int = COULD_NOT_ASK, lines: Sequence[str] = ()) -> NoReturn:
+    """Print an error (with --json also as JSON: the problem, or code and detail), and exit with a status.
+
+    lines: what follows the message, in the terminal's own colour.
+    """
     if _is_json_requested.get():
         print_json(problem or {"code": "cannot-ask", "detail": message})
     _errors.print(Text(_visible(message), style="red"), soft_wrap=True)
+    for line in lines:
+        _errors.print(Text(_visible(line)), soft_wrap=True)
     raise typer.Exit(status)
 
 

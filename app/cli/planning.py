@@ -7,8 +7,10 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.text import Text
 
+from app.cli import naming
 from app.cli.client import Registry
-from app.cli.output import AsJson, fail, print_json, print_line, print_matrix, print_table, refuse
+from app.cli.near import suggestions
+from app.cli.output import AsJson, fail, print_json, print_line, print_matrix, print_table, refuse, warn
 from app.client import RegistryError
 from app.settings import ClientSettings
 
@@ -49,6 +51,8 @@ def baseline(
     try:
         with Registry(ClientSettings()) as registry:
             models = registry.post("/baseline", question)["models"]
+            codes = {problem["code"] for result in models.values() for problem in result["problems"]}
+            near = list(suggestions(registry, question, codes))
     except RegistryError as error:
         refuse(error)
     if as_json:
@@ -56,6 +60,8 @@ def baseline(
     else:
         for name, result in models.items():
             _print_baseline(name, result)
+    for line in near:
+        warn(line)
     raise typer.Exit(_NO_BASELINE if any(result["values"] is None for result in models.values()) else 0)
 
 
@@ -153,7 +159,7 @@ def _cell(cell: Mapping[str, Any]) -> Text:
 
 
 def impact(
-    name: Annotated[str, typer.Argument(help="A release or a profile.")],
+    name: Annotated[str, typer.Argument(help="A release or a profile.", autocompletion=naming.published)],
     state: Annotated[Literal["published", "deprecated", "retired"], typer.Option(help="The new state.")] = "retired",
     *,
     as_json: AsJson = False,
@@ -172,12 +178,17 @@ def impact(
     if as_json:
         print_json(answer)
         return
-    kinds = {kind: answer[kind] for kind in ("profiles", "releases", "hosts")}
+    print_impact(answer, f"{name} → {state}")
+
+
+def print_impact(impact: Mapping[str, Any], title: str) -> None:
+    """Print the verdicts that a change of state would flip."""
+    kinds = {kind: impact[kind] for kind in ("profiles", "releases", "hosts")}
     rows = [
         (kind, str(len(names)), ", ".join(names[:_MAX_NAMES]) + (" …" if len(names) > _MAX_NAMES else ""))
         for kind, names in kinds.items()
     ]
-    pairs = [f"{pair['profile']} at {pair['release']}" for pair in answer["listed"]]
+    pairs = [f"{pair['profile']} at {pair['release']}" for pair in impact["listed"]]
     more = " …" if len(pairs) > _MAX_PAIRS else ""
     rows.append(("listed pairs", str(len(pairs)), ", ".join(pairs[:_MAX_PAIRS]) + more))
-    print_table(("would flip", "number", "names"), rows, f"{name} → {state}")
+    print_table(("would flip", "number", "names"), rows, title)

@@ -16,7 +16,7 @@ from app.settings import ClientSettings
 from app.wire.base import without_credentials
 
 commands = typer.Typer(
-    help="""Create, list and revoke tokens: REGISTRY_TOKEN must be an admin's token. Pipelines exchange theirs for one.
+    help="""Create, list and revoke tokens with an admin's REGISTRY_TOKEN; say what a token is; exchange a pipeline's.
 
     Example:
 
@@ -37,7 +37,10 @@ def create(
     ],
     vendor: Annotated[str | None, typer.Option(help="The vendor of a publisher.")] = None,
     expires_in: Annotated[
-        str | None, typer.Option(help="The lifetime: 30m, 12h, 90d or seconds. Default: the token does not expire.")
+        str | None,
+        typer.Option(
+            help="The lifetime: 30m, 12h, 90d or seconds. Default: the token does not expire.", metavar="DURATION"
+        ),
     ] = None,
     *,
     as_json: AsJson = False,
@@ -122,7 +125,47 @@ def revoke(
     print_line(f"token {token_id} revoked")
 
 
-@commands.command("exchange")
+@commands.command("whoami", short_help="Show what the token in REGISTRY_TOKEN is.")
+def whoami(*, as_json: AsJson = False) -> None:
+    """Show what the token in REGISTRY_TOKEN is: its role, vendor and expiry, and what it may do.
+
+    Exit status 0 it is valid, 2 it is not, or the registry could not be asked.
+
+    Example:
+
+        profile-registry token whoami
+    """
+    try:
+        with Registry(ClientSettings()) as registry:
+            token = registry.get("/tokens/self")
+    except RegistryError as error:
+        refuse(error)
+    if as_json:
+        print_json(token)
+        return
+    rows = [
+        ("name", token["name"]),
+        ("id", token["id"] or "none: the operator's token, a setting (REGISTRY_ADMIN_TOKEN)"),
+        ("role", token["role"]),
+        ("vendor", token["vendor"] or ""),
+        ("expires", token["expires_at"] or "never"),
+        ("may", _may(Role(token["role"]), token["vendor"])),
+    ]
+    print_table(("token", ""), [row for row in rows if row[1]])
+
+
+def _may(role: Role, vendor: str | None) -> str:
+    """Return what a token may do, for people."""
+    match role:
+        case Role.ADMIN:
+            return "read and write everything, also hosts, vendors and tokens, and override the evolution gate"
+        case Role.PUBLISHER:
+            return f"read, publish names that begin with {vendor}/, and change their states"
+        case Role.READER:
+            return "read, also where reading needs a token"
+
+
+@commands.command("exchange", short_help="Exchange a pipeline's OIDC token for a token.")
 def exchange(
     vendor: Annotated[
         str | None, typer.Option(help="The vendor to publish for. Default: the one that trusts this pipeline.")

@@ -23,7 +23,7 @@ commands = typer.Typer(
 )
 
 
-@commands.command("create")
+@commands.command("create", short_help="Trust a pipeline to publish for a vendor.")
 def create(
     vendor: Annotated[str, typer.Argument(help="The registered vendor that the pipeline publishes for.")],
     issuer: Annotated[str, typer.Option(help="The URL of the OIDC issuer, exactly as iss in its tokens.")],

@@ -26,8 +26,10 @@ _WORDS = {
 
 
 def try_migration(
-    source: Annotated[str, typer.Option("--from", help="The QEMU binary to save at: a path or a name.")],
-    destination: Annotated[str, typer.Option("--to", help="The QEMU binary to load at.")],
+    source: Annotated[
+        str, typer.Option("--from", help="The QEMU binary to save at: a path or a name.", metavar="PATH")
+    ],
+    destination: Annotated[str, typer.Option("--to", help="The QEMU binary to load at.", metavar="PATH")],
     device: Annotated[
         list[str] | None, typer.Option(help="A device type. Repeatable. Default: none, only the board.")
     ] = None,
