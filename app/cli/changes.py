@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from app.cli.client import Registry
-from app.cli.output import INTERRUPTED, AsJson, fail, is_terminal, named, print_line, print_record, refuse, warn
+from app.cli.output import INTERRUPTED, AsJson, fail, named, print_record, print_row, refuse, warn
 from app.cli.retrying import patient
 from app.client import RegistryError
 from app.domain.publishing.change import ChangeKind
@@ -16,6 +16,8 @@ _PAGE = 1000
 _WAIT_SECONDS = 50
 # So many characters of a reason or a description fit behind the rest.
 _MAX_TEXT = 200
+# What most changes take; the name and what follows are as long as they are.
+_WIDTHS = (6, 19, 21, 0, 0, 0)
 _STATES = ("before", "state")
 
 
@@ -94,17 +96,15 @@ def _print(change: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
         print_record(change)
         return
-    seq, at, kind, name = (str(change[field]) for field in ("seq", "at", "kind", "name"))
-    cells = [seq, at, kind, name, _detail(change["detail"]), change["by"]]
-    if is_terminal():
-        day, _, time = at.partition("T")
-        cells = [f"{seq:>6}", f"{day} {time[:8]}", f"{kind:<21}", *filter(None, [name, _detail(change["detail"])])]
-    print_line(("  " if is_terminal() else "\t").join(cells))
+    # The time to the second: 2026-11-27 17:19:51.
+    at = change["at"][:19].replace("T", " ")
+    cells = [str(change["seq"]), at, change["kind"], change["name"], _detail(change["detail"]), change["by"]]
+    print_row(cells, _WIDTHS)
 
 
 def _detail(detail: Mapping[str, Any]) -> str:
     """Return in words what more is known of a change."""
     if all(field in detail for field in _STATES):
         return f"{detail['before']} → {detail['state']}"
-    text = str(detail.get("reason") or detail.get("description") or "").replace("\n", " ").replace("\t", " ")
+    text = str(detail.get("reason") or detail.get("description") or "")
     return text if len(text) <= _MAX_TEXT else f"{text[:_MAX_TEXT]}…"

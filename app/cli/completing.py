@@ -35,7 +35,12 @@ _profile_registry_completion() {
     eval "$(env _TYPER_COMPLETE_ARGS="${words[1,$CURRENT]}" _PROFILE_REGISTRY_COMPLETE=complete_zsh profile-registry)"
 }
 
-compdef _profile_registry_completion profile-registry
+# In a folder of $fpath this is the function itself, otherwise it is sourced.
+if [[ $funcstack[1] == _profile-registry ]]; then
+    _profile_registry_completion
+else
+    compdef _profile_registry_completion profile-registry
+fi
 """,
     Shell.FISH: (
         "complete --command profile-registry --no-files"

@@ -79,6 +79,21 @@ def print_record(record: object) -> None:
     sys.stdout.flush()
 
 
+def print_row(cells: Sequence[str], widths: Sequence[int]) -> None:
+    """Print a line of a stream, at once: on a terminal in columns of these widths, in a pipe with tabs between cells.
+
+    A terminal leaves out what is empty; a number is on the right of its column.
+    """
+    cells = [_visible(cell).replace("\t", " ").replace("\n", " ") for cell in cells]
+    if _console.is_terminal:
+        columns = [(cell, width) for cell, width in zip(cells, widths, strict=True) if cell]
+        padded = (cell.rjust(width) if cell.isdecimal() else cell.ljust(width) for cell, width in columns)
+        print_line("  ".join(padded).rstrip())
+        return
+    sys.stdout.write("\t".join(cells) + "\n")
+    sys.stdout.flush()
+
+
 def print_line(text: str) -> None:
     """Print a line verbatim, without markup or wrapping."""
     _console.print(Text(_visible(text)), soft_wrap=True)
@@ -116,11 +131,6 @@ def print_made_otherwise(entries: Sequence[Mapping[str, Any]], title: str) -> No
     ]
     if rows:
         print_table(("variable", "before", "now", "device models", "profiles"), rows, title)
-
-
-def is_terminal() -> bool:
-    """Return whether a person reads the output, and no program."""
-    return _console.is_terminal
 
 
 def named(names: Collection[str]) -> str:
