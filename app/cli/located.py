@@ -12,7 +12,7 @@ from app.domain.values.document import pointer_step
 _SPACE = re.compile(r"[ \t\n\r]*")
 _DECODER = JSONDecoder()
 # What an excerpt shows of a line: a whole document can be one line.
-_BEFORE, _WIDTH = 30, 70
+_BEFORE, _FROM_ITS_BEGINNING, _WIDTH = 30, 50, 70
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Spot:
         """Return the line, with its number and a mark under the column; of a long line only what is around it."""
         end = text.find("\n", self.start)
         line = text[self.start : end if end >= 0 else None].rstrip("\r")
-        start = max(0, self.column - 1 - _BEFORE) if len(line) > _WIDTH else 0
+        start = self.column - 1 - _BEFORE if self.column > _FROM_ITS_BEGINNING and len(line) > _WIDTH else 0
         shown = line[start : start + _WIDTH]
         # A tab is as wide in the line of the mark as above it.
         indent = "".join("\t" if character == "\t" else " " for character in line[start : self.column - 1])

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from itertools import product, takewhile
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -230,3 +231,24 @@ def test_completion_does_not_wait_for_a_slow_registry(monkeypatch: pytest.Monkey
         monkeypatch.setenv("REGISTRY_URL", f"http://127.0.0.1:{server.server_port}")
         assert naming.models("v") == []
         server.shutdown()
+
+
+_PAGE = Path(__file__).parents[2] / "docs" / "pages" / "commands.md"
+# A word of a command, or several of which one is chosen; what follows are its arguments.
+_WORDS = re.compile(r"[a-z-]+(?:\\\|[a-z-]+)*")
+
+
+def _documented(text: str) -> Iterator[tuple[str, ...]]:
+    r"""Iterate over the commands that a page's table lists: `import vdpa\\|mdev` are two."""
+    table = text.partition("| command | what it does |")[2].partition("\n\n")[0]
+    for row in table.splitlines()[2:]:
+        cell = re.split(r"(?<!\\)\|", row)[1]
+        for span in re.findall(r"`([^`]+)`", cell):
+            words = [word for word in takewhile(lambda word: word[0] != "-", span.split()) if _WORDS.fullmatch(word)]
+            yield from product(*(word.split(r"\|") for word in words))
+
+
+def test_the_page_of_commands_has_every_command_and_no_other() -> None:
+    commands = {words for words, _ in _commands(get_command(command()))}
+    documented = {words if words in commands else words[:1] for words in _documented(_PAGE.read_text())}
+    assert documented == commands
