@@ -74,7 +74,9 @@ class Registry(client.Registry):
         if error.problem is None:
             first += f" ({self._address_hint})"
         elif error.problem.get("code") == "unknown-vendor":
-            rest.append("  Ask an admin to register it: PUT /vendors/<vendor>")
+            rest.append(
+                "  Ask an admin to register it: profile-registry vendor create <vendor> (HTTP: PUT /vendors/<vendor>)"
+            )
         advice = f"Not signed in: set {self._token_variable} (HTTP: Authorization: Bearer <token>)."
         if error.status == httpx.codes.UNAUTHORIZED and advice not in first:
             rest.append(f"  {advice}")

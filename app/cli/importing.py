@@ -229,7 +229,8 @@ def _check_source(wanted: _Wanted, sources: Sequence[bool], binary: str | None) 
 def _check_vendor(registry: Registry, vendor: str) -> None:
     """Exit with an error if a vendor is not registered: before a binary is asked, which takes minutes."""
     if vendor != VENDOR and registry.find(f"/vendors/{vendor}") is None:
-        fail(f"the vendor {vendor} is not registered; an admin does that: PUT /vendors/{vendor}", status=REFUSED)
+        advice = f"profile-registry vendor create {vendor}"
+        fail(f"the vendor {vendor} is not registered; an admin does that: {advice}", status=REFUSED)
 
 
 def _import_all(registry: Registry, wanted: _Wanted, progress: Progress, *, as_json: bool) -> None:

@@ -101,7 +101,7 @@ def register(
 ) -> None:
     """Register a public key with which a vendor signs; it needs an admin's REGISTRY_TOKEN.
 
-    PUT /vendors/{vendor} with "signed": true then requires signatures.
+    vendor create NAME --signed then requires signatures.
 
     Example:
 
