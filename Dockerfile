@@ -18,6 +18,8 @@ RUN groupadd --gid 10001 registry \
 COPY --from=build /venv /venv
 COPY app app
 COPY migrations migrations
+# The guides that the pages serve.
+COPY docs/pages docs/pages
 # No REGISTRY_DATABASE_URL: it would go before the file that REGISTRY_DATABASE_URL_FILE names.
 ENV PATH=/venv/bin:$PATH PYTHONPATH=/registry PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER 10001:10001

@@ -1,18 +1,25 @@
-"""The documentation builds without warnings and has a cause and a cure for every code."""
+"""The documentation builds without warnings and has a meaning and a cure for every code."""
 
 import re
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from app.domain.fleet.member import BaselineCode
+from app.api.error_code import ERRORS, ErrorCode
+from app.domain.fleet.member import BASELINES, BaselineCode
 from app.domain.publishing.trusted_publisher import RefusalCode
 from app.domain.values.document import FaultCode
+from app.domain.values.fault import FAULTS
+from app.domain.values.meaning import Meaning
+from app.domain.verdict.advice import ADVICE
 from app.domain.verdict.problem import RULES, ProblemCode, WarningCode
+from app.domain.verdict.warning import UNCHECKED, WARNINGS
 
 _DOCS = Path(__file__).parents[1] / "docs"
 _PROBLEMS = _DOCS / "pages" / "problems.md"
-_RULES = re.compile(r"<!-- rules -->\n\n(.*?)\n\n<!-- end -->", re.DOTALL)
+_TABLE = re.compile(r"<!-- (\w+) -->\n\n(.*?)\n\n<!-- end -->", re.DOTALL)
 
 
 def test_the_documentation_builds_without_warnings(tmp_path: Path) -> None:
@@ -27,27 +34,51 @@ def test_the_documentation_builds_without_warnings(tmp_path: Path) -> None:
         assert re.findall(r'<(?:script|link|img)[^>]+(?:src|href)="(https?:[^"]+)"', page.read_text()) == [], page
 
 
-def test_every_code_has_its_cause_and_cure() -> None:
-    documented = set(re.findall(r"`([a-z-]+)`", _PROBLEMS.read_text()))
-    assert set(RULES) == set(ProblemCode)
-    assert {
-        code.value for codes in (ProblemCode, WarningCode, BaselineCode, FaultCode, RefusalCode) for code in codes
-    } <= documented
+def test_every_code_has_its_meaning() -> None:
+    assert list(RULES) == list(ProblemCode)
+    assert list(ADVICE) == list(ProblemCode)
+    assert set(WARNINGS) == set(WarningCode)
+    assert set(FAULTS) == set(FaultCode)
+    assert set(ERRORS) == set(ErrorCode)
+    assert {str(code) for code in BaselineCode} - {str(code) for code in ProblemCode} == {*map(str, BASELINES)}
+    assert {code.value for code in RefusalCode} <= set(ERRORS)
 
 
-def rules_table() -> str:
-    """Return the table of problem codes, in Markdown, as the page has it between its two markers."""
-    rows = [
-        f"| `{code.value}` | {'' if rule.step is None else rule.step} | {rule.sentence} | {rule.cure} |"
-        for code, rule in RULES.items()
+def _tables() -> Mapping[str, str]:
+    """Return the tables of codes, in Markdown, as the page has them between their markers."""
+    rules = [(f"`{code}`", str(rule.step or ""), rule.sentence, rule.cure) for code, rule in RULES.items()]
+    errors = [
+        (f"{' '.join(str(status.value) for status in row.statuses)} `{code}`", row.sentence, row.cure)
+        for code, row in ERRORS.items()
     ]
-    return "\n".join(["| code | step | rule that is not met | cure |", "| --- | --- | --- | --- |", *rows])
+    return {
+        "rules": _markdown(("code", "step", "rule that is not met", "cure"), rules),
+        "warnings": _markdown(("code", "meaning", "cure"), _meanings(WARNINGS)),
+        "unchecked": _markdown(("entry", "meaning", "cure"), _meanings(UNCHECKED)),
+        "baselines": _markdown(("code", "rule that is not met", "cure"), _meanings(BASELINES)),
+        "faults": _markdown(("code", "meaning", "cure"), _meanings(FAULTS)),
+        "errors": _markdown(("status and code", "meaning", "cure"), errors),
+    }
 
 
-def test_the_page_of_problems_has_the_table_of_rules() -> None:
-    """Run `python -m tests.test_docs` to write the table again."""
-    assert _RULES.search(_PROBLEMS.read_text())[1] == rules_table()  # type: ignore[index]
+def _meanings(table: Mapping[Any, Meaning]) -> Sequence[Sequence[str]]:
+    return [(f"`{code}`", row.sentence, row.cure) for code, row in table.items()]
+
+
+def _markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
+    # What looks like a tag would be one.
+    cells = [[re.sub(r"(<\w[^>]*>)", r"`\1`", cell) for cell in line] for line in lines]
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
+
+
+def test_the_page_of_problems_has_the_tables_of_codes() -> None:
+    """Run `python -m tests.test_docs` to write the tables again."""
+    assert dict(_TABLE.findall(_PROBLEMS.read_text())) == _tables()
 
 
 if __name__ == "__main__":
-    _PROBLEMS.write_text(_RULES.sub(f"<!-- rules -->\n\n{rules_table()}\n\n<!-- end -->", _PROBLEMS.read_text()))
+    tables = _tables()
+    _PROBLEMS.write_text(
+        _TABLE.sub(lambda found: f"<!-- {found[1]} -->\n\n{tables[found[1]]}\n\n<!-- end -->", _PROBLEMS.read_text())
+    )

@@ -50,7 +50,10 @@ The examples work as they are with the sample that `make run` publishes. Example
 `vendor-a.com` first (PUT /vendors/{vendor}), and a release before a profile for it. Examples that delete a draft need
 the draft first: publish the second example there. [The pages](./) show the same content to people.
 
-Every error is `application/problem+json` (RFC 9457) with a stable `code`. Any operation can also answer
+Every error is `application/problem+json` (RFC 9457) with a stable `code`. Its `type` is the address of
+[the help](./help) on the code. A client that prefers `text/html`, as browsers do, gets errors as pages.
+
+Any operation can also answer
 404 `not-found` for an unknown address, 405 `method-not-allowed` for another method, 421 `unknown-host-name` for a name
 that is not the service's, 429 `too-many-requests` with `Retry-After` where a client sends more than its share, and
 500 `internal-error` for an error of the registry itself. HEAD is allowed wherever GET is. `ETag` and `If-None-Match`

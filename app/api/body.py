@@ -14,6 +14,7 @@ from fastapi import Request
 
 from app.api.client import client_of
 from app.api.container import container
+from app.api.error_code import ErrorCode
 from app.api.errors import ApiError
 from app.api.presence import unless_gone
 from app.domain.values.budget import Budget, limited, spend
@@ -47,7 +48,7 @@ class MalformedError(ApiError):
     """
 
     def __init__(self, defect: Defect, reason: str, offset: int | None = None) -> None:
-        super().__init__(HTTPStatus.BAD_REQUEST, "malformed-json", f"the body is not valid JSON: {reason}")
+        super().__init__(HTTPStatus.BAD_REQUEST, ErrorCode.MALFORMED_JSON, f"the body is not valid JSON: {reason}")
         self.defect = defect
         self.words = reason
         self.offset = offset
@@ -106,7 +107,7 @@ def _refuse_constant(constant: str) -> NoReturn:
 
 def _too_large(limit: int) -> NoReturn:
     message = f"the body is larger than the limit of {limit:,} bytes"
-    raise ApiError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-large", message)
+    raise ApiError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, ErrorCode.TOO_LARGE, message)
 
 
 async def shaped(shape: type[Shaped], document: object, request: Request) -> Shaped:
@@ -172,4 +173,4 @@ def check_content_type(content_type: str | None) -> None:
     """Raise 415 for a body with a content type other than JSON."""
     if content_type and not _JSON.fullmatch(content_type.partition(";")[0].strip()):
         message = f"the body must be application/json, not {content_type}"
-        raise ApiError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", message)
+        raise ApiError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, ErrorCode.UNSUPPORTED_MEDIA_TYPE, message)

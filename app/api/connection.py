@@ -12,6 +12,7 @@ import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.api.client import Client, is_within
+from app.api.error_code import ErrorCode
 from app.api.metrics import count_problem
 from app.wire.problem import problem_details
 
@@ -45,8 +46,8 @@ class Connection(HttpToolsProtocol):
         _open[self._address] += 1
         if _open[self._address] > MAX_CONNECTIONS and not self._is_of_proxy:
             message = f"This address has {MAX_CONNECTIONS:,} connections, which is the limit."
-            count_problem("connection", "too-many-requests", "connections")
-            self._refuse(HTTPStatus.TOO_MANY_REQUESTS, "too-many-requests", message)
+            count_problem("connection", ErrorCode.TOO_MANY_REQUESTS, "connections")
+            self._refuse(HTTPStatus.TOO_MANY_REQUESTS, ErrorCode.TOO_MANY_REQUESTS, message)
 
     @property
     def _is_of_proxy(self) -> bool:
@@ -128,17 +129,17 @@ class Connection(HttpToolsProtocol):
 
     def _too_slow(self) -> None:
         message = f"The request took too long: {HEADER_SECONDS} seconds for the headers, or too few bytes of the body."
-        self._refuse(HTTPStatus.REQUEST_TIMEOUT, "too-slow", message, is_request=self._is_request)
+        self._refuse(HTTPStatus.REQUEST_TIMEOUT, ErrorCode.TOO_SLOW, message, is_request=self._is_request)
 
     def _headers_too_large(self) -> None:
         message = f"The headers and the address have more than {MAX_HEADER_BYTES:,} bytes."
-        self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "headers-too-large", message)
+        self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, ErrorCode.HEADERS_TOO_LARGE, message)
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is not HTTP."""
-        self._refuse(HTTPStatus.BAD_REQUEST, "malformed-http", msg)
+        self._refuse(HTTPStatus.BAD_REQUEST, ErrorCode.MALFORMED_HTTP, msg)
 
-    def _refuse(self, status: HTTPStatus, code: str, message: str, *, is_request: bool = True) -> None:
+    def _refuse(self, status: HTTPStatus, code: ErrorCode, message: str, *, is_request: bool = True) -> None:
         """Answer with problem details, unless an answer has begun or nothing was asked, and close the connection."""
         if self.transport.is_closing() or self._is_refused:
             return
@@ -152,7 +153,7 @@ class Connection(HttpToolsProtocol):
             cycle.disconnected = True
             cycle.message_event.set()
         if not is_answering and is_request:
-            body = orjson.dumps(problem_details(status, code, message))
+            body = orjson.dumps(problem_details(status, code, message, self.config.root_path))
             head = (
                 f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: application/problem+json\r\n"
                 f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"

@@ -9,6 +9,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api import examples
+from app.api.error_code import ErrorCode
 from app.domain.values.document import FaultCode
 from app.domain.values.value import INT_MAX, INT_MIN
 from app.domain.verdict.problem import RULES, ProblemCode, WarningCode
@@ -46,6 +47,7 @@ _CODES = {
     "Reason": ProblemCode,
     "VerdictWarning": WarningCode,
     "FaultShape": FaultCode,
+    "ErrorShape": ErrorCode,
 }
 
 
@@ -83,7 +85,7 @@ def _generated_in_a_thread(answer: ASGIApp) -> ASGIApp:
 
 
 def _list_codes(schemas: dict[str, Any]) -> None:
-    """List the codes of problems with their rules, and the codes of warnings and faults."""
+    """List the codes of problems with their rules, and the codes of warnings, faults and errors."""
     for name, codes in _CODES.items():
         field = schemas[name]["properties"]["code"]
         field["x-extensible-enum"] = [code.value for code in codes]

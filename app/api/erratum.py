@@ -7,6 +7,7 @@ from fastapi import APIRouter, Body, Path, Query, Response
 
 from app.api import examples, paging
 from app.api.answer import json_response
+from app.api.error_code import ErrorCode
 from app.api.errors import ApiError
 from app.api.parameters import narrowing
 from app.api.responses import BODY_ERRORS, INVALID, UNAUTHORIZED, error_response, not_found
@@ -62,7 +63,7 @@ def post_erratum(
     try:
         stored, is_new = storage.publish_erratum(writing, read, place)
     except storage.WithdrawnError as error:
-        raise ApiError(HTTPStatus.CONFLICT, "withdrawn", str(error)) from error
+        raise ApiError(HTTPStatus.CONFLICT, ErrorCode.WITHDRAWN, str(error)) from error
     content = {
         **erratum_document(stored),
         "dry_run": session.dry_run,

@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeAlias
 
 import psycopg
 import sqlalchemy as sa
@@ -11,11 +11,14 @@ from anyio import to_thread
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
 from app.api import observer
+from app.api.error_code import ERRORS, ErrorCode
+from app.api.negotiation import prefers_html
 from app.domain.publishing.gate import EvolutionError
 from app.domain.publishing.outcome import ConflictError, UnknownVendorError
 from app.domain.values.budget import STEPS, AbandonedError, OverBudgetError
@@ -33,10 +36,12 @@ from app.wire.reading import MAX_FAULTS, InvalidShapeError
 _RETRY_SECONDS = 2
 _CLIENT_CLOSED_REQUEST = 499
 _LASTING_RETRY_SECONDS = 10
+# The codes of errors that the framework raises; BAD_REQUEST for others.
 _CODES = {
-    HTTPStatus.NOT_FOUND: "not-found",
-    HTTPStatus.METHOD_NOT_ALLOWED: "method-not-allowed",
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "too-large",
+    HTTPStatus.UNAUTHORIZED: ErrorCode.UNAUTHORIZED,
+    HTTPStatus.NOT_FOUND: ErrorCode.NOT_FOUND,
+    HTTPStatus.METHOD_NOT_ALLOWED: ErrorCode.METHOD_NOT_ALLOWED,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: ErrorCode.TOO_LARGE,
 }
 
 
@@ -44,7 +49,12 @@ class ApiError(HTTPException):
     """An error of a request, with its stable code."""
 
     def __init__(
-        self, status: HTTPStatus, code: str, detail: str, headers: Mapping[str, str] | None = None, reason: str = ""
+        self,
+        status: HTTPStatus,
+        code: ErrorCode,
+        detail: str,
+        headers: Mapping[str, str] | None = None,
+        reason: str = "",
     ) -> None:
         """reason: why, for the log and the metrics, where the code has several."""
         super().__init__(status, detail, dict(headers or {}))
@@ -53,16 +63,43 @@ class ApiError(HTTPException):
 
 
 class ErrorResponse(JSONResponse):
-    """The response of an error; all errors have this shape. reason: as of ApiError."""
+    """The response of an error: problem details, or for a browser the same as a page. reason: as of ApiError."""
 
     media_type = "application/problem+json"
-    code = ""
     reason = ""
+
+    def __init__(
+        self, document: dict[str, Any], status: HTTPStatus, code: ErrorCode, headers: Mapping[str, str]
+    ) -> None:
+        super().__init__(document, status, {"Cache-Control": "no-store", "Vary": "Accept", **headers})
+        self.document = document
+        self.code = code
+        self.own_headers = headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the response."""
         observer.note_problem(scope, self.code, self.reason)
+        if root := root_of(scope):
+            self.document = {**self.document, "type": f"{root}{self.document['type']}"}
+            self.body = self.render(self.document)
+            self.headers["Content-Length"] = str(len(self.body))
+        as_page: ErrorPage | None = scope.get("state", {}).get(ERROR_PAGE)
+        if as_page is not None and prefers_html(Headers(scope=scope).getlist("accept")):
+            await as_page(Request(scope), self)(scope, receive, send)
+            return
         await super().__call__(scope, receive, send)
+
+
+ErrorPage: TypeAlias = Callable[[Request, ErrorResponse], Response]
+# The name of what makes the pages of errors in the state of a request; the pages' middleware sets it.
+ERROR_PAGE = "error_page"
+
+
+def root_of(scope: Scope) -> str:
+    """Return the root path of the service behind a proxy, otherwise an empty text."""
+    # A mounted application is given a root path of its own.
+    root: str = scope.get("app_root_path", scope.get("root_path", ""))
+    return root
 
 
 def response_of(error: ApiError) -> ErrorResponse:
@@ -74,7 +111,7 @@ def response_of(error: ApiError) -> ErrorResponse:
 
 def problem(
     status: HTTPStatus,
-    code: str,
+    code: ErrorCode,
     detail: str,
     faults: Sequence[Mapping[str, str]] = (),
     headers: Mapping[str, str] | None = None,
@@ -84,9 +121,7 @@ def problem(
     content: dict[str, Any] = {**problem_details(status, code, detail), **(more or {})}
     if faults:
         content["faults"] = list(faults)
-    answer = ErrorResponse(content, status, {"Cache-Control": "no-store", **(headers or {})})
-    answer.code = code
-    return answer
+    return ErrorResponse(content, status, code, headers or {})
 
 
 def _stated(faults: Iterable[Fault]) -> list[Mapping[str, str]]:
@@ -98,11 +133,15 @@ async def _api_error(request: Request, error: Exception) -> Response:
         raise error
     status = HTTPStatus(error.status_code)
     if status is HTTPStatus.NOT_FOUND and not isinstance(error, ApiError) and (moved := _without_slash(request)):
-        return problem(HTTPStatus.PERMANENT_REDIRECT, "moved", f"The address is {moved}.", headers={"Location": moved})
+        return problem(
+            HTTPStatus.PERMANENT_REDIRECT, ErrorCode.MOVED, f"The address is {moved}.", headers={"Location": moved}
+        )
     if isinstance(error, ApiError):
         return response_of(error)
-    code = _CODES.get(status, status.phrase.lower().replace(" ", "-"))
-    return problem(status, code, str(error.detail), headers=error.headers)
+    code = _CODES.get(status, ErrorCode.BAD_REQUEST)
+    detail = str(error.detail)
+    # The title has the phrase of the status already.
+    return problem(status, code, ERRORS[code].sentence if detail == status.phrase else detail, headers=error.headers)
 
 
 def _without_slash(request: Request) -> str | None:
@@ -142,7 +181,7 @@ def invalid(faults: Sequence[Mapping[str, str]]) -> JSONResponse:
     """Return the error for a request with faults; beyond MAX_FAULTS they are neither counted nor listed."""
     count = "1 fault" if len(faults) == 1 else f"{len(faults):,} faults"
     count += " or more" if len(faults) >= MAX_FAULTS else ""
-    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", f"The request has {count}.", faults)
+    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, ErrorCode.INVALID, f"The request has {count}.", faults)
 
 
 # Pydantic writes messages for Python programmers; these are for the sender of the request.
@@ -217,9 +256,9 @@ async def _conflict(_request: Request, error: Exception) -> Response:
     if not isinstance(error, ConflictError):
         raise error
     codes = {fault.code for fault in error.faults}
-    code = FaultCode.VARIABLE_REDEFINED if FaultCode.VARIABLE_REDEFINED in codes else FaultCode.ENTRY_CHANGED
+    code = ErrorCode.VARIABLE_REDEFINED if FaultCode.VARIABLE_REDEFINED in codes else ErrorCode.ENTRY_CHANGED
     detail = "What is published never changes, and this would change it: see the faults. Publish a new name or version."
-    return problem(HTTPStatus.CONFLICT, code.value, detail, _stated(error.faults))
+    return problem(HTTPStatus.CONFLICT, code, detail, _stated(error.faults))
 
 
 async def _evolution(_request: Request, error: Exception) -> Response:
@@ -227,13 +266,13 @@ async def _evolution(_request: Request, error: Exception) -> Response:
         raise error
     entries = [broken_document(broken) for broken in error.broken[:MAX_BROKEN]]
     more = {"broken": entries, "broken_count": len(error.broken)}
-    return problem(HTTPStatus.CONFLICT, "evolution-gate", str(error), more=more)
+    return problem(HTTPStatus.CONFLICT, ErrorCode.EVOLUTION_GATE, str(error), more=more)
 
 
 async def _mirror(_request: Request, error: Exception) -> Response:
-    code = "gap" if isinstance(error, GapError) else "altered"
+    code = ErrorCode.GAP if isinstance(error, GapError) else ErrorCode.ALTERED
     if isinstance(error, RefusedError):
-        code = "mirror-conflict"
+        code = ErrorCode.MIRROR_CONFLICT
     faults = _stated(error.faults) if isinstance(error, RefusedError) else ()
     return problem(HTTPStatus.CONFLICT, code, str(error), faults)
 
@@ -254,7 +293,7 @@ async def _unknown(request: Request, kind: str, name: str, message: str) -> Resp
     """Return the error for a name that is not published, with the published ones that resemble it."""
     names = await _near(request, kind, name)
     detail = f"{message} Did you mean {_either(names)}?" if names else message
-    code = f"unknown-{kind.replace(' ', '-')}"
+    code = ErrorCode(f"unknown-{kind.replace(' ', '-')}")
     return problem(HTTPStatus.NOT_FOUND, code, detail, more={"did_you_mean": names} if names else {})
 
 
@@ -289,13 +328,14 @@ async def _over_budget(_request: Request, error: Exception) -> Response:
         raise error
     setting = "REGISTRY_MAX_STEPS" if error.unit == STEPS else "REGISTRY_MAX_ANSWER_BYTES"
     detail = f"The answer takes more than {error.limit:,} {error.unit} ({setting}). {error.instead or 'Ask for less.'}"
-    answer = problem(HTTPStatus.UNPROCESSABLE_ENTITY, "over-budget", detail)
+    answer = problem(HTTPStatus.UNPROCESSABLE_ENTITY, ErrorCode.OVER_BUDGET, detail)
     answer.reason = error.unit.partition(" ")[0]
     return answer
 
 
 async def _hosts_closed(_request: Request, _error: Exception) -> Response:
-    return problem(HTTPStatus.UNAUTHORIZED, "unauthorized", HOSTS_CLOSED, headers={"WWW-Authenticate": "Bearer"})
+    headers = {"WWW-Authenticate": "Bearer"}
+    return problem(HTTPStatus.UNAUTHORIZED, ErrorCode.UNAUTHORIZED, HOSTS_CLOSED, headers=headers)
 
 
 async def _abandoned(_request: Request, _error: Exception) -> Response:
@@ -325,7 +365,7 @@ def unavailable(request: Request, failure: Failure, more: Mapping[str, Any] | No
     seconds = _LASTING_RETRY_SECONDS if failure.is_lasting else _RETRY_SECONDS
     more = {"cause": failure.cause.value, **(more or {})}
     headers = {"Retry-After": str(seconds)}
-    answer = problem(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", failure.words, headers=headers, more=more)
+    answer = problem(HTTPStatus.SERVICE_UNAVAILABLE, ErrorCode.UNAVAILABLE, failure.words, headers=headers, more=more)
     answer.reason = failure.cause.value
     return answer
 
@@ -338,7 +378,7 @@ STOPPING = "The service stops; try again."
 def busy(message: str, reason: str) -> ApiError:
     """Return the 503 error for a request that can succeed a moment later, though the database is well."""
     headers = {"Retry-After": str(_RETRY_SECONDS)}
-    return ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", message, headers, reason)
+    return ApiError(HTTPStatus.SERVICE_UNAVAILABLE, ErrorCode.UNAVAILABLE, message, headers, reason)
 
 
 async def _failure(request: Request, _error: Exception) -> Response:
@@ -346,7 +386,7 @@ async def _failure(request: Request, _error: Exception) -> Response:
     request_id = getattr(request.state, "request_id", "unknown")
     detail = f"Internal error, request id {request_id}; see the server log."
     headers = {"X-Request-ID": request_id}
-    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal-error", detail, headers=headers)
+    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, ErrorCode.INTERNAL_ERROR, detail, headers=headers)
 
 
 _ANSWERS: Mapping[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {

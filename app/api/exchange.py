@@ -11,6 +11,7 @@ from app.api import examples
 from app.api.answer import json_response
 from app.api.client import client_of
 from app.api.container import container
+from app.api.error_code import ErrorCode
 from app.api.errors import ApiError
 from app.api.issuer import RETRY_SECONDS, IssuerError
 from app.api.responses import BODY_ERRORS, error_response
@@ -64,7 +65,7 @@ async def exchange_token(
         response = await _exchange(request, document, session)
     except RefusedTokenError as error:
         shares.note_wrong_token(client)
-        raise ApiError(HTTPStatus.FORBIDDEN, error.code, str(error)) from error
+        raise ApiError(HTTPStatus.FORBIDDEN, ErrorCode(error.code), str(error)) from error
     response.headers["Cache-Control"] = "no-store"
     return response
 
@@ -80,7 +81,7 @@ async def _exchange(request: Request, document: ExchangeDocument, session: Excha
     except IssuerError as error:
         message = f"The keys of the issuer {token.issuer} cannot be read: {error}. Try again."
         headers = {"Retry-After": str(RETRY_SECONDS)}
-        raise ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "issuer-unavailable", message, headers) from error
+        raise ApiError(HTTPStatus.SERVICE_UNAVAILABLE, ErrorCode.ISSUER_UNAVAILABLE, message, headers) from error
     # For the log of requests.
     request.state.token = f"{token.source} run {token.run}"
     # Once before the turn to write, which many wait for, and once within it: an admin can have deleted the publisher.

@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.client import Client
 from app.api.container import Container
+from app.api.error_code import ErrorCode
 from app.api.errors import STOPPING, ApiError, response_of
 from app.api.identity import client_with
 from app.api.share import Use, too_many
@@ -48,7 +49,7 @@ class Guarded:
         shared: Container = scope["app"].state.container
         if shared.settings.hosts and scope["path"] not in _OPEN and not _is_ours(scope, shared.settings.hosts):
             message = "This service does not answer to the name in the Host header (REGISTRY_HOSTS)."
-            misdirected = ApiError(HTTPStatus.MISDIRECTED_REQUEST, "unknown-host-name", message)
+            misdirected = ApiError(HTTPStatus.MISDIRECTED_REQUEST, ErrorCode.UNKNOWN_HOST_NAME, message)
             await response_of(misdirected)(scope, receive, _Answer(send, _HEADERS, None).send)
             return
         client = _client(scope, shared)
@@ -65,7 +66,7 @@ class Guarded:
             await self._answer(scope, receive, answer)
         if running.cancelled_caught and not answer.has_begun:
             headers = {"Retry-After": str(_RETRY_SECONDS)}
-            cut = ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", STOPPING, headers, "stopping")
+            cut = ApiError(HTTPStatus.SERVICE_UNAVAILABLE, ErrorCode.UNAVAILABLE, STOPPING, headers, "stopping")
             await response_of(cut)(scope, receive, answer.send)
 
     async def _answer(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:

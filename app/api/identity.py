@@ -12,6 +12,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from app.api.client import Client, client_of
 from app.api.container import Container, container
+from app.api.error_code import ErrorCode
 from app.api.errors import HOSTS_CLOSED, NOT_SIGNED_IN, ApiError
 from app.domain.publishing.token import Identity, Role
 from app.settings import Settings
@@ -73,12 +74,12 @@ def _remembered(secret: str, shared: Container) -> Identity | None:
 
 def refuse_unknown(message: str, challenge: str = "Bearer") -> NoReturn:
     """Raise 401: the request has no valid token."""
-    raise ApiError(HTTPStatus.UNAUTHORIZED, "unauthorized", message, {"WWW-Authenticate": challenge})
+    raise ApiError(HTTPStatus.UNAUTHORIZED, ErrorCode.UNAUTHORIZED, message, {"WWW-Authenticate": challenge})
 
 
 def forbid(message: str) -> NoReturn:
     """Raise 403: the token is valid, but not for this."""
-    raise ApiError(HTTPStatus.FORBIDDEN, "forbidden", message)
+    raise ApiError(HTTPStatus.FORBIDDEN, ErrorCode.FORBIDDEN, message)
 
 
 MaybeIdentity = Annotated[Identity | None, Depends(identify)]

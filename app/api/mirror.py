@@ -7,6 +7,7 @@ from fastapi import APIRouter, Body, Path, Response
 
 from app.api import examples
 from app.api.answer import json_response
+from app.api.error_code import ErrorCode
 from app.api.errors import ApiError
 from app.api.responses import ADMINISTRATION, BODY_ERRORS, INVALID, error_response, not_found
 from app.api.route import MirrorRoute
@@ -59,7 +60,9 @@ def post_mirrored_changes(
     """
     if registry == change.registry_id(session.writing.connection):
         raise ApiError(
-            HTTPStatus.CONFLICT, "mirror-of-itself", "the changes come from this registry: it cannot mirror itself"
+            HTTPStatus.CONFLICT,
+            ErrorCode.MIRROR_OF_ITSELF,
+            "the changes come from this registry: it cannot mirror itself",
         )
     _check(document)
     changes = [

@@ -25,7 +25,9 @@ def list_models(
     reading: Reading,
     at: paging.ByName,
     vendor: OfVendor = None,
-    q: Annotated[str | None, narrowing("a part of the name, upper or lower case"), printable] = None,
+    q: Annotated[
+        str | None, narrowing("parts of the name, separated by blanks, in any order, upper or lower case"), printable
+    ] = None,
 ) -> dict[str, Any]:
     """List the device models by name."""
     page = listing.models(reading, {"vendor": vendor, "q": q}, at.after, at.limit)

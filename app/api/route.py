@@ -12,6 +12,7 @@ from fastapi.routing import APIRoute
 
 from app.api.body import JsonRequest, check_content_type
 from app.api.container import container
+from app.api.error_code import ErrorCode
 from app.api.errors import ApiError
 from app.api.session import check_before_body, is_private
 from app.settings import Settings
@@ -154,4 +155,4 @@ def check_if_match(condition: str | None, tag: str) -> None:
         and tag not in [part.strip() for part in condition.split(",")]
     ):
         message = "the entry has changed since the ETag in If-Match: read it again"
-        raise ApiError(HTTPStatus.PRECONDITION_FAILED, "precondition-failed", message)
+        raise ApiError(HTTPStatus.PRECONDITION_FAILED, ErrorCode.PRECONDITION_FAILED, message)

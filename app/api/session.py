@@ -16,6 +16,7 @@ from fastapi.security import HTTPAuthorizationCredentials
 
 from app.api.client import Client, client_of
 from app.api.container import Container, container
+from app.api.error_code import ErrorCode
 from app.api.errors import ApiError
 from app.api.identity import (
     INVALID_TOKEN,
@@ -331,7 +332,7 @@ def _check_quota(shared: Container, writing: Writing, vendor: str) -> None:
             f"The publications of {vendor} can take {limit:,} bytes (REGISTRY_VENDOR_MEGABYTES). They take {before:,}, "
             f"with this one {after:,}. Delete drafts, or ask an admin to publish it or to raise the limit."
         )
-        raise ApiError(HTTPStatus.FORBIDDEN, "quota-exceeded", message)
+        raise ApiError(HTTPStatus.FORBIDDEN, ErrorCode.QUOTA_EXCEEDED, message)
 
 
 async def _administering(

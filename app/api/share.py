@@ -15,6 +15,7 @@ from cachetools import LRUCache
 
 from app.api.arriving import Arriving
 from app.api.client import Client
+from app.api.error_code import ErrorCode
 from app.api.errors import ApiError, busy
 from app.api.turn import Turns
 from app.settings import Settings
@@ -248,4 +249,6 @@ def _counted(counts: Counter[str], key: str, limit: int, reason: str) -> Iterato
 
 def too_many(message: str, seconds: int, reason: str) -> ApiError:
     """Return the 429 error; seconds: when the client can try again."""
-    return ApiError(HTTPStatus.TOO_MANY_REQUESTS, "too-many-requests", message, {"Retry-After": str(seconds)}, reason)
+    return ApiError(
+        HTTPStatus.TOO_MANY_REQUESTS, ErrorCode.TOO_MANY_REQUESTS, message, {"Retry-After": str(seconds)}, reason
+    )

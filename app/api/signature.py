@@ -9,6 +9,7 @@ from fastapi.responses import PlainTextResponse
 from app.api import examples
 from app.api.answer import json_response, lasting_response
 from app.api.container import container
+from app.api.error_code import ErrorCode
 from app.api.errors import ApiError
 from app.api.identity import check_reader
 from app.api.parameters import AnyVendor, Digest, NewVendor
@@ -49,7 +50,7 @@ def get_checkpoint(request: Request, reading: Probing) -> Response:
     keys = container(request).settings.signing_keys
     if not keys:
         message = "This registry does not sign its feed: it has no key (REGISTRY_SIGNING_KEY)."
-        raise ApiError(HTTPStatus.NOT_FOUND, "unsigned", message)
+        raise ApiError(HTTPStatus.NOT_FOUND, ErrorCode.UNSIGNED, message)
     position = change.position(reading)
     return PlainTextResponse(Checkpoint.of(keys[0].name, position.seq, position.link).signed(keys))
 

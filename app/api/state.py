@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 
 from app.api import examples
 from app.api.answer import json_response
+from app.api.error_code import ErrorCode
 from app.api.errors import ApiError
 from app.api.parameters import AnyName, AnyRelease, Override
 from app.api.responses import (
@@ -208,6 +209,6 @@ def delete_profile(name: AnyName, session: Publishing) -> None:
 def _not_deleted(name: str) -> ApiError:
     return ApiError(
         HTTPStatus.CONFLICT,
-        "published",
+        ErrorCode.PUBLISHED,
         f"{name} is published, and published entries are never deleted. Retire it instead.",
     )

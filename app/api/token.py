@@ -11,7 +11,7 @@ from app.api.answer import json_response
 from app.api.identity import INVALID_TOKEN, SignedIn, refuse_unknown
 from app.api.responses import ADMINISTRATION, BODY_ERRORS, INVALID, UNAUTHORIZED, UNAVAILABLE, not_found
 from app.api.route import Route
-from app.api.session import Administering, Auditing, Probing
+from app.api.session import Administering, AdminSession, Auditing, Probing
 from app.domain.publishing.outcome import UnknownVendorError
 from app.domain.publishing.token import Role
 from app.domain.values.document import FaultCode, Place
@@ -39,6 +39,16 @@ def post_token(
     session: Administering,
 ) -> Response:
     """Create a token. Only this answer contains its secret."""
+    response = json_response(created(document, session), HTTPStatus.CREATED)
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def created(document: TokenDocument, session: AdminSession) -> dict[str, Any]:
+    """Create a token; return it with its secret, which a dry run does not have.
+
+    Raises InvalidDocumentError and UnknownVendorError.
+    """
     at = Place()
     if document.vendor is not None and not is_vendor(document.vendor):
         message = "must be a vendor, a DNS domain in lower case, such as vendor-a.com; leave it out for other roles"
@@ -54,10 +64,7 @@ def post_token(
     if document.expires_in is not None:
         expires = written_time(datetime.now(UTC) + timedelta(seconds=document.expires_in))
     row, secret = token.create(writing, document.name, document.role, document.vendor, expires)
-    content = {**row, "dry_run": session.dry_run, "token": None if session.dry_run else secret}
-    response = json_response(content, HTTPStatus.CREATED)
-    response.headers["Cache-Control"] = "no-store"
-    return response
+    return {**row, "dry_run": session.dry_run, "token": None if session.dry_run else secret}
 
 
 @router.get("/tokens", response_model=Page[Token], responses={**INVALID, **ADMINISTRATION})

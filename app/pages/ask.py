@@ -16,6 +16,7 @@ from pydantic import BeforeValidator
 
 from app.api.compatibility import read_values, short_question
 from app.api.container import container
+from app.api.errors import root_of
 from app.api.parameters import MAX_FILTER, Filter, LabelField
 from app.api.session import Asking
 from app.domain.engine.question import DeviceAnswer
@@ -29,7 +30,7 @@ from app.domain.verdict.problem import RULES, ProblemCode, Subject, WarningCode
 from app.domain.verdict.source import Device, Source, unknown_names
 from app.domain.verdict.steps import SAVED_STATE
 from app.hypervisor.domain import used_models
-from app.pages.page import PageRoute, page, pasted, root_of
+from app.pages.page import PageRoute, page, pasted
 from app.service import compatibility
 from app.service.known import known_model
 from app.storage import listing, lookup, search
@@ -154,7 +155,9 @@ def get_ask_page(  # noqa: PLR0913, PLR0917 (the question's own parameters)
         initial = asking.ask_from_thread(lambda reader: Choices.of(reader, asked).initial_value(add))
         asked = replace(asked, values=(*asked.values, (add, initial)))
     if sent != asked.parameters():
-        return RedirectResponse(f"{root_of(request)}/ui/ask?{urlencode(asked.parameters())}", HTTPStatus.SEE_OTHER)
+        return RedirectResponse(
+            f"{root_of(request.scope)}/ui/ask?{urlencode(asked.parameters())}", HTTPStatus.SEE_OTHER
+        )
     staleness = container(request).staleness
     content: Mapping[str, Any] = asking.ask_from_thread(
         lambda reader: {**_form(reader, asked, staleness), **_answers(reader, asked)}
@@ -194,7 +197,7 @@ def _models(reader: Reader, q: str) -> tuple[Sequence[ModelChoice], bool]:
 
 def _curl(asked: Asked, request: Request) -> str:
     """Return the question as a curl command."""
-    address = f"{request.url.scheme}://{request.url.netloc}{root_of(request)}/compatibility"
+    address = f"{request.url.scheme}://{request.url.netloc}{root_of(request.scope)}/compatibility"
     words = [f"curl --get {shlex.quote(address)}"]
     if container(request).reads_need_token:
         words.append('--header "Authorization: Bearer $TOKEN"')

@@ -5,19 +5,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
 from app.api.container import container
+from app.api.error_code import ErrorCode
 from app.api.errors import ApiError
+from app.api.identity import check_admin
 from app.api.route import QuestionRoute
+from app.domain.publishing.token import Identity
 
 # The parser logs each malformed body; the answer says the same to whoever sent it.
 logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 _MAX_FILES = 1_000
 _MAX_FIELDS = 200
+# Forms that change something are small.
+_MAX_ADMIN_BYTES = 8 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +46,15 @@ class Form:
         return [line.strip() for text in self.fields.get(name, ()) for line in text.splitlines() if line.strip()]
 
 
-async def read_form(request: Request) -> Form:
-    """Return the form that a request sends: its query, or its body of at most REGISTRY_MAX_QUESTION_BYTES.
+async def read_form(request: Request, max_bytes: int | None = None) -> Form:
+    """Return the form that a request sends: its query, or its body; max_bytes: None: as of a question.
 
     Raises ApiError: 413 for a larger body, 400 for one that is no form.
     """
     if request.method != "POST":
         return Form(_by_name(request.query_params.multi_items()))
-    request.scope["max_body_bytes"] = QuestionRoute.max_body_bytes(container(request).settings)
+    limit = QuestionRoute.max_body_bytes(container(request).settings)
+    request.scope["max_body_bytes"] = limit if max_bytes is None else max_bytes
     # The whole body first: this enforces the limit.
     body = await request.body()
     fields: list[tuple[str, str]] = []
@@ -61,7 +68,7 @@ async def read_form(request: Request) -> Form:
                     files.append((value.filename or name, content))
     except HTTPException as error:
         message = f"the body is not a form: {error.detail}"
-        raise ApiError(HTTPStatus.BAD_REQUEST, "malformed-form", message) from None
+        raise ApiError(HTTPStatus.BAD_REQUEST, ErrorCode.MALFORMED_FORM, message) from None
     return Form(_by_name(fields), files)
 
 
@@ -72,4 +79,45 @@ def _by_name(items: Sequence[tuple[str, str]]) -> Mapping[str, Sequence[str]]:
     return fields
 
 
-SentForm = Annotated[Form, Depends(read_form)]
+async def _sent(request: Request) -> Form:
+    return await read_form(request)
+
+
+SentForm = Annotated[Form, Depends(_sent)]
+
+
+def is_own(request: Request, *, may_be_unsaid: bool = False) -> bool:
+    """Return whether a page of this registry sent a request, as its browser states.
+
+    A browser sends a password that it keeps with every request, also with those of other sites' forms. It sets both
+    headers itself, and no page can change them. Over plain HTTP there is no Sec-Fetch-Site. may_be_unsaid: the answer
+    where a client states neither, such as curl.
+    """
+    site = request.headers.get("sec-fetch-site")
+    if site is not None:
+        return site == "same-origin"
+    origin = request.headers.get("origin")
+    if origin is None:
+        return may_be_unsaid
+    try:
+        return urlsplit(origin).netloc.lower() == request.headers.get("host", "").lower() != ""
+    except ValueError:
+        return False
+
+
+def check_own(request: Request, *, may_be_unsaid: bool = False) -> None:
+    """Raise 403 for a form that a page of another site has sent."""
+    if not is_own(request, may_be_unsaid=may_be_unsaid):
+        message = "The form was not sent from a page of this registry."
+        raise ApiError(HTTPStatus.FORBIDDEN, ErrorCode.CROSS_SITE, message)
+
+
+async def _own_form(request: Request, _: Annotated[Identity, Depends(check_admin)]) -> dict[str, str]:
+    """Return the fields of an admin's form that are not empty; raises ApiError: 401, 403, and as read_form."""
+    check_own(request)
+    form = await read_form(request, _MAX_ADMIN_BYTES)
+    return {name: values[0] for name, values in form.fields.items() if values[0]}
+
+
+# Ask for it before the session that writes: what is refused must not wait for a turn to write.
+AdminForm = Annotated[dict[str, str], Depends(_own_form)]

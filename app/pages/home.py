@@ -5,18 +5,19 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
+from app.api.identity import Allowed
 from app.api.parameters import Filter
 from app.api.session import Asking, Reading
 from app.hypervisor.domain import used_models
 from app.pages.host import Runs
 from app.pages.page import PageRoute, page
+from app.pages.search import results_page
 from app.service import example, fleet
-from app.storage import listing, search
+from app.storage import history, listing, search
 from app.storage.reader import Reader
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
-_MAX_RESULTS = 20
 _MAX_VENDORS = 12
 _MAX_CHANGES = 8
 _MAX_KINDS = 5
@@ -27,19 +28,20 @@ def get_home(
     request: Request,
     reading: Reading,
     asking: Asking,
-    q: Annotated[Filter, Query(description="a part of a name")] = None,
+    allowed: Allowed,
+    q: Annotated[Filter, Query(description="words of a name")] = None,
+    group: Filter = None,
 ) -> Response:
-    """Show the home page, or the results of a search."""
+    """Show the home page, or the results of a search; group: the kind of results of which more are shown."""
     text = (q or "").strip()
     if text:
-        results = search.search(reading, text, _MAX_RESULTS)
-        return page(request, "search.html", q=text, results=results, limit=_MAX_RESULTS)
+        return results_page(request, reading, text, group, with_hosts=allowed.sees_hosts)
     return page(
         request,
         "home.html",
         counts=search.counts(reading),
         vendors=listing.vendors(reading, None, _MAX_VENDORS),
-        latest=search.latest(reading, _MAX_CHANGES, with_hosts=False),
+        latest=history.published_last(reading, _MAX_CHANGES),
         **asking.ask_from_thread(_glance),
     )
 

@@ -2,7 +2,6 @@
 
 import base64
 import binascii
-import json
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from functools import cache
 from hashlib import blake2b
@@ -16,18 +15,21 @@ from fastapi.responses import HTMLResponse, StreamingResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 from starlette.staticfiles import StaticFiles
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api import observer
 from app.api.client import client_of
 from app.api.container import container
-from app.api.errors import ApiError, ErrorResponse, problem_of, response_of
+from app.api.error_code import ERRORS
+from app.api.errors import ERROR_PAGE, ApiError, ErrorResponse, problem_of, response_of, root_of
 from app.api.identity import client_with
 from app.api.route import Route
 from app.domain.values.budget import AbandonedError, OverBudgetError
+from app.domain.values.fault import FAULTS
 from app.domain.values.value import shown
 from app.domain.verdict.joining import Entry, joined
 from app.domain.verdict.problem import RULES, Problem
+from app.domain.verdict.warning import WARNINGS
 from app.storage.failure import failure_of
 
 _FOLDER = Path(__file__).parent
@@ -82,6 +84,10 @@ class Links:
         """Return the address of a kind of hosts."""
         return self(f"/ui/kinds/{digest}", **parameters)
 
+    def help(self, code: str) -> str:
+        """Return the address of the help on a code."""
+        return self(f"/help/{code}")
+
     def static(self, name: str) -> str:
         """Return the address of a static file; it has a fingerprint of the content, so clients cache it for ever."""
         return f"{self._root}/ui/static/{_fingerprint(name)}/{name}"
@@ -108,7 +114,11 @@ def _environment() -> Environment:
     environment.filters["thousands"] = lambda number: f"{number:,}"
     environment.filters["ranges"] = _ranges
     environment.globals["cures"] = {code: rule.cure for code, rule in RULES.items()}
-    environment.globals["rules"] = {code.value: rule.sentence for code, rule in RULES.items()}
+    environment.globals["errors"] = {code.value: rule for code, rule in ERRORS.items()}
+    # The first table that has a code says what it means most often.
+    environment.globals["meanings"] = {
+        code.value: row.sentence for table in (ERRORS, FAULTS, WARNINGS, RULES) for code, row in table.items()
+    }
     return environment
 
 
@@ -199,14 +209,8 @@ def _gathered(pieces: Iterator[str]) -> Iterator[str]:
 
 
 def _context(request: Request, context: Mapping[str, object]) -> Mapping[str, object]:
-    root = root_of(request)
-    return {"link": Links(root), "here": request.url.path.removeprefix(root), **context}
-
-
-def root_of(request: Request) -> str:
-    """Return the root path of the service behind a proxy, otherwise an empty text."""
-    root: str = request.scope.get("root_path", "")
-    return root
+    root, path = root_of(request.scope), request.scope["path"]
+    return {"link": Links(root), "here": path.removeprefix(root), **context}
 
 
 def pasted(text: str | None) -> str | None:
@@ -235,7 +239,7 @@ class PageRoute(Route):
                 await super().handle(scope, receive, send)
         except ApiError as error:
             observer.note_problem(scope, error.code, error.reason)
-            await _error_page(request, response_of(error))(scope, receive, send)
+            await error_page(request, response_of(error))(scope, receive, send)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return the handler, wrapped in what all pages share."""
@@ -250,7 +254,7 @@ class PageRoute(Route):
                     raise
                 if isinstance(problem, ErrorResponse):
                     observer.note_problem(request.scope, problem.code, problem.reason)
-                return _error_page(request, problem)
+                return error_page(request, problem) if isinstance(problem, ErrorResponse) else problem
 
         return handle_request
 
@@ -273,20 +277,28 @@ def _take_password(scope: Scope) -> None:
     scope["headers"] = headers
 
 
-def _error_page(request: Request, problem: Response) -> Response:
-    if not problem.body:
-        # The client has gone.
-        return problem
-    document = json.loads(bytes(problem.body))
-    status = HTTPStatus(problem.status_code)
-    answer = page(request, "error.html", problem=document, before=request.query_params.get("from"))
-    answer.status_code = status
-    answer.headers["Cache-Control"] = "no-store"
-    if status is HTTPStatus.UNAUTHORIZED:
+def error_page(request: Request, problem: ErrorResponse) -> Response:
+    """Return the page of an error, with its status and headers; on a page, 401 lets the browser ask for a token."""
+    before, request_id = request.query_params.get("from"), request.scope.get("state", {}).get("request_id")
+    answer = page(request, "error.html", problem=problem.document, before=before, request_id=request_id)
+    answer.status_code = problem.status_code
+    answer.headers.update({"Cache-Control": "no-store", "Vary": "Accept", **problem.own_headers})
+    if isinstance(request.scope.get("route"), PageRoute) and problem.status_code == HTTPStatus.UNAUTHORIZED:
         answer.headers["WWW-Authenticate"] = 'Basic realm="a token of this registry, as the password"'
-    if "retry-after" in problem.headers:
-        answer.headers["Retry-After"] = problem.headers["retry-after"]
     return answer
+
+
+class ErrorPages:
+    """Middleware around the whole app that lets errors be pages where a browser asks."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request; other events pass through."""
+        if scope["type"] == "http":
+            scope.setdefault("state", {})[ERROR_PAGE] = error_page
+        await self._app(scope, receive, send)
 
 
 class _Files(StaticFiles):

@@ -13,7 +13,6 @@ from pydantic import BeforeValidator
 
 from app.api.body import Defect, MalformedError, parse
 from app.api.container import container
-from app.api.errors import ApiError
 from app.api.identity import MaybeIdentity, check_reader
 from app.api.route import QuestionRoute
 from app.api.session import Asking, AskSession
@@ -24,7 +23,7 @@ from app.domain.publishing.token import Identity, Role
 from app.domain.values.budget import OverBudgetError, spend
 from app.domain.values.document import MAX_FAULTS, Fault
 from app.domain.values.name import InvalidNameError, ReleaseName
-from app.pages.form import Form, read_form
+from app.pages.form import Form, check_own, read_form
 from app.pages.location import Lines, Location, constant_offset, duplicate_offset, offsets, surrogate_offset
 from app.pages.page import PageRoute, page
 from app.service import trial
@@ -122,16 +121,10 @@ class Tried:
         return grouped
 
 
-def _check_same_origin(request: Request) -> None:
-    """Raise 403 for a form that a page of another site posts: nothing is stored, but it would take a client's share."""
-    if request.headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
-        message = "This form can be posted only from its own page."
-        raise ApiError(HTTPStatus.FORBIDDEN, "forbidden", message)
-
-
 async def _posted(request: Request, _: Annotated[None, Depends(check_reader)]) -> Form:
     """Return the form that is posted, no larger than a question."""
-    _check_same_origin(request)
+    # Nothing is stored, but it would take a client's share.
+    check_own(request, may_be_unsaid=True)
     return await read_form(request)
 
 

@@ -5,9 +5,11 @@ from http import HTTPStatus
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import RedirectResponse
 
-from app.api.errors import ApiError
+from app.api.error_code import ErrorCode
+from app.api.errors import ApiError, root_of
 from app.pages import (
     ask,
+    change,
     diff,
     drain,
     fleet_map,
@@ -20,9 +22,11 @@ from app.pages import (
     publish,
     release,
     support_matrix,
+    token,
     vendor,
 )
-from app.pages.page import PageRoute, root_of
+from app.pages import help as help_pages
+from app.pages.page import PageRoute
 
 _nothing = APIRouter(route_class=PageRoute, include_in_schema=False)
 
@@ -31,18 +35,19 @@ _nothing = APIRouter(route_class=PageRoute, include_in_schema=False)
 @_nothing.get("/ui/")
 async def get_beginning(request: Request) -> Response:
     """Redirect to the home page."""
-    return RedirectResponse(f"{root_of(request)}/", HTTPStatus.SEE_OTHER)
+    return RedirectResponse(f"{root_of(request.scope)}/", HTTPStatus.SEE_OTHER)
 
 
 @_nothing.get("/ui/{path:path}")
 async def get_nothing(path: str) -> None:
     """Answer 404 for an unknown page."""
-    raise ApiError(HTTPStatus.NOT_FOUND, "not-found", f"there is no page /ui/{path}")
+    raise ApiError(HTTPStatus.NOT_FOUND, ErrorCode.NOT_FOUND, f"there is no page /ui/{path}")
 
 
 def add_pages(app: FastAPI) -> None:
     """Serve the web pages."""
     page.add_static_files(app)
+    app.add_middleware(page.ErrorPages)
     for module in (
         home,
         lists,
@@ -57,6 +62,9 @@ def add_pages(app: FastAPI) -> None:
         ask,
         drain,
         publish,
+        help_pages,
+        change,
+        token,
     ):
         app.include_router(module.router)
     app.include_router(_nothing)

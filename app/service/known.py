@@ -1,15 +1,35 @@
 """Names that have to be published for a request to make sense."""
 
+from typing import Literal, TypeAlias
+
 from app.domain.things.model import Model
 from app.domain.things.profile import Profile
 from app.domain.things.release import Release
 from app.domain.things.snapshot import Snapshot
 
+Kind: TypeAlias = Literal[
+    "change",
+    "erratum",
+    "host",
+    "implementation",
+    "key",
+    "kind",
+    "mirror",
+    "model",
+    "profile",
+    "release",
+    "signature",
+    "token",
+    "trusted publisher",
+    "variable set",
+    "vendor",
+]
+
 
 class UnknownNameError(LookupError):
     """Nothing is published under a name; kind: what the request needs there, such as `release`."""
 
-    def __init__(self, name: str, kind: str) -> None:
+    def __init__(self, name: str, kind: Kind) -> None:
         super().__init__(f"the registry has no {kind} {name}")
         self.name = name
         self.kind = kind

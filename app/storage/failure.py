@@ -29,7 +29,7 @@ class Cause(StrEnum):
     SCHEMA = "schema"
 
 
-_WORDS = {
+WORDS = {
     Cause.UNREACHABLE: "The database cannot be reached; try again.",
     Cause.STARTING: "The database is restarting, or has ended the connection; try again.",
     Cause.REFUSED: "The database refuses the user of this service, or what it asks for.",
@@ -67,8 +67,8 @@ class FailureError(Exception):
     """A failure that no driver raises: no turn to write in time, a schema that does not fit, altered content."""
 
     def __init__(self, cause: Cause, words: str | None = None, report: str = "") -> None:
-        super().__init__(words or _WORDS[cause])
-        self.failure = Failure(cause, words or _WORDS[cause], report or words or _WORDS[cause])
+        super().__init__(words or WORDS[cause])
+        self.failure = Failure(cause, words or WORDS[cause], report or words or WORDS[cause])
 
 
 def failure_of(error: BaseException) -> Failure | None:
@@ -84,7 +84,7 @@ def failure_of(error: BaseException) -> Failure | None:
     report = " ".join(str(original).split()) or type(original).__name__
     for code in (getattr(original, "sqlstate", None), getattr(original, "sqlite_errorname", None)):
         report += f" ({code})" if code else ""
-    return Failure(cause, _WORDS[cause], report)
+    return Failure(cause, WORDS[cause], report)
 
 
 def _cause_of(error: BaseException) -> Cause | None:

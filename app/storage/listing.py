@@ -252,7 +252,8 @@ def _release_drafts(connection: sa.Connection, filters: Mapping[str, str | None]
 def models(connection: sa.Connection, filters: Mapping[str, str | None], after: Key | None, limit: int) -> Page:
     """Return device models ordered by name.
 
-    filters: vendor, variable, q (a part of the name, ignoring case). Columns: name, vendor, release_count.
+    filters: vendor, variable, q (a part of the name, ignoring case; several, separated by blanks, must all be in it).
+    Columns: name, vendor, release_count.
     """
     model, vendor = schema.model, schema.vendor
     implements = schema.release_model.c.model_id == model.c.id
@@ -265,7 +266,8 @@ def models(connection: sa.Connection, filters: Mapping[str, str | None], after: 
             model.c.id.in_(sa.select(schema.statement.c.model_id).where(schema.statement.c.variable == name))
         )
     if (part := filters.get("q")) is not None:
-        query = query.where(model.c.name.icontains(part, autoescape=True))
+        # No name has a blank, so a text with one is several parts.
+        query = query.where(*(model.c.name.icontains(word, autoescape=True) for word in part.split()))
     return page(connection, query, [model.c.name], after, limit)
 
 
@@ -407,6 +409,20 @@ def token(connection: sa.Connection, token_id: str) -> Row | None:
     table = schema.token
     columns = [column for column in table.c if column.name != "secret_hash"]
     return connection.execute(sa.select(*columns).where(table.c.id == token_id)).first()
+
+
+def newest_tokens(connection: sa.Connection, before: Key | None, limit: int, *, valid_at: str | None) -> Page:
+    """Return tokens as `tokens` does, the newest first; valid_at: only those that are valid at a time."""
+    table = schema.token
+    keys = [table.c.created_at, table.c.id]
+    query = sa.select(*keys, *(column for column in table.c if column.name not in {"created_at", "id", "secret_hash"}))
+    if valid_at is not None:
+        query = query.where(table.c.revoked_at.is_(None))
+        query = query.where(table.c.expires_at.is_(None) | (table.c.expires_at > valid_at))
+    if before is not None:
+        query = query.where(sa.tuple_(*keys) < sa.tuple_(*(sa.literal(part) for part in before)))
+    rows = connection.execute(query.order_by(*(key.desc() for key in keys)).limit(limit + 1)).all()
+    return Page(rows[:limit], tuple(rows[limit - 1][: len(keys)]) if len(rows) > limit else None)
 
 
 def mirrors(connection: sa.Connection) -> Sequence[Row]:

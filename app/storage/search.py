@@ -1,6 +1,6 @@
-"""Search: names that contain a text, and an overview of the registry."""
+"""Search: what contains some words, and an overview of the registry."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -8,7 +8,6 @@ import sqlalchemy as sa
 
 from app.domain.values.state import State
 from app.storage import schema
-from app.storage.change import OF_HOSTS, position
 
 Row: TypeAlias = sa.Row[*tuple[Any, ...]]
 
@@ -22,48 +21,133 @@ _RELEASE_COUNT = (
 )
 
 
+# More words than these are left out.
+_MAX_WORDS = 8
+# Hosts beyond these are not counted: there can be very many.
+MAX_COUNTED_HOSTS = 1_000
+_LAST_CHARACTER = "\U0010ffff"
+
+
+@dataclass(frozen=True, slots=True)
+class Matches:
+    """The first rows of one kind that a search finds, the exact match first. count: of all that it finds."""
+
+    rows: Sequence[Row]
+    count: int
+
+    def __bool__(self) -> bool:
+        return bool(self.rows)
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The result of a search, at most `limit + 1` rows of each kind; the extra row shows that there are more.
+    """The result of a search.
 
     vendors: name, title. models: name. variables: name, model_count, model (the first by name). profiles: name.
-    implementations: name, release_count. releases: name; only those whose implementation's name does not match.
+    implementations: name, release_count. releases: name; only those whose implementation is not found itself.
     """
 
-    vendors: Sequence[Row]
-    models: Sequence[Row]
-    variables: Sequence[Row]
-    profiles: Sequence[Row]
-    implementations: Sequence[Row]
-    releases: Sequence[Row]
-
-    @property
-    def is_empty(self) -> bool:
-        """Return whether nothing was found."""
-        return not any((self.vendors, self.models, self.variables, self.profiles, self.implementations, self.releases))
+    vendors: Matches
+    models: Matches
+    variables: Matches
+    profiles: Matches
+    implementations: Matches
+    releases: Matches
 
 
-def search(connection: sa.Connection, text: str, limit: int) -> Found:
-    """Find names that contain a text, ignoring case; exact matches come first, then names that begin with it."""
+def words_of(text: str) -> Sequence[str]:
+    """Return the words of a search."""
+    return tuple(dict.fromkeys(text.split()))[:_MAX_WORDS]
+
+
+def search(connection: sa.Connection, words: Sequence[str], limits: Mapping[str, int]) -> Found:
+    """Find what contains all of some words, in any order and ignoring case; limits: of each kind, by field of Found.
+
+    A name is what is found; titles and descriptions count, and for a variable the name of its model. The exact match
+    comes first, then names that begin with the words, then others.
+    """
     vendor, model, profile, product = schema.vendor, schema.model, schema.profile, schema.implementation
 
-    def matches(query: sa.Select[Any], name: sa.ColumnElement[Any], *others: sa.ColumnElement[Any]) -> Sequence[Row]:
-        is_match = sa.or_(*(column.icontains(text, autoescape=True) for column in (name, *others)))
-        rank = sa.case((sa.func.lower(name) == text.lower(), 0), (name.istartswith(text, autoescape=True), 1), else_=2)
-        return connection.execute(query.where(is_match).order_by(rank, name).limit(limit + 1)).all()
+    def matches(
+        kind: str, query: sa.Select[Any], name: sa.ColumnElement[Any], *others: sa.ColumnElement[Any]
+    ) -> Matches:
+        return _matches(connection, query.where(_have_all(words, name, *others)), name, words, limits[kind])
 
-    release_name = product.c.name + "@" + schema.release.c.version
-    releases = sa.select(release_name.label("name")).join_from(schema.release, product)
-    names = _variable_names()
-    variables = [row.name for row in matches(sa.select(names.c.name), names.c.name)]
+    release, release_name = schema.release, product.c.name + "@" + schema.release.c.version
+    releases = sa.select(release_name.label("name")).join_from(release, product)
     return Found(
-        vendors=matches(sa.select(vendor.c.name, vendor.c.title), vendor.c.name, vendor.c.title),
-        models=matches(sa.select(model.c.name), model.c.name),
-        variables=sorted(_with_models(connection, variables), key=lambda row: variables.index(row.name)),
-        profiles=matches(sa.select(profile.c.name), profile.c.name),
-        implementations=matches(sa.select(product.c.name, _RELEASE_COUNT), product.c.name),
-        releases=matches(releases.where(~product.c.name.icontains(text, autoescape=True)), release_name),
+        vendors=matches("vendors", sa.select(vendor.c.name, vendor.c.title), vendor.c.name, vendor.c.title),
+        models=matches("models", sa.select(model.c.name), model.c.name),
+        variables=_variables(connection, words, limits["variables"]),
+        profiles=matches("profiles", sa.select(profile.c.name), profile.c.name, profile.c.description),
+        implementations=matches("implementations", sa.select(product.c.name, _RELEASE_COUNT), product.c.name),
+        releases=matches(
+            "releases", releases.where(~_have_all(words, product.c.name)), release_name, release.c.description
+        ),
     )
+
+
+def _have_all(words: Sequence[str], *columns: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
+    """Return the condition that each word is in one of some columns, of which all but the first can be null."""
+    texts = [columns[0], *(sa.func.coalesce(column, "") for column in columns[1:])]
+    return sa.and_(*(sa.or_(*(text.icontains(word, autoescape=True) for text in texts)) for word in words))
+
+
+def _rank(name: sa.ColumnElement[Any], words: Sequence[str]) -> sa.ColumnElement[int]:
+    text = " ".join(words)
+    exact = sa.func.lower(name).in_([text.lower(), *(word.lower() for word in words)])
+    begins = name.istartswith(text, autoescape=True)
+    return sa.case((exact, 0), (begins, 1), (_have_all(words, name), 2), else_=3)
+
+
+def _matches(
+    connection: sa.Connection, query: sa.Select[Any], name: sa.ColumnElement[Any], words: Sequence[str], limit: int
+) -> Matches:
+    rows = connection.execute(query.order_by(_rank(name, words), name).limit(limit + 1)).all()
+    if len(rows) <= limit:
+        return Matches(rows, len(rows))
+    count = sa.select(sa.func.count()).select_from(query.subquery())
+    return Matches(rows[:limit], connection.execute(count).scalar_one())
+
+
+def _variables(connection: sa.Connection, words: Sequence[str], limit: int) -> Matches:
+    """Find variables; with several words, at least one is in the variable's name, the others there or in a model's."""
+    names = _variable_names()
+    if len(words) == 1:
+        query = sa.select(names.c.name).where(_have_all(words, names.c.name))
+        found = _matches(connection, query, names.c.name, words, limit)
+        order = [row.name for row in found.rows]
+        rows = sorted(connection.execute(_with_models(order)).all(), key=lambda row: order.index(row.name))
+        return Matches(rows, found.count)
+    some = sa.or_(*(names.c.name.icontains(word, autoescape=True) for word in words))
+    variable = schema.statement.c.variable
+    query = _with_models(sa.select(names.c.name).where(some)).where(_have_all(words, variable, schema.model.c.name))
+    return _matches(connection, query, variable, words, limit)
+
+
+def hosts(connection: sa.Connection, text: str, limit: int) -> Matches:
+    """Find hosts whose names begin with a text; beyond MAX_COUNTED_HOSTS they are not counted.
+
+    An index has the names in order, so that the search does not read all hosts.
+    """
+    column = schema.host.c.name
+    names: set[str] = set()
+    for beginning in {text, text.lower(), text.upper()}:
+        is_within = (column >= beginning) & (column < beginning + _LAST_CHARACTER)
+        query = sa.select(column).where(is_within).order_by(column).limit(MAX_COUNTED_HOSTS + 1)
+        names |= set(connection.execute(query).scalars())
+    ordered = sorted(names, key=lambda name: (name != text, name))[: MAX_COUNTED_HOSTS + 1]
+    query = sa.select(column).where(column.in_(ordered[:limit]))
+    rows = sorted(connection.execute(query).all(), key=lambda row: ordered.index(row.name))
+    return Matches(rows, len(ordered))
+
+
+def count_labelled(connection: sa.Connection, name: str, value: str) -> int:
+    """Return the number of hosts with a label, at most MAX_COUNTED_HOSTS + 1."""
+    table = schema.host_label
+    query = sa.select(table.c.host_id).where(table.c.name == name, table.c.value == value)
+    limited = query.limit(MAX_COUNTED_HOSTS + 1).subquery()
+    return connection.execute(sa.select(sa.func.count()).select_from(limited)).scalar_one()
 
 
 def _variable_names() -> sa.CTE:
@@ -74,10 +158,10 @@ def _variable_names() -> sa.CTE:
     return names.union_all(sa.select(following).where(names.c.name.is_not(None)))
 
 
-def _with_models(connection: sa.Connection, variables: Sequence[str]) -> Sequence[Row]:
-    """Return variables: name, model_count, model (the first by name)."""
+def _with_models(variables: Sequence[str] | sa.Select[tuple[Any]]) -> sa.Select[Any]:
+    """Return the query of variables: name, model_count, model (the first by name)."""
     statement, model = schema.statement, schema.model
-    query = (
+    return (
         sa.select(
             statement.c.variable.label("name"),
             sa.func.count(statement.c.model_id.distinct()).label("model_count"),
@@ -87,7 +171,6 @@ def _with_models(connection: sa.Connection, variables: Sequence[str]) -> Sequenc
         .where(statement.c.variable.in_(variables))
         .group_by(statement.c.variable)
     )
-    return connection.execute(query).all()
 
 
 def implementations(connection: sa.Connection, vendor: str, limit: int) -> Sequence[Row]:
@@ -138,37 +221,3 @@ def counts(connection: sa.Connection) -> Row:
         sa.select(sa.func.count()).select_from(table).scalar_subquery().label(name) for name, table in tables.items()
     ]
     return connection.execute(sa.select(*columns)).one()
-
-
-# Where changes of hosts are left out, the others are looked for in so many.
-_MAX_LOOKED_AT = 500
-
-
-@dataclass(frozen=True, slots=True)
-class Transaction:
-    """A transaction, described by its first change. more: the number of its other changes."""
-
-    at: str
-    by: str
-    kind: str
-    name: str
-    more: int
-
-
-def latest(connection: sa.Connection, limit: int, *, with_hosts: bool) -> list[Transaction]:
-    """Return the latest transactions of the feed, the newest first; with_hosts: also those that begin with a host."""
-    table = schema.change
-    query = sa.select(table.c.seq, table.c.at, table.c.by, table.c.kind, table.c.name)
-    first_changes = connection.execute(
-        query.where(table.c.seq == table.c.part_of)
-        .order_by(table.c.seq.desc())
-        .limit(limit if with_hosts else _MAX_LOOKED_AT)
-    ).all()
-    # The feed has no gaps, so a transaction ends where the next one begins.
-    ends = [position(connection).seq + 1, *(change.seq for change in first_changes)]
-    transactions = [
-        Transaction(change.at, change.by, change.kind, change.name, end - change.seq - 1)
-        for change, end in zip(first_changes, ends, strict=False)
-        if with_hosts or change.kind not in OF_HOSTS
-    ]
-    return transactions[:limit]

@@ -19,9 +19,10 @@ Allowed = Value | StepRange
 MAX_BROKEN = 1_000
 
 
-def problem_details(status: HTTPStatus, code: str, detail: str) -> dict[str, str | int]:
-    """Return what every error has (RFC 9457, 3.1), and its code."""
-    return {"type": "about:blank", "title": status.phrase, "status": status.value, "code": code, "detail": detail}
+def problem_details(status: HTTPStatus, code: str, detail: str, root: str = "") -> dict[str, str | int]:
+    """Return what every error has (RFC 9457, 3.1), and its code; root: the root path of the service."""
+    help_page = f"{root}/help/{code}"
+    return {"type": help_page, "title": status.phrase, "status": status.value, "code": code, "detail": detail}
 
 
 class Problem(OpenShape):
@@ -70,7 +71,10 @@ class Broken(OpenShape):
 class ErrorShape(OpenShape):
     """An error (RFC 9457); what programs look at is `code`."""
 
-    type: str = Field(description="always about:blank: `code` says what it is", examples=["about:blank"])
+    type: str = Field(
+        description="the help page of the code: an address of the registry, relative to that of the request",
+        examples=["/help/unknown-release"],
+    )
     title: str = Field(description="the status in words")
     status: int = Field(description="the HTTP status")
     code: str = Field(description="stable; the codes of each operation are listed with its responses")

@@ -31,6 +31,7 @@ def problem(response: Response, status: int, code: str) -> list[tuple[str, str]]
     assert response.headers["content-type"] == "application/problem+json"
     body = response.json()
     assert (body["status"], body["code"]) == (status, code)
+    assert body["type"] == f"/help/{code}"
     assert body["title"]
     assert body["detail"]
     return [(fault.get("pointer", fault.get("parameter")), fault["code"]) for fault in body.get("faults", [])]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from app.domain.values.state import State
+from app.domain.verdict.advice import ADVICE
 from app.domain.verdict.problem import RULES, Problem, ProblemCode
 from app.domain.verdict.source import Device
 from app.domain.verdict.steps import Policy
@@ -234,6 +235,14 @@ def test_a_problem_is_found(case: Case) -> None:
     assert codes(verdict) == case.expected
     assert not verdict.compatible
     assert verdict.configuration is None
+
+
+# It takes a VM of several devices: see test_parts.py.
+@pytest.mark.parametrize("code", [code for code in ProblemCode if code is not ProblemCode.NOT_TOGETHER])
+def test_the_example_of_a_code_is_a_message_that_a_verdict_has(code: ProblemCode) -> None:
+    cases = [case for case in CASES if case.code is code]
+    verdicts = [case.build().ask(case.asked, case.at, policy=case.policy, problem=case.known) for case in cases]
+    assert ADVICE[code].example in [problem.message for verdict in verdicts for problem in verdict.problems]
 
 
 @pytest.mark.parametrize("code", list(ProblemCode))

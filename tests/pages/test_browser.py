@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from fastapi.testclient import TestClient
-from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect
+from playwright.sync_api import Browser, BrowserContext, HttpCredentials, Page, Playwright, expect
 
 from tests.api.serving import served
-from tests.conftest import AUTHORIZATION, fresh_database, make_app
+from tests.conftest import AUTHORIZATION, TOKEN, fresh_database, make_app
 from tests.counts import IS_LONG, full
 from tests.pages import large
 from tests.pages.conftest import CHROMIUM, asked_by_pages, started
@@ -49,7 +49,26 @@ PAGES = [
     "/ui/ask",
     f"/ui/ask?model={NIC}",
     f"/ui/ask?model={NIC}&source={FIRMWARE}@1&profile=vendor-a.com/base&value=num-queues=6&value=legacy=off&host=host-2",
+    "/?q=queues+nic",
+    "/?q=unknown-release",
+    "/ui/changes",
+    "/ui/changes?hosts=true&since=2020-01-01",
+    "/ui/changes?kind=errata",
+    "/ui/changes/3",
+    "/ui/audit",
+    "/ui/tokens",
+    "/help",
+    "/help?q=off+value",
+    "/help/value-not-allowed",
+    "/help/unknown-model",
+    "/help/unavailable",
+    "/help/verdict",
+    "/help/terms",
+    "/help/guides/publish",
+    "/help/guides/production",
+    "/models/vendor-a.com/none",
 ]
+CREDENTIALS: HttpCredentials = {"username": "admin", "password": TOKEN}
 
 
 @pytest.fixture(scope="module")
@@ -95,8 +114,8 @@ def page(browser: Browser, address: str) -> Iterator[Page]:
 
 def test_from_a_search_to_a_verdict_by_mouse(page: Page) -> None:
     page.goto("/")
-    page.get_by_role("searchbox").fill("num-q")
-    page.get_by_role("button", name="Search").click()
+    page.locator("#search").fill("num-q")
+    page.locator("header").get_by_role("button", name="Search").click()
     page.get_by_role("link", name="num-queues").click()
     expect(page.get_by_role("heading", level=1)).to_have_text(NIC)
     expect(page.locator("[id='v-num-queues']")).to_be_in_viewport()
@@ -304,6 +323,61 @@ def test_a_release_is_tried_from_a_file(page: Page) -> None:
     expect(page.get_by_label("The release as JSON")).to_have_value(content.decode())
 
 
+def test_an_admin_creates_and_revokes_a_token(browser: Browser, address: str) -> None:
+    context = browser.new_context(base_url=address, http_credentials=CREDENTIALS)
+    page = context.new_page()
+    page.goto("/ui/tokens")
+    page.get_by_label("Name of its user").fill("a pipeline")
+    page.get_by_label("Role").select_option("publisher")
+    page.get_by_label("Vendor, for a publisher").fill("vendor-a.com")
+    page.get_by_role("button", name="Create").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Token created")
+    assert page.locator("#secret").inner_text().startswith("dpr_")
+    page.get_by_role("link", name="All tokens").click()
+    row = page.get_by_role("row", name="a pipeline")
+    expect(row).to_contain_text("publisher of vendor-a.com")
+    row.get_by_text("Revoke…").click()
+    row.get_by_role("button", name="Revoke for good").click()
+    page.wait_for_url("**/ui/tokens")
+    expect(page.get_by_role("row", name="a pipeline")).to_have_count(0)
+    context.close()
+
+
+def test_a_page_of_another_site_creates_no_token(browser: Browser, address: str) -> None:
+    # Other sites have no policy like that of these pages.
+    context = browser.new_context(http_credentials=CREDENTIALS, bypass_csp=True)
+    page = context.new_page()
+    # The browser keeps the password from here on.
+    page.goto(f"{address}/ui/tokens")
+    for site in ("about:blank", address.replace("127.0.0.1", "localhost") + "/ui/none"):
+        other = context.new_page()
+        other.goto(site)
+        other.set_content(
+            f"<form method=post action='{address}/ui/tokens'><input name=name value=evil><input name=role value=admin>"
+            "<button>Win</button></form>"
+        )
+        with other.expect_navigation():
+            other.get_by_role("button", name="Win").click()
+        expect(other.get_by_text("The form was not sent from a page of this registry.")).to_be_visible()
+    page.goto(f"{address}/ui/tokens?state=all")
+    expect(page.get_by_text("evil")).to_have_count(0)
+    context.close()
+
+
+def test_an_error_of_the_api_leads_a_person_on(browser: Browser, address: str) -> None:
+    context = browser.new_context(base_url=address)
+    page = context.new_page()
+    page.goto("/models/vendor-a.com/none")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Not Found")
+    page.get_by_role("link", name="unknown-model").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("unknown-model")
+    page.get_by_role("link", name="All codes").click()
+    page.get_by_label("Words of a code").fill("profile list")
+    page.get_by_role("button", name="Show").click()
+    expect(page.get_by_role("row", name="profile-not-listed")).to_be_visible()
+    context.close()
+
+
 _VIEWS = [(1280, "light"), (360, "dark"), (360, "light"), (1280, "dark")]
 
 
@@ -320,6 +394,7 @@ def test_axe_finds_nothing_and_no_page_is_wider_than_the_screen(browser: Browser
         color_scheme="dark" if scheme == "dark" else "light",
         viewport={"width": width, "height": 800},
         bypass_csp=True,
+        http_credentials=CREDENTIALS,
     )
     page = context.new_page()
     found = {}
@@ -338,7 +413,7 @@ def test_axe_finds_nothing_and_no_page_is_wider_than_the_screen(browser: Browser
 def test_nothing_is_asked_of_another_host(playwright: Playwright, address: str, tmp_path: Path) -> None:
     net_log = tmp_path / "net.json"
     browser = started(playwright, f"--log-net-log={net_log}")
-    context = browser.new_context(base_url=address)
+    context = browser.new_context(base_url=address, http_credentials=CREDENTIALS)
     asked: list[str] = []
     context.on("request", lambda request: asked.append(request.url))
     for path in [*PAGES, "/docs"]:

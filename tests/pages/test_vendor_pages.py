@@ -140,7 +140,7 @@ def test_a_release_says_when_who_and_what_is_known_of_it(registry: TestClient) -
     assert "known to be broken: 1" in page.text
     assert "the firmware lost queues" in page.text
     assert SCRIPT in page.text
-    assert "Hosts that run it (1) host-2." in page.text
+    assert "Hosts that run it (1) host-2 ." in page.text
     assert page.text.index("the firmware lost queues") < page.text.rindex("Device models (3)")
 
 
@@ -189,7 +189,7 @@ def test_hosts_are_shown_only_to_those_who_can_know_them(database_url: str) -> N
     with TestClient(make_app(database_url, read_hosts="token")) as registry:
         with TestClient(registry.app, headers=AUTHORIZATION) as admin:
             fill(admin)
-            assert "Hosts that run it (1) host-2." in look(admin, f"/ui/releases/{TWO}").text
+            assert "Hosts that run it (1) host-2 ." in look(admin, f"/ui/releases/{TWO}").text
         text = look(registry, f"/ui/releases/{TWO}").text
         assert "Hosts that run it" not in text
         assert "host-2" not in text

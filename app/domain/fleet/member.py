@@ -1,6 +1,6 @@
 """The members of a fleet: releases and hosts that all have to accept the same settings for a device model."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -12,6 +12,7 @@ from app.domain.things.restriction import narrowed
 from app.domain.things.variable_set import VariableSet
 from app.domain.values.budget import spend
 from app.domain.values.canonical import canonical_json
+from app.domain.values.meaning import Meaning
 from app.domain.values.name import ReleaseName
 from app.domain.verdict.destination import Destination
 from app.domain.verdict.host import Host
@@ -38,6 +39,29 @@ class BaselineCode(StrEnum):
     NO_COMMON_VALUE = "no-common-value"
     NO_ASSIGNMENT = "no-assignment"
     UNDECIDED = "baseline-undecided"
+
+
+# The other codes have the same meaning as in a verdict.
+BASELINES: Mapping[BaselineCode, Meaning] = {
+    BaselineCode.NO_COMMON_VALUE: Meaning(
+        "Every variable has a value that all releases and hosts allow.",
+        "Leave out one of the releases that the problem names, or update them until they have a value in common.",
+        "No value of queues is allowed everywhere: vendor-a.com/fw@1 allows 1-4; vendor-a.com/fw@2 allows 8.",
+    ),
+    BaselineCode.NO_ASSIGNMENT: Meaning(
+        "Some combination of the common values meets all constraints, migration blocks and errata.",
+        "Leave out one of the releases that the problem names.",
+        "No settings meet the constraints, migration blocks and errata of vendor-a.com/fw@1 and vendor-a.com/fw@2 "
+        "together.",
+    ),
+    BaselineCode.UNDECIDED: Meaning(
+        "The search ends before its limit.",
+        "Ask for fewer releases at once. The answer has the common values of each variable: choose from them, and "
+        "check "
+        "the choice with a question.",
+        "No settings were found in 20,000 tries and 64 choices of releases; more were not tried.",
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)
