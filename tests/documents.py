@@ -63,7 +63,8 @@ def commands(document: str) -> Iterator[str]:
     for block in blocks:
         joined = re.sub(r"\\\n\s*", " ", block)
         for command in _COMMAND.findall(joined):
-            yield command.strip()
+            # In `"$(profile-registry …)"` it ends with the substitution.
+            yield re.sub(r'\)"?$', "", command.strip())
 
 
 def normal(line: str) -> str:

@@ -4,6 +4,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from app.domain.fleet.kind import digest_of
+from app.domain.verdict.destination import Destination
 from app.storage import database
 from app.storage.host import put_host
 
@@ -44,19 +46,24 @@ HOSTS = 10_000
 KINDS = 30
 
 
-def register_hosts(engine: sa.Engine) -> str:
-    """Register hosts of several kinds at once, as an inventory would; return the name of one of them."""
+def register_hosts(engine: sa.Engine) -> None:
+    """Register hosts of several kinds at once, as an inventory would."""
     with database.writing(engine, "admin") as writing:
         for number in range(HOSTS):
-            kind = number % KINDS
-            stated = {
-                "releases": [f"{EMULATOR}@{1 + kind % 2}"],
-                "restrict": {MODEL: {"variable-000": [f"0-{50 + kind}"]}},
-                "resolves": {},
-                "units": [],
-            }
+            stated = {**_stated(number % KINDS), "resolves": {}, "units": []}
             put_host(writing, f"host-{number:05}", stated, {"rack": f"r{number % 100}", "row": f"w{number % 7}"})
-    return "host-00000"
+
+
+def _stated(kind: int) -> dict[str, Any]:
+    return {
+        "releases": [f"{EMULATOR}@{1 + kind % 2}"],
+        "restrict": {MODEL: {"variable-000": [f"0-{50 + kind}"]}},
+    }
+
+
+def _kind(number: int) -> str:
+    stated = _stated(number)
+    return digest_of(Destination("", tuple(stated["releases"]), stated["restrict"]))
 
 
 PAGES = {
@@ -79,8 +86,15 @@ PAGES = {
     "hosts": "/ui/hosts",
     "hosts with labels": "/ui/hosts?label=rack=r1&label=!gone",
     "host": "/ui/hosts/host-00000",
+    "kind": f"/ui/kinds/{_kind(0)}",
     "map": "/ui/map",
+    "reasons of the map": f"/ui/map/reasons?from={_kind(1)}&to={_kind(2)}",
     "drain": "/ui/drain",
+    "changes": "/ui/changes",
+    "changes of hosts": "/ui/changes?hosts=true",
+    "help": "/help",
+    "help of a code": "/help/value-not-allowed",
+    "publish": "/ui/publish",
     "models to ask about": "/ui/ask",
     "verdict": f"/ui/ask?model={MODEL}&source={EMULATOR}@2&profile={PROFILE}&value=variable-001=off",
 }

@@ -26,6 +26,10 @@ PAGES = [
     "/?q=nothing-is-called-so",
     "/ui/vendors",
     "/ui/hosts",
+    "/ui/hosts?label=rack=r1",
+    "/ui/hosts/host-2",
+    "/ui/map",
+    "/ui/drain",
     "/ui/vendors/vendor-a.com",
     f"/ui/vendors/vendor-a.com?implementation={FIRMWARE}",
     "/ui/publish",
@@ -94,6 +98,7 @@ def large_address(request: pytest.FixtureRequest) -> Iterator[str]:
                     f"/releases/{large.EMULATOR}@{number}", json=large.release(number), params={"override": "fewer"}
                 )
                 assert told.is_success, told.text[:500]
+        large.register_hosts(app.state.container.primary)
         with served(app) as address:
             yield address
 
@@ -307,6 +312,45 @@ def test_a_release_is_tried_without_script_and_axe_finds_nothing(
     assert [(each["id"], each["nodes"][0]["html"][:200]) for each in violations] == []
     assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
     context.close()
+
+
+_DOMAIN = """<domain type='kvm'><name>db-1</name><os><type arch='x86_64' machine='pc-q35-7.2'>hvm</type></os>
+<devices><hostdev mode='subsystem' type='mdev' model='vfio-pci'/><controller type='scsi' model='virtio-scsi'/></devices>
+</domain>"""
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_vms_are_drained_by_pasting_them_and_axe_finds_nothing(
+    browser: Browser, address: str, width: int, scheme: str
+) -> None:
+    view: dict[str, Any] = {"color_scheme": scheme, "viewport": {"width": width, "height": 800}}
+    context = browser.new_context(base_url=address, bypass_csp=True, **view)
+    page = context.new_page()
+    page.goto("/ui/drain")
+    page.get_by_label("libvirt domains").fill(_DOMAIN)
+    page.get_by_label("And files").set_input_files(
+        {"name": "b.xml", "mimeType": "text/xml", "buffer": _DOMAIN.replace("db-1", "db-2").encode()}
+    )
+    page.get_by_role("button", name="Ask", exact=True).click()
+    expect(page.get_by_text("2 of 2 VMs can go nowhere")).to_be_visible()
+    page.get_by_role("link", name="db-2", exact=True).click()
+    expect(page.locator("#vm-2")).to_be_in_viewport()
+    expect(page.locator("#vm-2")).to_contain_text("Not checked, so not promised")
+    page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
+    violations = Axe().run(page).response["violations"]
+    assert [(each["id"], each["nodes"][0]["html"][:200]) for each in violations] == []
+    assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
+    context.close()
+
+
+def test_a_cell_of_the_map_leads_to_its_reasons(page: Page) -> None:
+    page.goto("/ui/hosts")
+    page.get_by_role("link", name="Map: what can move between these kinds").click()
+    page.locator("table.map td a").nth(1).click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("What can move between two kinds of hosts")
+    expect(page.locator("main")).to_contain_text("devices")
+    page.get_by_role("link", name="The other direction").click()
+    expect(page.locator("main .verdict")).to_be_visible()
 
 
 def test_a_release_is_tried_from_a_file(page: Page) -> None:
