@@ -13,11 +13,11 @@ from app.api.parameters import Filter, LabelField
 from app.api.session import Asking
 from app.domain.engine.acceptance import Acceptance
 from app.domain.fleet.kind import HostKind
-from app.domain.fleet.support_matrix import Cell
 from app.domain.values.budget import OverBudgetError
 from app.domain.values.state import State
 from app.domain.verdict.destination import Destination
 from app.pages.page import PageRoute, long_page, page, pasted
+from app.pages.support_matrix import heat
 from app.service import fleet
 from app.service.known import UnknownNameError
 from app.storage import listing
@@ -194,7 +194,10 @@ def get_kind_page(
                     lambda reader, batch=batch: fleet.accepted(kind, batch, acceptance, reader)  # type: ignore[misc]
                 )
                 for profile, cells in rows:
-                    yield {"profile": profile, "cells": [(cell, _heat(cell)) for cell in cells]}
+                    yield {
+                        "profile": profile,
+                        "cells": [(cell, "none" if cell is None else heat(cell)) for cell in cells],
+                    }
                 place += _AT_ONCE
         except OverBudgetError:
             if not place:
@@ -203,12 +206,3 @@ def get_kind_page(
             yield {"following": judged, "remaining": len(content["profiles"]) - judged}
 
     return long_page(request, "kind.html", "kind_row.html", parts(), row=row, **content)
-
-
-def _heat(cell: Cell | None) -> str:
-    """Return the CSS class of a cell; None: of a release that the registry does not have."""
-    if cell is None or not cell.accepted + cell.refused:
-        return "none"
-    if not cell.compatible:
-        return "no-much"
-    return "all" if cell.accepted == cell.models else "some"

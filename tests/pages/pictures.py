@@ -34,8 +34,9 @@ PICTURES: Mapping[str, tuple[str, str, int]] = {
     "map": ("/ui/map?label=rack%3Dr1&label=gpu%3Dno", "main", 1000),
     "drain": ("/ui/drain", "#answer", 1000),
 }
-_HEIGHT = 900
-_TIMES = re.compile(r"\d{4}-\d{2}-\d{2}( \d{2}:\d{2})?")
+_HEIGHT = 1100
+# Times, and the port of the test.
+_DIFFERING = re.compile(r"\d{4}-\d{2}-\d{2}( \d{2}:\d{2})?|127\.0\.0\.1:\d+")
 _VM = """<domain type='kvm'><name>{name}</name>
 <os><type arch='x86_64' machine='{machine}'>hvm</type></os><devices>
 <interface type='bridge'><model type='virtio'/><driver queues='4'/><alias name='net0'/></interface>
@@ -77,7 +78,7 @@ def take(browser: Browser, address: str, name: str) -> tuple[bytes, str]:
         page.get_by_role("button", name="Ask", exact=True).click()
     shown = page.locator(part).first
     shown.wait_for()
-    text = _TIMES.sub("…", shown.inner_text())
+    text = _DIFFERING.sub("…", shown.inner_text())
     picture = _cut(page, shown.bounding_box())
     context.close()
     return picture, text
