@@ -16,6 +16,7 @@ from app.cli.host.tool import Machine as HostMachine
 from app.cli.keys import signing_keys
 from app.cli.mirroring import Trust, trusted_keys
 from app.cli.output import (
+    COULD_NOT_ASK,
     REFUSED,
     AsJson,
     fail,
@@ -417,12 +418,12 @@ def import_archive(
     )
 
 
-def check_release(release: str) -> None:
-    """Exit with an error unless this can be the name of a release."""
+def check_release(release: str, status: int = COULD_NOT_ASK) -> None:
+    """Exit with an error and a status unless this can be the name of a release."""
     try:
         ReleaseName.parse(release)
     except InvalidNameError as error:
-        fail(f"--release {release}: {error}")
+        fail(f"--release {release}: {error}", status=status)
 
 
 def _document(published: publication.Published) -> dict[str, Any]:

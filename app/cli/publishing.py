@@ -17,7 +17,6 @@ from app.cli.importing import Override, Sign, check_release, print_answer, print
 from app.cli.keys import signing_keys
 from app.cli.located import Spot, duplicates, has_duplicates, locate
 from app.cli.output import (
-    COULD_NOT_ASK,
     REFUSED,
     AsJson,
     fail,
@@ -60,8 +59,8 @@ def publish(
     are no longer listed or made otherwise, the saved states that cannot be read, and the registered hosts that run the
     previous release. Faults are shown beside the lines of the file, all at once.
 
-    Exit status 0 published, or there is nothing to add; 1 refused: it has faults, or would break earlier releases; 2
-    could not ask.
+    Exit status 0 published, or there is nothing to add; 1 the file cannot be read, has faults, or would break earlier
+    releases; 2 could not ask.
 
     Examples:
 
@@ -70,7 +69,7 @@ def publish(
         my-device-backend --print-migration-info-json | \
           profile-registry publish - --release vendor-a.com/my-backend@2.1 --sign vendor-a.key
     """
-    check_release(release)
+    check_release(release, REFUSED)
     document = _Document.read(file)
     keys = signing_keys(sign)
     try:
@@ -112,9 +111,9 @@ class _Document:
             content = sys.stdin.buffer.read() if file == _STANDARD_INPUT else Path(file).read_bytes()
             text = content.decode()
         except OSError as error:
-            fail(f"{name} cannot be read: {error.strerror}")
+            fail(f"{name} cannot be read: {error.strerror}", status=REFUSED)
         except UnicodeDecodeError as error:
-            fail(f"{name} cannot be read as JSON: byte {error.start + 1} is not UTF-8")
+            fail(f"{name} cannot be read as JSON: byte {error.start + 1} is not UTF-8", status=REFUSED)
         try:
             document = cls(name, text, orjson.loads(text))
             twice = duplicates(text) if has_duplicates(text) else {}
@@ -122,10 +121,11 @@ class _Document:
             spot = Spot(error.lineno, error.colno, text.rfind("\n", 0, error.pos) + 1)
             fail(
                 f"{name}:{spot.line}:{spot.column}: is not valid JSON: {_reason(error)}",
+                status=REFUSED,
                 lines=spot.excerpt(text).split("\n"),
             )
         except RecursionError:
-            fail(f"{name} is nested too deeply")
+            fail(f"{name} is nested too deeply", status=REFUSED)
         if twice:
             faults = [
                 {"pointer": pointer, "code": "duplicate", "message": "is there twice: JSON has each field once"}
@@ -133,7 +133,7 @@ class _Document:
             ]
             lines = [line for fault in faults for line in document.lines(fault, twice)]
             detail = f"{name} is not valid JSON: fields are there twice."
-            fail(detail, {"code": "duplicate", "detail": detail, "faults": faults}, COULD_NOT_ASK, lines)
+            fail(detail, {"code": "duplicate", "detail": detail, "faults": faults}, REFUSED, lines)
         return document
 
     def lines(self, fault: Mapping[str, Any], spots: Mapping[str, Spot]) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """The page Drain: many VMs, pasted or uploaded, and where each of them can move."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -43,6 +44,7 @@ class Asked:
 
     texts: Sequence[tuple[str, bytes]]
     text: str
+    is_sent: bool
     source: str
     labels: Sequence[str]
     policy: wire.Policy
@@ -50,15 +52,17 @@ class Asked:
     without: Sequence[str]
 
     @classmethod
-    def of(cls, form: Form) -> "Asked":
-        """Read the form."""
+    def of(cls, form: Form, *, is_sent: bool) -> "Asked":
+        """Read the form. is_sent: it was sent, not opened."""
         text = form.text("vm")
         texts = [(name, content) for name, content in form.files]
         if text.strip():
             texts.insert(0, (_PASTED, text.encode("utf-8", "surrogatepass")))
         policy = wire.Policy.PERMISSIVE if form.first("policy") == "permissive" else wire.Policy.STRICT
         labels = conditions(form.fields.get("label"))
-        return cls(texts, text, form.first("source"), labels, policy, form.lines("device"), form.lines("without"))
+        return cls(
+            texts, text, is_sent, form.first("source"), labels, policy, form.lines("device"), form.lines("without")
+        )
 
 
 @dataclass
@@ -68,6 +72,8 @@ class Gathered:
     asks: list[drain.Ask] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    names: set[str] = field(default_factory=set)
+    unknown: list[set[str]] = field(default_factory=list)
 
     def add(self, document: Mapping[str, Any], source: str, unasked: Mapping[str, str]) -> None:
         """Add a VM as the API describes it."""
@@ -93,7 +99,7 @@ def _numbered(name: str) -> Iterator[str]:
 @router.api_route("/ui/drain", methods=["GET", "POST"])
 def get_drain_page(request: Request, asking: Asking, allowed: Allowed, form: SentForm) -> Response:
     """Show the form for VMs, and where each can move: a grid of VMs and kinds of hosts, with the reasons."""
-    asked = Asked.of(form)
+    asked = Asked.of(form, is_sent=request.method == "POST")
     if asked.labels:
         allowed.check_hosts()
     try:
@@ -114,13 +120,18 @@ def _content(asked: Asked, gathered: Gathered, reader: Reader) -> Mapping[str, o
             gathered.faults.append(f"label {label}: {error}")
     release, host = _source(asked.source, reader, gathered)
     options = _options(asked, gathered)
-    at = [] if gathered.faults or not reader.shows_hosts else drain.places(asked.labels, reader)
+    at = [] if gathered.faults or not reader.shows_hosts else drain.places(asked.labels, host, reader)
     domains = _Domains(options, release, host, at, reader)
     for source, text in asked.texts:
         if text.lstrip()[:1] in {b"{", b"["}:
             _add_json(text, source, gathered)
         else:
             domains.add(text, source, gathered)
+    if gathered.unknown and (wrong := set.intersection(*gathered.unknown)):
+        there = ", ".join(sorted(gathered.names))
+        gathered.faults.append(f"No VM has {', '.join(sorted(wrong))}. They have {there}.")
+    if asked.is_sent and not asked.texts:
+        gathered.faults.append("Paste a libvirt domain or a question in JSON, or choose a file.")
     is_asked = bool(gathered.asks) and not gathered.faults and bool(at or not asked.labels)
     vms: Sequence[drain.VmPlaces] = []
     try:
@@ -220,7 +231,9 @@ class _Domains:
                 lambda: _emulators(self.at, self.reader),
             )
             gathered.notes += notes
-            unasked = {**(asked.unasked or {}), **cpus}
+            gathered.names |= domain.names
+            gathered.unknown.append(domain.unknown)
+            unasked = {name: _on_page(why) for name, why in {**(asked.unasked or {}), **cpus}.items()}
             if not asked.document["vms"]:
                 left = "; ".join(f"{name}: {why}" for name, why in unasked.items())
                 gathered.faults.append(f"{source}: {domain.name} has no device that can be checked. {left}")
@@ -229,6 +242,19 @@ class _Domains:
             for device in vm["devices"]:
                 device.pop("is_default", None)
             gathered.add({**vm, **({"host": self.host} if self.host else {})}, source, unasked)
+
+
+_OPTIONS = (
+    (re.compile(r"with --device (\S+)=<device model>"), r"below (\1=<device model>)"),
+    (re.compile(r"with --without (\S+)"), r"below (\1)"),
+)
+
+
+def _on_page(reason: str) -> str:
+    """Return why something is not asked, with the fields of the page in place of the command's options."""
+    for option, words in _OPTIONS:
+        reason = option.sub(words, reason)
+    return reason
 
 
 def _domain(root: Element | DomainError, source: str, options: DomainOptions, release: str | None) -> Domain:

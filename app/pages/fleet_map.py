@@ -170,6 +170,6 @@ def _reasons(refused: Iterable[tuple[Device, Answer]]) -> Sequence[Why]:
         ]
         for entry in joined(entries):
             message = entry.message.replace(device.model, "this model")
-            devices.setdefault((entry.code, message[:1].upper() + message[1:]), {})[device.model] = device
+            devices.setdefault((entry.code, message), {})[device.model] = device
     reasons = [Why(code, message, list(concerned.values())) for (code, message), concerned in devices.items()]
     return sorted(reasons, key=lambda why: (-len(why.devices), why.code, why.message))

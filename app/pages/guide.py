@@ -17,7 +17,9 @@ _FOLDERS = (_PACKAGE / "guides", _PACKAGE.parent / "docs" / "pages")
 
 # By name, in the order in which the help page lists them. A test compares the titles with the files.
 GUIDES: Mapping[str, str] = {
+    "first-steps": "First steps",
     "publish": "Publish from a vendor's pipeline",
+    "pipelines": "Pipelines for GitHub and GitLab",
     "outside": "Publish a VFIO, vDPA or mdev device",
     "ask": "Ask from a scheduler",
     "hosts": "Hosts and VMs that report themselves",
@@ -27,7 +29,12 @@ GUIDES: Mapping[str, str] = {
     "signatures": "Sign and verify",
     "mirror": "Mirror into a closed network",
     "production": "Run it in production",
+    "configuration": "Configuration",
+    "commands": "The command",
+    "speed": "How fast",
 }
+# Comments say to the tests which commands to run.
+_COMMENT = re.compile(r"^<!--.*?-->\n", re.MULTILINE | re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +63,7 @@ def guide(name: str, root: str) -> Guide | None:
     if path is None:
         return None
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
-    tokens = markdown.parse(path.read_text(encoding="utf-8"))
+    tokens = markdown.parse(_COMMENT.sub("", path.read_text(encoding="utf-8")))
     title = next(token.content for token in tokens if token.type == "inline")
     return Guide(title, Markup(markdown.renderer.render(_adapted(tokens, root), markdown.options, {})))  # noqa: S704 (it escapes)
 

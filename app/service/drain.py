@@ -66,18 +66,22 @@ class Ask:
     unasked: Mapping[str, str] = field(default_factory=dict)
 
 
-def places(labels: Sequence[str], reader: Reader) -> Sequence[Place]:
-    """Return the kinds of hosts that meet all conditions on labels, the one with most hosts first.
+def places(labels: Sequence[str], source: str | None, reader: Reader) -> Sequence[Place]:
+    """Return the kinds of hosts that meet all conditions on labels, the one with most hosts first; none without hosts.
 
-    Where no host is registered, each release that is not retired is a place.
+    source: the host that is drained, which is no place to go to.
     """
-    if not labels and not len(reader.fleet):
-        return []
+    groups = fleet.select(labels, reader).groups
+    others = [(group, [name for name in group.hosts if name != source]) for group in groups]
     return [
         Place(
-            group.kind.digest, group.hosts, tuple(dict.fromkeys(name for _, name in group.kind.releases())), group.stale
+            group.kind.digest,
+            hosts,
+            tuple(dict.fromkeys(name for _, name in group.kind.releases())),
+            len(reader.stale_hosts.intersection(hosts)),
         )
-        for group in fleet.select(labels, reader).groups
+        for group, hosts in others
+        if hosts
     ]
 
 

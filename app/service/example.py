@@ -46,9 +46,8 @@ def _candidates(preferred: Sequence[str], reader: Reader) -> Iterator[tuple[str,
     """Iterate over questions between releases with neighbouring versions."""
     names = [ReleaseName.parse(name) for name in reader.implementing()]
     rank = {name: number for number, name in enumerate(preferred)}
-    newest = list(reversed(names))
-    pairs = [(own, other) for own in newest[:_MAX_RELEASES] if (other := _lower(own, names)) is not None]
-    for newer, older in pairs:
+    pairs = ((own, other) for own in reversed(names) if (other := _lower(own, names)) is not None)
+    for newer, older in islice(pairs, _MAX_RELEASES):
         # Back first: what is new is refused there.
         for source, destination in ((str(newer), str(older)), (str(older), str(newer))):
             here, there = reader.digests(source) or {}, reader.digests(destination) or {}

@@ -189,7 +189,7 @@ def test_faults_of_a_signed_release_have_the_lines_of_the_file(publish: Publish,
 )
 def test_what_is_not_json_is_not_sent(publish: Publish, text: str, message: str) -> None:
     refused = publish(text, TWO)
-    assert (refused.exit_code, message in refused.stderr) == (2, True), refused.stderr
+    assert (refused.exit_code, message in refused.stderr) == (1, True), refused.stderr
 
 
 @pytest.mark.parametrize(
@@ -203,11 +203,11 @@ def test_what_is_no_document_is_refused(publish: Publish, document: str, message
 
 def test_a_file_that_cannot_be_read_is_named(publish: Publish, run: Run, tmp_path: Path) -> None:
     missing = run("publish", str(tmp_path / "none.json"), "--release", TWO)
-    assert (missing.exit_code, "none.json cannot be read: No such file or directory" in missing.stderr) == (2, True)
+    assert (missing.exit_code, "none.json cannot be read: No such file or directory" in missing.stderr) == (1, True)
     (tmp_path / "binary").write_bytes(b'{"a": "\xff"}')
     binary = run("publish", str(tmp_path / "binary"), "--release", TWO)
-    assert (binary.exit_code, "byte 8 is not UTF-8" in binary.stderr) == (2, True)
-    assert publish({"models": {}}, "nonsense").exit_code == 2
+    assert (binary.exit_code, "byte 8 is not UTF-8" in binary.stderr) == (1, True)
+    assert publish({"models": {}}, "nonsense").exit_code == 1
 
 
 def test_a_token_that_cannot_publish_is_told_so(

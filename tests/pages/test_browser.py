@@ -328,14 +328,14 @@ def test_vms_are_drained_by_pasting_them_and_axe_finds_nothing(
     page = context.new_page()
     page.goto("/ui/drain")
     page.get_by_label("libvirt domains").fill(_DOMAIN)
-    page.get_by_label("And files").set_input_files(
+    page.get_by_label("Files, together").set_input_files(
         {"name": "b.xml", "mimeType": "text/xml", "buffer": _DOMAIN.replace("db-1", "db-2").encode()}
     )
     page.get_by_role("button", name="Ask", exact=True).click()
     expect(page.get_by_text("2 of 2 VMs can go nowhere")).to_be_visible()
     page.get_by_role("link", name="db-2", exact=True).click()
     expect(page.locator("#vm-2")).to_be_in_viewport()
-    expect(page.locator("#vm-2")).to_contain_text("Not checked, so not promised")
+    expect(page.locator("#vm-2")).to_contain_text("Not checked:")
     page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
     violations = Axe().run(page).response["violations"]
     assert [(each["id"], each["nodes"][0]["html"][:200]) for each in violations] == []
@@ -381,7 +381,7 @@ def test_an_admin_creates_and_revokes_a_token(browser: Browser, address: str) ->
     row = page.get_by_role("row", name="a pipeline")
     expect(row).to_contain_text("publisher of vendor-a.com")
     row.get_by_text("Revoke…").click()
-    row.get_by_role("button", name="Revoke for good").click()
+    row.get_by_role("button", name="Revoke a pipeline for good").click()
     page.wait_for_url("**/ui/tokens")
     expect(page.get_by_role("row", name="a pipeline")).to_have_count(0)
     context.close()

@@ -105,7 +105,7 @@ def test_a_host_has_a_page_and_shares_that_of_its_kind(fleet: TestClient) -> Non
     assert "qemu.org/virtio-net-pci mq off" in shown
     assert kind_of(fleet, "old-1") == kind_of(fleet, "old-2")
     kind = text(fleet, f"/ui/kinds/{kind_of(fleet, 'old-1')}")
-    assert "2 hosts state this" in kind
+    assert "2 hosts of this kind" in kind
     assert "old-1" in kind
     assert "old-2" in kind
     text(fleet, "/ui/hosts/none", 404)
@@ -179,7 +179,8 @@ def test_a_drain_begins_with_the_vms_that_can_go_nowhere(fleet: TestClient) -> N
 
 def test_a_drain_says_where_a_vm_can_go_instead(fleet: TestClient) -> None:
     shown = drain(fleet, domain("db-1", 4), source="old-1")
-    assert "Can go to 3 hosts" in shown
+    assert "Can go to 2 hosts" in shown
+    assert "The source host old-1 is left out" in shown
     assert "Why not elsewhere" in shown
     assert "value-not-allowed mq=on at the source" in shown
     # That the profile is listed there is another matter; nothing is said twice.
@@ -188,14 +189,14 @@ def test_a_drain_says_where_a_vm_can_go_instead(fleet: TestClient) -> None:
 
 def test_a_drain_narrows_by_labels_and_counts_what_it_does_not_show(fleet: TestClient) -> None:
     assert "Asked about 2 hosts of 2 kinds with rack=r1" in drain(fleet, domain("a", 1), label="rack=r1")
-    assert "No registered host has this label" in drain(fleet, domain("a", 1), label="rack=none")
+    assert "No registered host has rack=none" in drain(fleet, domain("a", 1), label="rack=none")
 
 
 def test_what_a_drain_does_not_check_is_never_promised(fleet: TestClient) -> None:
     shown = drain(fleet, domain("gpu-1", 1, "<hostdev mode='subsystem' type='mdev' model='vfio-pci'/>"))
-    assert "✓?" in shown
-    assert "1 VM not checked as a whole" in shown
-    assert "Not checked, so not promised" in shown
+    assert "? Not decided for 1 of 1 VMs" in shown
+    assert "Not checked:" in shown
+    assert "name its model below (hostdev0=<device model>), or leave it out below (hostdev0)" in shown
     left_out = drain(
         fleet, domain("gpu-1", 1, "<hostdev mode='subsystem' type='mdev' model='vfio-pci'/>"), without="hostdev0"
     )
@@ -229,6 +230,8 @@ def test_the_faults_of_all_texts_are_shown_at_once_and_nothing_is_lost(fleet: Te
     assert "cannot be read as a libvirt domain" in drain(fleet, "<domain><a></domain>")
     assert "has no <domain>" in drain(fleet, "hello")
     assert "has text before its first <domain>" in drain(fleet, "hello " + domain("a"))
+    assert "Paste a libvirt domain" in drain(fleet)
+    assert "No VM has net7. They have cpu, net0." in drain(fleet, domain("a"), without="net7")
 
 
 @pytest.mark.parametrize(

@@ -141,7 +141,7 @@ def test_a_release_without_faults_is_answered_in_words(unchanged: TestClient) ->
 def test_what_a_release_would_break_is_named_with_the_reasons(unchanged: TestClient) -> None:
     document: dict[str, Any] = {"models": {NIC: {"variables": {}}}, "profiles": []}
     text = result(posted(unchanged, json.dumps(document)))
-    assert text.startswith("No faults, but it breaks earlier releases")
+    assert text.startswith("Refused: it breaks earlier releases")
     assert f"vendor-a.com/base : {FIRMWARE}@2 accepts it, {THREE} refuses it." in text
     assert "No longer listed (1)" in text
     assert f"1 registered host runs {FIRMWARE}@2" in text

@@ -160,7 +160,8 @@ RULES: Mapping[ProblemCode, Rule] = {
             4,
             Subject.VALUE,
             "The value of a variable in effect is allowed at the destination, or can grow into one that is.",
-            "Choose another host, change the value at the source, or loosen the restriction of this host.",
+            "Choose another host, change the value at the source, or install a release that allows it. If the host "
+            "restricts the variable, loosen its restriction.",
         ),
         Rule(
             ProblemCode.CANNOT_BE_OFF,
