@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, FilePath, SecretStr
+from pydantic import AfterValidator, Field, FilePath, HttpUrl, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
@@ -201,6 +201,16 @@ class Settings(BaseSettings):
     token_requests_per_minute: int = Field(default=120_000, description="the same for each token; 0: any number", ge=0)
     wrong_tokens_per_minute: int = Field(
         default=30, description="requests with a wrong token that an address can send in a minute; 0: any number", ge=0
+    )
+    contact_name: str = Field(
+        default="the operator of this registry",
+        description="who answers questions about this registry, for /openapi.json",
+        min_length=1,
+        max_length=200,
+    )
+    contact_url: HttpUrl | None = Field(default=None, description="the address of a page of theirs")
+    contact_email: str | None = Field(
+        default=None, description="their e-mail address", pattern=r"^[^@\s]+@[^@\s]+$", max_length=320
     )
     trusted_proxies: list[str] = Field(
         default=[],

@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from anyio import create_task_group, to_thread
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
-from fastapi_offline import FastAPIOffline
 
 from app import VERSION
 from app.api import (
@@ -50,6 +49,8 @@ The examples work as they are with the sample that `make run` publishes. Example
 `vendor-a.com` first (PUT /vendors/{vendor}), and a release before a profile for it. Examples that delete a draft need
 the draft first: publish the second example there. [The pages](./) show the same content to people.
 
+Examples of answers are real ones, recorded from the sample; lists in them are cut after two entries.
+
 Every error is `application/problem+json` (RFC 9457) with a stable `code`. Its `type` is the address of
 [the help](./help) on the code. A client that prefers `text/html`, as browsers do, gets errors as pages.
 
@@ -84,13 +85,14 @@ _TAGS = {
 
 def create_app(settings: Settings) -> FastAPI:
     """Return the service; migrate its database before it serves requests."""
-    app = FastAPIOffline(
+    app = FastAPI(
         title="Device-profile registry",
         version=VERSION,
         description=_DESCRIPTION,
         lifespan=_lifespan,
         strict_content_type=False,
-        redoc_url=None,
+        # documentation serves the document, and the pages show it.
+        openapi_url=None,
         # It would redirect to the host that the client names; see errors.
         redirect_slashes=False,
         openapi_tags=[{"name": name, "description": text} for name, text in _TAGS.items()],
@@ -122,7 +124,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(health.router)
     app.add_middleware(Guarded)
     app.add_middleware(Observed)
-    documentation.document(app)
+    documentation.document(app, settings)
     return app
 
 

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Body, Response
 
 from app.api import examples
 from app.api.answer import json_response
-from app.api.responses import BODY_ERRORS
+from app.api.responses import BODY_ERRORS, OVER_BUDGET
 from app.api.route import QuestionRoute
 from app.api.session import Asking
 from app.domain.fleet import baseline as domain
@@ -23,7 +23,7 @@ _INSTEAD = "Ask about fewer models, releases or hosts at once."
     "/baseline",
     response_model=wire.BaselineAnswer,
     response_model_exclude_unset=True,
-    responses=BODY_ERRORS,
+    responses={**BODY_ERRORS, **OVER_BUDGET},
     description="Find the best settings of each model that every release and host accepts. They meet every constraint, "
     "and as few variables as possible differ from their first choice: the releases' init values, in the order of the "
     "question. "

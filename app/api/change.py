@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from anyio import sleep, to_thread
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
+from pydantic.config import JsonDict
 
 from app.api import observer
 from app.api.answer import json_response
@@ -38,6 +39,8 @@ _HEARTBEAT_SECONDS = 15
 _MAX_SEQ = 2**31 - 1
 _PAGE = 500
 
+# A number beyond is no fault, but an unknown change.
+_SEQS: JsonDict = {"minimum": 1, "maximum": _MAX_SEQ}
 After = Annotated[int, Query(ge=0, le=_MAX_SEQ, description="only entries after this `seq` (in the audit: `id`)")]
 Limit = Annotated[int, Query(ge=1, le=1000, description="the maximum number of entries, 1 to 1,000")]
 
@@ -194,7 +197,7 @@ async def _events(
 
 @router.get("/changes/{seq}", response_model=ChangeDocument, responses={**not_found("change"), **INVALID})
 def get_change(
-    seq: Annotated[int, Path(description="the number of the change in the feed, from 1")],
+    seq: Annotated[int, Path(description="the number of the change in the feed, from 1", json_schema_extra=_SEQS)],
     reading: Reading,
     allowed: Allowed,
 ) -> Response:

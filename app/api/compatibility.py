@@ -14,7 +14,7 @@ from app.api import examples
 from app.api.body import shaped
 from app.api.metrics import count_verdicts
 from app.api.parameters import Labels
-from app.api.responses import BODY_ERRORS, INVALID
+from app.api.responses import BODY_ERRORS, OVER_BUDGET
 from app.api.route import QuestionRoute
 from app.api.session import Asking
 from app.domain.fleet.rendering import Form
@@ -50,7 +50,12 @@ Render = Annotated[
 ]
 
 
-@router.post("/compatibility", response_model=wire.Answer, response_model_exclude_unset=True, responses=BODY_ERRORS)
+@router.post(
+    "/compatibility",
+    response_model=wire.Answer,
+    response_model_exclude_unset=True,
+    responses={**BODY_ERRORS, **OVER_BUDGET},
+)
 async def post_compatibility(
     document: Annotated[
         object,
@@ -69,7 +74,7 @@ async def post_compatibility(
     return await session.ask(partial(_answer, question, render), _INSTEAD)
 
 
-@router.get("/compatibility", response_model=wire.Answer, response_model_exclude_unset=True, responses=INVALID)
+@router.get("/compatibility", response_model=wire.Answer, response_model_exclude_unset=True, responses=OVER_BUDGET)
 async def get_compatibility(  # noqa: PLR0913, PLR0917 (the question's own parameters)
     session: Asking,
     model: Annotated[str, Query(max_length=400, description="the device model")],

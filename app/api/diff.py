@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Response
 
 from app.api.answer import json_response
 from app.api.parameters import narrowing
-from app.api.responses import INVALID, not_found
+from app.api.responses import OVER_BUDGET, not_found
 from app.api.route import Route
 from app.api.session import Asking
 from app.service import diff as service
@@ -23,7 +23,7 @@ Compared = Annotated[str, Query(max_length=400)]
     "/diff",
     response_model=Diff,
     response_model_exclude_unset=True,
-    responses={**not_found("release", "profile", "model"), **INVALID},
+    responses={**not_found("release", "profile", "model"), **OVER_BUDGET},
 )
 async def get_diff(
     session: Asking,

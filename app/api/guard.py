@@ -27,12 +27,6 @@ _HEADERS = {
     # Pages have a policy of their own, which allows what they load.
     b"content-security-policy": b"default-src 'none'; frame-ancestors 'none'",
 }
-# Swagger UI writes its start, and its styles, into its page. What it shows is the same for everybody.
-_DOCS_HEADERS = {
-    **_HEADERS,
-    b"content-security-policy": b"default-src 'none'; script-src 'self' 'unsafe-inline'; "
-    b"style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'",
-}
 
 
 class Guarded:
@@ -55,7 +49,7 @@ class Guarded:
         client = _client(scope, shared)
         scope["state"]["client"] = client
         use = None if scope["path"] in _OPEN else shared.shares.use(client)
-        answer = _Answer(send, _DOCS_HEADERS if scope["path"] == "/docs" else _HEADERS, use)
+        answer = _Answer(send, _HEADERS, use)
         if not client.has_token and scope["path"] not in _OPEN:
             answer.hold = shared.stopping.hold
         if use is not None and use.wait:

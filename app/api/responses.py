@@ -24,6 +24,12 @@ def not_found(*kinds: str) -> dict[int | str, dict[str, Any]]:
 
 
 INVALID: dict[int | str, dict[str, Any]] = {422: error_response("`invalid`: every fault of the request at once")}
+OVER_BUDGET: dict[int | str, dict[str, Any]] = {
+    422: error_response(
+        "`invalid`: every fault of the request at once. `over-budget`: the question takes too much work, or its answer "
+        "is too large; the error says what to ask instead"
+    )
+}
 UNAVAILABLE: dict[int | str, dict[str, Any]] = {
     503: error_response(
         "`unavailable`: the database cannot do its work, `cause` says why; try again after Retry-After seconds"
@@ -43,6 +49,12 @@ UNAUTHORIZED: dict[int | str, dict[str, Any]] = {
     401: error_response("`unauthorized`: no valid token"),
     403: error_response("`forbidden`: the token does not allow this"),
 }
+_PUBLISHING: dict[int | str, dict[str, Any]] = {
+    403: error_response(
+        "`forbidden`: the token does not allow this. `quota-exceeded`: the vendor's publications would take more than "
+        "they can"
+    )
+}
 PRECONDITION_FAILED: dict[int | str, dict[str, Any]] = {
     412: error_response("`precondition-failed`: the entry has changed since the ETag in If-Match")
 }
@@ -56,6 +68,7 @@ PUBLICATION: dict[int | str, dict[str, Any]] = {
     200: {"model": Publication, "description": "nothing was added"},
     **BODY_ERRORS,
     **UNAUTHORIZED,
+    **_PUBLISHING,
     **UNKNOWN_VENDOR,
     **ENTRY_CHANGED,
 }

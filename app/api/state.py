@@ -15,8 +15,8 @@ from app.api.errors import ApiError
 from app.api.parameters import AnyName, AnyRelease, Override
 from app.api.responses import (
     BODY_ERRORS,
-    ENTRY_CHANGED,
     INVALID,
+    OVER_BUDGET,
     PRECONDITION_FAILED,
     RELEASE_PUBLICATION,
     UNAUTHORIZED,
@@ -53,8 +53,9 @@ _PUBLISHED: dict[int | str, dict[str, Any]] = {
 
 
 def _changing(kind: str) -> dict[int | str, dict[str, Any]]:
-    gate = RELEASE_PUBLICATION if kind == "release" else ENTRY_CHANGED
-    return {**BODY_ERRORS, **UNAUTHORIZED, **not_found(kind), 409: gate[409], **PRECONDITION_FAILED}
+    # To publish the draft of a profile contradicts nothing: the draft ends when the profile is published otherwise.
+    gate: dict[int | str, dict[str, Any]] = {409: RELEASE_PUBLICATION[409]} if kind == "release" else {}
+    return {**BODY_ERRORS, **OVER_BUDGET, **UNAUTHORIZED, **not_found(kind), **gate, **PRECONDITION_FAILED}
 
 
 def _deleting(kind: str) -> dict[int | str, dict[str, Any]]:
@@ -171,7 +172,9 @@ def _check_is_published(wanted: State) -> None:
         raise RequestValidationError([error])
 
 
-@router.get("/impact", tags=["states"], response_model=Impact, responses={**not_found("release", "profile"), **INVALID})
+@router.get(
+    "/impact", tags=["states"], response_model=Impact, responses={**not_found("release", "profile"), **OVER_BUDGET}
+)
 async def get_impact(
     asking: Asking,
     name: Annotated[str, Query(max_length=400, description="a release or a profile; at most 400 characters")],

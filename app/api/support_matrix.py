@@ -11,7 +11,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Response
 
 from app.api.answer import json_response
-from app.api.responses import INVALID, not_found
+from app.api.responses import OVER_BUDGET, not_found
 from app.api.route import Route
 from app.api.session import Asking
 from app.domain.fleet.support_matrix import Cell, Row
@@ -33,7 +33,7 @@ Names = Annotated[list[Annotated[str, Query(max_length=400)]] | None, Query()]
     responses={
         200: {"content": {"text/csv": {"schema": {"type": "string"}}}},
         **not_found("profile", "model", "implementation"),
-        **INVALID,
+        **OVER_BUDGET,
     },
 )
 async def get_support_matrix(

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Body, Response
 
 from app.api import examples, paging
 from app.api.parameters import AnyVendor, NewVendor
-from app.api.responses import INVALID, PUBLICATION, not_found, published
+from app.api.responses import INVALID, PUBLICATION, UNAUTHORIZED, not_found, published
 from app.api.route import Route
 from app.api.session import Administering, Reading
 from app.domain.values.name import is_vendor
@@ -28,7 +28,11 @@ router = APIRouter(route_class=Route, tags=["vendors"])
     "/vendors/{vendor}",
     status_code=201,
     response_model=Publication,
-    responses={status: response for status, response in PUBLICATION.items() if status != HTTPStatus.NOT_FOUND},
+    responses={
+        status: response
+        for status, response in {**PUBLICATION, **UNAUTHORIZED}.items()
+        if status != HTTPStatus.NOT_FOUND
+    },
 )
 def put_vendor(
     vendor: NewVendor,

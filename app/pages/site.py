@@ -11,6 +11,7 @@ from app.pages import (
     ask,
     change,
     diff,
+    docs,
     drain,
     fleet_map,
     home,
@@ -65,6 +66,7 @@ def add_pages(app: FastAPI) -> None:
         help_pages,
         change,
         token,
+        docs,
     ):
         app.include_router(module.router)
     app.include_router(_nothing)

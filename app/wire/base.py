@@ -12,6 +12,7 @@ from pydantic import (
     GetJsonSchemaHandler,
     StrictBool,
 )
+from pydantic.config import JsonDict
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticKnownError, core_schema
 
@@ -19,6 +20,8 @@ from pydantic_core import CoreSchema, PydanticKnownError, core_schema
 INT_MIN = -(2**63)
 INT_MAX = 2**64 - 1
 MAX_TEXT = 4096
+# For the schema of an int that the domain checks.
+INT_RANGE: JsonDict = {"minimum": INT_MIN, "maximum": INT_MAX}
 
 Item = TypeVar("Item")
 
@@ -95,7 +98,8 @@ class OpenShape(BaseModel):
 
 # A stable word. Later versions can have more of them, so a client takes any; the document lists those of today.
 Code = str
-Int64 = Annotated[int, Field(strict=True, ge=INT_MIN, le=INT_MAX, description="from -2^63 to 2^64-1")]
+Int64 = Annotated[int, Field(strict=True, ge=INT_MIN, le=INT_MAX, description="exact, from -2^63 to 2^64-1")]
+CheckedInt = Annotated[int, Field(description="exact, from -2^63 to 2^64-1", json_schema_extra=INT_RANGE)]
 Text = Annotated[str, Field(strict=True, max_length=MAX_TEXT, description=f"at most {MAX_TEXT:,} characters")]
 Value = StrictBool | Int64 | Text
 Name = Annotated[str, Field(min_length=1, max_length=400)]

@@ -132,7 +132,10 @@ class UnitDocument(Shape):
     restrict: Restrict = Field(default_factory=dict)
     resolves: Resolves = Field(default_factory=dict)
     available: int | None = Field(
-        default=None, ge=0, le=INT_MAX, description="how many more devices it has room for; decides nothing"
+        default=None,
+        ge=0,
+        le=INT_MAX,
+        description="how many more devices it has room for, from 0 to 2^64-1; decides nothing",
     )
 
 
@@ -260,7 +263,9 @@ class DeviceAnswer(OpenShape):
         default=None, description="the host's unit that serves it, or that has these problems; absent: the whole host"
     )
     available: int | None = Field(
-        default=None, description="how many more devices that unit has room for, as its host states; decides nothing"
+        default=None,
+        description="how many more devices that unit has room for, 0 to 2^64-1, as its host states; decides nothing",
+        json_schema_extra={"minimum": 0, "maximum": INT_MAX},
     )
     problems: list[Problem] = Field(description="all problems; empty if it is compatible")
     warnings: list[VerdictWarning] = Field(description="warnings; they do not change the verdict")

@@ -4,15 +4,17 @@ from http import HTTPStatus
 
 from pydantic import Field
 
-from app.wire.base import Code, ModelName, OpenShape, ProfileName, Shape, Value
+from app.wire.base import INT_MAX, INT_RANGE, Code, ModelName, OpenShape, ProfileName, Shape, Value
 
 
 class StepRange(Shape):
     """The ints min, min + step, … max."""
 
-    min: int = Field(description="the first of them, from -2^63")
-    max: int = Field(description="none is greater; to 2^64-1")
-    step: int = Field(ge=1, description="from one to the next, at least 1")
+    min: int = Field(description="the first of them; exact, from -2^63 to 2^64-1", json_schema_extra=INT_RANGE)
+    max: int = Field(description="none is greater; exact, from -2^63 to 2^64-1", json_schema_extra=INT_RANGE)
+    step: int = Field(
+        ge=1, description="from one to the next; exact, from 1 to 2^64-1", json_schema_extra={"maximum": INT_MAX}
+    )
 
 
 Allowed = Value | StepRange

@@ -10,7 +10,7 @@ from app.domain.values.allowed import MAX_LISTED, MAX_STEPS
 from app.domain.values.document import MAX_DESCRIPTION, has_controls
 from app.domain.values.name import MAX_VARIABLE_NAME as MAX_ROLE
 from app.domain.values.value import MAX_TEXT
-from app.wire.base import ModelName, Name, OpenShape, Shape, Value
+from app.wire.base import CheckedInt, ModelName, Name, OpenShape, Shape, Value
 from app.wire.problem import Allowed, StepRange
 
 
@@ -111,12 +111,12 @@ class MigrationBlockDocument(Shape):
 class SavedStateDocument(Shape):
     """The format in which a device's state is saved. It is not a variable: it is in no profile and no configuration."""
 
-    writes: int | str = Field(
+    writes: CheckedInt | str = Field(
         description="the format that this release writes: an int of at most 64 bits, or a string of at most "
         f"{MAX_TEXT:,} characters",
         examples=[2],
     )
-    reads: list[int | str | StepRange] = Field(
+    reads: list[CheckedInt | str | StepRange] = Field(
         description=f"the formats that it reads, of the type of `writes`; for int also ranges; {_LISTED}"
     )
 

@@ -7,18 +7,19 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import httpx
+import jsonschema_rs
 import pytest
 import schemathesis
 from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis.strategies import booleans
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -26,19 +27,25 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from app import VERSION
+from app.api.documentation import ANSWERS
+from app.api.error_code import ErrorCode
 from app.api.examples import PARAMETERS
-from app.cli.client import Registry as CommandLineRegistry
-from app.cli.demonstration import publish_sample
 from app.client import Registry
+from app.domain.fleet.member import BaselineCode
+from app.domain.values.document import FaultCode
+from app.domain.verdict.problem import ProblemCode, WarningCode
 from app.main import service
-from app.settings import ClientSettings, Settings
-from app.signing.key import PrivateKey
+from app.settings import Settings
+from tests.api import recorder
+from tests.api.recorder import record, responses, written
 from tests.api.serving import served
 from tests.api.stories import FEATURE, NIC, QUEUES, publish, vendor
 from tests.conftest import AUTHORIZATION, NO_LIMITS, TOKEN, fresh_database, make_app
 from tests.counts import full
 
 _SNAPSHOT = Path(__file__).with_name("openapi.json")
+_ROOT = Path(__file__).parents[2]
 # FUZZ=400 sends about 50,000 requests, of which half have a token; other ones each time.
 _EXAMPLES = int(os.environ.get("FUZZ", full(30, short=6)))
 _CHECKS = [not_a_server_error, content_type_conformance, response_schema_conformance, status_code_conformance]
@@ -50,6 +57,7 @@ def _document() -> dict[str, Any]:
         return make_app(f"sqlite:///{folder}/none.db").openapi()
 
 
+_BY_ID = recorder.operations(_document())
 _OPERATIONS = [(path, method) for path, operations in _document()["paths"].items() for method in operations]
 
 
@@ -60,6 +68,10 @@ def _closed_document() -> dict[str, Any]:
     for schema in document["components"]["schemas"].values():
         if "properties" in schema:
             schema.setdefault("additionalProperties", False)
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            # It would allow any status.
+            del operation["responses"]["default"]
     return document
 
 
@@ -132,71 +144,162 @@ def test_every_field_and_every_parameter_is_described() -> None:
 def test_every_error_is_sent_as_it_is_documented() -> None:
     for path, operations in _document()["paths"].items():
         for method, operation in operations.items():
-            errors = {status: response for status, response in operation["responses"].items() if status >= "400"}
+            described = responses(_document(), operation)
+            errors = {status: response for status, response in described.items() if status >= "400"}
+            assert errors.pop("default")["content"]["application/problem+json"]["examples"]
             assert errors or path == "/healthz"
             for status, response in errors.items():
                 assert list(response["content"]) == ["application/problem+json"], (method, path, status)
                 assert re.match(r"`[a-z-]+`", response["description"]), (method, path, status)
 
 
-# Publish first, then read, then delete; otherwise in the order of the document.
-_TURNS = {"put": 0, "post": 1, "get": 2, "patch": 3, "delete": 4}
-# A vendor comes before its releases, and they come before its profiles.
-_FIRST = ["put_vendor", "put_vendor_key", "put_release", "post_variable_set", "post_profile"]
-# The id of a token is not known in advance, nor is the OIDC token of a run.
-_WITHOUT_EXAMPLE = {"revoke_token", "exchange_token"}
-
-
-def test_the_examples_are_true(database_url: str) -> None:
+def test_the_examples_are_true_and_so_are_their_answers(database_url: str) -> None:
     """Send the examples of every operation, unchanged, to a registry with the sample; all succeed."""
-    operations = [
-        (method, path, operation)
-        for path, operations in _document()["paths"].items()
-        for method, operation in operations.items()
-        if operation["operationId"] not in _WITHOUT_EXAMPLE
-    ]
-    operations.sort(
-        key=lambda entry: (
-            _FIRST.index(entry[2]["operationId"]) if entry[2]["operationId"] in _FIRST else len(_FIRST),
-            _TURNS[entry[0]],
-        )
+    recorded = written(record(database_url, _document()))
+    assert recorded == ANSWERS.read_text(encoding="utf-8"), (
+        "if this is intended, run python -m tests.api.recorder, then python -m tests.api.test_openapi, and review both"
     )
+
+
+def test_the_examples_of_questions_show_a_refusal() -> None:
+    for operation in (_BY_ID["post_compatibility"], _BY_ID["get_compatibility"]):
+        (example,) = operation.described["responses"]["200"]["content"]["application/json"]["examples"].values()
+        results = example["value"]["results"]
+        codes = {
+            problem["code"] for result in results for device in result["devices"] for problem in device["problems"]
+        }
+        assert codes == {"variable-not-supported"}
+
+
+def _contents() -> Iterator[tuple[str, str, str, Mapping[str, Any]]]:
+    """Iterate over what operations answer with: their ids, statuses, media types and contents."""
+    for operation in _BY_ID.values():
+        for status, response in operation.described["responses"].items():
+            for media_type, content in response.get("content", {}).items():
+                yield operation.id, status, media_type, content
+
+
+def test_every_answer_has_an_example() -> None:
+    assert [place[:3] for place in _contents() if not place[3].get("examples")] == []
+    for operation in _BY_ID.values():
+        # Nothing is sent with these.
+        empty = {status for status, response in operation.described["responses"].items() if "content" not in response}
+        assert empty <= {"204", "304"}, operation.id
+
+
+def test_every_example_of_an_answer_fits_its_schema() -> None:
+    document = _closed_document()
     wrong = {}
-    app = make_app(database_url, signing_key=PrivateKey.create("registry.example").text())
-    with served(app) as address, httpx.Client(base_url=address, headers=AUTHORIZATION) as registry:
-        with CommandLineRegistry(ClientSettings(url=address, token=SecretStr(TOKEN))) as client:
-            publish_sample(client)
-        for method, path, operation in operations:
-            for parameters, body in _examples(operation):
-                in_path = {name for name in parameters if f"{{{name}}}" in path}
-                query = {name: value for name, value in parameters.items() if name not in in_path}
-                assert len(in_path) == path.count("{"), f"{method} {path} has no example of its path"
-                response = registry.request(method, path.format(**parameters), params=query, json=body)
-                if not response.is_success:
-                    wrong[method, path] = response.text
-                if operation["operationId"] in {"post_compatibility", "get_compatibility"}:
-                    assert {code for result in response.json()["results"] for code in _codes(result)} == {
-                        "variable-not-supported"
-                    }
+    for operation, status, media_type, content in _contents():
+        schema = {**content["schema"], "components": document["components"]}
+        validator = jsonschema_rs.validator_for(schema)
+        for name, example in content["examples"].items():
+            faults = [fault.message[:300] for fault in validator.iter_errors(example["value"])]
+            if faults:
+                wrong[operation, status, media_type, name] = faults
     assert wrong == {}
 
 
-def _codes(result: Any) -> list[str]:
-    return [problem["code"] for device in result["devices"] for problem in device["problems"]]
+def _codes_of(text: str) -> set[str]:
+    """Return the codes that a text names; the fields of an error that it names are none."""
+    return set(re.findall(r"`([a-z-]+)`", text)) - {"cause", "broken", "code"}
 
 
-def _examples(operation: Any) -> Iterator[tuple[dict[str, Any], Any]]:
-    """Iterate over the parameters and the body of each example of an operation."""
-    content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
-    bodies = [example["value"] for example in content.get("examples", {}).values()] or [None]
-    assert bodies != [None] or not content, "a body has no example"
-    for place, body in enumerate(bodies):
-        parameters = {}
-        for parameter in operation.get("parameters", ()):
-            values = [example["value"] for example in parameter.get("examples", {}).values()]
-            if values:
-                parameters[parameter["name"]] = values[min(place, len(values) - 1)]
-        yield parameters, body
+def test_every_error_of_an_operation_has_an_example_by_its_code() -> None:
+    for operation in _BY_ID.values():
+        for status, response in operation.described["responses"].items():
+            if status >= "400" and status != "default":
+                recorded = response["content"]["application/problem+json"]["examples"]
+                assert set(recorded) == _codes_of(response["description"]), (operation.id, status)
+                for code, example in recorded.items():
+                    assert (example["value"]["code"], example["value"]["status"]) == (code, int(status))
+
+
+# Only pages answer with these, and the framework with the first one.
+_NOT_RECORDED = {"bad-request", "cross-site", "malformed-form", "unknown-help", "unknown-kind"}
+
+
+def test_every_code_of_the_source_and_of_the_documentation_has_an_example() -> None:
+    examples = {code for _, _, _, content in _contents() for code in content["examples"] if _is_problem(content)}
+    assert {code.value for code in ErrorCode} - examples == _NOT_RECORDED
+    listed = _document()["components"]["schemas"]["ErrorShape"]["properties"]["code"]["x-extensible-enum"]
+    assert listed == [code.value for code in ErrorCode]
+    table = (_ROOT / "docs/pages/design/http.md").read_text(encoding="utf-8")
+    rows = re.search(r"### Status codes\n(.*?)\n\nHEAD", table, re.DOTALL)
+    assert rows is not None
+    cells = [row.split("|")[1] for row in rows[1].splitlines() if row.startswith(("| 3", "| 4", "| 5"))]
+    documented = {code for cell in cells for code in _codes_of(cell)}
+    # Names that are unknown have one row.
+    assert {code for code in examples if not code.startswith("unknown-")} - documented == set()
+    assert documented - {"unknown-"} <= examples | _NOT_RECORDED
+
+
+def _is_problem(content: Mapping[str, Any]) -> bool:
+    return bool(content["schema"] == {"$ref": "#/components/schemas/ErrorShape"})
+
+
+def test_the_codes_of_verdicts_and_faults_are_listed() -> None:
+    schemas = _document()["components"]["schemas"]
+    for name, codes in {
+        "Problem": ProblemCode, "VerdictWarning": WarningCode, "FaultShape": FaultCode, "BaselineProblem": BaselineCode,
+    }.items():  # fmt: skip
+        assert schemas[name]["properties"]["code"]["x-extensible-enum"] == [code.value for code in codes]
+
+
+def _integers(node: Any, description: str = "") -> Iterator[tuple[Mapping[str, Any], str]]:
+    """Iterate over the schemas of integers, with the descriptions around each."""
+    if isinstance(node, list):
+        for entry in node:
+            yield from _integers(entry, description)
+    elif isinstance(node, dict):
+        text = f"{description} {node.get('description', '')}"
+        if node.get("type") == "integer":
+            yield node, text
+        for name, entry in node.items():
+            if name not in {"example", "examples"}:
+                yield from _integers(entry, text)
+
+
+def test_every_integer_has_its_format_or_states_its_range() -> None:
+    schemas = list(_integers(_document()))
+    assert len(schemas) > 100
+    for schema, description in schemas:
+        assert all(type(schema[limit]) is int for limit in {"minimum", "maximum"} & schema.keys())
+        if schema.get("format") == "int32":
+            assert -(2**31) <= schema["minimum"] <= schema["maximum"] < 2**31
+        elif "format" in schema:
+            assert schema["format"] == "int64"
+            assert schema.get("maximum", 0) < 2**63
+        else:
+            # No format has values from -2^63 to 2^64-1.
+            assert schema["maximum"] == 2**64 - 1
+            assert "2^64-1" in description
+
+
+def test_the_document_names_the_service(database_url: str) -> None:
+    with TestClient(make_app(database_url)) as registry:
+        document = registry.get("/openapi.json").json()
+        assert registry.get(f"/{document['externalDocs']['url'].removeprefix('./')}").status_code == 200
+    assert document["info"]["version"] == VERSION == version("device-profile-registry")
+    assert document["info"]["contact"] == {"name": "the operator of this registry"}
+    assert document["servers"] == [{"url": "/"}]
+
+
+def test_the_document_names_the_root_path_and_the_operator(database_url: str) -> None:
+    contact = {"name": "The platform team", "url": "https://platform.example/", "email": "platform@platform.example"}
+    settings = {f"contact_{name}": text for name, text in contact.items()}
+    app = service(Settings(database_url=database_url, **settings))  # type: ignore[arg-type]
+    for root in ("", "/registry"):
+        with TestClient(app, root_path=root) as registry:
+            document = registry.get(f"{root}/openapi.json").json()
+            assert document["servers"] == [{"url": root or "/"}]
+            assert document["info"]["contact"] == contact
+
+
+@pytest.mark.parametrize("wrong", [{"contact_name": ""}, {"contact_url": "javascript:x"}, {"contact_email": "nobody"}])
+def test_a_contact_that_cannot_be_used_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        Settings(**wrong)
 
 
 def test_every_example_belongs_to_a_parameter_of_the_document() -> None:
@@ -213,8 +316,8 @@ def test_every_example_belongs_to_a_parameter_of_the_document() -> None:
 def test_the_docs_load_nothing_from_another_host(registry: TestClient) -> None:
     page = registry.get("/docs")
     assert page.status_code == 200
-    addresses = re.findall(r"""(?:src|href|url)\s*[=:]\s*["']([^"']+)["']""", page.text)
-    assert len(addresses) >= 3
+    addresses = re.findall(r"""<(?:script|link|img)[^>]* (?:src|href)="([^"]+)\"""", page.text)
+    assert len(addresses) >= 5
     for address in addresses:
         assert address.startswith("/"), address
         assert registry.get(address).status_code == 200
