@@ -171,7 +171,7 @@ def _answer(question: wire.Question, render: Sequence[Form] | None, reader: Read
         incompatible += len(vm.answers) - possible
         of_vm = {} if vm.vm is None else {"vm": vm.vm}
         if detail is wire.Detail.SUMMARY:
-            summary = summarize(zip(vm.destinations, vm.answers, strict=True))
+            summary = summarize(zip(vm.destinations, vm.answers, strict=True), loaded.snapshot)
             results.append(summary_result({**of_vm, **summary_document(summary, len(vm.destinations))}))
         else:
             results.append(writer.results(of_vm, vm.destinations, vm.answers))

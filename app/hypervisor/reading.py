@@ -7,8 +7,9 @@ from xml.etree.ElementTree import Element
 from app.hypervisor.domain import DomainError, parsed
 
 _DOMAIN = re.compile(rb"<domain(?=[\s>/])")
-# What stands before the root of each document, such as a comment that virsh writes.
-_PROLOG = re.compile(rb"\s*(?:<\?xml[^>]*\?>|<!--.*?-->|\s)*", re.DOTALL)
+_SPACE = b" \t\r\n"
+# What can stand between documents, with how it ends.
+_BETWEEN = ((b"<!--", b"-->"), (b"<?", b"?>"))
 
 
 def domains(text: bytes, source: str) -> Iterator[Element | DomainError]:
@@ -20,7 +21,7 @@ def domains(text: bytes, source: str) -> Iterator[Element | DomainError]:
     if not starts:
         yield DomainError(f"{source} has no <domain>")
         return
-    if _PROLOG.fullmatch(text, 0, starts[0]) is None:
+    if not _is_between(text[: starts[0]]):
         yield DomainError(f"{source} has text before its first <domain>")
     for number, (start, end) in enumerate(zip(starts, [*starts[1:], len(text)], strict=True), 1):
         name = source if len(starts) == 1 else f"{source}, domain {number}"
@@ -32,8 +33,20 @@ def domains(text: bytes, source: str) -> Iterator[Element | DomainError]:
 
 def _without_prolog(text: bytes) -> bytes:
     """Return a document without what stands before the next one."""
-    end = text.rfind(b"</domain>")
-    return text if end < 0 or _PROLOG.fullmatch(text, end + len(b"</domain>")) is None else text[: end + 9]
+    end = text.rfind(b"</domain>") + len(b"</domain>")
+    return text[:end] if end >= len(b"</domain>") and _is_between(text[end:]) else text
+
+
+def _is_between(text: bytes) -> bool:
+    """Return whether a text has only white space, comments and declarations."""
+    rest = text.lstrip(_SPACE)
+    while rest:
+        end = next((rest.find(end, len(begin)) + len(end) for begin, end in _BETWEEN if rest.startswith(begin)), 0)
+        # An end that is not found is before the text.
+        if end < len(_BETWEEN[0][0]):
+            return False
+        rest = rest[end:].lstrip(_SPACE)
+    return True
 
 
 def pairs(lines: Sequence[str]) -> Iterator[tuple[str, str] | str]:

@@ -1,8 +1,8 @@
 """The page Drain: many VMs, pasted or uploaded, and where each of them can move."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 from xml.etree.ElementTree import Element
 
@@ -21,7 +21,7 @@ from app.domain.values.state import State
 from app.hypervisor import reading
 from app.hypervisor.domain import Domain, DomainError, DomainOptions
 from app.hypervisor.question import domain_question_of, without_cpus
-from app.pages.form import Form, SentForm
+from app.pages.form import Form, SentForm, check_own
 from app.pages.host import Runs, conditions, states_of
 from app.pages.page import PageRoute, page
 from app.service import drain, fleet
@@ -33,6 +33,7 @@ from app.wire.reading import InvalidShapeError, read_shape
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 _MAX_PLACES = 40
+_MAX_VMS = 1_000
 _MAX_OPTIONS = 200
 _INSTEAD = "Ask about fewer VMs at once, or about fewer hosts by their labels."
 _PASTED = "The text"
@@ -74,6 +75,7 @@ class Gathered:
     notes: list[str] = field(default_factory=list)
     names: set[str] = field(default_factory=set)
     unknown: list[set[str]] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
 
     def add(self, document: Mapping[str, Any], source: str, unasked: Mapping[str, str]) -> None:
         """Add a VM as the API describes it."""
@@ -82,23 +84,21 @@ class Gathered:
         except InvalidShapeError as error:
             self.faults += [f"{source}: {fault['pointer']} {fault['message']}" for fault in faults_of_shape(error)]
             return
-        names = {ask.vm.id for ask in self.asks}
+        if len(self.asks) == _MAX_VMS:
+            self.faults.append(f"{source}: at most {_MAX_VMS:,} VMs can be asked about at once")
+            return
         name = vm.id or source
-        unique = next(text for text in _numbered(name) if text not in names)
+        count = self.counts[name] = self.counts.get(name, 0) + 1
+        unique = name if count == 1 else f"{name} ({count})"
         self.asks.append(drain.Ask(vm.model_copy(update={"id": unique}), unasked))
-
-
-def _numbered(name: str) -> Iterator[str]:
-    yield name
-    number = 2
-    while True:
-        yield f"{name} ({number})"
-        number += 1
 
 
 @router.api_route("/ui/drain", methods=["GET", "POST"])
 def get_drain_page(request: Request, asking: Asking, allowed: Allowed, form: SentForm) -> Response:
     """Show the form for VMs, and where each can move: a grid of VMs and kinds of hosts, with the reasons."""
+    # Nothing is stored, but it would take a client's share.
+    if request.method == "POST":
+        check_own(request, may_be_unsaid=True)
     asked = Asked.of(form, is_sent=request.method == "POST")
     if asked.labels:
         allowed.check_hosts()
@@ -106,10 +106,25 @@ def get_drain_page(request: Request, asking: Asking, allowed: Allowed, form: Sen
         content = asking.ask_from_thread(lambda reader: _content(asked, Gathered(), reader), _INSTEAD)
     except OverBudgetError as error:
         # What was pasted stays in the form.
-        too_much = Gathered(faults=[f"This is too much at once. {error.instead}"])
-        content = asking.ask_from_thread(lambda reader: _content(replace(asked, texts=()), too_much, reader))
+        content = _nothing(f"This is too much at once. {error.instead}")
     limit = QuestionRoute.max_body_bytes(container(request).settings)
     return page(request, "drain.html", asked=asked, limit=limit, **content)
+
+
+def _nothing(fault: str) -> Mapping[str, object]:
+    """Return the content of a page that answers nothing."""
+    return {
+        "gathered": Gathered(faults=[fault]),
+        "vms": [],
+        "at": [],
+        "shown": 0,
+        "runs": [],
+        "states": {},
+        "all_labels": [],
+        "sources": [],
+        "host_count": 0,
+        "is_asked": False,
+    }
 
 
 def _content(asked: Asked, gathered: Gathered, reader: Reader) -> Mapping[str, object]:
@@ -137,6 +152,8 @@ def _content(asked: Asked, gathered: Gathered, reader: Reader) -> Mapping[str, o
     try:
         if is_asked:
             at, vms = drain.drain(gathered.asks, at, asked.policy, reader)
+        if is_asked and not vms:
+            gathered.faults.append("No published release implements a model of these VMs.")
     except InvalidDocumentError as error:
         gathered.faults += [f"{fault.pointer} {fault.message}" for fault in error.faults]
     with reader.connection() as connection:

@@ -12,9 +12,9 @@ from app.api.parameters import Filter
 from app.api.session import Asking
 from app.domain.engine.question import Answer
 from app.domain.fleet.kind import HostKind
+from app.domain.fleet.leading import Leading
 from app.domain.fleet.movement import Movement
-from app.domain.verdict.joining import Entry, joined
-from app.domain.verdict.leading import leading
+from app.domain.verdict.joining import Entry, joined, without_name
 from app.domain.verdict.source import Device
 from app.pages.host import LabelFields, Runs, conditions
 from app.pages.page import PageRoute, long_page, pasted
@@ -104,11 +104,11 @@ def _square(to: HostKind, movement: Movement, *, is_own: bool) -> Square:
     accepted, count = len(movement.accepted), movement.count
     if not count:
         return Square(to, "-", "none", "no device to judge", is_own)
-    title = f"{accepted:,} of {count:,} devices can move"
+    title = f"{accepted:,} of {count:,} devices that can be migrated at all can move"
     if accepted == count:
-        return Square(to, "✓", "all", title, is_own)
+        return Square(to, f"{accepted:,}", "all", title, is_own)
     if not accepted:
-        return Square(to, "✗", "no-much", title, is_own)
+        return Square(to, "0", "no-much", title, is_own)
     return Square(to, f"{accepted:,}/{count:,}", "some" if accepted * 2 >= count else "no-little", title, is_own)
 
 
@@ -140,36 +140,37 @@ def get_map_reasons_page(
     kinds = asking.ask_from_thread(load)
 
     def parts() -> Iterator[Mapping[str, object]]:
-        movement = asking.ask_from_thread(lambda reader: _movement(kinds, profile, reader), _INSTEAD)
-        yield {
-            "movement": movement,
-            "refused": _reasons(movement.refused),
-            "stuck": _reasons(movement.stuck),
-            "by_profile": Counter(device.profile or "" for device, _ in movement.accepted),
-        }
+        yield asking.ask_from_thread(lambda reader: _reasons_of(kinds, profile, reader), _INSTEAD)
 
     return long_page(
         request, "map_reasons.html", "map_reasons_part.html", parts(), source=kinds[0], to=kinds[1], profile=profile
     )
 
 
-def _movement(kinds: tuple[HostKind, HostKind], profile: str | None, reader: Reader) -> Movement:
+def _reasons_of(kinds: tuple[HostKind, HostKind], profile: str | None, reader: Reader) -> Mapping[str, object]:
     source, to = kinds
     distinct = [source] if source.digest == to.digest else [source, to]
-    return fleet.fleet_map(distinct, profile, reader).row(source)[-1]
+    judged = fleet.fleet_map(distinct, profile, reader)
+    movement, leading = judged.row(source)[-1], Leading(judged.registry)
+    return {
+        "movement": movement,
+        "refused": _reasons(movement.refused, leading),
+        "stuck": _reasons(movement.stuck, leading),
+        "by_profile": Counter(device.profile or "" for device, _ in movement.accepted),
+    }
 
 
-def _reasons(refused: Iterable[tuple[Device, Answer]]) -> Sequence[Why]:
+def _reasons(refused: Iterable[tuple[Device, Answer]], leading: Leading) -> Sequence[Why]:
     """Return the reasons against devices, the one against most of them first; those of many variables are one."""
     devices: dict[tuple[str, str], dict[str, Device]] = {}
     for device, answer in refused:
         entries = [
             Entry(problem.code.value, problem.message, () if problem.variable is None else (problem.variable,))
             for served in answer.devices
-            for problem in leading(served.verdict.problems, served.device.values.keys())
+            for problem in leading.problems(served)
         ]
         for entry in joined(entries):
-            message = entry.message.replace(device.model, "this model")
-            devices.setdefault((entry.code, message), {})[device.model] = device
+            message = without_name(entry.message, device.model, "this model")
+            devices.setdefault((entry.code, message), {})[device.id] = device
     reasons = [Why(code, message, list(concerned.values())) for (code, message), concerned in devices.items()]
     return sorted(reasons, key=lambda why: (-len(why.devices), why.code, why.message))

@@ -8,6 +8,7 @@ from typing import Annotated
 from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
@@ -55,6 +56,10 @@ async def read_form(request: Request, max_bytes: int | None = None) -> Form:
         return Form(_by_name(request.query_params.multi_items()))
     limit = QuestionRoute.max_body_bytes(container(request).settings)
     request.scope["max_body_bytes"] = limit if max_bytes is None else max_bytes
+    charset = parse_options_header(request.headers.get("content-type"))[1].get(b"charset", b"utf-8")
+    if charset.lower() not in {b"utf-8", b"utf8"}:
+        message = "the body is not a form: its charset must be UTF-8"
+        raise ApiError(HTTPStatus.BAD_REQUEST, ErrorCode.MALFORMED_FORM, message)
     # The whole body first: this enforces the limit.
     body = await request.body()
     fields: list[tuple[str, str]] = []

@@ -56,12 +56,15 @@ def _path(name: str) -> Path | None:
     return next((path for path in paths if path.is_file()), None)
 
 
-@cache
 def guide(name: str, root: str) -> Guide | None:
     """Return a guide; None if this installation has none of this name. root: the root path of the service."""
+    # Unknown names are not remembered: there can be any number of them.
     path = _path(name) if name in GUIDES else None
-    if path is None:
-        return None
+    return None if path is None else _read(path, root)
+
+
+@cache
+def _read(path: Path, root: str) -> Guide:
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
     tokens = markdown.parse(_COMMENT.sub("", path.read_text(encoding="utf-8")))
     title = next(token.content for token in tokens if token.type == "inline")

@@ -1,5 +1,6 @@
 """The page of tokens, for admins: lists, creates and revokes tokens, and lists and deletes trusted publishers."""
 
+import re
 from http import HTTPStatus
 from typing import Any, Literal
 
@@ -56,7 +57,7 @@ def post_token_form(request: Request, form: AdminForm, session: Administering) -
     """Create a token, and show its secret this once."""
     fields: dict[str, Any] = {name: form[name] for name in ("name", "role", "vendor") if name in form}
     if days := form.get("days"):
-        fields["expires_in"] = int(days) * _DAY_SECONDS if days.isascii() and days.isdecimal() else days
+        fields["expires_in"] = int(days) * _DAY_SECONDS if re.fullmatch(r"[0-9]{1,9}", days) else days
     answer = page(request, "token_created.html", token=created(read_shape(TokenDocument, fields), session))
     answer.status_code = HTTPStatus.CREATED
     answer.headers["Cache-Control"] = "no-store"

@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from itertools import chain
 
 from app.domain.engine.question import Answer
-from app.domain.verdict.joining import Entry, joined
+from app.domain.fleet.leading import Leading
+from app.domain.values.state import State
+from app.domain.verdict.joining import Entry, joined, without_name
 from app.domain.verdict.judge import Change
-from app.domain.verdict.leading import leading
 from app.service import compatibility, fleet
 from app.storage.reader import Reader
 from app.wire import compatibility as wire
@@ -90,9 +91,13 @@ def drain(
 ) -> tuple[Sequence[Place], Sequence[VmPlaces]]:
     """Return the places, and for each VM where it can move; VMs with the fewest possible hosts first.
 
-    at: none: all releases that implement one of the models. Raises InvalidDocumentError and OverBudgetError.
+    at: none: all releases that implement one of the models; nothing is answered where none does. Raises
+    InvalidDocumentError and OverBudgetError.
     """
-    destinations = [wire.Destination(host=place.hosts[0]) for place in at] or None
+    at = at or _releases(asks, reader)
+    if not at:
+        return [], []
+    destinations = list(map(_destination, at))
     results: list[VmPlaces] = []
     for batch in _batches(asks):
         question = wire.Question.model_construct(
@@ -103,11 +108,25 @@ def drain(
             detail=wire.Detail.PROBLEMS,
         )
         loaded = compatibility.ask(question, wire.Detail.PROBLEMS, reader)
+        leading = Leading(loaded.snapshot)
         for ask, of_vm in zip(batch, loaded.answers, strict=True):
-            if not at:
-                at = [Place(None, [host.id], host.releases) for host in of_vm.destinations]
-            results.append(_places_of(ask, of_vm.answers, at))
+            results.append(_places_of(ask, of_vm.answers, at, leading))
     return at, sorted(results, key=lambda vm: (vm.host_count, sum(vm.possible), vm.vm))
+
+
+def _destination(place: Place) -> wire.Destination:
+    if place.digest is None:
+        return wire.Destination(releases=list(place.releases))
+    return wire.Destination(host=place.hosts[0])
+
+
+def _releases(asks: Sequence[Ask], reader: Reader) -> Sequence[Place]:
+    """Return the releases that implement a model of the VMs and are not retired, each a place; the same for all VMs."""
+    models = sorted({device.model for ask in asks for device in ask.vm.devices})
+    names = reader.implementing(models)
+    known = reader.snapshot(releases=names, of_models=()).known_releases()
+    usable = [str(release.name) for release in known if release.state is not State.RETIRED]
+    return [Place(None, [name], [name]) for name in usable]
 
 
 def _batches(asks: Sequence[Ask]) -> Sequence[Sequence[Ask]]:
@@ -123,28 +142,28 @@ def _batches(asks: Sequence[Ask]) -> Sequence[Sequence[Ask]]:
     return batches
 
 
-def _places_of(ask: Ask, answers: Sequence[Answer], at: Sequence[Place]) -> VmPlaces:
+def _places_of(ask: Ask, answers: Sequence[Answer], at: Sequence[Place], leading: Leading) -> VmPlaces:
     obstacles: dict[tuple[str, Entry], tuple[list[int], Sequence[Change]]] = {}
     warnings: dict[str, dict[str, None]] = {}
     for position, answer in enumerate(answers):
         for served in answer.devices:
             if answer.compatible:
                 for caution in served.verdict.warnings:
-                    message = caution.message.replace(served.source.device.model, "the device")
+                    message = without_name(caution.message, served.source.device.model, "the device")
                     warnings.setdefault(message, {})[served.device.id] = None
                 continue
             verdict = served.verdict
             entries = [
                 Entry(problem.code.value, problem.message, () if problem.variable is None else (problem.variable,))
-                for problem in leading(verdict.problems, served.device.values.keys())
+                for problem in leading.problems(served)
             ]
             for entry in joined(entries):
                 obstacles.setdefault((served.device.id, entry), ([], verdict.remedies))[0].append(position)
-    found = [
+    listed = [
         Obstacle(device, entry.code, entry.message, positions, remedy)
         for (device, entry), (positions, remedy) in obstacles.items()
     ]
-    found.sort(key=lambda obstacle: -sum(at[position].count for position in obstacle.places))
+    listed.sort(key=lambda obstacle: -sum(at[position].count for position in obstacle.places))
     possible = [answer.compatible for answer in answers]
     return VmPlaces(
         ask.vm.id or "",
@@ -156,6 +175,6 @@ def _places_of(ask: Ask, answers: Sequence[Answer], at: Sequence[Place]) -> VmPl
                 chain.from_iterable(place.hosts for place, is_possible in zip(at, possible, strict=True) if is_possible)
             )
         ),
-        found,
+        listed,
         {message: list(devices) for message, devices in warnings.items()},
     )

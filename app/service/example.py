@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from itertools import islice
 
 from app.domain.engine.question import DeviceAnswer
-from app.domain.values.name import ReleaseName, numeric
+from app.domain.publishing import gate
+from app.domain.values.name import ReleaseName
 from app.service import compatibility
 from app.storage.reader import Reader
 from app.wire import compatibility as wire
@@ -66,9 +67,9 @@ def _candidates(preferred: Sequence[str], reader: Reader) -> Iterator[tuple[str,
 
 def _lower(release: ReleaseName, names: Sequence[ReleaseName]) -> ReleaseName | None:
     """Return the release of the same product with the next lower version."""
-    own = [name for name in names if name.implementation == release.implementation]
-    lower = [name for name in own if numeric(name.version) < numeric(release.version)]
-    return max(lower, key=lambda name: numeric(name.version), default=None)
+    versions = [name.version for name in names if name.implementation == release.implementation]
+    before = gate.previous(release.version, versions)
+    return None if before is None else ReleaseName(release.implementation, before)
 
 
 def _asked(model: str, profile: str, source: str, destination: str, reader: Reader) -> Example:

@@ -11,6 +11,7 @@ from app.domain.fleet.kind import HostKind, release_at
 from app.domain.fleet.movement import FleetMap, newest_listed
 from app.domain.fleet.support_matrix import Cell, support_matrix
 from app.domain.things.profile import Profile
+from app.domain.values.state import State
 from app.domain.verdict.destination import Destination
 from app.service.known import UnknownNameError, known_profile
 from app.storage.host import Fleet, Label
@@ -130,7 +131,9 @@ def fleet_map(kinds: Sequence[HostKind], profile: str | None, reader: Reader) ->
     if profile is not None:
         models = known_profile(profile, snapshot).values.keys()
         return FleetMap(kinds, snapshot, Engine(snapshot, memo=reader.memo), lambda *_: profile, models)
-    named = {known.name: _models(known) for known in snapshot.known_profiles()}
+    usable = [known for known in snapshot.known_profiles() if known.state is not State.RETIRED]
+    named = {known.name: _models(known) for known in usable}
+    names = [name for name in names if name in named]
     return FleetMap(kinds, snapshot, Engine(snapshot, memo=reader.memo), newest_listed(names, named))
 
 

@@ -165,10 +165,15 @@ def _is_stale(staleness: Staleness) -> sa.ColumnElement[bool]:
     return column.is_(None) | (column < (staleness.since or ""))
 
 
-def report_times(connection: sa.Connection) -> Mapping[str, str | None]:
-    """Return when each registered host last reported, None: at a time that nobody noted."""
+def report_times(connection: sa.Connection, names: Sequence[str] | None) -> Mapping[str, str | None]:
+    """Return when registered hosts last reported, None: at a time that nobody noted. names: None: of all hosts."""
     query = sa.select(schema.host.c.name, schema.host.c.reported_at)
-    return dict(map(tuple, connection.execute(query)))
+    if names is None:
+        return dict(map(tuple, connection.execute(query)))
+    times: dict[str, str | None] = {}
+    for batch in lookup.batches(names):
+        times.update(map(tuple, connection.execute(query.where(schema.host.c.name.in_(batch)))))
+    return times
 
 
 def labels_of(connection: sa.Connection, names: Iterable[str]) -> dict[str, dict[str, str]]:

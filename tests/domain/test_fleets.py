@@ -179,7 +179,7 @@ def test_reasons_are_grouped_over_hosts_and_devices() -> None:
     devices = [device(ONE, queues=8), device(ONE, queues=2)]
     question = registry.question(devices, Policy.PERMISSIVE)
     hosts = [Destination(f"h{number}", (TWO if number % 3 else ONE,)) for number in range(9)]
-    result = summarize((host, question.at(host)) for host in hosts)
+    result = summarize(((host, question.at(host)) for host in hosts), registry.lookups())
     assert result.possible == ("h0", "h3", "h6")
     (reason,) = result.reasons
     assert (reason.code, reason.variables, reason.releases) == ("value-not-allowed", ("queues",), (TWO,))

@@ -57,7 +57,7 @@ def test_every_message_about_a_variable_reads_well_for_many() -> None:
         .publish(NEW, {NIC: {**flags, "queues": variable("int", 1)}})
     )
     answer = made.question([device(NEW, a=True, b=True, c=True)], Policy.PERMISSIVE).at(Destination("there", (OLD,)))
-    (reason,) = summarize([(Destination("there", ()), answer)]).reasons
+    (reason,) = summarize([(Destination("there", ()), answer)], made.lookups()).reasons
     assert reason.message == (
         "3 variables (a, b, c): each on at the source, but vendor-a.com/fw@1 does not know it. Only devices with all "
         "of them off can move there."

@@ -1,16 +1,19 @@
 """Kinds of hosts, what can move between them, and the problems that follow from others."""
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.engine.question import Engine
 from app.domain.fleet.kind import HostKind, digest_of, kinds_of, release_at
+from app.domain.fleet.leading import Leading
 from app.domain.fleet.movement import FleetMap, newest_listed
 from app.domain.verdict.destination import Destination, Unit
-from app.domain.verdict.leading import leading
-from app.domain.verdict.problem import Problem, ProblemCode
+from app.domain.verdict.problem import ProblemCode
+from app.domain.verdict.source import Device
 from app.domain.verdict.steps import Policy
-from tests.domain.world import NIC, World, variable
+from tests.domain.world import NIC, World, device, variable
 
 ONE, TWO, CARD = "vendor-a.com/fw@1", "vendor-a.com/fw@2", "acme.com/dpu@1"
 GPU, DPU = "vendor-a.com/gpu", "acme.com/net"
@@ -135,37 +138,61 @@ def test_each_cell_of_a_map_is_the_plain_verdict(stated: list[tuple[list[str], o
     judged = fleet_map(registry, kinds)
     for source in kinds:
         for to, movement in zip(kinds, judged.row(source), strict=True):
-            for device, answer in [*movement.accepted, *movement.refused]:
-                plain = registry.answer([device], to.first, Policy.STRICT)
+            for moving, answer in [*movement.accepted, *movement.refused]:
+                plain = registry.answer([moving], to.first, Policy.STRICT)
                 assert answer.compatible == plain.compatible
-            assert {device.model for device, _ in movement.stuck}.isdisjoint(
-                device.model for device, _ in [*movement.accepted, *movement.refused]
+            assert {device.id for device, _ in movement.stuck}.isdisjoint(
+                device.id for device, _ in [*movement.accepted, *movement.refused]
             )
 
 
-def _problem(code: ProblemCode, variable_name: str | None = None) -> Problem:
-    return Problem(code, code.value, variable_name)
+def left(registry: World, source: Device, destination: Destination) -> list[tuple[str, str | None]]:
+    """Return what is left of the problems of a strict verdict."""
+    answer = registry.answer([source], destination, Policy.STRICT)
+    shown = Leading(registry.lookups()).problems(answer.devices[0])
+    assert list(shown[:1]) == list(answer.devices[0].verdict.problems[:1])
+    return [(problem.code.value, problem.variable) for problem in shown]
 
 
-def test_what_follows_from_another_problem_is_left_out() -> None:
-    unlisted = _problem(ProblemCode.PROFILE_NOT_LISTED)
-    refused = _problem(ProblemCode.VALUE_NOT_ALLOWED, "queues")
-    # What the profile says is refused: the profile cannot be on the list.
-    assert leading([refused, unlisted], ()) == [refused]
-    # The value is the device's own: that the profile is not listed is another matter.
-    assert leading([refused, unlisted], {"queues"}) == [refused, unlisted]
-    assert leading([unlisted], ()) == [unlisted]
-    at_source = _problem(ProblemCode.SOURCE_VALUE_INVALID, "queues")
-    other = _problem(ProblemCode.CANNOT_BE_OFF, "fast")
-    assert leading([at_source, refused, other], ()) == [at_source, other]
-    unmigratable = _problem(ProblemCode.NOT_MIGRATABLE)
-    assert leading([unmigratable, unmigratable], ()) == [unmigratable]
+def test_a_release_that_refuses_a_profile_is_not_also_said_not_to_list_it() -> None:
+    registry = world()
+    assert left(registry, device(TWO, NEW), host("a", ONE)) == [("variable-not-supported", "fast")]
+    # It accepts the profile, and refuses a value of the device alone: that it does not list the profile stays.
+    registry.publish("vendor-a.com/fw@3", {NIC: {"queues": QUEUES}}, profiles=[])
+    assert left(registry, device(ONE, OLD, queues=16), host("a", "vendor-a.com/fw@3")) == [
+        ("source-value-invalid", "queues"),
+        ("profile-not-listed", None),
+    ]
+    # The host refuses a value, the release does not.
+    held = host("a", "vendor-a.com/fw@3", restrict={NIC: {"queues": ["1-2"]}})
+    assert left(registry, device(ONE, OLD), held) == [("value-not-allowed", "queues"), ("profile-not-listed", None)]
 
 
-@given(st.lists(st.sampled_from([_problem(code, name) for code in ProblemCode for name in (None, "queues")])))
-def test_the_first_problem_is_never_left_out(problems: list[Problem]) -> None:
-    order = list(ProblemCode)
-    ordered = sorted(problems, key=lambda problem: order.index(problem.code))
-    left = leading(ordered, ())
-    assert bool(left) is bool(ordered)
-    assert left[:1] == ordered[:1]
+def test_a_profile_that_is_not_listed_is_said_where_nothing_else_is() -> None:
+    registry = world().publish("vendor-a.com/fw@3", {NIC: {"queues": QUEUES}}, profiles=[])
+    assert left(registry, device(ONE, OLD), host("a", "vendor-a.com/fw@3")) == [("profile-not-listed", None)]
+
+
+def test_a_release_that_migrates_a_model_neither_away_nor_here_is_named_once() -> None:
+    registry = world().publish("vendor-a.com/fw@3", {GPU: {"variables": {}, "migratable": False}})
+    gpu = replace(device(ONE, OLD), model=GPU)
+    assert left(registry, gpu, host("a", ONE)).count(("not-migratable", None)) == 1
+    # Two releases that do not are two facts.
+    assert left(registry, gpu, host("a", "vendor-a.com/fw@3")).count(("not-migratable", None)) == 2
+
+
+def test_units_of_one_kind_that_differ_are_judged_apart() -> None:
+    kinds = list(
+        kinds_of(
+            [
+                host("both", ONE, units=(Unit("u0", (CARD,)), Unit("u1", (CARD,), {DPU: {"rings": [4]}}))),
+                host("few", ONE, units=(Unit("u0", (CARD,), {DPU: {"rings": [4]}}),)),
+                host("none", TWO),
+            ]
+        )
+    )
+    judged = fleet_map(world(), kinds, {DPU})
+    order = [kind.first.id for kind in kinds]
+    row = dict(zip(order, judged.row(kinds[order.index("both")]), strict=True))
+    assert [device.id for device, _ in row["both"].accepted] == [DPU, f"{DPU} of {CARD}, unit u1"]
+    assert (len(row["none"].accepted), row["none"].count) == (0, 2)

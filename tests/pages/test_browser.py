@@ -134,7 +134,7 @@ def test_from_a_search_to_a_verdict_by_mouse(page: Page) -> None:
     page.get_by_role("link", name="Ask about this device").click()
     page.get_by_label("Release that it runs on").select_option(f"{FIRMWARE}@1")
     page.get_by_label("Profile that it was created with").select_option("vendor-a.com/base")
-    page.get_by_label("Variable with another value than the default").select_option("num-queues")
+    page.get_by_label("Variable whose value differs from the default").select_option("num-queues")
     page.get_by_role("button", name="Add").click()
     page.get_by_label("num-queues", exact=True).select_option("8")
     page.get_by_label(f"{FIRMWARE}@2", exact=True).check()
@@ -150,7 +150,7 @@ def test_from_a_search_to_a_verdict_by_mouse(page: Page) -> None:
     assert "value=&" not in asked
     # The refusal is mended: fewer queues, and the feature off that the new firmware does not have.
     page.get_by_label("num-queues", exact=True).select_option("4")
-    page.get_by_label("Variable with another value than the default").select_option("legacy")
+    page.get_by_label("Variable whose value differs from the default").select_option("legacy")
     page.get_by_role("button", name="Add").click()
     page.get_by_label("legacy", exact=True).select_option("off")
     page.get_by_role("button", name="Ask", exact=True).click()

@@ -1,5 +1,6 @@
 """The pages of the fleet: hosts by kind, a host, a kind, the map; and a drain of many VMs."""
 
+import json
 import re
 
 import pytest
@@ -145,7 +146,7 @@ def test_the_map_shows_what_moves_between_kinds_with_reasons(fleet: TestClient) 
     assert "1 of 2 devices cannot move" in reasons
     assert "model-not-supported" in reasons
     assert "All 1 devices can move" in text(fleet, f"/ui/map/reasons?from={old}&to={new}")
-    assert "✓" in text(fleet, f"/ui/map?profile={MACHINE}")
+    assert "1 1 1" in text(fleet, f"/ui/map?profile={MACHINE}")
     text(fleet, "/ui/map?profile=qemu.org/none", 404)
     text(fleet, f"/ui/map/reasons?from={new}", 404)
 
@@ -232,6 +233,33 @@ def test_the_faults_of_all_texts_are_shown_at_once_and_nothing_is_lost(fleet: Te
     assert "has text before its first <domain>" in drain(fleet, "hello " + domain("a"))
     assert "Paste a libvirt domain" in drain(fleet)
     assert "No VM has net7. They have cpu, net0." in drain(fleet, domain("a"), without="net7")
+
+
+def test_each_of_many_vms_is_judged_at_releases_that_implement_its_models(fleet: TestClient) -> None:
+    for name in ("old-1", "old-2", "new-1", "few-1"):
+        assert fleet.delete(f"/hosts/{name}").is_success
+    nic = {"model": NIC, "release": ONE, "profile": "vendor-a.com/p"}
+    qemu = {"model": "qemu.org/virtio-net-pci", "release": OLD, "profile": MACHINE}
+    vms = [{"id": "a", "devices": [nic] * 600}, {"id": "b", "devices": [qemu] * 600}]
+    shown = drain(fleet, json.dumps({"vms": vms}))
+    assert "Asked about 3 releases" in shown
+    assert "a 600 devices ✓ Can go to 1 release" in shown
+    assert "b 600 devices ✓ Can go to 2 releases" in shown
+
+
+def test_comments_between_domains_cost_next_to_nothing(fleet: TestClient) -> None:
+    assert "All 1 VM" not in drain(fleet, "<!---->" * 5_000 + "x" + domain("a"))
+    assert "The VM can move" in drain(
+        fleet, "<!-- a --> <?xml version='1.0'?>" * 500 + domain("a", 1) + "<!---->" * 5_000
+    )
+
+
+@pytest.mark.parametrize("charset", ["undefined", "punycode", "unicode_escape"])
+def test_a_form_in_another_charset_is_refused(fleet: TestClient, charset: str) -> None:
+    headers = {"Content-Type": f"multipart/form-data; boundary=x; charset={charset}"}
+    body = b'--x\r\nContent-Disposition: form-data; name="vm"\r\n\r\n\\ud800\r\n--x--\r\n'
+    for path in ("/ui/drain", "/ui/publish"):
+        assert fleet.post(path, content=body, headers=headers).status_code == 400
 
 
 @pytest.mark.parametrize(

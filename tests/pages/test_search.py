@@ -99,7 +99,7 @@ def test_a_group_that_is_too_long_says_so(unchanged: TestClient, monkeypatch: py
 )
 def test_the_exact_match_is_the_first_result(unchanged: TestClient, q: str, first: str) -> None:
     page = look(unchanged, "/", q=q)
-    results = page.links[page.links.index("/docs") + 1 :]
+    results = page.links[page.links.index("/help") + 1 :]
     assert results[0] == first
     assert "exact match" in page.text
 

@@ -79,7 +79,7 @@ def test_the_page_ask_takes_several_labels_and_shows_warnings(told: TestClient) 
     for name, labels in {"here": {"rack": "r1"}, "busy": {"rack": "r1", "draining": "yes"}}.items():
         told.put(f"/hosts/{name}", json={"releases": [TWO], "labels": labels})
     shown = page(told, f"/ui/ask?model={NIC}&source={ONE}&profile={P}&label=rack=r1&label=!draining").text
-    assert "busy" not in shown.partition("Yes")[2].partition("Ask otherwise")[0]
+    assert "busy" not in shown.partition("Yes")[2].partition("Change the question")[0]
     assert "migratability-unknown" in shown
     assert "Set num-queues=8 explicitly at the destination" in shown
     refused = told.get("/ui/ask", params={"model": NIC, "source": ONE, "label": "!"})

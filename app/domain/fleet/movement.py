@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from app.domain.engine.question import Answer, Engine, Question
-from app.domain.fleet.kind import HostKind, runners
+from app.domain.fleet.kind import HostKind
 from app.domain.things.release import Release
 from app.domain.values.canonical import canonical_json
-from app.domain.verdict.destination import Destination
 from app.domain.verdict.source import Device, Registry
 
 # The profile with which a release makes new devices of a model, None: without one.
@@ -48,7 +47,7 @@ class FleetMap:
         models: Collection[str] | None = None,
     ) -> None:
         """models: only devices of these are made; None: of all that a kind implements."""
-        self._registry = registry
+        self.registry = registry
         self._engine = engine
         self._profile_of = profile_of
         self._models = models
@@ -61,7 +60,7 @@ class FleetMap:
         own = self._places[source.digest]
         movable: list[tuple[Device, Sequence[Answer]]] = []
         stuck: list[tuple[Device, Sequence[Answer]]] = []
-        for device in self._devices(source.first):
+        for device in self._devices(source):
             answers = self._answers_on(device)
             (movable if answers[own].compatible else stuck).append((device, answers))
         return [
@@ -73,20 +72,29 @@ class FleetMap:
             for place in range(len(self._destinations))
         ]
 
-    def _devices(self, host: Destination) -> Iterator[Device]:
-        """Iterate over the devices that a host can make: of each model by the first release that implements it."""
-        made: set[str] = set()
-        for unit, name in runners(host):
-            release = self._registry.release(name)
+    def _devices(self, kind: HostKind) -> Iterator[Device]:
+        """Iterate over the devices that hosts of a kind can make.
+
+        Of each model by the first release of the whole host that implements it, otherwise by each unit that differs.
+        """
+        host = kind.first
+        of_host: set[str] = set()
+        ids: set[str] = set()
+        for unit, name in kind.releases():
+            release = self.registry.release(name)
             if release is None:
                 continue
             for model in sorted(release.sets):
-                if model in made or (self._models is not None and model not in self._models):
+                # A unit makes only devices that no release of the whole host implements.
+                if model in of_host or (self._models is not None and model not in self._models):
                     continue
-                made.add(model)
+                if unit is None:
+                    of_host.add(model)
                 has_limits = bool(host.limits(model, unit))
+                device_id = model if model not in ids else f"{model} of {name}, unit {unit.id if unit else ''}"
+                ids.add(device_id)
                 yield Device(
-                    id=model,
+                    id=device_id,
                     model=model,
                     release=name,
                     profile=self._profile_of(release, model),

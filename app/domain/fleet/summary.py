@@ -5,12 +5,13 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from app.domain.engine.question import Answer, DeviceAnswer
+from app.domain.fleet.leading import Leading
 from app.domain.fleet.staleness import stale
 from app.domain.values.budget import spend
 from app.domain.verdict.destination import Destination
 from app.domain.verdict.joining import Entry, joined
-from app.domain.verdict.leading import leading
 from app.domain.verdict.problem import Caution, Problem
+from app.domain.verdict.source import Registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +55,8 @@ class _Occurrences:
 _Shared: TypeAlias = dict[int, tuple[Answer, list[str]]]
 
 
-def summarize(answers: Iterable[tuple[Destination, Answer]]) -> Summary:
-    """Return the summary of the answers on one VM, given by destination."""
+def summarize(answers: Iterable[tuple[Destination, Answer]], registry: Registry) -> Summary:
+    """Return the summary of the answers on one VM, given by destination; registry: what the question has loaded."""
     accepted: _Shared = {}
     refused: _Shared = {}
     possible = []
@@ -78,7 +79,7 @@ def summarize(answers: Iterable[tuple[Destination, Answer]]) -> Summary:
     ]
     return Summary(
         tuple(possible),
-        _reasons(refused, positions, lambda device: leading(device.verdict.problems, device.device.values.keys())),
+        _reasons(refused, positions, Leading(registry).problems),
         tuple(sorted(warnings, key=_rank)),
     )
 

@@ -35,6 +35,11 @@ def joined(entries: Iterable[Entry]) -> list[Entry]:
     return result
 
 
+def without_name(message: str, name: str, words: str) -> str:
+    """Return a message with words in place of a name, where it is not the beginning of a longer name."""
+    return re.sub(rf"(?<![\w./-]){re.escape(name)}(?![\w/@-]|\.\w)", lambda _: words, message)
+
+
 # A character that no message has: it stands for the variable.
 _HERE = "\0"
 
