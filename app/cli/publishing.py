@@ -15,7 +15,7 @@ from app.cli.client import Registry, help_address
 from app.cli.difference import print_differences
 from app.cli.importing import Override, Sign, check_release, print_answer, print_consequences
 from app.cli.keys import signing_keys
-from app.cli.located import Spot, duplicates, has_duplicates, locate
+from app.cli.located import Spot, locate, located_duplicates
 from app.cli.output import (
     REFUSED,
     AsJson,
@@ -116,7 +116,7 @@ class _Document:
             fail(f"{name} cannot be read as JSON: byte {error.start + 1} is not UTF-8", status=REFUSED)
         try:
             document = cls(name, text, orjson.loads(text))
-            twice = duplicates(text) if has_duplicates(text) else {}
+            twice = located_duplicates(text)
         except orjson.JSONDecodeError as error:
             spot = Spot(error.lineno, error.colno, text.rfind("\n", 0, error.pos) + 1)
             fail(

@@ -22,9 +22,9 @@ from app.domain.publishing.outcome import Outcome
 from app.domain.publishing.token import Identity, Role
 from app.domain.values.budget import OverBudgetError, spend
 from app.domain.values.document import MAX_FAULTS, Fault
+from app.domain.values.location import Lines, Location, constant_offset, duplicates, offsets, surrogate_offset
 from app.domain.values.name import InvalidNameError, ReleaseName
 from app.pages.form import Form, check_own, read_form
-from app.pages.location import Lines, Location, constant_offset, duplicate_offset, offsets, surrogate_offset
 from app.pages.page import PageRoute, page
 from app.service import trial
 from app.service.host import running
@@ -245,7 +245,7 @@ def _offset_of(error: MalformedError, content: bytes, text: str) -> int:
         case Defect.ENCODING:
             return len(content[: error.offset].decode("utf-8", "replace"))
         case Defect.DUPLICATE:
-            return duplicate_offset(text) or 0
+            return next((offset for _, offset in duplicates(text)), 0)
         case Defect.CONSTANT:
             return constant_offset(text) or 0
         case Defect.SURROGATE:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.cli.located import Spot, duplicates, has_duplicates, locate
+from app.cli.located import Spot, locate, located_duplicates
 from app.domain.values.document import pointer_step
 
 TEXT = """{
@@ -85,11 +85,9 @@ def test_an_excerpt_marks_the_column() -> None:
 
 def test_a_field_that_is_there_twice_is_found() -> None:
     text = '{"a": 1, "b": [{"x": {}, "x": 2}], "c/d": {},\n "c/d": {}, "b": 1}'
-    assert has_duplicates(text)
-    assert {pointer: (spot.line, spot.column) for pointer, spot in duplicates(text).items()} == {
+    assert {pointer: (spot.line, spot.column) for pointer, spot in located_duplicates(text).items()} == {
         "/b/0/x": (1, 26),
         "/c~1d": (2, 2),
         "/b": (2, 13),
     }
-    assert not has_duplicates('{"a": {"a": [{"a": 1}]}}')
-    assert duplicates('{"a": {"a": [{"a": 1}]}}') == {}
+    assert located_duplicates('{"a": {"a": [{"a": 1}]}}') == {}

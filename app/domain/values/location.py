@@ -107,17 +107,18 @@ def _name(written: str) -> str:
         return written
 
 
-def duplicate_offset(text: str) -> int | None:
-    """Return where the second of two equal names in an object begins, None if there is none."""
+def duplicates(text: str) -> Iterator[tuple[str, int]]:
+    """Iterate over the fields that an object has already: the pointer of each, and where it begins."""
     names: list[set[str]] = []
+    steps: list[str] = []
     for depth, key, offset in _entries(text):
-        del names[depth:]
+        del names[depth:], steps[depth - 1 :]
         names += [set() for _ in range(depth - len(names))]
+        steps.append(pointer_step(key))
         if isinstance(key, str):
             if key in names[-1]:
-                return offset
+                yield "".join(f"/{step}" for step in steps), offset
             names[-1].add(key)
-    return None
 
 
 def constant_offset(text: str) -> int | None:

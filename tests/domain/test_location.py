@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.values.document import pointer_step
-from app.pages.location import Lines, constant_offset, duplicate_offset, offsets, surrogate_offset
+from app.domain.values.location import Lines, constant_offset, duplicates, offsets, surrogate_offset
 
 TEXT = """{
   "a/b": {"~x": [1, {"y": "}],{"}, [], true]},
@@ -72,7 +72,7 @@ def test_every_entry_of_any_text_is_found(document: Any, indent: int | None) -> 
 def test_deep_texts_are_read_without_recursion() -> None:
     text = "[" * 50_000 + "]" * 50_000
     assert offsets(text, ["/0/0/0"]) == {"/0/0/0": 3}
-    assert duplicate_offset(text) is None
+    assert list(duplicates(text)) == []
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_deep_texts_are_read_without_recursion() -> None:
     ],
 )
 def test_the_second_of_two_equal_names_is_found(text: str, place: int | None) -> None:
-    assert duplicate_offset(text) == place
+    assert next((offset for _, offset in duplicates(text)), None) == place
 
 
 def test_what_is_no_json_value_is_found() -> None:
