@@ -21,6 +21,7 @@ from app.domain.verdict.steps import Policy
 from app.hypervisor import question as vm_question
 from app.hypervisor.domain import VENDOR, Domain, DomainError, DomainOptions, id_of_vm, is_general
 from app.hypervisor.facts import computed
+from app.hypervisor.naming import is_emulator
 from app.hypervisor.question import Asked, domain_question_of
 from app.settings import ClientSettings
 from app.wire.compatibility import MAX_DEVICES
@@ -163,7 +164,7 @@ def _releases_at(destinations: Sequence[Mapping[str, Any]] | None, registry: Reg
         else:
             hosts = [destination]
         running += [release for host in hosts for release in host.get("releases", ())]
-    return [release for release in dict.fromkeys(running) if "/qemu-" in release]
+    return [release for release in dict.fromkeys(running) if is_emulator(release)]
 
 
 def device_question(model: str | None, source: list[str], profile: list[str], values: list[str]) -> dict[str, Any]:

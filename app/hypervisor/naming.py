@@ -48,6 +48,11 @@ def board_of(target: str, family: str) -> str:
     return f"{family}{BOARD}" if target in _X86 else f"{component(target)}-{family}{BOARD}"
 
 
+def is_emulator(release: str) -> bool:
+    """Return whether a release is one of QEMU, of any vendor."""
+    return "/qemu-" in release
+
+
 def without_epoch(version: str) -> str:
     """Return the version of a package without its epoch, as in 1:7.2+dfsg-7: what follows is upstream's version."""
     return version.rpartition(":")[2]

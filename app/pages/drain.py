@@ -20,6 +20,7 @@ from app.domain.values.document import InvalidDocumentError
 from app.domain.values.state import State
 from app.hypervisor import reading
 from app.hypervisor.domain import Domain, DomainError, DomainOptions
+from app.hypervisor.naming import is_emulator
 from app.hypervisor.question import domain_question_of, without_cpus
 from app.pages.form import Form, SentForm, check_own
 from app.pages.host import Runs, conditions, states_of
@@ -192,7 +193,7 @@ def _source(source: str, reader: Reader, gathered: Gathered) -> tuple[str | None
         message = f"Source: no host {source} is registered"
         gathered.faults.append(f"{message}. Name a registered host, or a release as <implementation>@<version>.")
         return None, None
-    return next((name for name in host.releases if "/qemu-" in name), None), source
+    return next((name for name in host.releases if is_emulator(name)), None), source
 
 
 def _options(asked: Asked, gathered: Gathered) -> DomainOptions:
@@ -291,4 +292,4 @@ def _emulators(at: Sequence[drain.Place], reader: Reader) -> Sequence[str]:
     names = [name for place in at for name in place.releases] or [
         name for name, state in states_of(reader, iter(reader.implementing())).items() if state is not State.RETIRED
     ]
-    return [name for name in dict.fromkeys(names) if "/qemu-" in name]
+    return [name for name in dict.fromkeys(names) if is_emulator(name)]

@@ -1,6 +1,5 @@
 """The page of a release: what went wrong with it, what it closes, who runs it, its profiles and its models."""
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +11,7 @@ from app.api.session import Asking, AskSession
 from app.domain.engine.acceptance import Acceptance
 from app.domain.publishing.change import ChangeKind
 from app.domain.values.budget import OverBudgetError
-from app.domain.values.name import ReleaseName, is_release_name
+from app.domain.values.name import ReleaseName, is_release_name, newest_first
 from app.domain.values.value import Value
 from app.pages.page import PageRoute, long_page
 from app.pages.support_matrix import matrix_rows
@@ -78,7 +77,7 @@ def get_release_page(release: str, request: Request, asking: Asking, *, compare_
     """
     shown = asking.ask_from_thread(partial(_release, release))
     before, after = shown.neighbours()
-    profiles = sorted(shown.document["profiles"] or (), key=_natural, reverse=True)[:_MAX_PROFILES]
+    profiles = sorted(shown.document["profiles"] or (), key=newest_first)[:_MAX_PROFILES]
 
     def parts() -> Iterator[Mapping[str, object]]:
         # What costs little comes first: when the budget is used up, only comparisons are left out.
@@ -106,14 +105,6 @@ def get_release_page(release: str, request: Request, asking: Asking, *, compare_
         known_broken=shown.known_broken,
         max_own_values=_MAX_OWN_VALUES,
     )
-
-
-_DIGITS = re.compile("([0-9]+)")
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
-    """Return what sorts names with versions in them: 10 comes after 9."""
-    return [(int(part), "") if part.isdecimal() else (0, part) for part in _DIGITS.split(name)]
 
 
 def _closures(

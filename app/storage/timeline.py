@@ -8,7 +8,7 @@ from itertools import pairwise
 import sqlalchemy as sa
 
 from app.domain.publishing.change import ChangeKind
-from app.domain.values.name import ReleaseName, numeric
+from app.domain.values.name import ReleaseName, version_order
 from app.domain.values.state import State
 from app.signing.envelope import Subject
 from app.storage import lookup, schema
@@ -60,7 +60,7 @@ def timeline(connection: sa.Connection, implementation: str, skip: int, limit: i
     if implementation_id is None:
         return Timeline((), 0)
     ids = lookup.versions(connection, implementation_id)
-    ordered = sorted(ids, key=lambda version: (numeric(version), version), reverse=True)
+    ordered = sorted(ids, key=version_order, reverse=True)
     shown = ordered[skip : skip + limit]
     names = {ids[version]: ReleaseName(implementation, version) for version in shown}
     befores = dict(pairwise(ordered))

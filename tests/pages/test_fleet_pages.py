@@ -69,6 +69,12 @@ def fill_fleet(registry: TestClient) -> None:
         assert registry.put(f"/hosts/{name}", json=document).is_success
 
 
+def forget_hosts(registry: TestClient) -> None:
+    """Remove all hosts."""
+    for name in ("old-1", "old-2", "new-1", "few-1"):
+        assert registry.delete(f"/hosts/{name}").is_success
+
+
 def text(registry: TestClient, path: str, status: int = 200) -> str:
     """Return the text of a page."""
     response = registry.get(path)
@@ -236,8 +242,7 @@ def test_the_faults_of_all_texts_are_shown_at_once_and_nothing_is_lost(fleet: Te
 
 
 def test_each_of_many_vms_is_judged_at_releases_that_implement_its_models(fleet: TestClient) -> None:
-    for name in ("old-1", "old-2", "new-1", "few-1"):
-        assert fleet.delete(f"/hosts/{name}").is_success
+    forget_hosts(fleet)
     nic = {"model": NIC, "release": ONE, "profile": "vendor-a.com/p"}
     qemu = {"model": "qemu.org/virtio-net-pci", "release": OLD, "profile": MACHINE}
     vms = [{"id": "a", "devices": [nic] * 600}, {"id": "b", "devices": [qemu] * 600}]
@@ -290,8 +295,7 @@ def test_a_form_that_is_too_large_or_none_is_refused(fleet: TestClient) -> None:
 
 
 def test_without_hosts_a_drain_asks_about_releases(fleet: TestClient) -> None:
-    for host in ("old-1", "old-2", "new-1", "few-1"):
-        assert fleet.delete(f"/hosts/{host}").is_success
+    forget_hosts(fleet)
     shown = drain(fleet, domain("a", 1))
     assert "Asked about 2 releases" in shown
     assert "No host is registered" in text(fleet, "/ui/hosts")

@@ -146,7 +146,7 @@ def test_a_release_says_when_who_and_what_is_known_of_it(registry: TestClient) -
 
 def test_a_release_shows_what_it_accepts_of_its_list(unchanged: TestClient) -> None:
     page = look(unchanged, f"/ui/releases/{ONE}")
-    assert "vendor-a.com/more ✓ accepted for 2 of 2 models vendor-a.com/base ✓ accepted for 2 of 2 models" in page.text
+    assert "vendor-a.com/base ✓ accepted for 2 of 2 models vendor-a.com/more ✓ accepted for 2 of 2 models" in page.text
     refusing = look(unchanged, f"/ui/releases/{TWO}").text
     assert "vendor-a.com/base ✗ refused for 1 of 2 models" in refusing
     assert "It has no list" not in refusing
@@ -155,8 +155,8 @@ def test_a_release_shows_what_it_accepts_of_its_list(unchanged: TestClient) -> N
 def test_profiles_beyond_what_can_be_judged_are_listed(unchanged: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(release_page, "_MAX_PAIRS", 1)
     page = look(unchanged, f"/ui/releases/{ONE}")
-    assert "vendor-a.com/more ✓ accepted" in page.text
-    assert "vendor-a.com/base judge" in page.text
+    assert "vendor-a.com/base ✓ accepted" in page.text
+    assert "vendor-a.com/more judge" in page.text
     monkeypatch.setattr(release_page, "_MAX_PROFILES", 1)
     assert "The first 1 are listed." in look(unchanged, f"/ui/releases/{ONE}").text
 
