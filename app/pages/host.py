@@ -29,6 +29,9 @@ router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 MAX_KINDS = 100
 _MAX_VALUES = 8
+_EXAMPLES = 3
+# Of those that do not report, people want the names.
+_MAX_STALE = 50
 _HOSTS = 100
 # Beyond this number, the times of all hosts are read at once.
 _MAX_NAMED = 2_000
@@ -82,14 +85,21 @@ def stated_models(host: Destination) -> Mapping[str, Sequence[str]]:
 
 
 @router.get("/ui/hosts")
-def get_hosts_page(request: Request, asking: Asking, allowed: Allowed, label: LabelFields = None) -> Response:
-    """Show the registered hosts by kind; label: conditions on their labels, all of which must hold."""
+def get_hosts_page(
+    request: Request, asking: Asking, allowed: Allowed, label: LabelFields = None, *, stale: bool = False
+) -> Response:
+    """Show the registered hosts by kind; label: conditions on their labels, all of which must hold.
+
+    stale: only hosts that have not reported for a long time.
+    """
     allowed.check_hosts()
     labels = conditions(label)
-    selection = asking.ask_from_thread(lambda reader: fleet.select(labels, reader), _INSTEAD)
+    selection = asking.ask_from_thread(lambda reader: fleet.select(labels, reader, only_stale=stale), _INSTEAD)
 
     def parts() -> Iterator[Mapping[str, object]]:
-        rows, states = asking.ask_from_thread(lambda reader: _rows(selection.groups[:MAX_KINDS], reader), _INSTEAD)
+        rows, states = asking.ask_from_thread(
+            lambda reader: _rows(selection.groups[:MAX_KINDS], _MAX_STALE if stale else _EXAMPLES, reader), _INSTEAD
+        )
         yield from ({"row": row, "states": states} for row in rows)
 
     return long_page(
@@ -98,6 +108,8 @@ def get_hosts_page(request: Request, asking: Asking, allowed: Allowed, label: La
         "hosts_row.html",
         parts(),
         labels=labels,
+        only_stale=stale,
+        stale_hours=container(request).staleness.hours,
         selection=selection,
         shown=selection.groups[:MAX_KINDS],
         suggestions={
@@ -109,7 +121,9 @@ def get_hosts_page(request: Request, asking: Asking, allowed: Allowed, label: La
     )
 
 
-def _rows(groups: Sequence[fleet.Group], reader: Reader) -> tuple[Sequence[GroupRow], Mapping[str, State]]:
+def _rows(
+    groups: Sequence[fleet.Group], examples: int, reader: Reader
+) -> tuple[Sequence[GroupRow], Mapping[str, State]]:
     names = [name for group in groups for name in group.hosts]
     spend(len(names) // 4)
     with reader.connection() as connection:
@@ -122,7 +136,7 @@ def _rows(groups: Sequence[fleet.Group], reader: Reader) -> tuple[Sequence[Group
             Runs.of(group.kind.first),
             sum(map(len, stated_models(group.kind.first).values())),
             _oldest(times, group.hosts),
-            group.hosts[:3],
+            group.hosts[:examples],
         )
         for group in groups
     ]

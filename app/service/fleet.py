@@ -42,19 +42,22 @@ class Selection:
     labels: Mapping[str, Mapping[str, int]]
 
 
-def select(labels: Sequence[str], reader: Reader) -> Selection:
-    """Return the registered hosts that meet all conditions on labels."""
+def select(labels: Sequence[str], reader: Reader, *, only_stale: bool = False) -> Selection:
+    """Return the registered hosts that meet all conditions on labels; only_stale: those that do not report."""
     fleet = reader.fleet
     if not len(fleet):
         return Selection([], 0, 0, 0, {})
-    hosts = _hosts(fleet, labels) if labels else ()
+    is_whole = not labels and not only_stale
+    hosts = () if is_whole else _hosts(fleet, labels)
+    if only_stale:
+        hosts = [host for host in hosts if host.id in reader.stale_hosts]
     names: dict[str, list[str]] = {}
     for host in hosts:
         names.setdefault(fleet.kind_of[host.id].digest, []).append(host.id)
-    selected: Mapping[str, Sequence[str]] = names if labels else fleet.names
+    selected: Mapping[str, Sequence[str]] = fleet.names if is_whole else names
     stale = (
         Counter(fleet.kind_of[name].digest for name in reader.stale_hosts if name in fleet.kind_of)
-        if not labels
+        if is_whole
         else {digest: len(reader.stale_hosts.intersection(of_kind)) for digest, of_kind in names.items()}
     )
     groups = [
@@ -62,7 +65,7 @@ def select(labels: Sequence[str], reader: Reader) -> Selection:
     ]
     counts: Mapping[tuple[str, ...], int] = (
         Counter(chain.from_iterable(fleet.labels_of(host.id).items() for host in hosts))
-        if labels
+        if not is_whole
         else fleet.label_counts
     )
     values: dict[str, dict[str, int]] = {}
@@ -70,7 +73,7 @@ def select(labels: Sequence[str], reader: Reader) -> Selection:
         if len(label) > 1:
             values.setdefault(label[0], {})[label[1]] = count
     groups.sort(key=lambda group: (-len(group.hosts), group.hosts[0]))
-    count = len(hosts) if labels else len(fleet)
+    count = len(fleet) if is_whole else len(hosts)
     return Selection(groups, count, len(fleet), sum(group.stale for group in groups), values)
 
 

@@ -4,8 +4,10 @@ import json
 import re
 
 import pytest
+import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
+from app.storage import schema
 from tests.api.stories import FIRMWARE, NIC, QUEUES, publish, vendor
 from tests.conftest import AUTHORIZATION, make_app
 from tests.pages.test_pages import Page
@@ -97,7 +99,28 @@ def test_hosts_are_shown_by_kind_and_narrowed_by_labels(fleet: TestClient) -> No
     assert "2 of 4 hosts of 2 kinds" in narrowed
     # Conditions combine: all of them must hold.
     assert "1 of 4 hosts of 1 kind." in text(fleet, "/ui/hosts?label=rack=r1&label=!row")
-    assert "No host is registered with all these labels" in text(fleet, "/ui/hosts?label=rack=r1&label=rack=r2")
+    assert "No host is registered with rack=r1 and rack=r2" in text(fleet, "/ui/hosts?label=rack=r1&label=rack=r2")
+
+
+def test_stale_hosts_are_listed_by_name(fleet: TestClient) -> None:
+    assert "No host is stale" in text(fleet, "/ui/hosts?stale=true")
+    shared = fleet.app.state.container  # type: ignore[attr-defined]
+    with shared.primary.begin() as connection:
+        old = (
+            sa.update(schema.host)
+            .where(schema.host.c.name.like("old-%"))
+            .values(reported_at="2026-01-01T00:00:00.000Z")
+        )
+        connection.execute(old)
+    # Which hosts are stale is read again after a second.
+    shared.catalog._stale_checked = float("-inf")
+    shared.catalog.outdate()
+    assert "/ui/hosts?stale=true" in Page(fleet.get("/ui/hosts")).links
+    shown = text(fleet, "/ui/hosts?stale=true")
+    assert "2 of 4 hosts of 1 kind, which have not reported for 24 hours" in shown
+    assert "old-1 , old-2" in shown
+    assert "new-1" not in shown
+    assert "1 of 4 hosts" in text(fleet, "/ui/hosts?stale=true&label=rack=r1")
 
 
 def test_chips_of_labels_add_to_the_conditions(fleet: TestClient) -> None:

@@ -681,7 +681,7 @@ def test_hosts_are_shown_with_their_last_report(filled: TestClient) -> None:
 
     assert "host-1" in shown()
     assert "host-2" in shown(label="rack=r1")
-    assert "No host is registered with this label" in shown(label="rack=none")
+    assert "No host is registered with rack=none" in shown(label="rack=none")
     assert filled.get("/ui/hosts", params={"label": "=x"}).status_code == 422
     assert "badge stale" not in shown()
     shared = filled.app.state.container  # type: ignore[attr-defined]
