@@ -337,8 +337,8 @@ class VmSummary(OpenShape):
     possible: list[str] = Field(description="the destinations that all its devices can move to, in the order asked")
     impossible: int = Field(description="the number of the other destinations")
     reasons: list[Reason] = Field(
-        description="the reasons against the others, the most frequent first, without those that follow from another of "
-        "the same device; a destination can have several"
+        description="the reasons against the others, the most frequent first, without those that follow from another "
+        "of the same device; a destination can have several"
     )
     warnings: list[SummaryWarning] = Field(
         default_factory=list,
