@@ -81,7 +81,8 @@ def address(database_url: str) -> Iterator[str]:
 
 
 def test_a_feed_is_followed_until_an_interrupt(address: str, database_url: str) -> None:
-    program = [sys.executable, "-m", "app.cli", "changes", "--follow", "--json"]
+    # Programs that a shell starts in the background ignore interrupts; this one must not.
+    program = ["env", "--default-signal=INT", sys.executable, "-m", "app.cli", "changes", "--follow", "--json"]
     variables = {**os.environ, "REGISTRY_URL": address}
     with subprocess.Popen(program, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
         assert running.stdout is not None
@@ -90,7 +91,10 @@ def test_a_feed_is_followed_until_an_interrupt(address: str, database_url: str) 
             assert publish(registry, ONE, {"num-queues": QUEUES}).is_success
         assert json.loads(running.stdout.readline())["name"] == ONE
         running.send_signal(signal.SIGINT)
-        _, errors = running.communicate(timeout=30)
+        try:
+            _, errors = running.communicate(timeout=30)
+        finally:
+            running.kill()
     assert (running.returncode, errors) == (0, "")
 
 
