@@ -180,6 +180,14 @@ def test_the_map_shows_what_moves_between_kinds_with_reasons(fleet: TestClient) 
     text(fleet, f"/ui/map/reasons?from={new}", 404)
 
 
+def test_the_map_makes_no_devices_with_a_retired_profile(fleet: TestClient) -> None:
+    old = kind_of(fleet, "old-1")
+    assert f"made with {MACHINE}" in text(fleet, f"/ui/map/reasons?from={old}&to={old}")
+    assert fleet.patch(f"/profiles/{MACHINE}", json={"state": "retired"}).is_success
+    # Without the profile, the device is made as the release makes it.
+    assert "made without a profile" in text(fleet, f"/ui/map/reasons?from={old}&to={old}")
+
+
 def test_pages_of_hosts_are_closed_where_hosts_are(database_url: str) -> None:
     with TestClient(make_app(database_url), headers=AUTHORIZATION) as registry:
         fill_fleet(registry)
