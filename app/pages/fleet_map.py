@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
@@ -31,13 +32,12 @@ _INSTEAD = "Choose hosts by their labels, or name a profile."
 
 @dataclass(frozen=True, slots=True)
 class Square:
-    """A cell of the map. heat: its CSS class. is_own: of hosts of one kind."""
+    """A cell of the map. heat: its CSS class."""
 
     to: HostKind
     text: str
     heat: str
     title: str
-    is_own: bool
 
 
 @router.get("/ui/map")
@@ -72,10 +72,7 @@ def get_map_page(
                 "number": place + 1,
                 "group": group,
                 "runs": Runs.of(group.kind.first),
-                "squares": [
-                    _square(kind, movement, is_own=kind is group.kind)
-                    for kind, movement in zip(kinds, movements, strict=True)
-                ],
+                "squares": [_square(kind, movement) for kind, movement in zip(kinds, movements, strict=True)],
                 "stuck": len(movements[place].stuck),
             }
 
@@ -100,16 +97,16 @@ def _rows(kinds: Sequence[HostKind], profile: str | None, reader: Reader) -> Seq
     return [judged.row(kind) for kind in kinds]
 
 
-def _square(to: HostKind, movement: Movement, *, is_own: bool) -> Square:
+def _square(to: HostKind, movement: Movement) -> Square:
     accepted, count = len(movement.accepted), movement.count
     if not count:
-        return Square(to, "-", "none", "no device to judge", is_own)
+        return Square(to, "-", "none", "no device to judge")
     title = f"{accepted:,} of {count:,} devices that can be migrated at all can move"
     if accepted == count:
-        return Square(to, f"{accepted:,}", "all", title, is_own)
+        return Square(to, f"{accepted:,}", "all", title)
     if not accepted:
-        return Square(to, "0", "no-much", title, is_own)
-    return Square(to, f"{accepted:,}/{count:,}", "some" if accepted * 2 >= count else "no-little", title, is_own)
+        return Square(to, "0", "no-much", title)
+    return Square(to, f"{accepted:,}/{count:,}", "some" if accepted * 2 >= count else "no-little", title)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,12 +161,8 @@ def _reasons(refused: Iterable[tuple[Device, Answer]], leading: Leading) -> Sequ
     """Return the reasons against devices, the one against most of them first; those of many variables are one."""
     devices: dict[tuple[str, str], dict[str, Device]] = {}
     for device, answer in refused:
-        entries = [
-            Entry(problem.code.value, problem.message, () if problem.variable is None else (problem.variable,))
-            for served in answer.devices
-            for problem in leading.problems(served)
-        ]
-        for entry in joined(entries):
+        problems = chain.from_iterable(map(leading.problems, answer.devices))
+        for entry in joined(map(Entry.of, problems)):
             message = without_name(entry.message, device.model, "this model")
             devices.setdefault((entry.code, message), {})[device.id] = device
     reasons = [Why(code, message, list(concerned.values())) for (code, message), concerned in devices.items()]

@@ -27,7 +27,7 @@ from app.wire.compatibility import MAX_LABELS
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
-MAX_KINDS = 100
+_MAX_KINDS = 100
 _MAX_VALUES = 8
 _EXAMPLES = 3
 # Of those that do not report, people want the names.
@@ -65,7 +65,11 @@ class Runs:
 
 @dataclass(frozen=True, slots=True)
 class GroupRow:
-    """The selected hosts of a kind. oldest: the time of the oldest of their last reports, None if one is unknown."""
+    """The selected hosts of a kind.
+
+    states: the number of models that they or their units restrict, and of those that they resolve, together. oldest:
+    the time of the oldest of their last reports, None if one is unknown.
+    """
 
     kind: HostKind
     count: int
@@ -74,14 +78,6 @@ class GroupRow:
     states: int
     oldest: str | None
     examples: Sequence[str]
-
-
-def stated_models(host: Destination) -> Mapping[str, Sequence[str]]:
-    """Return what hosts and their units restrict and resolve: the models, each once, by `restricts` and `resolves`."""
-    named: dict[str, dict[str, None]] = {}
-    for model, how in host.named_models():
-        named.setdefault(how, {})[model] = None
-    return {how: list(models) for how, models in named.items()}
 
 
 @router.get("/ui/hosts")
@@ -98,7 +94,7 @@ def get_hosts_page(
 
     def parts() -> Iterator[Mapping[str, object]]:
         rows, states = asking.ask_from_thread(
-            lambda reader: _rows(selection.groups[:MAX_KINDS], _MAX_STALE if stale else _EXAMPLES, reader), _INSTEAD
+            lambda reader: _rows(selection.groups[:_MAX_KINDS], _MAX_STALE if stale else _EXAMPLES, reader), _INSTEAD
         )
         yield from ({"row": row, "states": states} for row in rows)
 
@@ -111,7 +107,7 @@ def get_hosts_page(
         only_stale=stale,
         stale_hours=container(request).staleness.hours,
         selection=selection,
-        shown=selection.groups[:MAX_KINDS],
+        shown=selection.groups[:_MAX_KINDS],
         suggestions={
             name: list(values.items())[:_MAX_VALUES]
             for name, values in selection.labels.items()
@@ -134,7 +130,7 @@ def _rows(
             len(group.hosts),
             group.stale,
             Runs.of(group.kind.first),
-            sum(map(len, stated_models(group.kind.first).values())),
+            len(set(group.kind.first.named_models())),
             _oldest(times, group.hosts),
             group.hosts[:examples],
         )

@@ -135,10 +135,7 @@ def _ranges(positions: Sequence[int]) -> str:
 
 def _joined(problems: Sequence[Problem]) -> Iterator[Problem | Entry]:
     """Iterate over problems; those that say the same of many variables are one entry."""
-    entries = {
-        Entry(problem.code.value, problem.message, (problem.variable,) if problem.variable is not None else ()): problem
-        for problem in problems
-    }
+    entries = {Entry.of(problem): problem for problem in problems}
     for entry in joined(entries):
         yield entries.get(entry, entry)
 

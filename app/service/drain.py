@@ -153,11 +153,7 @@ def _places_of(ask: Ask, answers: Sequence[Answer], at: Sequence[Place], leading
                     warnings.setdefault(message, {})[served.device.id] = None
                 continue
             verdict = served.verdict
-            entries = [
-                Entry(problem.code.value, problem.message, () if problem.variable is None else (problem.variable,))
-                for problem in leading.problems(served)
-            ]
-            for entry in joined(entries):
+            for entry in joined(map(Entry.of, leading.problems(served))):
                 obstacles.setdefault((served.device.id, entry), ([], verdict.remedies))[0].append(position)
     listed = [
         Obstacle(device, entry.code, entry.message, positions, remedy)

@@ -6,7 +6,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
 from app.domain.publishing.change import ChangeKind
@@ -15,6 +14,7 @@ from app.pages import change as change_pages
 from app.pages.feed_words import AUDIT_GROUPS, COUNTED, GROUPS, WORDS, facts
 from app.storage import history, schema
 from tests.conftest import AUTHORIZATION, fresh_database, make_app, shared_registry
+from tests.pages.plan import plans, sent_statements
 from tests.pages.test_pages import Page, look
 from tests.pages.world import FIRMWARE, NIC, fill
 
@@ -268,19 +268,12 @@ def test_changes_of_hosts_cost_the_page_nothing(request: pytest.FixtureRequest) 
     """Read the plan: with any number of hosts, only the changes of vendors are visited."""
     with fresh_database("sqlite", request) as url, TestClient(make_app(url), headers=AUTHORIZATION) as registry:
         fill(registry)
-        statements: list[tuple[str, Any]] = []
-        engine: sa.Engine = registry.app.state.container.primary  # type: ignore[attr-defined]
-
-        def note(_connection: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
-            statements.append((statement, parameters))
-
-        sa.event.listen(engine, "before_cursor_execute", note)
-        look(registry, "/ui/changes")
-        sa.event.remove(engine, "before_cursor_execute", note)
-        with engine.connect() as connection:
-            for statement, parameters in [one for one in statements if f"FROM {schema.change.name}" in one[0]]:
-                plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all()
-                assert not any(re.match(r"SCAN change\b", row[-1]) for row in plan), plan
+        with sent_statements(registry) as statements:
+            look(registry, "/ui/changes")
+        of_changes = [one for one in statements if f"FROM {schema.change.name}" in one[0]]
+        assert of_changes
+        for plan in plans(registry, of_changes):
+            assert not any(re.match(r"SCAN change\b", step) for step in plan), plan
 
 
 def test_a_page_links_to_what_it_shows(unchanged: TestClient) -> None:

@@ -1,15 +1,14 @@
 """The search: several words, hosts, codes, and counts of what is not shown."""
 
 import re
-from typing import Any
 
 import pytest
-import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
 from app.pages import search as search_pages
 from app.storage import search
 from tests.conftest import AUTHORIZATION, fresh_database, make_app, shared_registry
+from tests.pages.plan import plans, sent_statements
 from tests.pages.test_pages import Page, look
 from tests.pages.world import FIRMWARE, GPU, NIC, fill
 
@@ -150,22 +149,13 @@ def test_any_text_can_be_searched(unchanged: TestClient, q: str) -> None:
 def test_a_search_does_not_read_all_hosts(request: pytest.FixtureRequest) -> None:
     with fresh_database("sqlite", request) as url, TestClient(make_app(url), headers=AUTHORIZATION) as registry:
         fill(registry)
-        statements: list[tuple[str, Any]] = []
-        engine: sa.Engine = registry.app.state.container.primary  # type: ignore[attr-defined]
-
-        def note(_connection: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
-            statements.append((statement, parameters))
-
-        sa.event.listen(engine, "before_cursor_execute", note)
-        look(registry, "/", q="host-")
-        look(registry, "/", q="rack=r1")
-        sa.event.remove(engine, "before_cursor_execute", note)
+        with sent_statements(registry) as statements:
+            look(registry, "/", q="host-")
+            look(registry, "/", q="rack=r1")
         of_hosts = [(text, parameters) for text, parameters in statements if re.search(r"\bhost(_label)?\b", text)]
         assert len(of_hosts) >= 3
-        with engine.connect() as connection:
-            for text, parameters in of_hosts:
-                plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", parameters).all()
-                assert not any(re.match(r"SCAN host", row[-1]) for row in plan), plan
+        for plan in plans(registry, of_hosts):
+            assert not any(re.match(r"SCAN host", step) for step in plan), plan
 
 
 def test_models_are_listed_by_several_words_too(unchanged: TestClient) -> None:

@@ -29,7 +29,7 @@ class HostKind:
     def releases(self) -> Sequence[tuple[Unit | None, str]]:
         """Return the releases of the whole host and of its units, each with its unit; equal units are named once."""
         stated: dict[tuple[str | None, str], tuple[Unit | None, str]] = {}
-        for unit, name in runners(self.first):
+        for unit, name in _runners(self.first):
             stated.setdefault((None if unit is None else canonical_json(_stated(unit)), name), (unit, name))
         return list(stated.values())
 
@@ -50,7 +50,7 @@ def _stated(place: Destination | Unit) -> Mapping[str, Any]:
     return {"releases": list(place.releases), "restrict": dict(place.restrict), "resolves": dict(place.resolves)}
 
 
-def runners(host: Destination) -> Iterator[tuple[Unit | None, str]]:
+def _runners(host: Destination) -> Iterator[tuple[Unit | None, str]]:
     """Iterate over the releases of the whole host, then of its units, each with its unit, in the host's order."""
     yield from ((None, name) for name in host.releases)
     yield from ((unit, name) for unit in host.units for name in unit.releases)

@@ -75,7 +75,7 @@ def summarize(answers: Iterable[tuple[Destination, Answer]], registry: Registry)
         (accepted if answer.compatible else refused).setdefault(id(answer), (answer, []))[1].append(destination.id)
     warnings = [
         *_reasons(accepted, positions, lambda device: device.verdict.warnings),
-        *(Reason(*_entry(caution), (), (), tuple(hosts)) for caution, hosts in stale_at.items()),
+        *(Reason(*Entry.of(caution), (), (), tuple(hosts)) for caution, hosts in stale_at.items()),
     ]
     return Summary(
         tuple(possible),
@@ -105,7 +105,7 @@ def _reasons(
     for answer, destinations in shared.values():
         for device in answer.devices:
             spend(1 + len(destinations) // 4)
-            for entry in joined(map(_entry, entries_of(device))):
+            for entry in joined(map(Entry.of, entries_of(device))):
                 occurrence = occurrences.setdefault(entry, _Occurrences())
                 occurrence.releases[device.release] = None
                 occurrence.devices[device.device.id] = None
@@ -120,8 +120,3 @@ def _reasons(
         for entry, occurrence in occurrences.items()
     ]
     return tuple(sorted(reasons, key=_rank))
-
-
-def _entry(entry: Problem | Caution) -> Entry:
-    variables = (entry.variable,) if isinstance(entry, Problem) and entry.variable is not None else ()
-    return Entry(entry.code.value, entry.message, variables)

@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from app.domain.verdict.problem import Caution, Problem
+
 # From this many on, problems that differ only in the variable are joined.
 _MANY = 3
 _MAX_NAMED = 5
@@ -15,6 +17,12 @@ class Entry(NamedTuple):
     code: str
     message: str
     variables: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, stated: Problem | Caution) -> "Entry":
+        """Return a problem, with its variable if it is about one, or a warning, as an entry."""
+        variable = stated.variable if isinstance(stated, Problem) else None
+        return cls(stated.code.value, stated.message, () if variable is None else (variable,))
 
 
 def joined(entries: Iterable[Entry]) -> list[Entry]:
