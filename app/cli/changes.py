@@ -97,8 +97,8 @@ def _print(change: Mapping[str, Any], *, as_json: bool) -> None:
         print_record(change)
         return
     # The time to the second: 2026-11-27 17:19:51.
-    at = change["at"][:19].replace("T", " ")
-    cells = [str(change["seq"]), at, change["kind"], change["name"], _detail(change["detail"]), change["by"]]
+    time = change["at"][:19].replace("T", " ")
+    cells = [str(change["seq"]), time, change["kind"], change["name"], _detail(change["detail"]), change["by"]]
     print_row(cells, _WIDTHS)
 
 

@@ -57,7 +57,7 @@ def publish(
 
     With --dry-run, nothing is stored. The command shows the differences from the previous release, the profiles that
     are no longer listed or made otherwise, the saved states that cannot be read, and the registered hosts that run the
-    previous release. Faults are shown beside the lines of the file, all at once.
+    previous release. Faults are shown at their lines in the file, all at once.
 
     Exit status 0 published, or there is nothing to add; 1 the file cannot be read, has faults, or would break earlier
     releases; 2 could not ask.
@@ -268,7 +268,7 @@ def _named_in_lines(names: Sequence[str]) -> str:
 
 
 def _refuse_faults(error: RegistryError, document: _Document, url: str, *, is_signed: bool) -> NoReturn:
-    """Print the faults of a document beside its lines, and exit."""
+    """Print the faults of a document at its lines, and exit."""
     problem = error.problem or {}
     faults = [_placed(fault, is_signed=is_signed) for fault in problem["faults"]]
     spots = locate(document.text, [fault["pointer"] for fault in faults if "pointer" in fault])

@@ -117,7 +117,7 @@ def _nothing(fault: str) -> Mapping[str, object]:
     return {
         "gathered": Gathered(faults=[fault]),
         "vms": [],
-        "at": [],
+        "places": [],
         "shown": 0,
         "runs": [],
         "states": {},
@@ -136,8 +136,8 @@ def _content(asked: Asked, gathered: Gathered, reader: Reader) -> Mapping[str, o
             gathered.faults.append(f"label {label}: {error}")
     release, host = _source(asked.source, reader, gathered)
     options = _options(asked, gathered)
-    at = [] if gathered.faults or not reader.shows_hosts else drain.places(asked.labels, host, reader)
-    domains = _Domains(options, release, host, at, reader)
+    places = [] if gathered.faults or not reader.shows_hosts else drain.places_of_hosts(asked.labels, host, reader)
+    domains = _Domains(options, release, host, places, reader)
     for source, text in asked.texts:
         if text.lstrip()[:1] in {b"{", b"["}:
             _add_json(text, source, gathered)
@@ -148,11 +148,11 @@ def _content(asked: Asked, gathered: Gathered, reader: Reader) -> Mapping[str, o
         gathered.faults.append(f"No VM has {', '.join(sorted(wrong))}. They have {there}.")
     if asked.is_sent and not asked.texts:
         gathered.faults.append("Paste a libvirt domain or a question in JSON, or choose a file.")
-    is_asked = bool(gathered.asks) and not gathered.faults and bool(at or not asked.labels)
+    is_asked = bool(gathered.asks) and not gathered.faults and bool(places or not asked.labels)
     vms: Sequence[drain.VmPlaces] = []
     try:
         if is_asked:
-            at, vms = drain.drain(gathered.asks, at, asked.policy, reader)
+            places, vms = drain.drain(gathered.asks, places, asked.policy, reader)
         if is_asked and not vms:
             gathered.faults.append("No published release implements a model of these VMs.")
     except InvalidDocumentError as error:
@@ -163,13 +163,13 @@ def _content(asked: Asked, gathered: Gathered, reader: Reader) -> Mapping[str, o
     return {
         "gathered": gathered,
         "vms": vms,
-        "at": at,
-        "shown": min(len(at), _MAX_PLACES),
-        "runs": [_runs(place, reader) for place in at[:_MAX_PLACES]],
-        "states": states_of(reader, (name for place in at[:_MAX_PLACES] for name in place.releases)),
+        "places": places,
+        "shown": min(len(places), _MAX_PLACES),
+        "runs": [_runs(place, reader) for place in places[:_MAX_PLACES]],
+        "states": states_of(reader, (name for place in places[:_MAX_PLACES] for name in place.releases)),
         "all_labels": labels,
         "sources": [*(row.name for row in hosts), *list(reader.implementing())[::-1][:_MAX_OPTIONS]],
-        "host_count": sum(place.count for place in at),
+        "host_count": sum(place.count for place in places),
         "is_asked": is_asked,
     }
 
@@ -226,12 +226,12 @@ def _add_json(text: bytes, source: str, gathered: Gathered) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Domains:
-    """Reads libvirt domains. release, host: what they run on. at: where they could move."""
+    """Reads libvirt domains. release, host: what they run on. places: where they could move."""
 
     options: DomainOptions
     release: str | None
     host: str | None
-    at: Sequence[drain.Place]
+    places: Sequence[drain.Place]
     reader: Reader
 
     def add(self, text: bytes, source: str, gathered: Gathered) -> None:
@@ -246,7 +246,7 @@ class _Domains:
             cpus, notes = without_cpus(
                 asked,
                 lambda name: _has_cpu_models(name, self.reader),
-                lambda: _emulators(self.at, self.reader),
+                lambda: _emulators(self.places, self.reader),
             )
             gathered.notes += notes
             gathered.names |= domain.names
@@ -287,9 +287,9 @@ def _has_cpu_models(release: str | None, reader: Reader) -> bool:
     return CPU_MODEL in (reader.digests(release) or {})
 
 
-def _emulators(at: Sequence[drain.Place], reader: Reader) -> Sequence[str]:
+def _emulators(places: Sequence[drain.Place], reader: Reader) -> Sequence[str]:
     """Return the releases of QEMU at the places; without places, all that are not retired."""
-    names = [name for place in at for name in place.releases] or [
+    names = [name for place in places for name in place.releases] or [
         name for name, state in states_of(reader, iter(reader.implementing())).items() if state is not State.RETIRED
     ]
     return [name for name in dict.fromkeys(names) if is_emulator(name)]

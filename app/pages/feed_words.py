@@ -124,8 +124,8 @@ def _shared_facts(detail: Mapping[str, Any]) -> Iterator[str]:
         yield f"by the trusted publisher {detail['trusted_publisher']}"
     if "origin" in detail:
         origin = detail["origin"]
-        at = str(origin.get("at", ""))[:16].replace("T", " ")
-        yield f"mirrored: change {origin.get('seq')} of {origin.get('registry')}, {at} UTC, by {origin.get('by')}"
+        time = str(origin.get("at", ""))[:16].replace("T", " ")
+        yield f"mirrored: change {origin.get('seq')} of {origin.get('registry')}, {time} UTC, by {origin.get('by')}"
 
 
 def _counted(what: str, count: int) -> str:

@@ -109,7 +109,7 @@ _GUIDES_OF_CODES: Mapping[str, str] = {
 }
 
 
-def found(text: str, limit: int) -> tuple[Sequence[Entry], int]:
+def matching(text: str, limit: int) -> tuple[Sequence[Entry], int]:
     """Return the first entries, one of each code, that contain all words of a text, and the number of all of them."""
     words = text.lower().split()
     entries = [entries[0] for entries in BY_CODE.values() if any(entry.has(words) for entry in entries)]

@@ -141,7 +141,7 @@ async def get_publish_page(
 def post_publish_page(
     request: Request, asking: Asking, form: Annotated[Form, Depends(_posted)], identity: MaybeIdentity
 ) -> Response:
-    """Try the release in the form, and show its faults beside the lines, or what publishing it would do."""
+    """Try the release in the form, and show its faults at their lines, or what publishing it would do."""
     file = next((content for _, content in form.files), None)
     content = (file or form.text("document").encode("utf-8", "surrogatepass")).replace(b"\r\n", b"\n")
     text = content.decode("utf-8", "replace")
@@ -233,8 +233,8 @@ def _try(release: ReleaseName, content: bytes, text: str, reader: Reader) -> Tri
     except MalformedError as error:
         location = lines.location(_offset_of(error, content, text))
         return _marked(str(release), None, [Marked(location, "", "malformed-json", error.words)], lines, error.words)
-    found = trial.of_release(release, document, reader)
-    return _marked(str(release), found, _located(found.faults, lines, text), lines)
+    tried = trial.of_release(release, document, reader)
+    return _marked(str(release), tried, _located(tried.faults, lines, text), lines)
 
 
 def _offset_of(error: MalformedError, content: bytes, text: str) -> int:
@@ -264,7 +264,7 @@ def _located(faults: Iterable[Fault], lines: Lines, text: str) -> Sequence[Marke
     return sorted(marked, key=lambda fault: fault.location)
 
 
-def _marked(name: str, found: Trial | None, faults: Sequence[Marked], lines: Lines, defect: str | None = None) -> Tried:
+def _marked(name: str, tried: Trial | None, faults: Sequence[Marked], lines: Lines, defect: str | None = None) -> Tried:
     """Return the answer with the lines to show: all of a short text, otherwise those around the faults."""
     # A line break at the end begins no line.
     count = len(lines.texts) - (len(lines.texts) > 1 and not lines.texts[-1])
@@ -286,7 +286,7 @@ def _marked(name: str, found: Trial | None, faults: Sequence[Marked], lines: Lin
             blocks[-1].append(line)
         else:
             blocks.append([line])
-    return Tried(name, found, faults, blocks, count, defect)
+    return Tried(name, tried, faults, blocks, count, defect)
 
 
 def _shortened(line: str, faults: Sequence[Marked]) -> str:

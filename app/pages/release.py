@@ -114,15 +114,15 @@ def _closures(
 
     None: comparing them took too much. What was compared before is remembered, and counts nothing.
     """
-    found: dict[tuple[str, str], Closure | int | None] = {}
+    closures: dict[tuple[str, str], Closure | int | None] = {}
     remaining = _MAX_COMPARED
     for pair in reversed(pairs) if is_last_first else pairs:
         try:
-            found[pair] = asking.ask_from_thread(partial(closure.between, *pair, most=remaining))
+            closures[pair] = asking.ask_from_thread(partial(closure.between, *pair, most=remaining))
         except OverBudgetError:
-            found[pair] = None
-        remaining -= compared.differing if isinstance(compared := found[pair], Closure) else 0
-    return {pair: found[pair] for pair in pairs}
+            closures[pair] = None
+        remaining -= compared.differing if isinstance(compared := closures[pair], Closure) else 0
+    return {pair: closures[pair] for pair in pairs}
 
 
 def _judged(
@@ -159,14 +159,14 @@ def _own_values(release: str, reader: Reader) -> Mapping[tuple[str, Value], tupl
         release_id = lookup.release_id(connection, name.implementation, name.version)
         document = {} if release_id is None else own_values_document(connection, release_id)
     # A boolean is not the integer that equals it.
-    found: dict[tuple[str, str, Value], tuple[set[str], set[str]]] = {}
+    occurrences: dict[tuple[str, str, Value], tuple[set[str], set[str]]] = {}
     for profile, models in document.items():
         for model, values in models.items():
             for variable, value in values.items():
-                in_models, in_profiles = found.setdefault((variable, str(type(value)), value), (set(), set()))
+                in_models, in_profiles = occurrences.setdefault((variable, str(type(value)), value), (set(), set()))
                 in_models.add(model)
                 in_profiles.add(profile)
-    ordered = sorted(found.items(), key=lambda entry: (entry[0][0], str(entry[0][2])))
+    ordered = sorted(occurrences.items(), key=lambda entry: (entry[0][0], str(entry[0][2])))
     return {
         (variable, value): (sorted(models), sorted(profiles)) for (variable, _, value), (models, profiles) in ordered
     }

@@ -75,11 +75,11 @@ _TITLES: Mapping[str, str] = {
 
 
 def _groups(reading: sa.Connection, words: Sequence[str], chosen: str | None) -> dict[str, Group]:
-    found = search.search(reading, words, {group: _limit(group, chosen) for group in _TITLES})
+    results = search.search(reading, words, {group: _limit(group, chosen) for group in _TITLES})
     groups = {}
     for group, title in _TITLES.items():
-        matches: search.Matches = getattr(found, group)
+        matches: search.Matches = getattr(results, group)
         groups[group] = Group(title, matches.rows, matches.count)
-    entries, count = help_pages.found(" ".join(words), _limit("codes", chosen))
+    entries, count = help_pages.matching(" ".join(words), _limit("codes", chosen))
     groups["codes"] = Group("Codes and their meaning", entries, count)
     return groups

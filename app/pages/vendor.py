@@ -80,9 +80,9 @@ def get_vendor_page(
         for name, releases in shown.timelines.items():
             closures = {}
             for entry in releases.entries:
-                found = _closure(asking, entry, remaining)
-                closures[entry.name] = found
-                remaining -= found.differing if isinstance(found, Closure) else 0
+                compared = _closure(asking, entry, remaining)
+                closures[entry.name] = compared
+                remaining -= compared.differing if isinstance(compared, Closure) else 0
             yield {"name": name, "releases": releases, "closures": closures, "row": row}
         if matrix is not None:
             yield {"name": None, "rows": matrix}

@@ -39,9 +39,9 @@ def between(before: str, after: str, reader: Reader, most: int | None = None) ->
         return len(names)
     if not reader.can_wait:
         raise TakesLongerError(len(names) * _STEPS_OF_A_MODEL)
-    found = _closure(names, diff.differences(names, before, after, reader))
-    reader.remember(("closure", before, after), found, _BYTES)
-    return found
+    compared = _closure(names, diff.differences(names, before, after, reader))
+    reader.remember(("closure", before, after), compared, _BYTES)
+    return compared
 
 
 def _closure(names: Sequence[str], differences: Mapping[str, Sequence[Difference]]) -> Closure:

@@ -67,7 +67,7 @@ class Ask:
     unasked: Mapping[str, str] = field(default_factory=dict)
 
 
-def places(labels: Sequence[str], source: str | None, reader: Reader) -> Sequence[Place]:
+def places_of_hosts(labels: Sequence[str], source: str | None, reader: Reader) -> Sequence[Place]:
     """Return the kinds of hosts that meet all conditions on labels, the one with most hosts first; none without hosts.
 
     source: the host that is drained, which is no place to go to.
@@ -87,17 +87,17 @@ def places(labels: Sequence[str], source: str | None, reader: Reader) -> Sequenc
 
 
 def drain(
-    asks: Sequence[Ask], at: Sequence[Place], policy: wire.Policy, reader: Reader
+    asks: Sequence[Ask], places: Sequence[Place], policy: wire.Policy, reader: Reader
 ) -> tuple[Sequence[Place], Sequence[VmPlaces]]:
     """Return the places, and for each VM where it can move; VMs with the fewest possible hosts first.
 
-    at: none: all releases that implement one of the models; nothing is answered where none does. Raises
+    places: none: all releases that implement one of the models; nothing is answered where none does. Raises
     InvalidDocumentError and OverBudgetError.
     """
-    at = at or _releases(asks, reader)
-    if not at:
+    places = places or _releases(asks, reader)
+    if not places:
         return [], []
-    destinations = list(map(_destination, at))
+    destinations = list(map(_destination, places))
     results: list[VmPlaces] = []
     for batch in _batches(asks):
         question = wire.Question.model_construct(
@@ -110,8 +110,8 @@ def drain(
         loaded = compatibility.ask(question, wire.Detail.PROBLEMS, reader)
         leading = Leading(loaded.snapshot)
         for ask, of_vm in zip(batch, loaded.answers, strict=True):
-            results.append(_places_of(ask, of_vm.answers, at, leading))
-    return at, sorted(results, key=lambda vm: (vm.host_count, sum(vm.possible), vm.vm))
+            results.append(_places_of(ask, of_vm.answers, places, leading))
+    return places, sorted(results, key=lambda vm: (vm.host_count, sum(vm.possible), vm.vm))
 
 
 def _destination(place: Place) -> wire.Destination:
@@ -142,7 +142,7 @@ def _batches(asks: Sequence[Ask]) -> Sequence[Sequence[Ask]]:
     return batches
 
 
-def _places_of(ask: Ask, answers: Sequence[Answer], at: Sequence[Place], leading: Leading) -> VmPlaces:
+def _places_of(ask: Ask, answers: Sequence[Answer], places: Sequence[Place], leading: Leading) -> VmPlaces:
     obstacles: dict[tuple[str, Entry], tuple[list[int], Sequence[Change]]] = {}
     warnings: dict[str, dict[str, None]] = {}
     for position, answer in enumerate(answers):
@@ -159,7 +159,7 @@ def _places_of(ask: Ask, answers: Sequence[Answer], at: Sequence[Place], leading
         Obstacle(device, entry.code, entry.message, positions, remedy)
         for (device, entry), (positions, remedy) in obstacles.items()
     ]
-    listed.sort(key=lambda obstacle: -sum(at[position].count for position in obstacle.places))
+    listed.sort(key=lambda obstacle: -sum(places[position].count for position in obstacle.places))
     possible = [answer.compatible for answer in answers]
     return VmPlaces(
         ask.vm.id or "",
@@ -168,7 +168,9 @@ def _places_of(ask: Ask, answers: Sequence[Answer], at: Sequence[Place], leading
         possible,
         len(
             set(
-                chain.from_iterable(place.hosts for place, is_possible in zip(at, possible, strict=True) if is_possible)
+                chain.from_iterable(
+                    place.hosts for place, is_possible in zip(places, possible, strict=True) if is_possible
+                )
             )
         ),
         listed,

@@ -79,10 +79,10 @@ def _of_vendors(
     seqs: list[int] = []
     for start in range(0, len(vendors), _MAX_UNITED):
         # The index has the changes of each vendor in order, and those of hosts have no vendor.
-        of_each = [_newest_of(vendor, conditions, before, limit + 1) for vendor in vendors[start : start + _MAX_UNITED]]
-        union = sa.union_all(*(sa.select(query.subquery().c.seq) for query in of_each)).subquery()
-        found = sa.select(union.c.seq).order_by(union.c.seq.desc()).limit(limit + 1)
-        seqs += connection.execute(found).scalars()
+        newest = [_newest_of(vendor, conditions, before, limit + 1) for vendor in vendors[start : start + _MAX_UNITED]]
+        union = sa.union_all(*(sa.select(query.subquery().c.seq) for query in newest)).subquery()
+        latest = sa.select(union.c.seq).order_by(union.c.seq.desc()).limit(limit + 1)
+        seqs += connection.execute(latest).scalars()
     chosen = sorted(seqs, reverse=True)[: limit + 1]
     return connection.execute(sa.select(_TABLE).where(_TABLE.c.seq.in_(chosen)).order_by(_TABLE.c.seq.desc())).all()
 

@@ -176,7 +176,7 @@ def releases_by_version(
     start = 0 if after is None else sum(not _is_after(name, *map(str, after)) for name in ordered)
     ids = [name.id for name in ordered[start : start + limit]]
     query = sa.select(row.implementation, row.id, row.version, row.state, row.digest, row.models, row.profiles)
-    rows = {found.id: found for found in connection.execute(query.where(row.id.in_(ids)))}
+    rows = {release.id: release for release in connection.execute(query.where(row.id.in_(ids)))}
     last = ordered[start + limit - 1][:2] if start + limit < len(ordered) else None
     return Page([rows[release_id] for release_id in ids], None if last is None else tuple(last))
 

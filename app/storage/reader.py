@@ -314,13 +314,13 @@ class Reader:
         return document
 
     def remembered(self, *key: str) -> object | None:
-        """Return what was found at this revision under a key, None if nothing is kept; its first part is the kind."""
-        found: object | None = self._named.get(key)
-        return found
+        """Return what is kept at this revision under a key, None if nothing is; the key's first part is the kind."""
+        remembered: object | None = self._named.get(key)
+        return remembered
 
-    def remember(self, key: Key, found: object, size: int) -> None:
-        """Keep what was found at this revision under a key; size: the bytes that it takes, about."""
-        self._named.put(key, found, size)
+    def remember(self, key: Key, computed: object, size: int) -> None:
+        """Keep what was computed at this revision under a key; size: the bytes that it takes, about."""
+        self._named.put(key, computed, size)
 
     def hosts(self, names: Sequence[str]) -> dict[str, Destination]:
         """Return hosts by name; one that is not registered is a destination with the problem that says so."""

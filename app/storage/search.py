@@ -115,10 +115,10 @@ def _variables(connection: sa.Connection, words: Sequence[str], limit: int) -> M
     names = _variable_names()
     if len(words) == 1:
         query = sa.select(names.c.name).where(_have_all(words, names.c.name))
-        found = _matches(connection, query, names.c.name, words, limit)
-        order = [row.name for row in found.rows]
+        matches = _matches(connection, query, names.c.name, words, limit)
+        order = [row.name for row in matches.rows]
         rows = sorted(connection.execute(_with_models(order)).all(), key=lambda row: order.index(row.name))
-        return Matches(rows, found.count)
+        return Matches(rows, matches.count)
     some = sa.or_(*(names.c.name.icontains(word, autoescape=True) for word in words))
     variable = schema.statement.c.variable
     query = _with_models(sa.select(names.c.name).where(some)).where(_have_all(words, variable, schema.model.c.name))

@@ -137,7 +137,7 @@ FAULTY = """{
 """
 
 
-def test_all_faults_are_shown_beside_their_lines(publish: Publish) -> None:
+def test_all_faults_are_shown_at_their_lines(publish: Publish) -> None:
     refused = publish(FAULTY, TWO)
     assert refused.exit_code == 1
     places = [line.partition("release.json:")[2] for line in refused.stderr.splitlines() if "release.json:" in line]
@@ -158,7 +158,7 @@ def test_all_faults_are_shown_beside_their_lines(publish: Publish) -> None:
     ]
 
 
-def test_a_changed_entry_is_shown_beside_its_line(publish: Publish) -> None:
+def test_a_changed_entry_is_shown_at_its_line(publish: Publish) -> None:
     refused = publish(release({"num-queues": {**QUEUES, "init_value": 2}}), ONE)
     assert refused.exit_code == 1
     assert "release.json:5:9: /models/vendor-a.com~1my-nic/variables/num-queues: must stay" in refused.stderr

@@ -1,4 +1,4 @@
-"""A vendor without an account tries a release in the form, and sees its faults beside the lines."""
+"""A vendor without an account tries a release in the form, and sees its faults at their lines."""
 
 import json
 import re
