@@ -115,7 +115,12 @@ async def shaped(shape: type[Shaped], document: object, request: Request) -> Sha
 
     Raises InvalidShapeError.
     """
-    return await _read(request, len(await request.body()), partial(read_shape, shape, document), goes_on=True)
+    return await read_in_turn(request, partial(read_shape, shape, document))
+
+
+async def read_in_turn(request: Request, read: Callable[[], Read]) -> Read:
+    """Return what is read from the document of a request; a large one is read in a worker thread."""
+    return await _read(request, len(await request.body()), read, goes_on=True)
 
 
 async def _read(request: Request, size: int, read: Callable[[], Read], *, goes_on: bool = False) -> Read:

@@ -170,11 +170,11 @@ def _answer(question: wire.Question, render: Sequence[Form] | None, reader: Read
         compatible += possible
         incompatible += len(vm.answers) - possible
         of_vm = {} if vm.vm is None else {"vm": vm.vm}
-        if detail is wire.Detail.SUMMARY:
-            summary = summarize(zip(vm.destinations, vm.answers, strict=True), loaded.snapshot)
-            results.append(summary_result({**of_vm, **summary_document(summary, len(vm.destinations))}))
-        else:
-            results.append(writer.results(of_vm, vm.destinations, vm.answers))
+        if (groups := loaded.destinations.groups) is not None:
+            summary = summarize(groups, vm.answers, loaded.snapshot, loaded.names_of)
+            results.append(summary_result({**of_vm, **summary_document(summary)}))
+        elif (listing := loaded.destinations.listing) is not None:
+            results.append(writer.results(of_vm, listing, vm.answers))
     count_verdicts(compatible, incompatible)
     return _response(results, asdict(reader.position))
 

@@ -100,6 +100,13 @@ HOST = {
     ],
     "labels": {"rack": "r1"},
 }
+INVENTORY = {
+    "hosts": {
+        "host-1": {"releases": [_NEWER], "labels": {"rack": "r1"}},
+        "host-2": {"releases": [_NEWER], "labels": {"rack": "r2", "draining": ""}},
+    },
+    "forget_others": False,
+}
 IMPLEMENTATION = {"evolution": "full", "transitive": True}
 MIRRORED = {
     "url": "https://registry.example",

@@ -1,13 +1,12 @@
 """Hosts: the releases that an operator's hosts run."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Annotated, Any
 
 import sqlalchemy as sa
 from anyio import to_thread
-from fastapi import APIRouter, Body, Request, Response
+from fastapi import APIRouter, Body, Query, Request, Response
 
 from app.api import examples, paging
 from app.api.answer import json_response
@@ -20,10 +19,10 @@ from app.api.session import Administering, Reading, Registering, RegisterSession
 from app.domain.values.document import Place
 from app.service.host import check_host, models_of, stated_by
 from app.service.known import UnknownNameError
-from app.storage import listing, lookup
+from app.storage import fleet, listing, lookup
 from app.storage.database import Writing
-from app.storage.host import Label, Staleness, delete_host, is_noted, labels_of, put_host
-from app.wire.base import Page
+from app.storage.host import Label, Registration, Staleness, delete_host, is_noted, put_hosts
+from app.wire.base import Page, printable
 from app.wire.host import HostDocument, HostRegistration, StoredHost
 from app.wire.reading import InPieces
 
@@ -67,23 +66,23 @@ class _Registration:
         self._document = document
         self._session = session
         self._stated = stated_by(document)
+        self._registration = Registration.of(self._stated, document.labels)
 
     def unchanged(self, connection: sa.Connection) -> Response | None:
         """Return the answer if nothing has to be written, else None."""
-        if not is_noted(connection, self._host, self._stated, self._document.labels, self._session.staleness):
+        if not is_noted(connection, self._host, self._registration, self._session.staleness):
             return None
         return json_response(self._content(connection))
 
     def write(self, writing: Writing) -> Response:
         """Register it, and return the answer; raises InvalidDocumentError."""
         content = self._content(writing.connection)
-        is_new = put_host(writing, self._host, self._stated, self._document.labels)
-        return json_response(content, HTTPStatus.CREATED if is_new else HTTPStatus.OK)
+        inventory = put_hosts(writing, {self._host: self._registration})
+        return json_response(content, HTTPStatus.CREATED if inventory.added else HTTPStatus.OK)
 
     def _content(self, connection: sa.Connection) -> Mapping[str, Any]:
         place = Place()
-        before = listing.host(connection, self._host)
-        existing = json.loads(before.document) if before else {}
+        existing = next((host.stated for host in fleet.hosts(connection, [self._host])), {})
         models = lookup.models(connection, models_of(self._stated))
         unknown = check_host(self._document, self._stated, existing, models, place)
         place.raise_faults()
@@ -106,40 +105,39 @@ def list_hosts(
     allowed: Allowed,
     at: paging.ByName,
     label: Labels = None,
+    kind: Annotated[
+        str | None, Query(max_length=71, description="only hosts of this kind, by its digest"), printable
+    ] = None,
 ) -> dict[str, Any]:
     """List the registered hosts by name."""
     allowed.check_hosts()
-    page = listing.hosts(reading, [Label.parse(text) for text in label or ()], at.after, at.limit)
-    return paging.answer(page, registered(reading, page.rows, container(request).staleness))
+    selections = [[Label.parse(text) for text in label or ()]]
+    begin = None if at.after is None else str(at.after[0])
+    hosts, after = fleet.page(reading, selections, kind, begin, at.limit)
+    staleness = container(request).staleness
+    following = None if after is None else (after,)
+    return paging.answer(listing.Page((), following), [host_document(host, staleness) for host in hosts])
 
 
 @router.get("/hosts/{host}", response_model=StoredHost, responses={**not_found("host"), **INVALID})
 def get_host(request: Request, host: HostName, reading: Reading, allowed: Allowed) -> dict[str, Any]:
     """Return a registered host."""
     allowed.check_hosts()
-    row = listing.host(reading, host)
-    if row is None:
-        raise UnknownNameError(host, "host")
-    return registered(reading, [row], container(request).staleness)[0]
+    for stored in fleet.hosts(reading, [host]):
+        return host_document(stored, container(request).staleness)
+    raise UnknownNameError(host, "host")
 
 
-def registered(
-    connection: sa.Connection, rows: Sequence[listing.Row], staleness: Staleness
-) -> Sequence[dict[str, Any]]:
-    """Return registered hosts as documents."""
-    labels = labels_of(connection, [row.name for row in rows])
-    return [
-        {
-            "host": row.name,
-            "resolves": {},
-            "units": [],
-            **json.loads(row.document),
-            "labels": labels.get(row.name, {}),
-            "reported_at": row.reported_at,
-            "stale": staleness.is_stale(row.reported_at),
-        }
-        for row in rows
-    ]
+def host_document(host: fleet.Host, staleness: Staleness) -> dict[str, Any]:
+    """Return a registered host as a document."""
+    return {
+        "host": host.name,
+        **host.stated,
+        "labels": host.labels,
+        "kind": host.kind,
+        "reported_at": host.reported_at,
+        "stale": staleness.is_stale(host.reported_at),
+    }
 
 
 @router.delete("/hosts/{host}", status_code=204, responses={**not_found("host"), **INVALID, **UNAUTHORIZED})

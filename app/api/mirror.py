@@ -10,7 +10,7 @@ from app.api.answer import json_response
 from app.api.error_code import ErrorCode
 from app.api.errors import ApiError
 from app.api.responses import ADMINISTRATION, BODY_ERRORS, INVALID, error_response, not_found
-from app.api.route import MirrorRoute
+from app.api.route import LargeRoute
 from app.api.session import Administering, Reading
 from app.domain.values.document import Place
 from app.service.host import check_host, stated_by
@@ -22,7 +22,7 @@ from app.wire.base import without_credentials
 from app.wire.change import Mirror, Mirrored, MirroredChanges
 from app.wire.reading import InPieces, InvalidShapeError
 
-router = APIRouter(route_class=MirrorRoute, tags=["mirrors"])
+router = APIRouter(route_class=LargeRoute, tags=["mirrors"])
 
 RegistryId = Annotated[
     str,

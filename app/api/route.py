@@ -72,8 +72,8 @@ class Route(APIRoute):
         return handle_request
 
 
-class MirrorRoute(Route):
-    """A route for changes of another registry, which repeat defaults and so are larger than what it received."""
+class LargeRoute(Route):
+    """A route for many things at once: changes of another registry, the hosts of an inventory."""
 
     @staticmethod
     def max_body_bytes(settings: Settings) -> int:

@@ -24,7 +24,7 @@ from app.hypervisor.facts import computed
 from app.hypervisor.naming import is_emulator
 from app.hypervisor.question import Asked, domain_question_of
 from app.settings import ClientSettings
-from app.wire.compatibility import MAX_DEVICES
+from app.wire.compatibility import MAX_DEVICES, Detail
 
 # Exit statuses.
 INCOMPATIBLE = 1
@@ -124,8 +124,11 @@ def _with_blocked(answer: Any, blocked: Mapping[str, Sequence[str]]) -> Any:
         if result.get("vm") in blocked:
             result["compatible"] = False
             if "possible" in result:
-                result["impossible"] += len(result["possible"])
-                result["possible"] = []
+                result["impossible_count"] += result["possible_count"]
+                result["impossible"] = result["impossible_count"]
+                result["possible_count"], result["possible"] = 0, []
+                for kind in result["kinds"]:
+                    kind["compatible"] = False
     return answer
 
 
@@ -158,13 +161,21 @@ def _releases_at(destinations: Sequence[Mapping[str, Any]] | None, registry: Reg
         running += [entry["release"] for entry in registry.items("/releases") if entry["state"] != "retired"]
     for destination in destinations or ():
         if "labels" in destination:
-            hosts: Iterable[Any] = registry.items("/hosts", label=destination["labels"])
+            hosts: Iterable[Any] = _kinds_of(destination, registry)
         elif "host" in destination:
             hosts = [registry.find(f"/hosts/{destination['host']}") or {}]
         else:
             hosts = [destination]
         running += [release for host in hosts for release in host.get("releases", ())]
     return [release for release in dict.fromkeys(running) if is_emulator(release)]
+
+
+def _kinds_of(destination: Mapping[str, Any], registry: Registry) -> Iterable[Any]:
+    """Return the kinds of the hosts that a destination selects; there can be very many hosts."""
+    question = {"devices": [{"model": CPU_MODEL}], "destinations": [destination], "detail": Detail.SUMMARY.value}
+    (result,) = registry.post("/compatibility", question)["results"]
+    kinds: Iterable[Any] = result["kinds"]
+    return kinds
 
 
 def device_question(model: str | None, source: list[str], profile: list[str], values: list[str]) -> dict[str, Any]:

@@ -379,9 +379,12 @@ def _grouped(results: Sequence[Any]) -> Iterator[tuple[str, Any]]:
 def _print_summary(answer: Any) -> None:
     rows = []
     for result in answer["results"]:
-        hosts = len(result["possible"]) + result["impossible"]
-        possible = f"{len(result['possible']):,} of {hosts:,}: {', '.join(result['possible'][:_MAX_NAMES])}"
-        possible += " …" if len(result["possible"]) > _MAX_NAMES else ""
+        count = result["possible_count"]
+        names = result["possible"]
+        if names is None:
+            names = [name for kind in result["kinds"] if kind["compatible"] for name in kind["examples"]]
+        possible = f"{count:,} of {count + result['impossible_count']:,}: {', '.join(names[:_MAX_NAMES])}"
+        possible += " …" if count > _MAX_NAMES else ""
         lines = [
             f"{reason['count']:,}: {reason['message']} ({', '.join(reason['devices'][:_MAX_NAMES])})"
             for reason in result["reasons"][:_MAX_REASONS]

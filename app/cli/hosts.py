@@ -2,12 +2,14 @@
 
 import random
 import socket
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import sleep
 from typing import Annotated, Any
 
+import orjson
 import typer
 
 from app.cli import naming
@@ -30,6 +32,8 @@ commands = typer.Typer(
 )
 
 _EVERY_SECONDS = 300
+# What the registry says of a host in addition to what the host states.
+_SHOWN = frozenset({"host", "kind", "reported_at", "stale"})
 _SPREAD = 0.1
 _DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be registered; store nothing.")]
 
@@ -194,6 +198,58 @@ def _pair(text: str, option: str, form: str) -> tuple[str, str]:
     if not equals:
         fail(f"{option} must be {form}, not {text}")
     return name, value
+
+
+@commands.command("load", short_help="Register a whole inventory.")
+def load(
+    file: Annotated[
+        str,
+        typer.Argument(
+            help="The inventory: a JSON object with the document of each host under its name, or what host list --json "
+            "prints; - for standard input.",
+            metavar="FILE",
+        ),
+    ],
+    *,
+    forget_others: Annotated[
+        bool, typer.Option("--forget-others", help="Forget all registered hosts that the inventory does not name.")
+    ] = False,
+    dry_run: _DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    r"""Register up to 100,000 hosts in one transaction: all of them, or none if there is a fault.
+
+    Hosts that state the same as before cost no write.
+
+    Example:
+
+        echo '{"host-1": {"releases": ["qemu.org/qemu-system-x86_64@10.0.13"], "labels": {"rack": "r1"}}}' \
+          | profile-registry host load - --dry-run
+    """
+    try:
+        hosts = orjson.loads(sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes())
+    except (OSError, orjson.JSONDecodeError) as error:
+        fail(f"{'standard input' if file == '-' else file}: {error}")
+    if isinstance(hosts, list):
+        hosts = {host["host"]: {field: host[field] for field in host.keys() - _SHOWN} for host in hosts}
+    if not isinstance(hosts, dict):
+        fail(f"{file}: must be an object with the documents of hosts by their names")
+    parameters = {"dry_run": "true"} if dry_run else {}
+    try:
+        with Registry(ClientSettings()) as registry:
+            answer = registry.post("/hosts", {"hosts": hosts, "forget_others": forget_others}, **parameters)
+    except RegistryError as error:
+        refuse(error)
+    if as_json:
+        print_json(answer)
+        return
+    title = "would be registered" if dry_run else "registered"
+    counts = [(field, f"{answer[field]:,}") for field in ("added", "changed", "unchanged", "forgotten")]
+    print_table(("hosts", "number"), counts, title)
+    if answer["unknown_releases"]:
+        warn(f"not published yet: {', '.join(answer['unknown_releases'])}")
+    if answer["unknown_models"]:
+        warn(f"not published yet, so what is stated of it has no effect: {', '.join(answer['unknown_models'])}")
 
 
 @commands.command("list", short_help="List the registered hosts.")

@@ -24,6 +24,7 @@ from app.domain.values.document import did_you_mean
 from app.settings import COUNTS_FOLDER, Settings, unknown_variables
 from app.storage import database
 from app.storage.failure import FailureError, failure_of
+from app.storage.host import file_hosts
 
 # The service ends by itself before.
 _MARGIN_SECONDS = 10
@@ -178,6 +179,10 @@ def _migrate(url: str) -> tuple[str, bool]:
     engine = _engine(url)
     try:
         is_newer = database.migrate(engine, wait_seconds=_WAIT_SECONDS, on_wait=_say_who_writes)
+        if not is_newer:
+            # Otherwise the first question would have to wait for it.
+            with database.writing(engine, "the registry") as writing:
+                file_hosts(writing.connection)
     except (sa.exc.SQLAlchemyError, sqlite3.Error, FailureError) as error:
         failure = failure_of(error)
         if failure is None:

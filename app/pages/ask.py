@@ -20,6 +20,7 @@ from app.api.errors import root_of
 from app.api.parameters import MAX_FILTER, Filter, LabelField
 from app.api.session import Asking
 from app.domain.engine.question import DeviceAnswer
+from app.domain.fleet.group import Listing
 from app.domain.fleet.staleness import AT_DESTINATION
 from app.domain.things.variable import Variable
 from app.domain.values.allowed import AllowedValues
@@ -30,11 +31,11 @@ from app.domain.verdict.problem import RULES, ProblemCode, Subject, WarningCode
 from app.domain.verdict.source import Device, Source, unknown_names
 from app.domain.verdict.steps import SAVED_STATE
 from app.hypervisor.domain import used_models
+from app.pages.host import known_hosts
 from app.pages.page import PageRoute, page, pasted
-from app.service import compatibility
+from app.service import compatibility, fleet
 from app.service.known import known_model
 from app.storage import listing, lookup, search
-from app.storage.host import Staleness
 from app.storage.reader import Reader
 from app.wire.compatibility import MAX_DESTINATIONS, MAX_LABELS, Detail, Policy
 
@@ -158,9 +159,8 @@ def get_ask_page(  # noqa: PLR0913, PLR0917 (the question's own parameters)
         return RedirectResponse(
             f"{root_of(request.scope)}/ui/ask?{urlencode(asked.parameters())}", HTTPStatus.SEE_OTHER
         )
-    staleness = container(request).staleness
     content: Mapping[str, Any] = asking.ask_from_thread(
-        lambda reader: {**_form(reader, asked, staleness), **_answers(reader, asked)}
+        lambda reader: {**_form(reader, asked), **_answers(reader, asked)}
     )
     as_json = _as_json(asked, _missing_parts(content["answers"]))
     return page(request, "ask.html", asked=asked, curl=_curl(asked, request), as_json=as_json, **content)
@@ -179,8 +179,8 @@ def _models(reader: Reader, q: str) -> tuple[Sequence[ModelChoice], bool]:
 
     In use: what units of registered hosts provide, then what libvirt's domains can have.
     """
-    kinds = reader.fleet.kinds if reader.shows_hosts else ()
-    runs = {name for kind in kinds for unit, name in kind.releases() if unit is not None}
+    groups = fleet.groups([], reader) if reader.shows_hosts else ()
+    runs = {name for group in groups for unit, name in group.kind.releases() if unit is not None}
     in_units = sorted({model for name in runs for model in reader.digests(name) or ()})
     rank = {name: number for number, name in enumerate(dict.fromkeys([*in_units, *used_models()]))}
     part = q.strip().lower()
@@ -273,13 +273,13 @@ class Choices:
         )
 
 
-def _form(reader: Reader, asked: Asked, staleness: Staleness) -> Mapping[str, object]:
+def _form(reader: Reader, asked: Asked) -> Mapping[str, object]:
     """Return the content of the form."""
     choices = Choices.of(reader, asked)
     with reader.connection() as connection:
         profiles = lookup.profiles_naming(connection, [asked.model])
-        hosts = listing.hosts(connection, (), None, _MAX_HOSTS) if reader.shows_hosts else listing.Page([], None)
-        labels = listing.labels(connection, _MAX_OPTIONS) if reader.shows_hosts else []
+    labels, names = known_hosts(reader, _MAX_OPTIONS)
+    hosts = reader.hosts([*asked.host, *names[:_MAX_HOSTS]]) if reader.shows_hosts else {}
     states = {release.name: release.state for release in choices.releases}
     given = dict(asked.values)
     return {
@@ -287,12 +287,9 @@ def _form(reader: Reader, asked: Asked, staleness: Staleness) -> Mapping[str, ob
         "release_count": len(states),
         "profiles": _options({profile.name: profile.state for profile in profiles}, asked.profile),
         "profile_count": len(profiles),
-        "hosts": {
-            **{name: host.is_stale for name, host in (reader.hosts(asked.host) if asked.host else {}).items()},
-            **{host.name: staleness.is_stale(host.reported_at) for host in hosts.rows},
-        },
+        "hosts": {name: host.is_stale for name, host in hosts.items()},
         "stale_message": AT_DESTINATION.message,
-        "are_all_hosts": hosts.after is None,
+        "are_all_hosts": len(names) <= _MAX_HOSTS,
         "labels": labels,
         "controls": choices.controls(),
         "addable": {name: variable for name, variable in sorted(choices.variables.items()) if name not in given},
@@ -373,18 +370,18 @@ def _answers(reader: Reader, asked: Asked) -> Mapping[str, object]:
     cards: dict[str, _Card] = {}
     # Hosts that state the same share one answer; hosts that are answered alike share one card.
     card_of: dict[int, _Card] = {}
-    for destination, answer in zip(of_vm.destinations, of_vm.answers, strict=True):
+    asked_about = loaded.destinations.listing or Listing()
+    for position, (name, number) in enumerate(zip(asked_about.ids, asked_about.numbers, strict=True)):
+        answer = of_vm.answers[number]
         card = card_of.get(id(answer))
         if card is None:
             (device,) = answer.devices
             alike = f"{device.release} {device.unit is None} {device.verdict!r}"
-            units = [unit.id for unit in destination.units]
-            card = card_of[id(answer)] = cards.setdefault(
-                alike, _Card(device, None if device.unit is None else units[device.unit])
-            )
-        card.destinations.append(destination.id)
-        if destination.is_stale:
-            card.stale.append(destination.id)
+            unit = None if device.unit is None else asked_about.units[position][device.unit].id
+            card = card_of[id(answer)] = cards.setdefault(alike, _Card(device, unit))
+        card.destinations.append(name)
+        if position in asked_about.stale:
+            card.stale.append(name)
     ordered = sorted(cards.values(), key=lambda card: not card.device.verdict.compatible)
     shown_answers = [
         Shown(card.destinations, card.device, _rules(card.device, asked, card.destinations), card.unit, card.stale)
@@ -393,8 +390,8 @@ def _answers(reader: Reader, asked: Asked) -> Mapping[str, object]:
     return {
         "answers": shown_answers,
         "more": sum(len(card.destinations) for card in ordered[_MAX_SHOWN:]),
-        "answer_count": len(of_vm.answers),
-        "possible_count": sum(answer.compatible for answer in of_vm.answers),
+        "answer_count": len(asked_about.ids),
+        "possible_count": sum(of_vm.answers[number].compatible for number in asked_about.numbers),
     }
 
 

@@ -23,10 +23,9 @@ from app.hypervisor.domain import Domain, DomainError, DomainOptions
 from app.hypervisor.naming import is_emulator
 from app.hypervisor.question import domain_question_of, without_cpus
 from app.pages.form import Form, SentForm, check_own
-from app.pages.host import Runs, conditions, states_of
+from app.pages.host import Runs, conditions, known_hosts, states_of
 from app.pages.page import PageRoute, page
-from app.service import drain, fleet
-from app.storage import listing
+from app.service import drain
 from app.storage.reader import Reader
 from app.wire import compatibility as wire
 from app.wire.reading import InvalidShapeError, read_shape
@@ -157,27 +156,25 @@ def _content(asked: Asked, gathered: Gathered, reader: Reader) -> Mapping[str, o
             gathered.faults.append("No published release implements a model of these VMs.")
     except InvalidDocumentError as error:
         gathered.faults += [f"{fault.pointer} {fault.message}" for fault in error.faults]
-    with reader.connection() as connection:
-        labels = listing.labels(connection, _MAX_OPTIONS) if reader.shows_hosts else []
-        hosts = listing.hosts(connection, (), None, _MAX_OPTIONS).rows if reader.shows_hosts else []
+    labels, hosts = known_hosts(reader, _MAX_OPTIONS)
     return {
         "gathered": gathered,
         "vms": vms,
         "places": places,
         "shown": min(len(places), _MAX_PLACES),
-        "runs": [_runs(place, reader) for place in places[:_MAX_PLACES]],
+        "runs": [_runs(place) for place in places[:_MAX_PLACES]],
         "states": states_of(reader, (name for place in places[:_MAX_PLACES] for name in place.releases)),
         "all_labels": labels,
-        "sources": [*(row.name for row in hosts), *list(reader.implementing())[::-1][:_MAX_OPTIONS]],
+        "sources": [*hosts, *list(reader.implementing())[::-1][:_MAX_OPTIONS]],
         "host_count": sum(place.count for place in places),
         "is_asked": is_asked,
     }
 
 
-def _runs(place: drain.Place, reader: Reader) -> Sequence[Runs]:
-    if place.digest is None:
+def _runs(place: drain.Place) -> Sequence[Runs]:
+    if place.kind is None:
         return [Runs(name, 0) for name in place.releases]
-    return Runs.of(fleet.known_kind(place.digest, reader).first)
+    return Runs.of(place.kind.first)
 
 
 def _source(source: str, reader: Reader, gathered: Gathered) -> tuple[str | None, str | None]:

@@ -131,16 +131,17 @@ def get_map_reasons_page(
     allowed.check_hosts()
     profile = pasted(profile)
 
-    def load(reader: Reader) -> tuple[HostKind, HostKind]:
+    def load(reader: Reader) -> tuple[fleet.Group, fleet.Group]:
         return fleet.known_kind(source or "", reader), fleet.known_kind(destination or "", reader)
 
-    kinds = asking.ask_from_thread(load)
+    groups = asking.ask_from_thread(load)
+    kinds = (groups[0].kind, groups[1].kind)
 
     def parts() -> Iterator[Mapping[str, object]]:
         yield asking.ask_from_thread(lambda reader: _reasons_of(kinds, profile, reader), _INSTEAD)
 
     return long_page(
-        request, "map_reasons.html", "map_reasons_part.html", parts(), source=kinds[0], to=kinds[1], profile=profile
+        request, "map_reasons.html", "map_reasons_part.html", parts(), source=groups[0], to=groups[1], profile=profile
     )
 
 

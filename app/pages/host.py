@@ -7,21 +7,19 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 
 from app.api.container import container
-from app.api.host import registered
+from app.api.host import host_document
 from app.api.identity import Allowed
 from app.api.parameters import Filter, LabelField
 from app.api.session import Asking
 from app.domain.engine.acceptance import Acceptance
-from app.domain.fleet.kind import HostKind
-from app.domain.values.budget import OverBudgetError, spend
+from app.domain.values.budget import OverBudgetError
 from app.domain.values.state import State
 from app.domain.verdict.destination import Destination
 from app.pages.page import PageRoute, long_page, page, pasted
 from app.pages.support_matrix import heat
 from app.service import fleet
 from app.service.known import UnknownNameError
-from app.storage import listing
-from app.storage.host import report_times
+from app.storage import fleet as storage
 from app.storage.reader import Reader
 from app.wire.compatibility import MAX_LABELS
 
@@ -33,8 +31,6 @@ _EXAMPLES = 3
 # Of those that do not report, people want the names.
 _MAX_STALE = 50
 _HOSTS = 100
-# Beyond this number, the times of all hosts are read at once.
-_MAX_NAMED = 2_000
 _PROFILES = 24
 _AT_ONCE = 4
 _INSTEAD = "Choose hosts by their labels."
@@ -68,12 +64,10 @@ class GroupRow:
     """The selected hosts of a kind.
 
     states: the number of models that they or their units restrict, and of those that they resolve, together. oldest:
-    the time of the oldest of their last reports, None if one is unknown.
+    the time of the oldest of their last reports, None if one is unknown. examples: some of their names.
     """
 
-    kind: HostKind
-    count: int
-    stale: int
+    group: fleet.Group
     runs: Sequence[Runs]
     states: int
     oldest: str | None
@@ -90,13 +84,14 @@ def get_hosts_page(
     """
     allowed.check_hosts()
     labels = conditions(label)
-    selection = asking.ask_from_thread(lambda reader: fleet.select(labels, reader, only_stale=stale), _INSTEAD)
+    selection = asking.ask_from_thread(lambda reader: fleet.select(labels, reader), _INSTEAD)
+    groups = [group for group in selection.groups if group.stale or not stale]
 
     def parts() -> Iterator[Mapping[str, object]]:
         rows, states = asking.ask_from_thread(
-            lambda reader: _rows(selection.groups[:_MAX_KINDS], _MAX_STALE if stale else _EXAMPLES, reader), _INSTEAD
+            lambda reader: _rows(groups[:_MAX_KINDS], labels, reader, only_stale=stale), _INSTEAD
         )
-        yield from ({"row": row, "states": states} for row in rows)
+        yield from ({"row": row, "states": states, "only_stale": stale} for row in rows)
 
     return long_page(
         request,
@@ -107,7 +102,9 @@ def get_hosts_page(
         only_stale=stale,
         stale_hours=container(request).staleness.hours,
         selection=selection,
-        shown=selection.groups[:_MAX_KINDS],
+        host_count=selection.stale if stale else selection.host_count,
+        groups=groups,
+        shown=groups[:_MAX_KINDS],
         suggestions={
             name: list(values.items())[:_MAX_VALUES]
             for name, values in selection.labels.items()
@@ -118,30 +115,25 @@ def get_hosts_page(
 
 
 def _rows(
-    groups: Sequence[fleet.Group], examples: int, reader: Reader
+    groups: Sequence[fleet.Group], labels: Sequence[str], reader: Reader, *, only_stale: bool
 ) -> tuple[Sequence[GroupRow], Mapping[str, State]]:
-    names = [name for group in groups for name in group.hosts]
-    spend(len(names) // 4)
-    with reader.connection() as connection:
-        times = report_times(connection, names if len(names) <= _MAX_NAMED else None)
-    rows = [
-        GroupRow(
-            group.kind,
-            len(group.hosts),
-            group.stale,
-            Runs.of(group.kind.first),
-            len(set(group.kind.first.named_models())),
-            _oldest(times, group.hosts),
-            group.hosts[:examples],
-        )
-        for group in groups
-    ]
+    rows = []
+    for group in groups:
+        first = group.kind.first
+        names = reader.stale_names(labels, group.kind.digest, _MAX_STALE) if only_stale else group.examples[:_EXAMPLES]
+        states = len(set(first.named_models()))
+        oldest = reader.oldest_report(labels, group.kind.digest)
+        rows.append(GroupRow(group, Runs.of(first), states, oldest, names))
     return rows, states_of(reader, (run.release for row in rows for run in row.runs))
 
 
-def _oldest(times: Mapping[str, str | None], hosts: Sequence[str]) -> str | None:
-    reported = [times.get(host) for host in hosts]
-    return None if None in reported else min(filter(None, reported), default=None)
+def known_hosts(reader: Reader, limit: int) -> tuple[Sequence[str], Sequence[str]]:
+    """Return some labels and the first names of registered hosts, to choose from; none where they are closed."""
+    if not reader.shows_hosts:
+        return [], []
+    with reader.hosts_connection() as connection:
+        names = storage.names(connection, storage.ALL, None, None, limit)
+        return storage.labels(connection, limit), names
 
 
 def states_of(reader: Reader, releases: Iterator[str]) -> Mapping[str, State]:
@@ -156,17 +148,20 @@ def get_host_page(host: str, request: Request, asking: Asking, allowed: Allowed)
     allowed.check_hosts()
     staleness = container(request).staleness
 
-    def load(reader: Reader) -> tuple[dict[str, Any], HostKind, Mapping[str, State]]:
-        kind = reader.fleet.kind_of.get(host)
-        with reader.connection() as connection:
-            row = listing.host(connection, host)
-            if row is None or kind is None:
-                raise UnknownNameError(host, "host")
-            (document,) = registered(connection, [row], staleness)
-        return document, kind, states_of(reader, (name for _, name in kind.releases()))
+    def load(reader: Reader) -> tuple[dict[str, Any], fleet.Group, Mapping[str, State]]:
+        with reader.hosts_connection() as connection:
+            stored = storage.hosts(connection, [host])
+        if not stored:
+            raise UnknownNameError(host, "host")
+        group = fleet.known_kind(stored[0].kind, reader)
+        return (
+            host_document(stored[0], staleness),
+            group,
+            states_of(reader, (name for _, name in group.kind.releases())),
+        )
 
-    document, kind, states = asking.ask_from_thread(load)
-    return page(request, "host.html", host=document, kind=kind, states=states)
+    document, group, states = asking.ask_from_thread(load)
+    return page(request, "host.html", host=document, kind=group.kind, host_count=group.count, states=states)
 
 
 @router.get("/ui/kinds/{digest}")
@@ -183,18 +178,17 @@ def get_kind_page(
     staleness = container(request).staleness
 
     def load(reader: Reader) -> Mapping[str, Any]:
-        kind = fleet.known_kind(digest, reader)
-        names = [host.id for host in kind.hosts if after is None or host.id > after]
-        with reader.connection() as connection:
-            rows = [stored for name in names[:_HOSTS] if (stored := listing.host(connection, name)) is not None]
-            hosts = registered(connection, rows, staleness)
+        group = fleet.known_kind(digest, reader)
+        with reader.hosts_connection() as connection:
+            hosts, following = storage.page(connection, storage.ALL, digest, after, _HOSTS)
         return {
-            "kind": kind,
-            "hosts": hosts,
-            "next": names[_HOSTS - 1] if len(names) > _HOSTS else None,
-            "states": states_of(reader, (name for _, name in kind.releases())),
-            "stale_count": len(reader.stale_hosts.intersection(reader.fleet.names[digest])),
-            "profiles": fleet.profiles_for(kind, reader),
+            "kind": group.kind,
+            "host_count": group.count,
+            "hosts": [host_document(host, staleness) for host in hosts],
+            "next": following,
+            "states": states_of(reader, (name for _, name in group.kind.releases())),
+            "stale_count": group.stale,
+            "profiles": fleet.profiles_for(group.kind, reader),
         }
 
     content = asking.ask_from_thread(load)

@@ -27,7 +27,7 @@ from app.domain.values.name import InvalidNameError, ReleaseName
 from app.pages.form import Form, check_own, read_form
 from app.pages.page import PageRoute, page
 from app.service import trial
-from app.service.host import running
+from app.service.fleet import running
 from app.service.trial import Trial
 from app.storage.reader import Reader
 
@@ -220,7 +220,7 @@ def _tried(asking: AskSession, release: ReleaseName, content: bytes, text: str) 
         hosts = asking.ask_from_thread(partial(running, names))
     except OverBudgetError:
         return tried
-    return replace(tried, hosts={name: len(running_it) for name, running_it in hosts.items()})
+    return replace(tried, hosts={name: sum(group.count for group in groups) for name, groups in hosts.items()})
 
 
 def _try(release: ReleaseName, content: bytes, text: str, reader: Reader) -> Tried:

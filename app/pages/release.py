@@ -18,7 +18,7 @@ from app.pages.support_matrix import matrix_rows
 from app.service import closure
 from app.service.closure import Closure
 from app.service.erratum import errata_documents
-from app.service.host import running
+from app.service.fleet import running
 from app.service.implementation import implementation_document
 from app.service.known import UnknownNameError
 from app.service.release import own_values_document, release_document
@@ -86,7 +86,11 @@ def get_release_page(release: str, request: Request, asking: Asking, *, compare_
         pairs = [(one, other) for one, other in ((before, release), (release, after)) if one and other]
         yield {"part": "directions", "closures": _closures(asking, pairs, is_last_first=compare_next)}
         if hosts is not None:
-            yield {"part": "hosts", "hosts": hosts[:_MAX_HOSTS], "host_count": len(hosts)}
+            yield {
+                "part": "hosts",
+                "hosts": sorted(name for group in hosts for name in group.examples)[:_MAX_HOSTS],
+                "host_count": sum(group.count for group in hosts),
+            }
         yield {"part": "errata"}
         rows = _judged(asking, release, profiles, len(shown.document["models"]))
         yield {"part": "profiles", "rows": rows, "unjudged": profiles[len(rows) :]}

@@ -9,7 +9,7 @@ from fastapi import Request, Response
 
 from app.pages import help as help_pages
 from app.pages.page import page
-from app.storage import search
+from app.storage import fleet, search
 
 _SHOWN = 20
 _SHOWN_OF_CHOSEN = 500
@@ -40,7 +40,7 @@ def results_page(
         is_counted = hosts.count <= search.MAX_COUNTED_HOSTS
         groups["hosts"] = Group("Hosts whose name begins with it", hosts.rows, hosts.count, is_counted)
     name, equals, value = text.partition("=")
-    labelled = search.count_labelled(reading, name, value) if with_hosts and equals else 0
+    labelled = fleet.count_labelled(reading, name, value) if with_hosts and equals else 0
     return page(
         request,
         "search.html",
@@ -48,7 +48,7 @@ def results_page(
         words=words,
         groups=dict(sorted(groups.items(), key=lambda item: not item[1].has_exactly(text))),
         labelled=labelled,
-        max_labelled=search.MAX_COUNTED_HOSTS,
+        max_counted=search.MAX_COUNTED_HOSTS,
         most=_SHOWN_OF_CHOSEN,
         chosen=chosen,
         with_hosts=with_hosts,

@@ -8,7 +8,8 @@ from app.domain.fleet.member import BaselineProblem
 from app.domain.values.budget import spend
 from app.domain.values.document import FaultCode, Place
 from app.domain.verdict.destination import Destination
-from app.storage.reader import Reader
+from app.service.fleet import some_hosts
+from app.storage.reader import Reader, no_host
 from app.wire.baseline import FleetQuestion
 
 
@@ -19,7 +20,10 @@ def find(question: FleetQuestion, reader: Reader) -> dict[str, Any]:
     labels = [*question.labels, *([] if question.label is None else [question.label])]
     if labels:
         named = {host.id for host in hosts}
-        hosts += [host for host in reader.all_hosts(labels) if host.id not in named]
+        selected = some_hosts(labels, reader)
+        if not selected:
+            hosts.append(no_host(labels))
+        hosts += [host for host in selected if host.id not in named]
     members = [Destination(release, (release,)) for release in releases] + hosts
     place = Place()
     if not members:

@@ -1,11 +1,12 @@
 """Compatibility: check a question, load what it names, and have the engine answer it."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import NamedTuple, TypeAlias
 
 from app.domain.engine.question import Answer, Engine, Question, TakesLongerError
+from app.domain.fleet.group import Group, Listing, Named, groups_of, merged
 from app.domain.fleet.remedy import RemedySearch
 from app.domain.things.snapshot import Snapshot
 from app.domain.values.document import FaultCode, Place
@@ -13,7 +14,9 @@ from app.domain.values.state import State
 from app.domain.verdict.destination import Destination, Unit
 from app.domain.verdict.source import Device
 from app.domain.verdict.steps import Policy
-from app.storage.reader import Reader
+from app.storage import fleet
+from app.storage.fleet import Selected
+from app.storage.reader import Reader, no_host
 from app.wire import compatibility as wire
 
 # A question beyond these bounds takes more than a few milliseconds, too long for the event loop: explicit values times
@@ -25,10 +28,12 @@ _WITH_REMEDIES = {wire.Detail.PROBLEMS, wire.Detail.FULL}
 
 @dataclass(frozen=True, slots=True)
 class VmAnswer:
-    """The answers on one VM, one for each destination; vm: its id, None where the question asks about devices alone."""
+    """The answers on one VM, one for each kind of destinations.
+
+    vm: its id, None where the question asks about devices alone.
+    """
 
     vm: str | None
-    destinations: Sequence[Destination]
     answers: Sequence[Answer]
 
 
@@ -46,11 +51,36 @@ _Vm: TypeAlias = wire.Vm | _Devices
 
 
 @dataclass(frozen=True, slots=True)
+class Destinations:
+    """What a question asks about. first: of each kind of destinations the one that stands for it, and is judged.
+
+    count: for the limits: how many the question names one by one, and the kinds of those that it selects (DESIGN 6).
+    listing: the destinations one by one, for answers that name them all. groups: the destinations of each kind, for
+    summaries; they cost their kinds, however many hosts are of them. The other one is None.
+    """
+
+    first: Sequence[Destination]
+    count: int
+    listing: Listing | None = None
+    groups: Sequence[Group] | None = None
+
+    @property
+    def answer_count(self) -> int:
+        """How many are answered one by one; kinds, for a summary."""
+        return len(self.first) if self.listing is None else len(self.listing.ids)
+
+
+@dataclass(frozen=True, slots=True)
 class Loaded:
-    """A question with all that it needs; its answers need no I/O."""
+    """A question with all that it needs; its answers need no I/O.
+
+    names_of: returns all destinations of a group; it can read the names of hosts.
+    """
 
     snapshot: Snapshot
+    destinations: Destinations
     answers: Iterator[VmAnswer]
+    names_of: Callable[[Group], Iterable[Named]]
 
 
 def ask(question: wire.Question, detail: wire.Detail, reader: Reader) -> Loaded:
@@ -65,21 +95,28 @@ def ask(question: wire.Question, detail: wire.Detail, reader: Reader) -> Loaded:
     place = Place()
     _check(question, vms, device_count, place)
     place.raise_faults()
-    sources = _source_hosts(vms, reader)
-    devices_of = [[_device(device, vm, index, sources) for index, device in enumerate(vm.devices)] for vm in vms]
+    hosts = _registered(vms, question.destinations or (), reader)
+    devices_of = [[_device(device, vm, index, hosts) for index, device in enumerate(vm.devices)] for vm in vms]
     devices = [device for devices in devices_of for device in devices]
-    destinations = _destinations(question.destinations, reader, place) if question.destinations else None
-    if destinations is not None:
-        _check_pairs(detail, device_count * len(destinations), place)
+    asked = _Asked(question.destinations or (), hosts, reader)
+    if question.destinations:
+        destinations = asked.grouped(place) if detail is wire.Detail.SUMMARY else asked.listed(place)
         place.raise_faults()
-        distinct = {host.all_releases() for host in destinations}
-        _check_at_once(reader, value_count * len(distinct), len(destinations))
-        snapshot = _load(devices, chain.from_iterable(distinct), destinations, reader)
+        _check_pairs(detail, device_count * destinations.count, place)
+        place.raise_faults()
+        distinct = {host.all_releases() for host in destinations.first}
+        _check_at_once(reader, value_count * len(distinct), destinations.answer_count)
+        snapshot = _load(devices, chain.from_iterable(distinct), destinations.first, reader)
     else:
-        destinations, snapshot = _load_all_releases(devices, reader)
-        _check_pairs(detail, device_count * len(destinations), place)
+        all_releases, snapshot = _load_all_releases(devices, reader)
+        _check_pairs(detail, device_count * len(all_releases), place)
         place.raise_faults()
-        _check_at_once(reader, value_count * len(destinations), len(destinations))
+        _check_at_once(reader, value_count * len(all_releases), len(all_releases))
+        count = len(all_releases)
+        if detail is wire.Detail.SUMMARY:
+            destinations = Destinations(all_releases, count, groups=groups_of(enumerate(all_releases)))
+        else:
+            destinations = Destinations(all_releases, count, listing=Listing.of(all_releases))
     engine = Engine(
         snapshot,
         Policy(question.policy.value),
@@ -88,17 +125,15 @@ def ask(question: wire.Question, detail: wire.Detail, reader: Reader) -> Loaded:
         only_remembered=not reader.can_wait,
     )
     ids = [(vm.id or str(index)) if question.vms is not None else None for index, vm in enumerate(vms)]
-    return Loaded(snapshot, _answers(ids, devices_of, destinations, engine))
+    answers = _answers(ids, devices_of, destinations.first, engine)
+    return Loaded(snapshot, destinations, answers, asked.names_of)
 
 
 def _answers(
-    ids: Sequence[str | None],
-    devices_of: Sequence[Sequence[Device]],
-    destinations: Sequence[Destination],
-    engine: Engine,
+    ids: Sequence[str | None], devices_of: Sequence[Sequence[Device]], kinds: Sequence[Destination], engine: Engine
 ) -> Iterator[VmAnswer]:
     for vm, devices in zip(ids, devices_of, strict=True):
-        yield VmAnswer(vm, destinations, Question(devices, engine).at_all(destinations))
+        yield VmAnswer(vm, Question(devices, engine).at_all(kinds))
 
 
 def _check_at_once(reader: Reader, values: int, hosts: int) -> None:
@@ -277,13 +312,16 @@ def _check_pairs(detail: wire.Detail, pairs: int, place: Place) -> None:
         place.fault(FaultCode.LIMIT_EXCEEDED, message)
 
 
-def _source_hosts(vms: Sequence[_Vm], reader: Reader) -> Mapping[str, Destination]:
-    """Return the registered hosts that devices run on, by name."""
-    names = {host for vm in vms for device in vm.devices if (host := device.host or vm.host) is not None}
-    return reader.hosts(sorted(names))
+def _registered(
+    vms: Sequence[_Vm], destinations: Sequence[wire.Destination], reader: Reader
+) -> Mapping[str, Destination]:
+    """Return the registered hosts that a question names, by name: those that devices run on, and destinations."""
+    sources = {host for vm in vms for device in vm.devices if (host := device.host or vm.host) is not None}
+    wanted = {asked.host for asked in destinations if asked.host is not None}
+    return reader.hosts(sorted(sources | wanted))
 
 
-def _device(device: wire.Device, vm: _Vm, index: int, sources: Mapping[str, Destination]) -> Device:
+def _device(device: wire.Device, vm: _Vm, index: int, hosts: Mapping[str, Destination]) -> Device:
     host = device.host or vm.host
     return Device(
         id=_id(device, index),
@@ -293,39 +331,140 @@ def _device(device: wire.Device, vm: _Vm, index: int, sources: Mapping[str, Dest
         profile=vm.profile if device.profile is None and device.part_of is None else device.profile,
         values=device.values,
         complete=device.complete,
-        host=None if host is None else sources[host],
+        host=None if host is None else hosts[host],
         unit=device.unit,
         part_of=device.part_of,
         role=device.role,
     )
 
 
-def _destinations(asked: Sequence[wire.Destination], reader: Reader, place: Place) -> Sequence[Destination]:
-    """Return the destinations that are asked about, labels and all_hosts expanded; each host once."""
-    hosts = reader.hosts([destination.host for destination in asked if destination.host is not None])
-    destinations: dict[str, Destination] = {}
-    expanded_already: set[tuple[str, ...]] = set()
-    for index, wanted in enumerate(asked):
-        if wanted.releases is not None and wanted.id is not None and wanted.id not in destinations:
-            destinations[wanted.id] = _inline(wanted.id, wanted.releases, wanted)
-            continue
-        if wanted.is_selection:
-            if wanted.selection in expanded_already:
+class _Asked:
+    """The destinations that a question asks about, selections of hosts included; each host counts once."""
+
+    def __init__(
+        self, destinations: Sequence[wire.Destination], hosts: Mapping[str, Destination], reader: Reader
+    ) -> None:
+        self._destinations = destinations
+        self._hosts = hosts
+        self._reader = reader
+        # By id, with the position of the first that names it.
+        self._explicit: dict[str, tuple[int, Destination]] = {}
+        self._selections: dict[tuple[str, ...], int] = {}
+        self._selected: dict[str, Selected] = {}
+
+    def listed(self, place: Place) -> Destinations:
+        """Return the destinations one by one, in the order asked; report all faults."""
+        self._read(place)
+        if not self._selections:
+            listing = Listing.of([destination for _, destination in self._explicit.values()])
+            return Destinations(listing.first, self._count(0, place), listing=listing)
+        kinds = self._kinds(self._reader.selected(list(self._selections)))
+        count = self._count(len(kinds), place)
+        listing, numbers = Listing(), dict[str, int]()
+        names: set[str] = set()
+        selections = {position: selection for selection, position in self._selections.items()}
+        explicit = dict(self._explicit.values())
+        for position in sorted([*selections, *explicit]):
+            if position in explicit:
+                destination = explicit[position]
+                if destination.id not in names:
+                    names.add(destination.id)
+                    listing.add(destination)
                 continue
-            expanded_already.add(wanted.selection)
-        expanded = _expanded(wanted, index, hosts, reader)
-        if not destinations:
-            destinations = {destination.id: destination for destination in expanded}
-            continue
-        for destination in expanded:
-            other = destinations.setdefault(destination.id, destination)
+            for member in self._reader.members(selections[position]):
+                if member.name in names:
+                    continue
+                if len(selections) > 1 or explicit:
+                    names.add(member.name)
+                host = fleet.destination(member, kinds[member.digest])
+                numbers[member.digest] = listing.add(host, numbers.get(member.digest))
+        return Destinations(listing.first, count, listing=listing)
+
+    def grouped(self, place: Place) -> Destinations:
+        """Return the destinations by kind; report all faults."""
+        self._read(place)
+        groups = groups_of(self._explicit.values())
+        selected: Sequence[Selected] = ()
+        if self._selections:
+            selected = self._reader.selected(list(self._selections), self._explicit_hosts)
+            kinds = self._kinds(selected)
+            first = min(self._selections.values())
+            groups = merged([*groups, *(_group(one, kinds[one.digest], first) for one in selected)])
+            self._selected = {one.digest: one for one in selected}
+        return Destinations([group.first for group in groups], self._count(len(selected), place), groups=groups)
+
+    def names_of(self, group: Group) -> Iterable[Named]:
+        """Return all destinations of a group."""
+        selected = self._selected.get(group.digest or "")
+        if selected is None:
+            return group.explicit
+        names = self._reader.host_names(list(self._selections), selected, self._explicit_hosts)
+        first = min(self._selections.values())
+        return [*group.explicit, *(Named((first, name), name) for name in names)]
+
+    @property
+    def _explicit_hosts(self) -> Collection[str]:
+        return self._explicit.keys()
+
+    def _kinds(self, selected: Sequence[Selected]) -> Mapping[str, Destination]:
+        return self._reader.kinds([one.digest for one in selected])
+
+    def _read(self, place: Place) -> None:
+        """Read the destinations that are named one by one, and the selections that some host meets."""
+        for index, wanted in enumerate(self._destinations):
+            if wanted.is_selection:
+                self._select(index, wanted.selection)
+                continue
+            destination = self._destination(wanted, index)
+            _, other = self._explicit.setdefault(destination.id, (index, destination))
             if other._replace(problem=None) != destination._replace(problem=None):
-                where = place / "destinations" / index
-                where.fault(FaultCode.DUPLICATE, f"duplicate id {destination.id}, which states something else")
-    if len(destinations) > wire.MAX_DESTINATIONS:
-        message = f"must have at most {wire.MAX_DESTINATIONS:,} destinations, not {len(destinations):,}"
-        (place / "destinations").fault(FaultCode.LIMIT_EXCEEDED, message)
-    return list(destinations.values())
+                _report_other(place, index, destination.id)
+        if not (self._selections and self._explicit):
+            return
+        for selection, index in self._selections.items():
+            for name in self._reader.within([selection], self._explicit_hosts):
+                position, destination = self._explicit[name]
+                if self._destinations[position].host != name and destination != self._reader.hosts([name])[name]:
+                    _report_other(place, max(position, index), name)
+
+    def _select(self, index: int, selection: tuple[str, ...]) -> None:
+        """Note a selection; one that no host meets is a destination with a problem."""
+        if selection in self._selections:
+            return
+        if self._reader.selected([selection]):
+            self._selections[selection] = index
+        else:
+            unknown = no_host(selection)
+            self._explicit.setdefault(unknown.id, (index, unknown))
+
+    def _destination(self, asked: wire.Destination, index: int) -> Destination:
+        """Return a destination that a question names."""
+        if asked.releases is None:
+            host = self._hosts[asked.host or ""]
+            return host if asked.id is None else host._replace(id=asked.id)
+        return _inline(str(index) if asked.id is None else asked.id, asked.releases, asked)
+
+    def _count(self, kinds: int, place: Place) -> int:
+        """Return the number of the destinations that count; report it if it is too large. kinds: of selected hosts."""
+        count = len(self._explicit) + kinds
+        if count > wire.MAX_DESTINATIONS:
+            message = f"must have at most {wire.MAX_DESTINATIONS:,} destinations, not {count:,}"
+            (place / "destinations").fault(FaultCode.LIMIT_EXCEEDED, message)
+        return count
+
+
+def _report_other(place: Place, index: int, name: str) -> None:
+    message = f"duplicate id {name}, which states something else"
+    (place / "destinations" / index).fault(FaultCode.DUPLICATE, message)
+
+
+def _group(selected: Selected, kind: Destination, position: int) -> Group:
+    """Return the group of selected hosts of a kind; position: of the selection in the question."""
+    examples, stale_examples = (
+        [Named((position, name), name) for name in names] for names in (selected.examples, selected.stale_examples)
+    )
+    first = kind._replace(id=selected.examples[0])
+    return Group(first, selected.digest, selected.count, examples, selected.stale, stale_examples)
 
 
 def _inline(identifier: str, releases: Sequence[str], asked: wire.Destination) -> Destination:
@@ -336,15 +475,3 @@ def _inline(identifier: str, releases: Sequence[str], asked: wire.Destination) -
     )
     restrict = wire.restrictions(asked.restrict) if asked.restrict else {}
     return Destination(identifier, tuple(releases), restrict, resolves=asked.resolves, units=tuple(units))
-
-
-def _expanded(
-    asked: wire.Destination, index: int, hosts: Mapping[str, Destination], reader: Reader
-) -> Sequence[Destination]:
-    """Return the destinations that one entry of the question expands to."""
-    if asked.host is not None:
-        host = hosts[asked.host]
-        return [host._replace(id=asked.id or asked.host)]
-    if asked.releases is not None:
-        return [_inline(str(index) if asked.id is None else asked.id, asked.releases, asked)]
-    return reader.all_hosts(asked.selection)

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 
 from app.domain.engine.question import Answer
+from app.domain.fleet.kind import HostKind
 from app.domain.fleet.leading import Leading
 from app.domain.values.state import State
 from app.domain.verdict.joining import Entry, joined, without_name
@@ -18,18 +18,20 @@ from app.wire import compatibility as wire
 class Place:
     """Where VMs can move: hosts of a kind, or, where none is registered, a release.
 
-    digest: of the kind, None for a release. hosts: their names. releases: what they run, the emulator's first.
+    kind: None for a release. count: the number of hosts, 1 for a release. example: the first host by name, or the
+    release. releases: what they run, the emulator's first.
     """
 
-    digest: str | None
-    hosts: Sequence[str]
+    kind: HostKind | None
+    count: int
+    example: str
     releases: Sequence[str]
     stale: int = 0
 
     @property
-    def count(self) -> int:
-        """The number of hosts, 1 for a release."""
-        return len(self.hosts)
+    def digest(self) -> str | None:
+        """What names the kind."""
+        return self.kind.digest if self.kind is not None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,17 +74,16 @@ def places_of_hosts(labels: Sequence[str], source: str | None, reader: Reader) -
 
     source: the host that is drained, which is no place to go to.
     """
-    groups = fleet.select(labels, reader).groups
-    others = [(group, [name for name in group.hosts if name != source]) for group in groups]
+    groups = fleet.groups(labels, reader, () if source is None else (source,))
     return [
         Place(
-            group.kind.digest,
-            hosts,
+            group.kind,
+            group.count,
+            group.examples[0],
             tuple(dict.fromkeys(name for _, name in group.kind.releases())),
-            len(reader.stale_hosts.intersection(hosts)),
+            group.stale,
         )
-        for group, hosts in others
-        if hosts
+        for group in groups
     ]
 
 
@@ -117,7 +118,7 @@ def drain(
 def _destination(place: Place) -> wire.Destination:
     if place.digest is None:
         return wire.Destination(releases=list(place.releases))
-    return wire.Destination(host=place.hosts[0])
+    return wire.Destination(host=place.example)
 
 
 def _releases(asks: Sequence[Ask], reader: Reader) -> Sequence[Place]:
@@ -126,7 +127,7 @@ def _releases(asks: Sequence[Ask], reader: Reader) -> Sequence[Place]:
     names = reader.implementing(models)
     known = reader.snapshot(releases=names, of_models=()).known_releases()
     usable = [str(release.name) for release in known if release.state is not State.RETIRED]
-    return [Place(None, [name], [name]) for name in usable]
+    return [Place(None, 1, name, [name]) for name in usable]
 
 
 def _batches(asks: Sequence[Ask]) -> Sequence[Sequence[Ask]]:
@@ -166,13 +167,7 @@ def _places_of(ask: Ask, answers: Sequence[Answer], places: Sequence[Place], lea
         len(ask.vm.devices),
         ask.unasked,
         possible,
-        len(
-            set(
-                chain.from_iterable(
-                    place.hosts for place, is_possible in zip(places, possible, strict=True) if is_possible
-                )
-            )
-        ),
+        sum(place.count for place, is_possible in zip(places, possible, strict=True) if is_possible),
         listed,
         {message: list(devices) for message, devices in warnings.items()},
     )

@@ -1,8 +1,7 @@
 """The fleet: the kinds of the registered hosts, which profiles a kind accepts, and what can move between kinds."""
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain
 
 from app.domain.engine.acceptance import Acceptance
@@ -14,17 +13,30 @@ from app.domain.things.profile import Profile
 from app.domain.values.state import State
 from app.domain.verdict.destination import Destination
 from app.service.known import UnknownNameError, known_profile
-from app.storage.host import Fleet, Label
+from app.storage.fleet import Selected
 from app.storage.reader import Reader
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The selected hosts of one kind, by name; stale: how many of them have not reported for a long time."""
+    """The selected hosts of one kind. stale: how many of them have not reported for a long time.
+
+    examples, stale_examples: the first five of each, by name.
+    """
 
     kind: HostKind
-    hosts: Sequence[str]
+    count: int
     stale: int
+    examples: Sequence[str]
+    stale_examples: Sequence[str]
+
+    @classmethod
+    def of(cls, selected: Selected, kind: Destination) -> "Group":
+        """Return the selected hosts of a kind; kind: what stands for its hosts."""
+        first = kind._replace(id=selected.examples[0])
+        return cls(
+            HostKind(selected.digest, first), selected.count, selected.stale, selected.examples, selected.stale_examples
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,52 +54,54 @@ class Selection:
     labels: Mapping[str, Mapping[str, int]]
 
 
-def select(labels: Sequence[str], reader: Reader, *, only_stale: bool = False) -> Selection:
-    """Return the registered hosts that meet all conditions on labels; only_stale: those that do not report."""
-    fleet = reader.fleet
-    if not len(fleet):
-        return Selection([], 0, 0, 0, {})
-    is_whole = not labels and not only_stale
-    hosts = () if is_whole else _hosts(fleet, labels)
-    if only_stale:
-        hosts = [host for host in hosts if host.id in reader.stale_hosts]
-    names: dict[str, list[str]] = {}
-    for host in hosts:
-        names.setdefault(fleet.kind_of[host.id].digest, []).append(host.id)
-    selected: Mapping[str, Sequence[str]] = fleet.names if is_whole else names
-    stale = (
-        Counter(fleet.kind_of[name].digest for name in reader.stale_hosts if name in fleet.kind_of)
-        if is_whole
-        else {digest: len(reader.stale_hosts.intersection(of_kind)) for digest, of_kind in names.items()}
-    )
-    groups = [
-        Group(kind, selected[kind.digest], stale.get(kind.digest, 0)) for kind in fleet.kinds if kind.digest in selected
-    ]
-    counts: Mapping[tuple[str, ...], int] = (
-        Counter(chain.from_iterable(fleet.labels_of(host.id).items() for host in hosts))
-        if not is_whole
-        else fleet.label_counts
-    )
-    values: dict[str, dict[str, int]] = {}
-    for label, count in sorted(counts.items(), key=lambda item: (item[0][0], -item[1], item[0])):
-        if len(label) > 1:
-            values.setdefault(label[0], {})[label[1]] = count
-    groups.sort(key=lambda group: (-len(group.hosts), group.hosts[0]))
-    count = len(fleet) if is_whole else len(hosts)
-    return Selection(groups, count, len(fleet), sum(group.stale for group in groups), values)
+def groups(labels: Sequence[str], reader: Reader, without: Collection[str] = ()) -> Sequence[Group]:
+    """Return the registered hosts that meet all conditions on labels, by kind: the one with most of them first.
+
+    without: names of hosts that do not count.
+    """
+    selected = reader.selected([labels], without)
+    kinds = reader.kinds([one.digest for one in selected])
+    return [Group.of(one, kinds[one.digest]) for one in selected]
 
 
-def _hosts(fleet: Fleet, labels: Sequence[str]) -> Sequence[Destination]:
-    hosts = fleet.all([Label.parse(label) for label in labels])
-    # One with a problem stands for none.
-    return hosts if hosts[0].problem is None else []
+def select(labels: Sequence[str], reader: Reader) -> Selection:
+    """Return the registered hosts that meet all conditions on labels, and their labels."""
+    listed = groups(labels, reader)
+    all_count = sum(one.count for one in reader.selected([[]]))
+    host_count = sum(group.count for group in listed)
+    return Selection(listed, host_count, all_count, sum(group.stale for group in listed), reader.labels(labels))
 
 
-def known_kind(digest: str, reader: Reader) -> HostKind:
-    """Return a kind by its digest; raises UnknownNameError."""
-    for kind in reader.fleet.kinds:
-        if kind.digest == digest:
-            return kind
+def some_hosts(labels: Sequence[str], reader: Reader) -> Sequence[Destination]:
+    """Return the registered hosts that meet all conditions on labels, by name.
+
+    Of a selection of more than MAX_NAMED hosts, the first five of each kind stand for it.
+    """
+    selected = reader.selected([labels])
+    kinds = reader.kinds([one.digest for one in selected])
+    hosts = [kinds[one.digest]._replace(id=name) for one in selected for name in one.names or one.examples]
+    return sorted(hosts, key=lambda host: host.id)
+
+
+def running(releases: Collection[str], reader: Reader) -> Mapping[str, Sequence[Group]]:
+    """Return the kinds of the registered hosts that run each of these releases, as a whole or in a unit.
+
+    Raises HostsClosedError.
+    """
+    kinds: dict[str, list[Group]] = {release: [] for release in releases}
+    for group in groups([], reader):
+        for release in group.kind.first.all_releases():
+            if release in kinds:
+                kinds[release].append(group)
+    return kinds
+
+
+def known_kind(digest: str, reader: Reader) -> Group:
+    """Return a kind of registered hosts by its digest, with its first host as it is; raises UnknownNameError."""
+    for group in groups([], reader):
+        if group.kind.digest == digest:
+            name = group.examples[0]
+            return replace(group, kind=HostKind(digest, reader.hosts([name])[name]))
     raise UnknownNameError(digest, "kind")
 
 

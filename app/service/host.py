@@ -1,16 +1,14 @@
 """What a host states, and the faults in it: of a registration, and of a change of another registry."""
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from app.domain.things.model import Model
 from app.domain.things.restriction import Unknown, check_resolutions, check_restrictions
-from app.domain.values.budget import spend
 from app.domain.values.document import FaultCode, Place
 from app.domain.values.name import is_release_name
 from app.service.compatibility import check_units
-from app.storage.reader import Reader
 from app.wire import compatibility as wire
 from app.wire.host import HostDocument
 
@@ -37,21 +35,6 @@ def stated_by(document: HostDocument) -> dict[str, Any]:
         "resolves": document.resolves,
         "units": units,
     }
-
-
-def running(releases: Collection[str], reader: Reader) -> Mapping[str, Sequence[str]]:
-    """Return the names of the registered hosts that run each of these releases, as a whole or in a unit.
-
-    Raises HostsClosedError.
-    """
-    names: dict[str, list[str]] = {release: [] for release in releases}
-    hosts = reader.all_hosts()
-    spend(len(hosts))
-    for host in hosts:
-        for release in host.all_releases():
-            if release in names:
-                names[release].append(host.id)
-    return names
 
 
 def models_of(stated: Mapping[str, Any]) -> Mapping[str, None]:

@@ -7,51 +7,66 @@ from typing import Any
 import orjson
 
 from app.domain.engine.question import Answer, DeviceAnswer
+from app.domain.fleet.group import Group, Listing
 from app.domain.fleet.rendering import Form, rendered
 from app.domain.fleet.staleness import stale
 from app.domain.fleet.summary import Reason, Summary
 from app.domain.fleet.unit_rendering import Made, UnrenderableError
 from app.domain.things.snapshot import Snapshot
 from app.domain.values.budget import spend, write
-from app.domain.verdict.destination import Destination
+from app.domain.verdict.destination import Unit
 from app.domain.verdict.problem import Caution, WarningCode
 from app.service.document import problem_document, warning_document
 from app.wire.compatibility import Detail
 
-_MAX_EXAMPLES = 5
 # About this many bytes of an answer are written in a step of a request's budget.
 _BYTES_OF_A_STEP = 500
 
 
-def summary_document(summary: Summary, destinations: int) -> dict[str, Any]:
-    """Return a summary as JSON; destinations: how many were asked about."""
+def summary_document(summary: Summary) -> dict[str, Any]:
+    """Return a summary as JSON."""
+    kinds = [*((group, True) for group in summary.possible), *((group, False) for group in summary.impossible)]
+    kinds.sort(key=lambda kind: kind[0].examples[0])
     return {
         "compatible": bool(summary.possible),
-        "possible": summary.possible,
-        "impossible": destinations - len(summary.possible),
+        "possible_count": summary.possible_count,
+        "impossible_count": summary.impossible_count,
+        "possible": summary.names,
+        "impossible": summary.impossible_count,
+        "kinds": [_kind(group, is_possible=is_possible) for group, is_possible in kinds],
         "reasons": list(map(_reason, summary.reasons)),
         **({"warnings": list(map(_reason, summary.warnings))} if summary.warnings else {}),
     }
 
 
+def _kind(group: Group, *, is_possible: bool) -> dict[str, Any]:
+    return {
+        "kind": group.digest,
+        "count": group.count,
+        "compatible": is_possible,
+        "releases": group.first.all_releases(),
+        "examples": [entry.name for entry in group.examples],
+    }
+
+
 def _reason(reason: Reason) -> dict[str, Any]:
     return {
-        "count": len(reason.destinations),
+        "count": reason.count,
         "code": reason.code,
         "message": reason.message,
         **({"variable": reason.variables[0]} if len(reason.variables) == 1 else {}),
         **({"variables": reason.variables} if len(reason.variables) > 1 else {}),
         "releases": reason.releases,
         "devices": reason.devices,
-        "examples": reason.destinations[:_MAX_EXAMPLES],
+        "examples": reason.examples,
     }
 
 
-def _unit_document(position: int | None, destination: Destination) -> dict[str, Any]:
+def _unit_document(position: int | None, units: Sequence[Unit]) -> dict[str, Any]:
     """Return the fields of the unit that serves a device; none for the whole host."""
     if position is None:
         return {}
-    unit = destination.units[position]
+    unit = units[position]
     return {"unit": unit.id, **({} if unit.available is None else {"available": unit.available})}
 
 
@@ -104,50 +119,56 @@ class Writer:
         self._render = render
         self._ids: Sequence[bytes] = ()
         self._size_of_ids = 0
-        self._ids_of: Sequence[Destination] = ()
+        self._ids_of: Listing | None = None
 
-    def results(
-        self, of_vm: Mapping[str, Any], destinations: Sequence[Destination], answers: Sequence[Answer]
-    ) -> Results:
-        """Return the answers for destinations; of_vm: the fields that name the VM."""
-        if self._ids_of is not destinations:
-            self._ids_of = destinations
-            self._ids = [orjson.dumps({"destination": destination.id})[1:-1] for destination in destinations]
+    def results(self, of_vm: Mapping[str, Any], listing: Listing, answers: Sequence[Answer]) -> Results:
+        """Return the answers for destinations, one for each of their kinds; of_vm: the fields that name the VM."""
+        if self._ids_of is not listing:
+            self._ids_of = listing
+            self._ids = [orjson.dumps({"destination": name})[1:-1] for name in listing.ids]
             self._size_of_ids = sum(map(len, self._ids))
-        # Equal hosts share an answer. It is held, so that its id is not reused.
+        # Kinds of hosts can share an answer, too. It is held, so that its id is not reused.
         written: dict[tuple[object, ...], tuple[bytes, Answer]] = {}
-        ends = []
-        for destination, answer in zip(destinations, answers, strict=True):
+
+        def end(answer: Answer, units: Sequence[Unit], *, is_stale: bool) -> bytes:
             # Hosts of one kind share the answer, but their units have ids of their own.
-            units = ((unit.id, unit.available) for unit in destination.units)
-            key = (id(answer), destination.is_stale, *units)
+            key = (id(answer), is_stale, *((unit.id, unit.available) for unit in units))
             if key not in written:
-                written[key] = self._written(answer, destination), answer
-            ends.append(written[key][0])
+                written[key] = self._written(answer, units, is_stale=is_stale), answer
+            return written[key][0]
+
+        of_kinds = [
+            end(answer, (), is_stale=False) if not first.units else b""
+            for answer, first in zip(answers, listing.first, strict=True)
+        ]
+        ends = [of_kinds[number] for number in listing.numbers]
+        for position in {*listing.units, *listing.stale}:
+            answer, units = answers[listing.numbers[position]], listing.units.get(position, ())
+            ends[position] = end(answer, units, is_stale=position in listing.stale)
         before = b"{" + b"".join(_field(*field) for field in of_vm.items())
         size = (len(before) + 1) * len(ends) + self._size_of_ids + sum(map(len, ends))
         spend(len(ends) // 4)
         write(size)
         return Results(before, self._ids, ends, size)
 
-    def _written(self, answer: Answer, destination: Destination) -> bytes:
+    def _written(self, answer: Answer, units: Sequence[Unit], *, is_stale: bool) -> bytes:
         """Return the end of a result: what follows its destination."""
         document: dict[str, Any] = {"compatible": answer.compatible}
         if self._detail is not Detail.VERDICT:
-            document["devices"] = [self._device(device, destination) for device in answer.devices]
+            document["devices"] = [self._device(device, units, is_stale=is_stale) for device in answer.devices]
         written = b"," + orjson.dumps(document)[1:]
         spend(len(written) // _BYTES_OF_A_STEP)
         return written
 
-    def _device(self, answer: DeviceAnswer, destination: Destination) -> dict[str, Any]:
+    def _device(self, answer: DeviceAnswer, units: Sequence[Unit], *, is_stale: bool) -> dict[str, Any]:
         verdict = answer.verdict
-        form, arguments, cautions = self._arguments(answer, destination)
-        cautions += stale(answer.source.device.host, destination)
+        form, arguments, cautions = self._arguments(answer, units)
+        cautions += stale(answer.source.device.host, is_stale=is_stale)
         document: dict[str, Any] = {
             "id": answer.device.id,
             "compatible": verdict.compatible,
             "release": answer.release,
-            **_unit_document(answer.unit, destination),
+            **_unit_document(answer.unit, units),
             "problems": [problem_document(problem) for problem in verdict.problems],
             "warnings": [warning_document(caution) for caution in (*verdict.warnings, *cautions)],
         }
@@ -165,7 +186,7 @@ class Writer:
         return document
 
     def _arguments(
-        self, answer: DeviceAnswer, destination: Destination
+        self, answer: DeviceAnswer, units: Sequence[Unit]
     ) -> tuple[Form | None, list[str] | None, list[Caution]]:
         """Return a program at the destination and its arguments, or a warning that says why there are none."""
         configuration, device = answer.verdict.configuration, answer.source.device
@@ -175,7 +196,7 @@ class Writer:
         if release is None or model is None:
             return None, None, []
         profile = self._snapshot.profile(device.profile) if device.profile is not None else None
-        unit = None if answer.unit is None else destination.units[answer.unit].id
+        unit = None if answer.unit is None else units[answer.unit].id
         made = Made(answer.device.id, unit, answer.device.part_of is not None)
         reasons = []
         for form in dict.fromkeys(self._render):

@@ -4,23 +4,26 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
 from app.domain.engine.memo import Memo
+from app.domain.fleet.kind import read_kind
 from app.domain.publishing.change import ChangeKind
 from app.domain.things.profile import Values
 from app.domain.things.variable_set import VariableSet
 from app.domain.values import budget
+from app.domain.verdict.destination import Destination
 from app.storage import change, database, lookup, schema
 from app.storage.change import Position
 from app.storage.content import ColdError, Contents
-from app.storage.host import Fleet, Staleness, stale_hosts
+from app.storage.fleet import count_stale
+from app.storage.host import Staleness, are_filed, file_hosts
 from app.storage.memory import Memory
-from app.storage.reader import Key, Reader
+from app.storage.reader import FleetAccess, Key, Reader
 from app.storage.replica import Databases, ReplicaLostError
 
 MEGABYTES = 128
@@ -29,12 +32,11 @@ MEGABYTES = 128
 _TO_JSON = 8
 # What the engine remembers takes about this many bytes for each variable (measured).
 _MEMO_BYTES = 250
-# A host takes about a kilobyte. Beyond this number each question reads the hosts.
-_MAX_HOSTS_KEPT = 20_000
 # A short question soon fits between two publications. A long one would not, and would be asked in vain.
 _TRIES = 3
-# Which hosts are stale is read again after this time.
+# How many hosts are stale is counted again after this time, and after this many times the time that counting takes.
 _STALE_SECONDS = 1.0
+_STALE_TIMES = 20
 _NEVER_STALE = Staleness(0)
 _FEW_STEPS = 20_000
 # Beyond this many changes, rebuild instead of following them one by one.
@@ -63,15 +65,19 @@ class Catalog:
     def __init__(self, databases: Databases, megabytes: int = MEGABYTES, staleness: Staleness = _NEVER_STALE) -> None:
         """megabytes: the approximate size of what is kept in memory."""
         self._staleness = staleness
-        self._stale_hosts: frozenset[str] = frozenset()
-        self._stale_checked = float("-inf")
+        self._stale = (0, "")
+        self._stale_until = float("-inf")
         self._databases = databases
         capacity = megabytes * 1024 * 1024
         sets: Memory[str, VariableSet] = Memory(capacity // 2 // _TO_JSON)
         values: Memory[str, Values] = Memory(capacity // 8 // _TO_JSON)
         self._sets = Contents[VariableSet](databases, schema.variable_set, lookup.stored_set, sets)
         self._values = Contents[Values](databases, schema.profile_values, json.loads, values)
+        self._kinds = Contents[Destination](
+            databases, schema.host_kind, read_kind, Memory[str, Destination](capacity // 16 // _TO_JSON)
+        )
         self._named_capacity = capacity // 8
+        self._selections_capacity = capacity // 16
         self._memo = Memo(capacity // 4 // _MEMO_BYTES)
         self._lock = Lock()
         self._holding = Lock()
@@ -92,10 +98,13 @@ class Catalog:
                 with database.reading(self._databases.primary) as connection:
                     view = self._renewed(connection, self._view, now)
                     # Reports that change nothing are not in the feed.
-                    if view is not self._view or now - self._stale_checked > _STALE_SECONDS:
-                        self._stale_hosts = stale_hosts(connection, self._staleness)
-                        self._stale_checked = now
-                    self._view = view
+                    if view is not self._view or now > self._stale_until:
+                        view = self._with_stale(view, connection)
+                    is_filed = _has_same_hosts(view, self._view) or are_filed(connection)
+                if not is_filed:
+                    with database.writing(self._databases.primary, "the registry") as writing:
+                        file_hosts(writing.connection)
+                self._view = view
                 # If this process has added something in the meantime, the next question checks again.
                 self._checked = now if outdated == self._outdated else float("-inf")
             return self._view
@@ -108,21 +117,32 @@ class Catalog:
         """Return the current view: the given one without what has changed since; began: when the look began."""
         revision, position = database.revision(connection), change.position(connection)
         self._databases.note(position, began)
-        if view is None or position.seq - view.position.seq > _MAX_FOLLOWED:
+        if view is None:
             return self._empty(revision, position)
         if (view.revision, view.position) == (revision, position):
             return view
         if not change.has(connection, view.position):
             # The registry was set back: to a backup, or to a standby that lagged behind (DESIGN 8).
             return self._empty(revision, position)
-        news = News.since(connection, view.position.seq)
-        if not news.explains_revision and revision != view.revision:
+        news = News.since(connection, view.position.seq, position.seq)
+        if news is None or (not news.explains_revision and revision != view.revision):
             return self._empty(revision, position)
-        return view.after(news, revision, position, connection)
+        return view.after(news, revision, position)
+
+    def _with_stale(self, view: "View", connection: sa.Connection) -> "View":
+        """Count the stale hosts; return the view, without its selections if they are others than before."""
+        began = time.monotonic()
+        stale = count_stale(connection, self._staleness)
+        now = time.monotonic()
+        self._stale_until = now + max(_STALE_SECONDS, _STALE_TIMES * (now - began))
+        if stale == self._stale:
+            return view
+        self._stale = stale
+        return replace(view, selections=Memory(self._selections_capacity))
 
     def _empty(self, revision: int, position: Position) -> "View":
         """Return a view in which no name has been looked up."""
-        return View(revision, position, Memory(self._named_capacity))
+        return View(revision, position, Memory(self._named_capacity), Memory(self._selections_capacity))
 
     def reader(self, view: "View", *, can_wait: bool = True, held: sa.Connection | None = None) -> Reader:
         """Return what loads for one question. can_wait: False: from memory alone. held: reads over this connection."""
@@ -131,16 +151,21 @@ class Catalog:
             view.named,
             self._sets,
             self._values,
+            self._kinds,
             self._memo,
-            None if not can_wait else self._connection(view, held),
-            lambda reader: self._fleet(view, reader),
-            self._stale_hosts,
+            self._connection(view.is_at, held) if can_wait else None,
+            FleetAccess(
+                self._staleness, view.selections, self._connection(view.is_last_at, held) if can_wait else None
+            ),
         )
 
     def _connection(
-        self, view: "View", held: sa.Connection | None
+        self, is_at: Callable[[sa.Connection], bool], held: sa.Connection | None
     ) -> Callable[[], AbstractContextManager[sa.Connection]]:
-        """Return what opens a connection that sees the view's revision; it raises OutdatedError if there is none."""
+        """Return what opens a connection that sees a view; it raises OutdatedError if there is none.
+
+        is_at: whether a connection sees the view.
+        """
 
         @contextmanager
         def connection() -> Iterator[sa.Connection]:
@@ -148,23 +173,11 @@ class Catalog:
                 yield held
                 return
             with self._databases.reading() as opened:
-                if database.revision(opened) != view.revision or not change.has(opened, view.position):
+                if not is_at(opened):
                     raise OutdatedError
                 yield opened
 
         return connection
-
-    def _fleet(self, view: "View", reader: Reader) -> Fleet:
-        """Return the registered hosts; of very many, each question reads them."""
-        if view.fleet is None:
-            with reader.connection() as connection:
-                if change.position(connection) != view.position:
-                    raise OutdatedError
-                fleet = Fleet.read(connection)
-            if len(fleet) > _MAX_HOSTS_KEPT:
-                return fleet
-            view.fleet = fleet
-        return view.fleet
 
     def ask_at_once(self, question: Callable[[Reader], Answer]) -> Answer:
         """Answer a question from memory, without waiting for anything; raises ColdError where that is not possible."""
@@ -198,7 +211,7 @@ class Catalog:
 
 @dataclass(slots=True)
 class View:
-    """The registry at one revision: what was looked up of it by name, and the registered hosts once they were read.
+    """The registry at one revision: what was looked up of it by name, and what was selected of the registered hosts.
 
     position: the last change that is in it.
     """
@@ -206,16 +219,26 @@ class View:
     revision: int
     position: Position
     named: Memory[Key, Any]
-    fleet: Fleet | None = None
+    selections: Memory[Key, Any]
 
-    def after(self, news: "News", revision: int, position: Position, connection: sa.Connection) -> "View":
+    def after(self, news: "News", revision: int, position: Position) -> "View":
         """Return the view of a later revision, which keeps what has not changed since."""
-        fleet = self.fleet
-        if fleet is not None and news.hosts:
-            fleet = fleet.renewed(connection, news.hosts)
-            fleet = fleet if len(fleet) <= _MAX_HOSTS_KEPT else None
         named = self.named.without(news.outdates) if news.releases or news.has_profiles else self.named
-        return View(revision, position, named, fleet)
+        selections: Memory[Key, Any] = self.selections.without(lambda _: True) if news.has_hosts else self.selections
+        return View(revision, position, named, selections)
+
+    def is_at(self, connection: sa.Connection) -> bool:
+        """Return whether a connection sees what is published in this view; hosts may have changed since."""
+        return database.revision(connection) == self.revision and change.has(connection, self.position)
+
+    def is_last_at(self, connection: sa.Connection) -> bool:
+        """Return whether a connection sees nothing that is not in this view, hosts included."""
+        return change.position(connection) == self.position
+
+
+def _has_same_hosts(view: View, other: View | None) -> bool:
+    """Return whether no host has changed between two views."""
+    return other is not None and view.selections is other.selections
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,20 +248,23 @@ class News:
     explains_revision: bool
     models: frozenset[str]
     releases: frozenset[str]
-    hosts: frozenset[str]
+    has_hosts: bool
     has_profiles: bool
 
     @classmethod
-    def since(cls, connection: sa.Connection, seq: int) -> "News":
-        """Read the changes after one."""
-        rows = change.feed(connection, seq, _MAX_FOLLOWED)
+    def since(cls, connection: sa.Connection, seq: int, last: int) -> "News | None":
+        """Read the changes after one, up to the last one; None: they are too many to be followed."""
+        rows = change.without_hosts(connection, seq, _MAX_FOLLOWED + 1)
+        if len(rows) > _MAX_FOLLOWED:
+            return None
         kinds = {ChangeKind(row.kind) for row in rows}
         releases = frozenset(row.name for row in rows if row.kind in _OF_RELEASES)
         return cls(
             explains_revision=not kinds.isdisjoint(_OF_RELEASES | _OF_PROFILES),
             models=frozenset(change.models_since(connection, seq)) if releases else frozenset(),
             releases=releases,
-            hosts=frozenset(row.name for row in rows if row.kind in change.OF_HOSTS),
+            # The feed has no gaps, so all other changes are those of hosts.
+            has_hosts=len(rows) < last - seq,
             has_profiles=not kinds.isdisjoint(_OF_PROFILES),
         )
 

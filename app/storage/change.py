@@ -131,6 +131,13 @@ def feed(
     return connection.execute(query).all()
 
 
+def without_hosts(connection: sa.Connection, after: int, limit: int) -> Sequence[Row]:
+    """Return the kinds and names of the changes after one, those of hosts apart, in order."""
+    table = schema.change
+    query = sa.select(table.c.kind, table.c.name).where(table.c.seq > after, table.c.kind.not_in(OF_HOSTS))
+    return connection.execute(query.order_by(table.c.seq).limit(limit)).all()
+
+
 def models_since(connection: sa.Connection, after: int) -> Sequence[str]:
     """Return the models that the changes after one concern."""
     table = schema.change_model

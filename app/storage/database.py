@@ -306,22 +306,28 @@ def _alone(engine: sa.Engine, lock_seconds: float, *, dry_run: bool = False) -> 
 def insert(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert rows, which must all have the same columns.
 
-    Many rows go into PostgreSQL with COPY, which takes a third of the time.
+    Many rows go to the driver as they are: with COPY into PostgreSQL. This takes a third of the time.
     """
-    if connection.dialect.name != "postgresql" or len(rows) < _COPIED_FROM:
+    if len(rows) < _COPIED_FROM:
         connection.execute(sa.insert(table), rows)
         return
     columns = list(rows[0])
     if any(row.keys() != rows[0].keys() for row in rows):
         message = f"all rows for {table.name} must have the same columns"
         raise ValueError(message)
+    values = [tuple([row[column] for column in columns]) for row in rows]
+    if connection.dialect.name != "postgresql":
+        quote = connection.dialect.identifier_preparer.quote
+        listed, places = ", ".join(map(quote, columns)), ", ".join("?" * len(columns))
+        connection.exec_driver_sql(f"INSERT INTO {quote(table.name)} ({listed}) VALUES ({places})", values)  # noqa: S608 (names of the schema)
+        return
     names = sql.SQL(", ").join(map(sql.Identifier, columns))
     statement = sql.SQL("COPY {} ({}) FROM STDIN").format(sql.Identifier(table.name), names)
     driver: psycopg.Connection[Any] = connection.connection.dbapi_connection  # type: ignore[assignment]
     try:
         with driver.cursor() as cursor, cursor.copy(statement) as copy:
-            for row in rows:
-                copy.write_row([row[column] for column in columns])
+            for row in values:
+                copy.write_row(row)
     except psycopg.Error as error:
         condition(connection.engine).note(error)
         raised = sa.exc.DBAPIError.instance("COPY", None, error, psycopg.Error, dialect=connection.dialect)

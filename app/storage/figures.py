@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from app.storage import change, schema, version
-from app.storage.host import Staleness, count_stale
+from app.storage.fleet import count_stale
+from app.storage.host import Staleness
 
 # Each mirror is a time series of its own.
 _MAX_MIRRORS = 100
@@ -39,7 +40,9 @@ def read(connection: sa.Connection, staleness: Staleness) -> Figures:
     return Figures(
         schema=version.fit(connection).revision or "",
         seq=change.position(connection).seq,
-        hosts=connection.execute(sa.select(sa.func.count()).select_from(schema.host)).scalar_one(),
-        stale_hosts=count_stale(connection, staleness),
+        hosts=connection.execute(
+            sa.select(sa.func.coalesce(sa.func.sum(schema.host_kind.c.host_count), 0))
+        ).scalar_one(),
+        stale_hosts=count_stale(connection, staleness)[0],
         mirrors=[Mirrored(*row) for row in connection.execute(mirrors.limit(_MAX_MIRRORS))],
     )

@@ -1,22 +1,32 @@
-"""Hosts: what each one runs, as an operator registers it; hosts can be changed and deleted."""
+"""Hosts: what each one states, as an operator registers it; hosts can be changed and deleted.
+
+A host is filed under the kind of what it states and under the set of its labels; both are stored once (DESIGN 6).
+"""
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
-from app.domain.fleet.kind import HostKind, kinds_of
+from app.domain.fleet.kind import Statement
 from app.domain.publishing.change import ChangeKind
 from app.domain.values.canonical import canonical_json, digest
-from app.domain.values.lazy import lazy
-from app.domain.verdict.destination import Destination, Unit
-from app.domain.verdict.problem import Problem, ProblemCode
-from app.storage import lookup, schema
+from app.storage import database, lookup, schema
 from app.storage.change import Change, record
 from app.storage.database import Writing, written_time
+
+# Mirrors add the changes of one transaction together, so an inventory is recorded in several (DESIGN 6).
+_CHANGES_TOGETHER = 1_000
+# What is empty is left out of a document, apart from these fields.
+_ALWAYS = frozenset({"releases", "restrict"})
+# As text, so that the index of hosts that are not filed serves it.
+_IS_UNFILED = sa.text(f"({schema.UNFILED})")
+_IS_FILED = sa.text(f"NOT ({schema.UNFILED})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +54,6 @@ class Label:
         """Return whether a host with these labels meets the condition; one without the label has no value of it."""
         has = self.name in labels and self.value in {None, labels[self.name]}
         return has is not self.is_negative
-
-
-_ALWAYS = frozenset({"releases", "restrict"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,254 +85,369 @@ def _ago(time: timedelta) -> str:
     return written_time(datetime.now(UTC) - time)
 
 
-def is_noted(
-    connection: sa.Connection, name: str, stated: Mapping[str, Any], labels: Mapping[str, str], staleness: Staleness
-) -> bool:
+class Stated:
+    """What a host states, apart from its labels, as it is stored. document: canonical JSON; statement: its parts."""
+
+    __slots__ = ("document", "statement")
+
+    def __init__(self, stated: Mapping[str, Any]) -> None:
+        """stated: its releases and restrictions, and what it resolves and its units if there are any."""
+        self.document = canonical_json(
+            {field: content for field, content in stated.items() if content or field in _ALWAYS}
+        )
+        self.statement = Statement.of(stated)
+
+
+class LabelSet:
+    """The labels of a host, as they are stored. digest: of them."""
+
+    __slots__ = ("digest", "labels")
+
+    def __init__(self, labels: Mapping[str, str]) -> None:
+        self.labels = dict(labels)
+        self.digest = digest(canonical_json(self.labels))
+
+
+class Registration(NamedTuple):
+    """What a host states, and its labels. Hosts that state the same can share both."""
+
+    stated: Stated
+    label_set: LabelSet
+
+    @classmethod
+    def of(cls, stated: Mapping[str, Any], labels: Mapping[str, str]) -> "Registration":
+        """Return the registration of one host."""
+        return cls(Stated(stated), LabelSet(labels))
+
+    @property
+    def key(self) -> tuple[str, str, str | None]:
+        """What is equal for hosts that are filed alike: the digests of kind and labels, and what they alone state."""
+        statement = self.stated.statement
+        return statement.digest, self.label_set.digest, statement.own
+
+
+class Filed(NamedTuple):
+    """Where a host is filed: under a kind and a set of labels, by their ids. own: what it alone states."""
+
+    kind_id: int | None
+    label_set_id: int | None
+    own: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """How many hosts a registration has added, changed, left as they were, and forgotten."""
+
+    added: int
+    changed: int
+    unchanged: int
+    forgotten: int
+
+
+def is_noted(connection: sa.Connection, name: str, registration: Registration, staleness: Staleness) -> bool:
     """Return whether all that a host reports is registered, and that it reported is, too: nothing has to be written."""
-    row = _row(connection, name)
+    host, kind, label_set = schema.host, schema.host_kind, schema.label_set
+    query = (
+        sa.select(host.c.reported_at, host.c.own, kind.c.digest, label_set.c.digest.label("label_digest"))
+        .select_from(host.join(kind).join(label_set))
+        .where(host.c.name == name, _IS_FILED)
+    )
+    row = connection.execute(query).one_or_none()
     if row is None or row.reported_at is None or row.reported_at < staleness.noted_since:
         return False
-    return _is_registered(connection, row, stated, labels)
+    return (row.digest, row.label_digest, row.own) == registration.key
 
 
-def _row(connection: sa.Connection, name: str) -> sa.Row[*tuple[Any, ...]] | None:
-    return connection.execute(sa.select(schema.host).where(schema.host.c.name == name)).one_or_none()
-
-
-def _document(stated: Mapping[str, Any]) -> str:
-    # What is empty is left out: what was registered before a field existed is the same document.
-    return canonical_json({field: content for field, content in stated.items() if content or field in _ALWAYS})
-
-
-def _is_registered(
-    connection: sa.Connection,
-    row: sa.Row[*tuple[Any, ...]],
-    stated: Mapping[str, Any],
-    labels: Mapping[str, str],
-) -> bool:
-    return row.document == _document(stated) and labels_of(connection, [row.name]).get(row.name, {}) == dict(labels)
-
-
-def put_host(
-    writing: Writing,
-    name: str,
-    stated: Mapping[str, Any],
-    labels: Mapping[str, str],
-) -> bool:
+def put_host(writing: Writing, name: str, stated: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
     """Register what a host states, or replace what is registered for it; return whether the host is new.
 
     stated: its releases and restrictions, and what it resolves and its units if there are any. If nothing changes, only
     the time of the report is noted.
     """
-    connection, table = writing.connection, schema.host
-    document, existing = _document(stated), _row(connection, name)
-    reported = {"document": document, "reported_at": writing.at}
-    is_new = existing is None
-    if existing is None:
-        insert = sa.insert(table).values(name=name, **reported).returning(table.c.id)
-        host_id = connection.execute(insert).scalar_one()
-    else:
-        host_id = existing.id
-        is_registered = _is_registered(connection, existing, stated, labels)
-        connection.execute(sa.update(table).where(table.c.id == host_id).values(reported))
-        if is_registered:
-            return False
-        connection.execute(sa.delete(schema.host_label).where(schema.host_label.c.host_id == host_id))
-    if labels:
-        rows = [{"host_id": host_id, "name": label, "value": value} for label, value in labels.items()]
-        connection.execute(sa.insert(schema.host_label), rows)
-    whole = {**json.loads(document), "labels": labels}
-    kind = ChangeKind.HOST_REGISTERED if is_new else ChangeKind.HOST_CHANGED
-    record(writing, Change(kind=kind, name=name, document=whole, digest=digest(canonical_json(whole))))
-    return is_new
+    return put_hosts(writing, {name: Registration.of(stated, labels)}).added > 0
+
+
+def put_hosts(
+    writing: Writing,
+    registrations: Mapping[str, Registration],
+    *,
+    forget_others: bool = False,
+    noted_since: str | None = None,
+) -> Inventory:
+    """Register what hosts state, in the place of what is registered for them; forget_others: delete all other hosts.
+
+    noted_since: the report of a host that states the same as before is noted only if its last one was noted before
+    this time; None: in any case.
+    """
+    connection = writing.connection
+    file_hosts(connection)
+    others = [name for name in _names(connection) if name not in registrations] if forget_others else []
+    filing = _Filing(connection, registrations.values())
+    existing: set[str] = set()
+    # By name, the ids of changed hosts, and where they were filed.
+    changed: dict[str, tuple[int, Filed]] = {}
+    reported: list[int] = []
+    for name, host_id, reported_at, *where in _existing(connection, registrations):
+        existing.add(name)
+        filed = Filed(*where)
+        if filed != filing.of(registrations[name]):
+            changed[name] = host_id, filed
+        elif noted_since is None or reported_at is None or reported_at < noted_since:
+            reported.append(host_id)
+    added = [name for name in registrations if name not in existing]
+    filing.store(registrations[name] for name in (*added, *changed))
+    groups = Counter(filing.of(registrations[name])[:2] for name in (*added, *changed))
+    groups.subtract(filed[:2] for _, filed in changed.values())
+    ids = _store(writing, {name: (registrations[name], filing.of(registrations[name])) for name in added})
+    ids |= {name: host_id for name, (host_id, _) in changed.items()}
+    _update(writing, {ids[name]: (registrations[name], filing.of(registrations[name])) for name in changed})
+    _insert_labels(connection, {host_id: registrations[name].label_set for name, host_id in ids.items()})
+    for batch in lookup.batches(reported):
+        times = {"reported_at": writing.at, "filed_at": writing.at}
+        connection.execute(
+            sa.update(schema.host).where(lookup.among(schema.host.c.id, batch, connection)).values(times)
+        )
+    _delete(connection, others)
+    _count(connection, groups)
+    # In the order of the registrations.
+    changes = [name for name in registrations if name in ids]
+    _record(writing, _changes(registrations, changes, existing, others))
+    return Inventory(len(added), len(changed), len(registrations) - len(ids), len(others))
+
+
+def _store(writing: Writing, hosts: Mapping[str, tuple[Registration, Filed]]) -> dict[str, int]:
+    """Store new hosts; return their ids by name."""
+    rows = [{"name": name, **_stored(*host, writing.at)} for name, host in hosts.items()]
+    if rows:
+        database.insert(writing.connection, schema.host, rows)
+    return lookup.ids(writing.connection, schema.host, hosts)
+
+
+def _update(writing: Writing, hosts: Mapping[int, tuple[Registration, Filed]]) -> None:
+    """Change stored hosts, by their ids; delete their labels."""
+    rows = [{"host_id": host_id, **_stored(*host, writing.at)} for host_id, host in hosts.items()]
+    if rows:
+        table = schema.host
+        values: dict[str, Any] = {column: sa.bindparam(column) for column in rows[0] if column != "host_id"}
+        update = sa.update(table).where(table.c.id == sa.bindparam("host_id")).values(values)
+        writing.connection.execute(update, rows)
+    for batch in lookup.batches(hosts):
+        writing.connection.execute(sa.delete(schema.host_label).where(schema.host_label.c.host_id.in_(batch)))
+
+
+def _insert_labels(connection: sa.Connection, label_sets: Mapping[int, LabelSet]) -> None:
+    rows = [
+        {"host_id": host_id, "name": name, "value": value}
+        for host_id, label_set in label_sets.items()
+        for name, value in label_set.labels.items()
+    ]
+    if rows:
+        database.insert(connection, schema.host_label, rows)
 
 
 def delete_host(writing: Writing, name: str) -> bool:
     """Delete a host; return whether it was registered."""
-    deleted = writing.connection.execute(sa.delete(schema.host).where(schema.host.c.name == name))
-    if deleted.rowcount:
-        record(writing, Change(kind=ChangeKind.HOST_FORGOTTEN, name=name, document={}))
-    return deleted.rowcount > 0
+    if not _delete(writing.connection, [name]):
+        return False
+    _count(writing.connection, {})
+    record(writing, Change(kind=ChangeKind.HOST_FORGOTTEN, name=name, document={}))
+    return True
 
 
-def stale_hosts(connection: sa.Connection, staleness: Staleness) -> frozenset[str]:
-    """Return the names of the hosts that have not reported for a long time."""
-    query = sa.select(schema.host.c.name).where(_is_stale(staleness))
-    return frozenset(connection.execute(query).scalars()) if staleness.hours else frozenset()
+def are_filed(connection: sa.Connection) -> bool:
+    """Return whether all hosts are filed; the version before registers hosts without."""
+    return connection.execute(_unfiled(schema.host.c.id).limit(1)).first() is None
 
 
-def count_stale(connection: sa.Connection, staleness: Staleness) -> int:
-    """Return the number of the hosts that have not reported for a long time."""
-    query = sa.select(sa.func.count()).select_from(schema.host).where(_is_stale(staleness))
-    return connection.execute(query).scalar_one() if staleness.hours else 0
+def _unfiled(*columns: sa.Column[Any]) -> sa.Select[Any]:
+    """Return the query of hosts that are not filed.
+
+    No other index has this order. Without it, PostgreSQL would go through all hosts, for it takes most for not filed.
+    """
+    return sa.select(*columns).where(_IS_UNFILED).order_by(schema.host.c.filed_at)
 
 
-def _is_stale(staleness: Staleness) -> sa.ColumnElement[bool]:
-    column = schema.host.c.reported_at
-    return column.is_(None) | (column < (staleness.since or ""))
+def file_hosts(connection: sa.Connection) -> None:
+    """File the hosts that the version before has registered or changed (decision 0012)."""
+    table = schema.host
+    columns = (table.c.id, table.c.name, table.c.document, table.c.kind_id, table.c.label_set_id)
+    query = _unfiled(*columns, table.c.reported_at).limit(lookup.BATCH)
+    while rows := connection.execute(query).all():
+        labels = labels_of(connection, [row.id for row in rows])
+        registrations = {row.id: Registration.of(json.loads(row.document), labels.get(row.id, {})) for row in rows}
+        filing = _Filing(connection, registrations.values())
+        filing.store(registrations.values())
+        groups = Counter[tuple[int | None, int | None]]()
+        updates = []
+        for row in rows:
+            filed = filing.of(registrations[row.id])
+            groups[filed[:2]] += 1
+            groups[row.kind_id, row.label_set_id] -= 1
+            updates.append({"host_id": row.id, "at": row.reported_at or "", **filed._asdict()})
+        values: dict[str, Any] = {column: sa.bindparam(column) for column in Filed._fields}
+        values["filed_at"] = sa.bindparam("at")
+        update = sa.update(table).where(table.c.id == sa.bindparam("host_id")).values(values)
+        connection.execute(update, updates)
+        _count(connection, groups)
 
 
-def report_times(connection: sa.Connection, names: Sequence[str] | None) -> Mapping[str, str | None]:
-    """Return when registered hosts last reported, None: at a time that nobody noted. names: None: of all hosts."""
-    query = sa.select(schema.host.c.name, schema.host.c.reported_at)
-    if names is None:
-        return dict(map(tuple, connection.execute(query)))
-    times: dict[str, str | None] = {}
-    for batch in lookup.batches(names):
-        times.update(map(tuple, connection.execute(query.where(schema.host.c.name.in_(batch)))))
-    return times
-
-
-def labels_of(connection: sa.Connection, names: Iterable[str]) -> dict[str, dict[str, str]]:
-    """Return the labels of hosts by the host's name."""
+def labels_of(connection: sa.Connection, host_ids: Iterable[int]) -> dict[int, dict[str, str]]:
+    """Return the labels of hosts by the id of the host."""
     table = schema.host_label
-    labels: dict[str, dict[str, str]] = {}
-    host_names = {host_id: name for name, host_id in lookup.ids(connection, schema.host, names).items()}
-    for batch in lookup.batches(host_names):
+    labels: dict[int, dict[str, str]] = {}
+    for batch in lookup.batches(host_ids):
         query = sa.select(table.c.host_id, table.c.name, table.c.value).where(table.c.host_id.in_(batch))
         for host_id, label, value in connection.execute(query.order_by(table.c.name)):
-            labels.setdefault(host_names[host_id], {})[label] = value
+            labels.setdefault(host_id, {})[label] = value
     return labels
 
 
-def meets(label: Label) -> sa.ColumnElement[bool]:
-    """Return the condition that a host meets one on its labels."""
-    table = schema.host_label
-    host_ids = sa.select(table.c.host_id).where(table.c.name == label.name)
-    if label.value is not None:
-        host_ids = host_ids.where(table.c.value == label.value)
-    is_met = schema.host.c.id.in_(host_ids)
-    return sa.not_(is_met) if label.is_negative else is_met
+class _Filing:
+    """The kinds and sets of labels of some registrations, by their digests."""
 
+    def __init__(self, connection: sa.Connection, registrations: Iterable[Registration]) -> None:
+        self._connection = connection
+        kinds, label_sets = _distinct(registrations)
+        self._kinds = _ids(connection, schema.host_kind, kinds)
+        self._label_sets = _ids(connection, schema.label_set, label_sets)
+        self._filed: dict[Registration, Filed] = {}
 
-@dataclass(frozen=True, slots=True)
-class _Registered:
-    """A registered host. document: what it runs, as stored."""
+    def of(self, registration: Registration) -> Filed:
+        """Return where a registration is filed; ids are None of what is not stored yet."""
+        filed = self._filed.get(registration)
+        if filed is None:
+            kind, label_set, own = registration.key
+            filed = self._filed[registration] = Filed(self._kinds.get(kind), self._label_sets.get(label_set), own)
+        return filed
 
-    destination: Destination
-    labels: Mapping[str, str]
-    document: str
-
-
-@dataclass(frozen=True)
-class Fleet:
-    """All registered hosts as destinations; hosts that state the same share the objects that say it."""
-
-    _hosts: Mapping[str, _Registered]
-
-    @classmethod
-    def read(cls, connection: sa.Connection) -> "Fleet":
-        """Read the registered hosts."""
-        return cls({}).renewed(connection, None)
-
-    def renewed(self, connection: sa.Connection, names: Collection[str] | None) -> "Fleet":
-        """Return the hosts as registered now; names: the hosts to read again, None: all."""
-        hosts = {name: host for name, host in self._hosts.items() if names is not None and name not in names}
-        stated = {host.document: host.destination for host in hosts.values()}
-        shared: dict[str, Any] = {}
-        table = schema.host
-        rows: list[tuple[str, str]] = []
-        if names is None:
-            rows += map(tuple, connection.execute(sa.select(table.c.name, table.c.document)))
-        for batch in lookup.batches(names or ()):
-            query = sa.select(table.c.name, table.c.document).where(table.c.name.in_(batch))
-            rows += map(tuple, connection.execute(query))
-        labels = labels_of(connection, [name for name, _ in rows])
-        for name, document in rows:
-            if document not in stated:
-                stated[document] = _read(json.loads(document), shared)
-            hosts[name] = _Registered(stated[document]._replace(id=name), labels.get(name, {}), document)
-        return Fleet(hosts)
-
-    def __len__(self) -> int:
-        return len(self._hosts)
-
-    @lazy
-    def _in_order(self) -> Sequence[Destination]:
-        return [self._hosts[name].destination for name in sorted(self._hosts)]
-
-    @lazy
-    def _labelled(self) -> Mapping[tuple[str, ...], Sequence[Destination]]:
-        """The hosts in order, by the name of a label, and by its name and value."""
-        hosts: dict[tuple[str, ...], list[Destination]] = {}
-        for destination in self._in_order:
-            for label in self._hosts[destination.id].labels.items():
-                hosts.setdefault(label, []).append(destination)
-                hosts.setdefault(label[:1], []).append(destination)
-        return hosts
-
-    @lazy
-    def kinds(self) -> Sequence[HostKind]:
-        """The kinds of all hosts, the one with most hosts first."""
-        return kinds_of(self._in_order)
-
-    @lazy
-    def kind_of(self) -> Mapping[str, HostKind]:
-        """The kind of each host, by its name."""
-        return {host.id: kind for kind in self.kinds for host in kind.hosts}
-
-    @lazy
-    def names(self) -> Mapping[str, Sequence[str]]:
-        """The names of the hosts of each kind, by its digest."""
-        return {kind.digest: [host.id for host in kind.hosts] for kind in self.kinds}
-
-    def labels_of(self, name: str) -> Mapping[str, str]:
-        """Return the labels of a registered host."""
-        return self._hosts[name].labels
-
-    @lazy
-    def label_counts(self) -> Mapping[tuple[str, ...], int]:
-        """The number of hosts by the name of a label, and by its name and value."""
-        return {label: len(hosts) for label, hosts in self._labelled.items()}
-
-    def named(self, names: Sequence[str]) -> dict[str, Destination]:
-        """Return hosts by name; a host that is not registered becomes a destination with the problem that says so."""
-        return {
-            name: self._hosts[name].destination
-            if name in self._hosts
-            else _unknown(name, f"No host {name} is registered.")
-            for name in names
-        }
-
-    def all(self, labels: Sequence[Label] = ()) -> Sequence[Destination]:
-        """Return all hosts, or those that meet every condition on their labels, ordered by name.
-
-        If no host does, return one destination with a problem. Without it, nothing would be refused and the answer
-        would look positive. Its id has a space, so it cannot be the name of a host.
-        """
-        if not labels:
-            return self._in_order
-        indexed = [
-            self._labelled.get((label.name,) if label.value is None else (label.name, label.value), ())
-            for label in labels
-            if not label.is_negative
+    def store(self, registrations: Iterable[Registration]) -> None:
+        """Store the kinds and sets of labels of registrations that are not stored yet."""
+        self._filed.clear()
+        kinds, label_sets = _distinct(registrations)
+        new_kinds = [
+            {"digest": key, "document": kind, "host_count": 0} for key, kind in kinds.items() if key not in self._kinds
         ]
-        hosts = min(indexed, key=len, default=self._in_order)
-        if len(labels) > 1 or not indexed:
-            hosts = [host for host in hosts if all(label.is_met_by(self._hosts[host.id].labels) for label in labels)]
-        selection = " and ".join(map(str, labels))
-        return hosts or [_unknown(f"label {selection}", f"No registered host has the labels {selection}.")]
+        self._kinds |= self._insert(schema.host_kind, new_kinds)
+        new_sets = {key: labels for key, labels in label_sets.items() if key not in self._label_sets}
+        ids = self._insert(schema.label_set, [{"digest": key} for key in new_sets])
+        self._label_sets |= ids
+        labels = [
+            {"label_set_id": ids[key], "name": name, "value": value}
+            for key, of_set in new_sets.items()
+            for name, value in of_set.items()
+        ]
+        if labels:
+            database.insert(self._connection, schema.label, labels)
+
+    def _insert(self, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+        if not rows:
+            return {}
+        database.insert(self._connection, table, rows)
+        return _ids(self._connection, table, [row["digest"] for row in rows])
 
 
-def _read(stated: Mapping[str, Any], shared: dict[str, Any]) -> Destination:
-    """Return a destination without a name from what a host states; shared: by its text, what hosts state alike."""
+def _distinct(registrations: Iterable[Registration]) -> tuple[dict[str, str], dict[str, Mapping[str, str]]]:
+    """Return the documents of kinds, and the sets of labels, by their digests."""
+    kinds: dict[str, str] = {}
+    label_sets: dict[str, Mapping[str, str]] = {}
+    for stated, label_set in set(registrations):
+        kinds[stated.statement.digest] = stated.statement.kind
+        label_sets[label_set.digest] = label_set.labels
+    return kinds, label_sets
 
-    def share(content: Any) -> Any:
-        return shared.setdefault(canonical_json(content), content)
 
-    units = tuple(
-        Unit(
-            unit["id"],
-            share(tuple(unit["releases"])),
-            share(unit.get("restrict", {})),
-            share(unit.get("resolves", {})),
-            unit.get("available"),
+def _ids(connection: sa.Connection, table: sa.Table, digests: Iterable[str]) -> dict[str, int]:
+    ids: dict[str, int] = {}
+    for batch in lookup.batches(digests):
+        query = sa.select(table.c.digest, table.c.id).where(lookup.among(table.c.digest, batch, connection))
+        ids.update(map(tuple, connection.execute(query)))
+    return ids
+
+
+def _names(connection: sa.Connection) -> Iterator[str]:
+    """Iterate over the names of all hosts; they are not in memory at once."""
+    query = sa.select(schema.host.c.name).execution_options(yield_per=lookup.BATCH)
+    yield from connection.execute(query).scalars()
+
+
+def _existing(connection: sa.Connection, names: Iterable[str]) -> Iterator[tuple[Any, ...]]:
+    """Iterate over the registered hosts among some names: name, id, reported_at, and the fields of Filed."""
+    table = schema.host
+    columns = (table.c.name, table.c.id, table.c.reported_at, table.c.kind_id, table.c.label_set_id, table.c.own)
+    for batch in lookup.batches(names):
+        yield from map(
+            tuple, connection.execute(sa.select(*columns).where(lookup.among(table.c.name, batch, connection)))
         )
-        for unit in stated.get("units", ())
-    )
-    resolves = share(stated.get("resolves", {}))
-    return Destination("", share(tuple(stated["releases"])), share(stated["restrict"]), resolves=resolves, units=units)
 
 
-def _unknown(name: str, why: str) -> Destination:
-    return Destination(name, (), problem=Problem(ProblemCode.UNKNOWN_HOST, why))
+def _stored(registration: Registration, filed: Filed, at: str) -> dict[str, Any]:
+    return {"document": registration.stated.document, "reported_at": at, "filed_at": at, **filed._asdict()}
+
+
+def _delete(connection: sa.Connection, names: Sequence[str]) -> int:
+    """Delete hosts; return how many were registered."""
+    deleted = 0
+    for batch in lookup.batches(names):
+        deleted += connection.execute(
+            sa.delete(schema.host).where(lookup.among(schema.host.c.name, batch, connection))
+        ).rowcount
+    return deleted
+
+
+def _count(connection: sa.Connection, groups: Mapping[tuple[int | None, int | None], int]) -> None:
+    """Add to the numbers of hosts, by kind and set of labels; delete what no host has any more."""
+    kinds = Counter[int]()
+    rows = []
+    for (kind_id, label_set_id), count in groups.items():
+        if kind_id is not None and label_set_id is not None and count:
+            kinds[kind_id] += count
+            rows.append({"kind_id": kind_id, "label_set_id": label_set_id, "host_count": count})
+    group, kind = schema.host_group, schema.host_kind
+    if rows:
+        insert = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(group)
+        total = group.c.host_count + insert.excluded.host_count
+        connection.execute(
+            insert.on_conflict_do_update(set_={"host_count": total}, index_elements=list(group.primary_key)), rows
+        )
+    numbers = [{"kind": kind_id, "number": count} for kind_id, count in kinds.items() if count]
+    if numbers:
+        total = kind.c.host_count + sa.bindparam("number")
+        update = sa.update(kind).where(kind.c.id == sa.bindparam("kind")).values(host_count=total)
+        connection.execute(update, numbers)
+    unused = sa.delete(group).where(group.c.host_count == sa.literal_column("0")).returning(group.c.label_set_id)
+    label_set_ids = connection.execute(unused).scalars().all()
+    for batch in lookup.batches(label_set_ids):
+        table = schema.label_set
+        in_use = sa.exists().where(group.c.label_set_id == table.c.id)
+        connection.execute(sa.delete(table).where(table.c.id.in_(batch), ~in_use))
+    connection.execute(sa.delete(kind).where(kind.c.host_count == sa.literal_column("0")))
+
+
+def _changes(
+    registrations: Mapping[str, Registration],
+    names: Iterable[str],
+    existing: Collection[str],
+    others: Iterable[str],
+) -> Iterator[Change]:
+    """Iterate over the changes of hosts. names: those added or changed. existing: those that were registered before."""
+    documents: dict[Registration, tuple[dict[str, Any], str]] = {}
+    for name in names:
+        registration = registrations[name]
+        if registration not in documents:
+            stated, label_set = registration
+            document = {**json.loads(stated.document), "labels": label_set.labels}
+            documents[registration] = document, digest(canonical_json(document))
+        document, of_document = documents[registration]
+        kind = ChangeKind.HOST_CHANGED if name in existing else ChangeKind.HOST_REGISTERED
+        yield Change(kind=kind, name=name, document=document, digest=of_document)
+    for name in others:
+        yield Change(kind=ChangeKind.HOST_FORGOTTEN, name=name, document={})
+
+
+def _record(writing: Writing, changes: Iterable[Change]) -> None:
+    """Record changes of hosts. Hosts do not depend on each other: a mirror can add them in several transactions."""
+    waiting = list(changes)
+    for start in range(0, len(waiting), _CHANGES_TOGETHER):
+        if start:
+            writing.first_seq = None
+        record(writing, *waiting[start : start + _CHANGES_TOGETHER])

@@ -9,7 +9,6 @@ import sqlalchemy as sa
 from app.domain.values.name import ReleaseName, version_order
 from app.domain.values.state import State
 from app.storage import lookup, schema
-from app.storage.host import Label, meets
 
 Key: TypeAlias = tuple[str | int, ...]
 Row: TypeAlias = sa.Row[*tuple[Any, ...]]
@@ -320,28 +319,6 @@ def _profile_drafts(connection: sa.Connection, filters: Mapping[str, str | None]
     if (name := filters.get("model")) is not None:
         query = query.where(_has_key(connection, draft.c.document, "values", name))
     return query
-
-
-def hosts(connection: sa.Connection, labels: Sequence[Label], after: Key | None, limit: int) -> Page:
-    """Return hosts ordered by name: name, document, reported_at. labels: only hosts that meet all of them."""
-    query = sa.select(schema.host.c.name, schema.host.c.document, schema.host.c.reported_at)
-    for label in labels:
-        query = query.where(meets(label))
-    return _page_of_documents(connection, query, [schema.host.c.name], schema.host.c.document, after, limit)
-
-
-def labels(connection: sa.Connection, limit: int) -> Sequence[str]:
-    """Return up to limit labels of hosts, each as `name=value`."""
-    table = schema.host_label
-    rows = connection.execute(sa.select(table.c.name, table.c.value).distinct().order_by(*table.c[1:3]).limit(limit))
-    return [f"{row.name}={row.value}" for row in rows]
-
-
-def host(connection: sa.Connection, name: str) -> Row | None:
-    """Return a host: name, document, reported_at."""
-    table = schema.host
-    query = sa.select(table.c.name, table.c.document, table.c.reported_at).where(table.c.name == name)
-    return connection.execute(query).first()
 
 
 def variable_sets(connection: sa.Connection, filters: Mapping[str, str | None], after: Key | None, limit: int) -> Page:

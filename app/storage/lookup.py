@@ -24,7 +24,7 @@ from app.storage.failure import Cause, FailureError
 Key = TypeVar("Key", str, int)
 
 # Below the limits of SQLite and PostgreSQL on parameters in one statement.
-_BATCH = 10_000
+BATCH = 10_000
 _VARIABLES_KEPT = 20_000
 
 
@@ -32,16 +32,26 @@ def batches(keys: Iterable[Key]) -> Iterator[list[Key]]:
     """Iterate over distinct keys in lists short enough for one statement."""
     # No stored name contains NUL, and PostgreSQL rejects NUL in parameters.
     ordered = [key for key in dict.fromkeys(keys) if not isinstance(key, str) or "\0" not in key]
-    for start in range(0, len(ordered), _BATCH):
-        yield ordered[start : start + _BATCH]
+    for start in range(0, len(ordered), BATCH):
+        yield ordered[start : start + BATCH]
+
+
+def among(
+    column: sa.ColumnElement[Any], keys: Sequence[str] | Sequence[int], connection: sa.Connection
+) -> sa.ColumnElement[bool]:
+    """Return the condition that a column has one of many keys, which are sent as one parameter."""
+    if connection.dialect.name == "postgresql":
+        return column == sa.any_(sa.literal(list(keys), sa.ARRAY(column.type)))
+    values = sa.func.json_each(json.dumps(list(keys))).table_valued("value")
+    return column.in_(sa.select(values.c.value))
 
 
 def ids(connection: sa.Connection, table: sa.Table, names: Iterable[str]) -> dict[str, int]:
     """Return the ids of the rows with these names; unknown names are left out."""
     ids_by_name: dict[str, int] = {}
     for batch in batches(names):
-        rows = connection.execute(sa.select(table.c.name, table.c.id).where(table.c.name.in_(batch)))
-        ids_by_name.update((row.name, row.id) for row in rows)
+        query = sa.select(table.c.name, table.c.id).where(among(table.c.name, batch, connection))
+        ids_by_name.update(map(tuple, connection.execute(query)))
     return ids_by_name
 
 

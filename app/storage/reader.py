@@ -1,9 +1,9 @@
 """The reader: loads what one question names into a snapshot, from memory where possible."""
 
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from copy import copy
 from dataclasses import dataclass, field
 from itertools import chain
@@ -24,10 +24,12 @@ from app.domain.values.document import Place
 from app.domain.values.name import ReleaseName, is_name, is_release_name
 from app.domain.values.state import State
 from app.domain.verdict.destination import Destination
-from app.storage import lookup
+from app.domain.verdict.problem import Problem, ProblemCode
+from app.storage import fleet, lookup
 from app.storage.change import Position
 from app.storage.content import ColdError, Contents
-from app.storage.host import Fleet, Label
+from app.storage.fleet import Member, Selected, Selections
+from app.storage.host import Label, Staleness
 from app.storage.memory import Memory
 
 # Each name or digest takes about this many bytes (measured).
@@ -92,30 +94,26 @@ class Reader:
         named: Memory[Key, Any],
         sets: Contents[VariableSet],
         values: Contents[Values],
+        kinds: Contents[Destination],
         memo: Memo,
         connect: Callable[[], AbstractContextManager[sa.Connection]] | None,
-        fleet: Callable[["Reader"], Fleet],
-        stale_hosts: frozenset[str] = frozenset(),
+        fleet: "FleetAccess",
     ) -> None:
-        """named: what was looked up by name at this revision. connect: None: from memory alone (ColdError).
-
-        stale_hosts: the names of the hosts that have not reported for a long time.
-        """
+        """named: what was looked up by name at this revision. connect: None: from memory alone (ColdError)."""
         self.position = position
         self.memo = memo
         self._named = named
         self._sets = sets
         self._values = values
+        self._kinds = kinds
         self._connect = connect
         self._fleet = fleet
         self.shows_hosts = True
-        self._stale_hosts = stale_hosts
 
     def without_hosts(self) -> "Reader":
         """Return the same for somebody who must not know the registered hosts: it raises HostsClosedError for them."""
         reader = copy(self)
         reader.shows_hosts = False
-        reader._fleet = _closed  # noqa: SLF001 (its own)
         return reader
 
     @property
@@ -323,34 +321,139 @@ class Reader:
         self._named.put(key, computed, size)
 
     def hosts(self, names: Sequence[str]) -> dict[str, Destination]:
-        """Return hosts by name; one that is not registered is a destination with the problem that says so."""
-        hosts = self._fleet(self).named(names) if names else {}
-        return {name: self._marked(host) for name, host in hosts.items()}
+        """Return hosts by name; one that is not registered is a destination with the problem that says so.
 
-    def all_hosts(self, labels: Sequence[str] = ()) -> Sequence[Destination]:
-        """Return all registered hosts by name, or those that meet all conditions on labels, as they are written."""
-        hosts = self._fleet(self).all([Label.parse(label) for label in labels])
-        if not self._stale_hosts:
-            return hosts
-        spend(len(hosts) // 4)
-        return list(map(self._marked, hosts))
+        A host costs a row of the database: memory holds kinds, not hosts (DESIGN 6).
+        """
+        if not names:
+            return {}
+        with self.hosts_connection() as connection:
+            registered = fleet.registered(connection, names, self._fleet.staleness)
+        filed = {member.digest for member in registered.members.values()} - registered.unfiled.keys()
+        kinds = {**self.kinds(filed), **registered.unfiled}
+        return {
+            name: fleet.destination(member, kinds[member.digest])
+            if (member := registered.members.get(name)) is not None
+            else unknown_host(name, f"No host {name} is registered.")
+            for name in names
+        }
 
-    @property
-    def fleet(self) -> Fleet:
-        """All registered hosts."""
-        return self._fleet(self)
+    def kinds(self, digests: Iterable[str]) -> Mapping[str, Destination]:
+        """Return what stands for the hosts of kinds, by digest."""
+        self._check_shown()
+        return self._kinds.load(digests, can_wait=self.can_wait)
 
-    @property
-    def stale_hosts(self) -> frozenset[str]:
-        """The names of the hosts that have not reported for a long time."""
-        return self._stale_hosts
+    def selected(self, selections: Sequence[Sequence[str]], without: Collection[str] = ()) -> Sequence[Selected]:
+        """Return the registered hosts that meet all conditions on labels of one of the selections, by kind.
 
-    def _marked(self, host: Destination) -> Destination:
-        return host._replace(is_stale=True) if host.id in self._stale_hosts else host
+        selections: conditions as they are written; empty ones: all hosts. without: names of hosts that do not count.
+        """
+
+        def read(connection: sa.Connection) -> tuple[Sequence[Selected], int]:
+            kinds = fleet.selected(connection, _parsed(selections), self._fleet.staleness, without)
+            return kinds, sum(1 + len(kind.names or kind.examples) for kind in kinds)
+
+        kinds: Sequence[Selected] = self._selection(("kinds", json.dumps([selections, sorted(without)])), read)
+        spend(len(kinds))
+        return kinds
+
+    def labels(self, selection: Sequence[str]) -> Mapping[str, Mapping[str, int]]:
+        """Return the labels of selected hosts: by name, each value with the number of hosts, most frequent first."""
+
+        def read(connection: sa.Connection) -> tuple[Mapping[str, Mapping[str, int]], int]:
+            labels = fleet.facets(connection, _parsed([selection]))
+            return labels, sum(map(len, labels.values()))
+
+        labels: Mapping[str, Mapping[str, int]] = self._selection(("labels", json.dumps(selection)), read)
+        return labels
+
+    def host_names(self, selections: Sequence[Sequence[str]], kind: Selected, without: Collection[str]) -> list[str]:
+        """Return the names of the selected hosts of a kind, in order."""
+        if kind.names is not None:
+            return list(kind.names)
+        wanted = kind.count + len(without)
+        with self.hosts_connection() as connection:
+            names = fleet.names(connection, _parsed(selections), kind.kind_id, None, wanted)
+        return [name for name in names if name not in without]
+
+    def stale_names(self, selection: Sequence[str], kind: str, limit: int) -> Sequence[str]:
+        """Return the first selected hosts of a kind that have not reported for a long time."""
+        with self.hosts_connection() as connection:
+            return fleet.stale_names(connection, _parsed([selection]), kind, self._fleet.staleness, limit)
+
+    def oldest_report(self, selection: Sequence[str], kind: str) -> str | None:
+        """Return the time of the oldest of the last reports of the selected hosts of a kind; None: one is not known."""
+        with self.hosts_connection() as connection:
+            return fleet.oldest_report(connection, _parsed([selection]), kind)
+
+    def members(self, selection: Sequence[str]) -> Sequence[Member]:
+        """Return the registered hosts that meet all conditions on labels, by name."""
+        with self.hosts_connection() as connection:
+            members = list(fleet.members(connection, _parsed([selection]), self._fleet.staleness))
+        spend(len(members) // 4)
+        return members
+
+    def within(self, selections: Sequence[Sequence[str]], names: Collection[str]) -> frozenset[str]:
+        """Return those of some names that are names of selected hosts."""
+        with self.hosts_connection() as connection:
+            return fleet.within(connection, _parsed(selections), names)
+
+    def _selection(self, key: Key, read: Callable[[sa.Connection], tuple[Entry, int]]) -> Entry:
+        """Return what was selected of the hosts at this revision, from memory where possible."""
+        self._check_shown()
+        selection: Entry | None = self._fleet.selections.get(key)
+        if selection is None:
+            with self.hosts_connection() as connection:
+                selection, size = read(connection)
+            self._fleet.selections.put(key, selection, size * _NAMED_BYTES)
+        return selection
+
+    @contextmanager
+    def hosts_connection(self) -> Iterator[sa.Connection]:
+        """Yield a connection that sees the hosts of this revision."""
+        self._check_shown()
+        if self._fleet.connect is None:
+            raise ColdError
+        with self._fleet.connect() as connection:
+            yield connection
+
+    def _check_shown(self) -> None:
+        """Raise HostsClosedError if whoever asks must not know the hosts."""
+        if not self.shows_hosts:
+            raise HostsClosedError
 
 
-def _closed(_reader: Reader) -> Fleet:
-    raise HostsClosedError
+@dataclass(frozen=True, slots=True)
+class FleetAccess:
+    """The registered hosts as a reader sees them. selections: what was read of them at this revision.
+
+    connect: opens a connection that sees the hosts of this revision, None: there is none.
+    """
+
+    staleness: Staleness
+    selections: Memory[Key, Any]
+    connect: Callable[[], AbstractContextManager[sa.Connection]] | None
+
+
+def unknown_host(name: str, why: str) -> Destination:
+    """Return the destination that stands for a host that is not registered."""
+    return Destination(name, (), problem=Problem(ProblemCode.UNKNOWN_HOST, why))
+
+
+def no_host(labels: Sequence[str]) -> Destination:
+    """Return the destination that stands for conditions on labels that no registered host meets.
+
+    Without it, nothing would be refused and an answer would look positive. Its id has a space, so it cannot be the name
+    of a host.
+    """
+    if not labels:
+        return unknown_host("all hosts", "No host is registered.")
+    selection = " and ".join(labels)
+    return unknown_host(f"label {selection}", f"No registered host has the labels {selection}.")
+
+
+def _parsed(selections: Sequence[Sequence[str]]) -> Selections:
+    return [[Label.parse(label) for label in labels] for labels in selections]
 
 
 def _digests(named: Mapping[str, str | None], models: Collection[str] | None) -> dict[str, str]:

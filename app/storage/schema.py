@@ -13,6 +13,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.dialects.postgresql import TEXT as POSTGRESQL_TEXT
 
@@ -272,15 +273,76 @@ evolution_override = Table(
     Column("broken", Text, nullable=False),  # JSON
 )
 
-# Registered by an operator; hosts can be changed and deleted.
+# What hosts state, each kind once (DESIGN 6). What a host alone states, the ids and free places of its units, is in
+# host.own. host_count: how many hosts are of the kind.
+host_kind = Table(
+    "host_kind",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("digest", Name, nullable=False, unique=True),
+    Column("document", Text, nullable=False),  # canonical JSON
+    Column("host_count", Integer, nullable=False),
+    Index("ix_host_kind_unused", "id", sqlite_where=text("host_count = 0"), postgresql_where=text("host_count = 0")),
+)
+
+# The sets of labels that hosts have, each once. digest: of the labels.
+label_set = Table(
+    "label_set",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("digest", Name, nullable=False, unique=True),
+)
+label = Table(
+    "label",
+    metadata,
+    Column("label_set_id", ForeignKey("label_set.id", ondelete="CASCADE"), nullable=False),
+    Column("name", Name, nullable=False),
+    Column("value", Name, nullable=False),
+    PrimaryKeyConstraint("label_set_id", "name"),
+    Index("ix_label_name_value", "name", "value"),
+)
+
+# How many hosts of a kind have a set of labels. A trigger counts hosts that are deleted.
+host_group = Table(
+    "host_group",
+    metadata,
+    Column("kind_id", ForeignKey("host_kind.id"), nullable=False),
+    Column("label_set_id", ForeignKey("label_set.id"), nullable=False, index=True),
+    Column("host_count", Integer, nullable=False),
+    PrimaryKeyConstraint("kind_id", "label_set_id"),
+    Index(
+        "ix_host_group_unused",
+        "label_set_id",
+        sqlite_where=text("host_count = 0"),
+        postgresql_where=text("host_count = 0"),
+    ),
+)
+
+# Registered by an operator; hosts can be changed and deleted. What a host states is filed under a kind and a set of
+# labels. The version before writes document, host_label and reported_at alone, so that filed_at tells whether a host
+# still has to be filed (decision 0012).
+UNFILED = "filed_at IS NULL OR filed_at <> coalesce(reported_at, '')"
 host = Table(
     "host",
     metadata,
     Column("id", Integer, primary_key=True),
     Column("name", Name, nullable=False, unique=True),
-    Column("document", Text, nullable=False),  # canonical JSON: releases and restrict
+    Column("document", Text, nullable=False),  # canonical JSON: what it states, apart from its labels
     # ISO 8601, UTC; null: registered by a program that does not know the column
     Column("reported_at", Text, index=True),
+    Column("filed_at", Text),
+    Column("kind_id", ForeignKey("host_kind.id")),
+    Column("label_set_id", ForeignKey("label_set.id")),
+    Column("own", Text),  # canonical JSON: the id and the free places of each unit; null: it has no units
+    Index("ix_host_kind_id_name", "kind_id", "name"),
+    Index("ix_host_label_set_id_kind_id_name", "label_set_id", "kind_id", "name"),
+    Index("ix_host_kind_id_reported_at", "kind_id", "reported_at"),
+    Index(
+        "ix_host_unfiled",
+        "filed_at",
+        sqlite_where=text(UNFILED),
+        postgresql_where=text(UNFILED),
+    ),
 )
 host_label = Table(
     "host_label",

@@ -142,14 +142,6 @@ def hosts(connection: sa.Connection, text: str, limit: int) -> Matches:
     return Matches(rows, len(ordered))
 
 
-def count_labelled(connection: sa.Connection, name: str, value: str) -> int:
-    """Return the number of hosts with a label, at most MAX_COUNTED_HOSTS + 1."""
-    table = schema.host_label
-    query = sa.select(table.c.host_id).where(table.c.name == name, table.c.value == value)
-    limited = query.limit(MAX_COUNTED_HOSTS + 1).subquery()
-    return connection.execute(sa.select(sa.func.count()).select_from(limited)).scalar_one()
-
-
 def _variable_names() -> sa.CTE:
     """Return the distinct names of variables; the index gives each one once, however many models have it."""
     variable, other = schema.statement.c.variable, schema.statement.alias("other").c.variable

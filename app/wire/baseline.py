@@ -42,7 +42,10 @@ class BaselineProblem(OpenShape):
     message: str = Field(description="the same for people")
     variable: str | None = Field(default=None, description="the variable concerned; absent if none is")
     releases: list[str] = Field(description="the releases concerned")
-    hosts: list[str] = Field(default_factory=list, description="the hosts concerned")
+    hosts: list[str] = Field(
+        default_factory=list,
+        description="the hosts concerned; of a selection of more than 1,000, the first five of each kind",
+    )
 
 
 class ModelBaseline(OpenShape):

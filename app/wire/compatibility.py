@@ -21,6 +21,8 @@ MAX_UNITS = 64
 # The same as in the domain, which the client has to do without; a test compares them.
 MAX_ROLE = 128
 MAX_LISTED = 1_000
+# Destinations that are named in a summary. The same as in the domain.
+MAX_NAMED = 1_000
 # Models, variables and values that a host or a unit restricts or resolves, all together.
 MAX_STATED = 10_000
 # Explicit values of a device.
@@ -33,7 +35,7 @@ Id = Annotated[str, Field(min_length=1, max_length=255)]
 POLICY = "strict: the destination has to list the device's profile; permissive: only variables are compared"
 DETAIL = (
     "verdict: yes or no; problems: also why not; full: also what to apply, for at most 50,000 pairs of a device and a "
-    "destination; summary: for each VM the possible destinations, and the reasons against the others"
+    "destination; summary: for each VM the possible kinds of destinations, and the reasons against the others"
 )
 
 
@@ -235,8 +237,8 @@ class Question(Shape):
         default=None,
         min_length=1,
         max_length=MAX_DESTINATIONS,
-        description="at most 10,000, registered hosts counted one by one; absent: every release that "
-        "implements one of the models and is not retired",
+        description="at most 10,000, of selected hosts each kind counts once; absent: every release that implements "
+        "one of the models and is not retired",
     )
     policy: Annotated[Policy, Field(strict=False)] = Field(default=Policy.STRICT, description=POLICY)
     detail: Annotated[Detail, Field(strict=False)] = Field(
@@ -329,13 +331,32 @@ class SummaryWarning(OpenShape):
     examples: list[str] = Field(description="the first five of these destinations")
 
 
+class KindAnswer(OpenShape):
+    """The verdict on one VM at the destinations of one kind: they state the same, so they get the same answer."""
+
+    kind: str | None = Field(
+        description="the digest of what these destinations state: for registered hosts `GET /hosts?kind=` lists all of "
+        "the kind, whatever their labels are; null: nothing is known of the destination"
+    )
+    count: int = Field(description="the number of these destinations")
+    compatible: bool = Field(description="whether all devices of the VM are compatible there")
+    releases: list[str] = Field(description="what they run, in their order of preference, units included")
+    examples: list[str] = Field(description="the first five of these destinations")
+
+
 class VmSummary(OpenShape):
     """Where one VM can move, with `detail=summary`."""
 
     vm: str | None = Field(default=None, description="only if the question has `vms`")
     compatible: bool = Field(description="whether all its devices can move to at least one destination")
-    possible: list[str] = Field(description="the destinations that all its devices can move to, in the order asked")
-    impossible: int = Field(description="the number of the other destinations")
+    possible_count: int = Field(description="the number of destinations that all its devices can move to")
+    impossible_count: int = Field(description="the number of the other destinations")
+    possible: list[str] | None = Field(
+        description="the names of the possible destinations, in the order asked; null if they are more than "
+        f"{MAX_NAMED:,}: `GET /hosts?kind=` lists them page by page"
+    )
+    impossible: int = Field(description="the same as `impossible_count`", deprecated=True)
+    kinds: list[KindAnswer] = Field(description="the destinations by kind, in the order asked")
     reasons: list[Reason] = Field(
         description="the reasons against the others, the most frequent first, without those that follow from another "
         "of the same device; a destination can have several"

@@ -7,10 +7,29 @@ from pydantic import Field
 from app.wire.base import DryRun, Name, OpenShape, Shape
 from app.wire.compatibility import Resolves, Restrict, Units
 
+MAX_INVENTORY = 100_000
+
 HostName = Annotated[str, Field(description="the name of the host: 1 to 255 characters, no / and no white space")]
 # Conditions on labels begin with ! or have != after the name.
 LabelPart = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f=!]+$")]
 LabelValue = Annotated[str, Field(max_length=255, pattern=r"^[^\x00-\x1f]*$")]
+
+
+Labels = Annotated[
+    dict[LabelPart, LabelValue],
+    Field(
+        max_length=64,
+        description="at most 64 labels, which select hosts: a name of 1 to 255 characters without = and !, and a value "
+        "of at most 255",
+        examples=[{"rack": "r1"}],
+    ),
+]
+
+
+class Labelled(Shape):
+    """The labels of a host."""
+
+    labels: Labels
 
 
 class HostDocument(Shape):
@@ -26,19 +45,17 @@ class HostDocument(Shape):
     restrict: Restrict = Field(default_factory=dict)
     resolves: Resolves = Field(default_factory=dict)
     units: Units = Field(default_factory=list)
-    labels: dict[LabelPart, LabelValue] = Field(
-        default_factory=dict,
-        max_length=64,
-        description="at most 64 labels, which select hosts: a name of 1 to 255 characters without = and !, and a value "
-        "of at most 255",
-        examples=[{"rack": "r1"}],
-    )
+    labels: Labels = Field(default_factory=dict)
 
 
 class StoredHost(HostDocument):
     """A registered host."""
 
     host: HostName
+    kind: str = Field(
+        description="the digest of its kind: hosts that state the same, apart from the ids and free places of units "
+        "and from labels, are of one kind and get the same answers"
+    )
     reported_at: str | None = Field(
         description="when it was last registered, or reported the same again, in UTC (ISO 8601); a report that "
         "changes nothing is noted at most every hour (a 24th of REGISTRY_HOST_STALE_HOURS); null: not known"
@@ -55,6 +72,31 @@ class HostRegistration(OpenShape):
     host: HostName
     dry_run: DryRun
     unknown_releases: list[str] = Field(description="releases of the host, and of its units, that are not published")
+    unknown_models: list[str] = Field(description="restricted or resolved models that are not published")
+    unknown_variables: dict[str, list[str]] = Field(
+        description="by model, restricted or resolved variables that no variable set has"
+    )
+
+
+class Inventory(Shape):
+    """What many hosts run."""
+
+    hosts: dict[str, HostDocument] = Field(
+        max_length=MAX_INVENTORY,
+        description=f"by their names, at most {MAX_INVENTORY:,} hosts; each replaces an earlier registration",
+    )
+    forget_others: bool = Field(default=False, description="true: forget all other registered hosts")
+
+
+class InventoryResult(OpenShape):
+    """The result of registering an inventory."""
+
+    added: int = Field(description="the number of new hosts")
+    changed: int = Field(description="the number of hosts that state something else than before")
+    unchanged: int = Field(description="the number of hosts that state the same as before")
+    forgotten: int = Field(description="the number of hosts that were forgotten")
+    dry_run: DryRun
+    unknown_releases: list[str] = Field(description="releases of the hosts, and of their units, that are not published")
     unknown_models: list[str] = Field(description="restricted or resolved models that are not published")
     unknown_variables: dict[str, list[str]] = Field(
         description="by model, restricted or resolved variables that no variable set has"

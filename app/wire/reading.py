@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from copy import copy
 from functools import cache
 from types import NoneType
-from typing import Any, TypeVar, cast, get_args, get_origin
+from typing import Any, TypeAlias, TypeVar, cast, get_args, get_origin
 
 from pydantic import GetCoreSchemaHandler, ValidationError, create_model
 from pydantic_core import CoreSchema, ErrorDetails, core_schema
@@ -22,6 +22,8 @@ MAX_FAULTS = 1_000
 _MAX_UNKNOWN_FIELDS = 100
 
 Read = TypeVar("Read", bound=Shape)
+# A fault as Pydantic describes it.
+Fault: TypeAlias = ErrorDetails
 _Path = tuple[str | int, ...]
 
 
@@ -95,14 +97,18 @@ def _frame(shape: type[Shape]) -> tuple[type[Shape], Mapping[str, type[Shape]]]:
     items = {name: item for name, field in shape.model_fields.items() if (item := _item(field.annotation)) is not None}
     if not items:
         return shape, items
+    optional = {name for name in items if NoneType in get_args(shape.model_fields[name].annotation)}
+    return frame_of(shape, {name: list[Any] | None if name in optional else list[Any] for name in items}), items
+
+
+def frame_of(shape: type[Shape], annotations: Mapping[str, Any]) -> type[Any]:
+    """Return a shape with other annotations for some of its fields."""
     fields: dict[str, Any] = {}
     for name, field in shape.model_fields.items():
         framed = copy(field)
-        if name in items:
-            is_optional = NoneType in get_args(field.annotation)
-            framed.annotation = cast("type[Any]", list[Any] | None if is_optional else list[Any])
+        framed.annotation = cast("type[Any]", annotations.get(name, field.annotation))
         fields[name] = (framed.annotation, framed)
-    return create_model(shape.__name__, __base__=Shape, **fields), items
+    return create_model(shape.__name__, __base__=Shape, **fields)
 
 
 def _item(annotation: Any) -> type[Shape] | None:

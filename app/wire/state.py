@@ -32,7 +32,11 @@ class Impact(OpenShape):
 
     profiles: list[str] = Field(description="the profiles that a flipped verdict is about")
     releases: list[str] = Field(description="the releases that a flipped verdict is about")
-    hosts: list[str] = Field(description="the hosts that a device can no longer move to, or can then move to")
+    hosts: list[str] = Field(
+        description="the hosts that a device can no longer move to, or can then move to; of more than 1,000 the first "
+        "five of each kind"
+    )
+    host_count: int = Field(description="how many these hosts are")
     listed: list[ListedPair] = Field(description="the pairs of a release and a profile on its list whose verdict flips")
 
 

@@ -80,6 +80,7 @@ def test_a_host_is_registered_replaced_and_forgotten(operated: TestClient) -> No
     assert operated.put("/hosts/host-1", json=document).status_code == 200
     registered = operated.get("/hosts/host-1").json()
     assert registered.pop("reported_at") is not None
+    assert registered.pop("kind").startswith("sha256:")
     assert registered == {"host": "host-1", "resolves": {}, "units": [], **document, "stale": False}
     assert operated.delete("/hosts/host-1").status_code == 204
     problem(operated.get("/hosts/host-1"), 404, "unknown-host")
@@ -258,7 +259,8 @@ def _asked_singly(app: FastAPI, vms: list[dict[str, Any]]) -> dict[tuple[str, st
     """Return the problems of each VM at each host; judge every pair by itself."""
 
     def load(reader: Reader) -> tuple[Snapshot, Sequence[Destination]]:
-        hosts = [host for host in reader.all_hosts() if host.id.startswith("h0")]
+        names = [member.name for member in reader.members([]) if member.name.startswith("h0")]
+        hosts = list(reader.hosts(names).values())
         releases = {vm["release"] for vm in vms} | {release for host in hosts for release in host.releases}
         models = {device["model"] for vm in vms for device in vm["devices"]}
         restricted = {model for host in hosts for model in host.restrict}
@@ -360,7 +362,7 @@ def _age(registry: TestClient, host: str, hours: int) -> None:
     reported_at = written_time(datetime.now(UTC) - timedelta(hours=hours))
     with registry.app.state.container.primary.begin() as connection:  # type: ignore[attr-defined]
         connection.execute(sa.update(schema.host).where(schema.host.c.name == host).values(reported_at=reported_at))
-    registry.app.state.container.catalog._stale_checked = float("-inf")  # type: ignore[attr-defined]
+    registry.app.state.container.catalog._stale_until = float("-inf")  # type: ignore[attr-defined]
     registry.app.state.container.catalog.outdate()  # type: ignore[attr-defined]
 
 

@@ -154,7 +154,8 @@ def test_a_draft_is_checked_like_a_publication(published: TestClient) -> None:
 
 def test_the_impact_of_a_state_change_is_shown_in_advance(published: TestClient) -> None:
     published.put("/hosts/host-1", json={"releases": [ONE]})
-    expected = {"profiles": [P], "releases": [ONE], "hosts": ["host-1"], "listed": [{"profile": P, "release": ONE}]}
+    expected = {"profiles": [P], "releases": [ONE], "hosts": ["host-1"], "host_count": 1}
+    expected |= {"listed": [{"profile": P, "release": ONE}]}
     assert published.get("/impact", params={"name": ONE}).json() == expected
     assert published.get("/impact", params={"name": P, "state": "retired"}).json() == expected
     response = set_state(published, f"/releases/{ONE}", "retired", dry_run=True)

@@ -616,3 +616,23 @@ def test_features_of_the_vdpa_tool_are_those_of_virtio() -> None:
     assert network.features >= {"csum", "ring_reset"}
     assert (network.pairs, network.unnamed) == (4, frozenset())
     assert disk.features == frozenset({"size_max", "blk_size", "flush", "version_1"})
+
+
+def test_an_inventory_is_loaded_from_a_file_and_from_a_list(api: Registry, run: Run, tmp_path: Path) -> None:
+    hosts = {f"h{number}": {"releases": ["vendor-a.com/fw@1"], "labels": {"rack": f"r{number}"}} for number in range(3)}
+    file = tmp_path / "hosts.json"
+    file.write_text(json.dumps(hosts))
+    shown = run("host", "load", str(file), "--dry-run")
+    assert shown.exit_code == 0
+    assert "would be registered" in shown.stdout
+    assert api.find("/hosts/h0") is None
+    added = json.loads(run("host", "load", str(file), "--json").stdout)
+    assert (added["added"], added["unknown_releases"]) == (3, ["vendor-a.com/fw@1"])
+    file.write_text(run("host", "list", "--json").stdout)
+    again = json.loads(run("host", "load", str(file), "--forget-others", "--json").stdout)
+    assert (again["unchanged"], again["changed"], again["forgotten"]) == (3, 0, 0)
+    file.write_text(json.dumps({"h1": hosts["h1"]}))
+    assert json.loads(run("host", "load", str(file), "--forget-others", "--json").stdout)["forgotten"] == 2
+    for content in ("{", "7", '{"h": {"releases": []}}'):
+        file.write_text(content)
+        assert run("host", "load", str(file)).exit_code in {1, 2}

@@ -301,10 +301,22 @@ def _lose_the_feed(database_url: str) -> None:
         for table in tables:
             connection.execute(sa.text(f"DROP TABLE {table.name}"))
         connection.execute(sa.text("DROP INDEX ix_host_reported_at"))
-        connection.execute(sa.text("ALTER TABLE host DROP COLUMN reported_at"))
+        is_sqlite = engine.dialect.name == "sqlite"
+        for statement in ("DROP TRIGGER host_leaves_group", *([] if is_sqlite else _POSTGRESQL_ONLY)):
+            on_table = "" if is_sqlite or not statement.startswith("DROP TRIGGER") else " ON host"
+            connection.execute(sa.text(f"{statement}{on_table}"))
+        for index in ("kind_id_name", "label_set_id_kind_id_name", "kind_id_reported_at", "unfiled"):
+            connection.execute(sa.text(f"DROP INDEX ix_host_{index}"))
+        for column in ("reported_at", "filed_at", "own", "kind_id", "label_set_id"):
+            connection.execute(sa.text(f"ALTER TABLE host DROP COLUMN {column}"))
+        for table in (schema.host_group, schema.label, schema.label_set, schema.host_kind):
+            connection.execute(sa.text(f"DROP TABLE {table.name}"))
         connection.execute(sa.text("UPDATE alembic_version SET version_num = '0003'"))
     database.migrate(engine)
     engine.dispose()
+
+
+_POSTGRESQL_ONLY = ("DROP FUNCTION host_leaves_group()",)
 
 
 class _AlteringTransport(httpx.BaseTransport):

@@ -2,6 +2,7 @@
 
 from app.domain.engine.acceptance import Acceptance
 from app.domain.fleet import impact
+from app.domain.fleet.group import groups_of
 from app.domain.fleet.summary import summarize
 from app.domain.fleet.support_matrix import MAX_PROBLEMS, support_matrix
 from app.domain.values.budget import Budget, limited
@@ -179,11 +180,14 @@ def test_reasons_are_grouped_over_hosts_and_devices() -> None:
     devices = [device(ONE, queues=8), device(ONE, queues=2)]
     question = registry.question(devices, Policy.PERMISSIVE)
     hosts = [Destination(f"h{number}", (TWO if number % 3 else ONE,)) for number in range(9)]
-    result = summarize(((host, question.at(host)) for host in hosts), registry.lookups())
-    assert result.possible == ("h0", "h3", "h6")
+    groups = groups_of(enumerate(hosts))
+    answers = question.at_all([group.first for group in groups])
+    result = summarize(groups, answers, registry.lookups(), lambda group: group.explicit)
+    assert result.names == ("h0", "h3", "h6")
+    assert (result.possible_count, result.impossible_count) == (3, 6)
     (reason,) = result.reasons
     assert (reason.code, reason.variables, reason.releases) == ("value-not-allowed", ("queues",), (TWO,))
-    assert reason.destinations == ("h1", "h2", "h4", "h5", "h7", "h8")
+    assert (reason.count, reason.examples) == (6, ("h1", "h2", "h4", "h5", "h7"))
     assert reason.message == f"queues=8 at the source, but {TWO} allows 1-4."
 
 

@@ -1,5 +1,6 @@
 """What is said of many variables is said once."""
 
+from app.domain.fleet.group import groups_of
 from app.domain.fleet.summary import summarize
 from app.domain.verdict.destination import Destination
 from app.domain.verdict.joining import Entry, joined
@@ -56,8 +57,9 @@ def test_every_message_about_a_variable_reads_well_for_many() -> None:
         .publish(OLD, {NIC: {"queues": variable("int", 1)}})
         .publish(NEW, {NIC: {**flags, "queues": variable("int", 1)}})
     )
-    answer = made.question([device(NEW, a=True, b=True, c=True)], Policy.PERMISSIVE).at(Destination("there", (OLD,)))
-    (reason,) = summarize([(Destination("there", ()), answer)], made.lookups()).reasons
+    there = Destination("there", (OLD,))
+    answer = made.question([device(NEW, a=True, b=True, c=True)], Policy.PERMISSIVE).at(there)
+    (reason,) = summarize(groups_of([(0, there)]), [answer], made.lookups(), lambda group: group.explicit).reasons
     assert reason.message == (
         "3 variables (a, b, c): each on at the source, but vendor-a.com/fw@1 does not know it. Only devices with all "
         "of them off can move there."

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.engine.question import Engine
-from app.domain.fleet.kind import HostKind, digest_of, kinds_of, release_at
+from app.domain.fleet.group import groups_of
+from app.domain.fleet.kind import HostKind, digest_of, release_at
 from app.domain.fleet.leading import Leading
 from app.domain.fleet.movement import FleetMap, newest_listed
 from app.domain.verdict.destination import Destination, Unit
@@ -33,6 +34,11 @@ def world() -> World:
     )
 
 
+def kinds_of(hosts: list[Destination]) -> list[HostKind]:
+    """Return the kinds of hosts, in the order of their first hosts."""
+    return [HostKind(group.digest or "", group.first) for group in groups_of(enumerate(hosts))]
+
+
 def host(name: str, *releases: str, **more: object) -> Destination:
     """Return a registered host."""
     return Destination(name, releases, **more)  # type: ignore[arg-type]
@@ -53,7 +59,8 @@ def test_the_ids_of_units_and_their_room_make_no_kind() -> None:
         host("d", TWO),
         host("e", TWO, restrict={NIC: {"queues": [4]}}),
     ]
-    assert [[one.id for one in kind.hosts] for kind in kinds_of(hosts)] == [["a", "b"], ["c"], ["d"], ["e"]]
+    groups = groups_of(enumerate(hosts))
+    assert [[entry.name for entry in group.explicit] for group in groups] == [["a", "b"], ["c"], ["d"], ["e"]]
     assert digest_of(hosts[0]) == digest_of(hosts[1])
     assert len({digest_of(one) for one in hosts}) == 4
 
@@ -83,7 +90,7 @@ def test_a_release_at_a_host_allows_what_the_host_and_the_unit_allow() -> None:
 
 
 def test_a_map_counts_what_can_move_and_names_what_cannot_move_at_all() -> None:
-    kinds = list(kinds_of([host("a", ONE), host("b", TWO), host("c", TWO, restrict={NIC: {"queues": ["1-4"]}})]))
+    kinds = kinds_of([host("a", ONE), host("b", TWO), host("c", TWO, restrict={NIC: {"queues": ["1-4"]}})])
     judged = fleet_map(world(), kinds)
     by_host = {kind.first.id: kind for kind in kinds}
     order = [kind.first.id for kind in kinds]
@@ -105,7 +112,7 @@ def test_a_map_counts_what_can_move_and_names_what_cannot_move_at_all() -> None:
 
 
 def test_a_map_of_some_models_makes_devices_of_these_alone() -> None:
-    kinds = list(kinds_of([host("a", ONE, units=(Unit("card0", (CARD,)),))]))
+    kinds = kinds_of([host("a", ONE, units=(Unit("card0", (CARD,)),))])
     (movement,) = fleet_map(world(), kinds, {DPU}).row(kinds[0])
     assert [(device.model, device.profile) for device, _ in movement.accepted] == [(DPU, None)]
 
@@ -134,7 +141,7 @@ def test_each_cell_of_a_map_is_the_plain_verdict(stated: list[tuple[list[str], o
         )
         for number, (releases, restrict, units) in enumerate(stated)
     ]
-    kinds = list(kinds_of(hosts))
+    kinds = kinds_of(hosts)
     judged = fleet_map(registry, kinds)
     for source in kinds:
         for to, movement in zip(kinds, judged.row(source), strict=True):

@@ -113,7 +113,7 @@ def test_stale_hosts_are_listed_by_name(fleet: TestClient) -> None:
         )
         connection.execute(old)
     # Which hosts are stale is read again after a second.
-    shared.catalog._stale_checked = float("-inf")
+    shared.catalog._stale_until = float("-inf")
     shared.catalog.outdate()
     assert "/ui/hosts?stale=true" in Page(fleet.get("/ui/hosts")).links
     shown = text(fleet, "/ui/hosts?stale=true")

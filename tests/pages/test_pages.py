@@ -688,10 +688,10 @@ def test_hosts_are_shown_with_their_last_report(filled: TestClient) -> None:
     with shared.primary.begin() as connection:
         connection.execute(sa.update(schema.host).values(reported_at="2026-01-01T00:00:00.000Z"))
     # Which hosts are stale is read again after a second.
-    shared.catalog._stale_checked = float("-inf")
+    shared.catalog._stale_until = float("-inf")
     shared.catalog.outdate()
     assert "badge stale" in shown()
-    shared.catalog._stale_checked = float("-inf")
+    shared.catalog._stale_until = float("-inf")
     shared.catalog.outdate()
     asked = {"model": NIC, "source": f"{FIRMWARE}@1", "host": "host-1"}
     page = filled.get("/ui/ask", params=asked).text

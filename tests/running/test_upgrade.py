@@ -3,17 +3,20 @@
 import subprocess
 import tarfile
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
 from app.storage import version
 from tests import postgresql
 from tests.running.conftest import ROOT, changes, client, command, environment, running
 from tests.running.load import Load
-from tests.running.test_kills import check_stored
+from tests.running.test_kills import NIC, check_stored
 
 _SECONDS = 2.0
 
@@ -58,6 +61,43 @@ def _migrate(root: Path, url: str) -> str:
     return done.stdout
 
 
+def _check_hosts(old: httpx.Client, new: httpx.Client) -> None:
+    """Check that the new version knows what the version before registers, changes and forgets, and the other way."""
+
+    def registered(name: str, number: int, rack: str) -> tuple[str, dict[str, Any]]:
+        return f"/hosts/{name}", {"releases": [f"vendor-a.com/fw@{number}"], "labels": {"rack": rack}}
+
+    def counts(registry: httpx.Client, *labels: str) -> int:
+        device = {"model": NIC, "release": "vendor-a.com/fw@1"}
+        destination = {"labels": labels} if labels else {"all_hosts": True}
+        question = {"devices": [device], "destinations": [destination], "detail": "summary"}
+        (result,) = registry.post("/compatibility", json=question).json()["results"]
+        return 0 if result["reasons"][:1] and result["reasons"][0]["code"] == "unknown-host" else _all(result)
+
+    for name, number, rack, registry in (
+        ("old-1", 1, "r1", old), ("old-2", 1, "r2", old), ("new-1", 1, "r1", new), ("new-2", 2, "r1", new),
+    ):  # fmt: skip
+        path, document = registered(name, number, rack)
+        registry.put(path, json=document).raise_for_status()
+    time.sleep(_SECONDS)
+    assert [counts(registry, "rack=r1") for registry in (old, new)] == [3, 3]
+    # The old version changes what the new one has filed.
+    path, document = registered("new-1", 2, "r2")
+    old.put(path, json=document).raise_for_status()
+    old.delete("/hosts/old-2").raise_for_status()
+    time.sleep(_SECONDS)
+    assert [counts(registry, "rack=r1") for registry in (old, new)] == [2, 2]
+    assert [counts(registry, "rack=r2") for registry in (old, new)] == [1, 1]
+    assert [counts(registry) for registry in (old, new)] == [3, 3]
+    kinds = {host["host"]: host["kind"] for host in new.get("/hosts").json()["items"]}
+    assert kinds["new-1"] == kinds["new-2"] != kinds["old-1"]
+
+
+def _all(result: Mapping[str, Any]) -> int:
+    """Return how many destinations a summary is about."""
+    return len(result["possible"]) + int(result["impossible"])
+
+
 def test_an_upgrade_under_load(before: Path) -> None:
     load = Load()
     knows_versions = (before / "app" / "storage" / "version.py").exists()
@@ -81,6 +121,7 @@ def test_an_upgrade_under_load(before: Path) -> None:
                 # More is published meanwhile.
                 count = len(load.published)
                 assert changes(there)[:count] == changes(here)[:count]
+                _check_hosts(there, here)
         time.sleep(_SECONDS)
         stack.pop_all().close()
         with running(store.url) as again:

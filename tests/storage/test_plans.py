@@ -14,6 +14,7 @@ from app.domain.values.document import Place
 from app.signing.envelope import Subject, sign
 from app.signing.key import PrivateKey
 from app.storage import database, schema
+from app.storage.host import file_hosts
 from tests.conftest import AUTHORIZATION, fresh_database, make_app
 
 _RELEASES = 500
@@ -42,6 +43,7 @@ def large(request: pytest.FixtureRequest) -> Iterator[str]:
         with engine.connect().execution_options(writes=True) as connection, connection.begin():
             for table, rows in _rows():
                 database.insert(connection, table, rows)
+            file_hosts(connection)
             for table in schema.metadata.tables.values():
                 # Autovacuum would do this sooner or later.
                 connection.execute(sa.text(f"ANALYZE {table.name}"))
@@ -190,6 +192,8 @@ _REQUESTS: list[tuple[str, str, Any]] = [
     ("PATCH", f"/errata/{_ERRATUM}", {"state": "withdrawn"}),
     ("GET", "/hosts", None),
     ("GET", "/hosts?label=rack=r7", None),
+    ("GET", "/hosts?label=rack=r7&label=!draining&kind=sha256:0", None),
+    ("POST", "/hosts", {"hosts": {"host-1007": {"releases": [_RELEASE], "labels": {"rack": "r1"}}}}),
     ("GET", "/hosts/host-1007", None),
     ("GET", "/changes?after=19000", None),
     ("GET", f"/changes?after=100&vendor={_VENDOR}", None),

@@ -1,10 +1,10 @@
 """Kinds of hosts as people and programs name them: by a digest of what their hosts state (DESIGN 6)."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from app.domain.engine.kind import Kinds, KindsOf
 from app.domain.things.release import Release
 from app.domain.values.canonical import canonical_json, digest
 from app.domain.verdict.destination import Destination, Unit
@@ -15,16 +15,11 @@ from app.domain.verdict.host import narrowed
 class HostKind:
     """Hosts that state the same releases, restrictions, resolutions and units; the ids of units apart.
 
-    digest: of what they state. hosts: at least one, by name.
+    digest: of what they state. first: stands for all of them; its units are named by their positions.
     """
 
     digest: str
-    hosts: Sequence[Destination]
-
-    @property
-    def first(self) -> Destination:
-        """The first host, which stands for all of them."""
-        return self.hosts[0]
+    first: Destination
 
     def releases(self) -> Sequence[tuple[Unit | None, str]]:
         """Return the releases of the whole host and of its units, each with its unit; equal units are named once."""
@@ -34,13 +29,6 @@ class HostKind:
         return list(stated.values())
 
 
-def kinds_of(hosts: Sequence[Destination]) -> Sequence[HostKind]:
-    """Return the kinds of registered hosts: the one with most hosts first, then by the name of the first host."""
-    groups = KindsOf.of(hosts, Kinds()).groups()
-    kinds = [HostKind(digest_of(group[0]), group) for group in groups]
-    return sorted(kinds, key=lambda kind: (-len(kind.hosts), kind.first.id))
-
-
 def digest_of(host: Destination) -> str:
     """Return the digest of what a host states; the ids of its units, and their free places, are left out."""
     return digest(canonical_json({**_stated(host), "units": [_stated(unit) for unit in host.units]}))
@@ -48,6 +36,64 @@ def digest_of(host: Destination) -> str:
 
 def _stated(place: Destination | Unit) -> Mapping[str, Any]:
     return {"releases": list(place.releases), "restrict": dict(place.restrict), "resolves": dict(place.resolves)}
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What a host states, in two parts. kind: what its kind states, canonical JSON. digest: of that.
+
+    own: what the host alone states: the id of each unit and its free places, canonical JSON; None without units.
+    """
+
+    kind: str
+    digest: str
+    own: str | None
+
+    @classmethod
+    def of(cls, stated: Mapping[str, Any]) -> "Statement":
+        """Take apart what a host states in plain JSON; what is empty can be left out."""
+        units = stated.get("units", ())
+        kind = canonical_json({**_of_kind(stated), "units": list(map(_of_kind, units))})
+        own = [[unit["id"], unit.get("available")] for unit in units]
+        return cls(kind, digest(kind), canonical_json(own) if own else None)
+
+
+def _of_kind(stated: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {
+        "releases": stated["releases"],
+        "restrict": stated.get("restrict", {}),
+        "resolves": stated.get("resolves", {}),
+    }
+
+
+def stated_by(kind: Destination, own: str | None) -> dict[str, Any]:
+    """Return what a host states in plain JSON; what is empty is left out of its units."""
+    units = []
+    for unit, (name, available) in zip(kind.units, json.loads(own or "[]"), strict=True):
+        free = {} if available is None else {"available": available}
+        units.append({"id": name, **{field: content for field, content in _stated(unit).items() if content}, **free})
+    return {**_stated(kind), "units": units}
+
+
+def read_kind(document: str) -> Destination:
+    """Return the destination that stands for the hosts of a kind, from what they state as canonical JSON."""
+    stated = json.loads(document)
+    units = tuple(
+        Unit(str(position), tuple(unit["releases"]), unit["restrict"], unit["resolves"])
+        for position, unit in enumerate(stated["units"])
+    )
+    releases = tuple(stated["releases"])
+    return Destination("", releases, stated["restrict"], resolves=stated["resolves"], units=units)
+
+
+def units_of(kind: Destination, own: str | None) -> tuple[Unit, ...]:
+    """Return the units of a host of a kind, with the ids and free places that it alone states."""
+    if own is None:
+        return kind.units
+    return tuple(
+        unit._replace(id=name, available=available)
+        for unit, (name, available) in zip(kind.units, json.loads(own), strict=True)
+    )
 
 
 def _runners(host: Destination) -> Iterator[tuple[Unit | None, str]]:
