@@ -35,7 +35,7 @@ def _with_older_schema(engine: sa.Engine) -> str:
     tables.reflect(engine)
     tables.drop_all(engine)
     if engine.dialect.name == "postgresql":
-        _set(engine, "DROP FUNCTION refuse_change()")
+        _set(engine, "DROP FUNCTION refuse_change()", "DROP FUNCTION host_leaves_group()")
     config = version.alembic_config()
     with database._alone(engine, 1) as connection:
         config.attributes["connection"] = connection
