@@ -268,7 +268,7 @@ def _unfiled(*columns: sa.Column[Any]) -> sa.Select[Any]:
 
 
 def file_hosts(connection: sa.Connection) -> None:
-    """File the hosts that the version before has registered or changed (decision 0012)."""
+    """File the hosts that the version before has registered or changed (decision 0014)."""
     table = schema.host
     columns = (table.c.id, table.c.name, table.c.document, table.c.kind_id, table.c.label_set_id)
     query = _unfiled(*columns, table.c.reported_at).limit(lookup.BATCH)

@@ -320,7 +320,7 @@ host_group = Table(
 
 # Registered by an operator; hosts can be changed and deleted. What a host states is filed under a kind and a set of
 # labels. The version before writes document, host_label and reported_at alone, so that filed_at tells whether a host
-# still has to be filed (decision 0012).
+# still has to be filed (decision 0014).
 UNFILED = "filed_at IS NULL OR filed_at <> coalesce(reported_at, '')"
 host = Table(
     "host",

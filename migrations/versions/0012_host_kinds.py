@@ -1,6 +1,6 @@
 """Kinds of hosts and sets of labels, each stored once, with the number of their hosts.
 
-Programs that do not know them register hosts as before; newer ones file what those have registered (decision 0012).
+Programs that do not know them register hosts as before; newer ones file what those have registered (decision 0014).
 """
 
 import sqlalchemy as sa
