@@ -1,5 +1,6 @@
 """The database: its engine, the reading and writing transactions, and the migrations."""
 
+import math
 import os
 import sqlite3
 import time
@@ -21,8 +22,8 @@ from psycopg import sql
 from app.storage import schema, version
 from app.storage.failure import Cause, FailureError, failure_of
 
-# An arbitrary number; every publication takes the lock under this one.
-_PUBLICATION_LOCK = 0x70726F66
+# Writers of the version before exclude each other by this advisory lock alone (decision 0012); to be removed with it.
+_LOCK_OF_THE_VERSION_BEFORE = 0x70726F66
 _COPIED_FROM = 100
 # Notice a server that disappears without closing its connections. In seconds, tcp_user_timeout in milliseconds (libpq).
 _PATIENCE = {"connect_timeout": 5, "tcp_user_timeout": 10_000, "keepalives_idle": 10}
@@ -186,27 +187,35 @@ def _check_file(
 
 def _begin_sqlite(limits: Limits, connection: sa.Connection) -> None:
     options = connection.get_execution_options()
-    connection.exec_driver_sql(f"PRAGMA busy_timeout={_milliseconds(options.get('lock_seconds', limits.lock))}")
+    lock = options.get("lock_seconds", limits.lock)
+    # The connection keeps its time limit from one transaction to the next.
+    if connection.info.get("lock_seconds") != lock:
+        connection.exec_driver_sql(f"PRAGMA busy_timeout={_milliseconds(lock)}")
+        connection.info["lock_seconds"] = lock
     connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("writes", False) else "BEGIN")
 
 
 def _begin_postgresql(limits: Limits, connection: sa.Connection) -> None:
     """Set the limits for this transaction alone: a pooler gives its connection to somebody else afterwards."""
-    lock = connection.get_execution_options().get("lock_seconds", limits.lock)
+    options = connection.get_execution_options()
     # A statement that waits for a lock is not slow.
     statement = limits.statement and limits.statement + limits.lock
-    _limit(connection, Limits(lock, statement, limits.idle))
+    own = Limits(options.get("lock_seconds", limits.lock), statement, limits.idle)
+    _limit(connection, own, _LIMIT_AND_EXCLUDE if options.get("is_alone", False) else _LIMIT)
 
 
-_LIMIT = sa.text(
+_SETTINGS = (
     "SELECT set_config('lock_timeout', :lock, true), set_config('statement_timeout', :statement, true), "
     "set_config('idle_in_transaction_session_timeout', :idle, true)"
 )
+_LIMIT = sa.text(_SETTINGS)
+# The columns are computed in their order, so the wait for the lock has the time limit already.
+_LIMIT_AND_EXCLUDE = sa.text(f"{_SETTINGS}, pg_advisory_xact_lock({_LOCK_OF_THE_VERSION_BEFORE})")
 
 
-def _limit(connection: sa.Connection, limits: Limits) -> None:
+def _limit(connection: sa.Connection, limits: Limits, statement: sa.TextClause = _LIMIT) -> None:
     names = {"lock": limits.lock, "statement": limits.statement, "idle": limits.idle}
-    connection.execute(_LIMIT, {name: str(_milliseconds(seconds)) for name, seconds in names.items()})
+    connection.execute(statement, {name: str(_milliseconds(seconds)) for name, seconds in names.items()})
 
 
 def _milliseconds(seconds: float) -> int:
@@ -273,7 +282,7 @@ def writing(engine: sa.Engine, by: str, *, dry_run: bool = False) -> Iterator[Wr
     it write in time, and where nothing must be written.
     """
     known = condition(engine)
-    seconds: float = known.limits.lock
+    seconds = known.limits.lock
     began = time.monotonic()
     with ExitStack() as turn:
         # The writers of one process wait here without a connection, so that the pool stays free for readers.
@@ -281,7 +290,7 @@ def writing(engine: sa.Engine, by: str, *, dry_run: bool = False) -> Iterator[Wr
             message = "Other publications are still being written; try again."
             raise FailureError(Cause.LOCKED, message, f"no turn to write within {seconds} s")
         turn.callback(known.turn.release)
-        remaining = seconds and max(1.0, seconds - (time.monotonic() - began))
+        remaining = seconds and max(1, math.ceil(seconds - (time.monotonic() - began)))
         with _alone(engine, remaining, dry_run=dry_run) as connection:
             version.check(connection)
             if known.is_corrupt:
@@ -291,16 +300,52 @@ def writing(engine: sa.Engine, by: str, *, dry_run: bool = False) -> Iterator[Wr
             known.is_full = False
 
 
+# Each statement of a writer sees what is committed when it begins, whatever the default of the server is. A snapshot of
+# the whole transaction would be older than the end of the wait for the lock (decision 0012).
+_OF_WRITERS: Mapping[str, Any] = {"isolation_level": "READ COMMITTED"}
+# An update, not FOR UPDATE: a server without that isolation then refuses a late snapshot here, where nothing is lost.
+_LOCK = sa.update(schema.revision).values(number=schema.revision.c.number)
+# serialization_failure, deadlock_detected: nothing was done, and it can be tried again.
+_REPEATABLE = frozenset({"40001", "40P01"})
+
+
 @contextmanager
-def _alone(engine: sa.Engine, lock_seconds: float, *, dry_run: bool = False) -> Iterator[sa.Connection]:
-    """Yield the one transaction that writes; lock_seconds: how long it waits for the one before."""
-    options: dict[str, Any] = {"writes": True, "lock_seconds": lock_seconds}
-    with engine.connect().execution_options(**options) as connection, connection.begin() as transaction:
-        if engine.dialect.name == "postgresql":
-            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_PUBLICATION_LOCK)))
+def _alone(
+    engine: sa.Engine, lock_seconds: int, *, dry_run: bool = False, has_schema: bool = True
+) -> Iterator[sa.Connection]:
+    """Yield the one transaction that writes; lock_seconds: how long it waits for the one before.
+
+    has_schema: whether the database has the row that writers lock.
+    """
+    isolation = _OF_WRITERS if engine.dialect.name == "postgresql" else {}
+    options: dict[str, Any] = {"writes": True, "is_alone": True, "lock_seconds": lock_seconds, **isolation}
+    with (
+        engine.connect().execution_options(**options) as connection,
+        _begin_alone(connection, has_schema=has_schema) as transaction,
+    ):
         yield connection
         if dry_run and transaction.is_active:
             transaction.rollback()
+
+
+def _begin_alone(connection: sa.Connection, *, has_schema: bool) -> sa.RootTransaction:
+    """Begin a transaction when no other one writes: on SQLite with BEGIN IMMEDIATE, otherwise by locking a row.
+
+    A server that gives each transaction one snapshot refuses whoever has waited for the row: that one begins again.
+    """
+    until = time.monotonic() + connection.get_execution_options()["lock_seconds"]
+    while True:
+        try:
+            transaction = connection.begin()
+            if has_schema and connection.dialect.name == "postgresql":
+                connection.execute(_LOCK)
+        except sa.exc.DBAPIError as error:
+            connection.rollback()
+            version.refuse_missing(error)
+            if getattr(error.orig, "sqlstate", None) not in _REPEATABLE or time.monotonic() >= until:
+                raise
+        else:
+            return transaction
 
 
 def insert(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -331,11 +376,12 @@ def insert(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[st
 @contextmanager
 def noting(engine: sa.Engine) -> Iterator[sa.Connection]:
     """Yield a connection that commits at the end; it publishes nothing, so it does not wait for publications."""
-    with engine.connect().execution_options(writes=True) as connection, connection.begin():
+    isolation = _OF_WRITERS if engine.dialect.name == "postgresql" else {}
+    with engine.connect().execution_options(writes=True, **isolation) as connection, connection.begin():
         yield connection
 
 
-def migrate(engine: sa.Engine, *, wait_seconds: float = 60, on_wait: Callable[[str], None] = lambda _: None) -> bool:
+def migrate(engine: sa.Engine, *, wait_seconds: int = 60, on_wait: Callable[[str], None] = lambda _: None) -> bool:
     """Migrate the schema to the version of this program; any number of processes can do so at once.
 
     Return whether the schema fits a newer version already, and so was left alone. Raises FailureError if it fits only
@@ -347,19 +393,26 @@ def migrate(engine: sa.Engine, *, wait_seconds: float = 60, on_wait: Callable[[s
         fit.check()
         return fit.is_newer
     try:
-        _migrate(engine, _QUIET_SECONDS)
+        _migrate(engine, _QUIET_SECONDS, fit)
     except sa.exc.DBAPIError as error:
         failure = failure_of(error)
+        if getattr(error.orig, "sqlstate", None) in _CREATED_MEANWHILE and fit.revision is None:
+            return migrate(engine, wait_seconds=wait_seconds, on_wait=on_wait)
         if failure is None or failure.cause is not Cause.LOCKED:
             raise
         on_wait(_writer(engine))
-        _migrate(engine, wait_seconds)
+        _migrate(engine, wait_seconds, fit)
     return False
 
 
-def _migrate(engine: sa.Engine, lock_seconds: float) -> None:
+# An empty database has no row to lock. PostgreSQL lets one transaction create Alembic's table. Another one waits until
+# the first has committed, and is refused: unique_violation in the server's catalog, or duplicate_table.
+_CREATED_MEANWHILE = frozenset({"23505", "42P07"})
+
+
+def _migrate(engine: sa.Engine, lock_seconds: int, fit: version.Fit) -> None:
     config = version.alembic_config()
-    with _alone(engine, lock_seconds) as connection:
+    with _alone(engine, lock_seconds, has_schema=fit.revision is not None) as connection:
         if engine.dialect.name == "postgresql":
             # Rewriting a large registry takes longer than any statement of a request.
             _limit(connection, Limits(_MIGRATION_LOCK_SECONDS, 0, 0))
@@ -367,10 +420,13 @@ def _migrate(engine: sa.Engine, lock_seconds: float) -> None:
         command.upgrade(config, "head")
 
 
+# Those that wait have locked the table, too, but not the row in it.
 _WRITER = sa.text(
     "SELECT a.pid, a.application_name, host(a.client_addr), extract(epoch FROM now() - a.xact_start) "
     "FROM pg_locks l JOIN pg_stat_activity a USING (pid) "
-    "WHERE l.locktype = 'advisory' AND l.granted AND l.objid = :lock AND a.datname = current_database()"
+    "WHERE a.datname = current_database() AND l.granted AND a.wait_event_type IS DISTINCT FROM 'Lock' "
+    "AND (l.relation = to_regclass(:table) AND l.mode = 'RowExclusiveLock' "
+    "OR l.locktype = 'advisory' AND l.objid = :lock)"
 )
 
 
@@ -379,7 +435,8 @@ def _writer(engine: sa.Engine) -> str:
     if engine.dialect.name == "sqlite":
         return "another process that writes to the file"
     with snapshot(engine) as connection:
-        row = connection.execute(_WRITER, {"lock": _PUBLICATION_LOCK}).first()
+        names = {"table": schema.revision.name, "lock": _LOCK_OF_THE_VERSION_BEFORE}
+        row = connection.execute(_WRITER, names).first()
     if row is None:
         return "another transaction"
     pid, application, address, seconds = row
