@@ -201,7 +201,7 @@ def implementing(
         query = query.where(
             schema.implementation.c.name.in_([name for batch in batches(implementations) for name in batch])
         )
-    return [(row.name, row.version) for row in connection.execute(query.order_by(schema.release.c.id))]
+    return [(row.name, row.version) for row in connection.execute(query.order_by(schema.release.c.seq))]
 
 
 def newest_with_profile(connection: sa.Connection, models: Collection[str] | None = None) -> str | None:
@@ -217,7 +217,9 @@ def newest_with_profile(connection: sa.Connection, models: Collection[str] | Non
             schema.model.c.name.in_([name for batch in batches(models) for name in batch])
         )
     query = sa.select(schema.implementation.c.name).join_from(release, schema.implementation)
-    return connection.execute(query.where(sa.exists(named)).order_by(release.c.id.desc()).limit(1)).scalar_one_or_none()
+    return connection.execute(
+        query.where(sa.exists(named)).order_by(release.c.seq.desc()).limit(1)
+    ).scalar_one_or_none()
 
 
 def profile_entries(connection: sa.Connection, profile_ids: Iterable[int]) -> dict[int, dict[str, tuple[str, str]]]:
@@ -310,7 +312,7 @@ def sets_of_model(connection: sa.Connection, name: str) -> Iterator[tuple[str, s
         .join(schema.release)
         .join(schema.implementation)
         .where(schema.model.c.name == name)
-        .order_by(schema.release.c.id.desc())
+        .order_by(schema.release.c.seq.desc())
     )
     yield from (tuple(row) for row in rows)
 
@@ -327,7 +329,7 @@ def versions(connection: sa.Connection, implementation_id: int) -> dict[str, int
     """Return the ids of an implementation's releases by version, in the order published."""
     table = schema.release
     query = sa.select(table.c.version, table.c.id).where(table.c.implementation_id == implementation_id)
-    query = query.order_by(table.c.id)
+    query = query.order_by(table.c.seq)
     return {row.version: row.id for row in connection.execute(query)}
 
 
@@ -396,7 +398,7 @@ def implemented(connection: sa.Connection, implementation: str) -> list[str]:
 
 def profiles_naming(connection: sa.Connection, models: Collection[str] | None = None) -> list[StoredProfile]:
     """Return the profiles that name one of the models, None: all profiles; the newest first."""
-    query = _PROFILES.order_by(schema.profile.c.id.desc())
+    query = _PROFILES.order_by(schema.profile.c.seq.desc(), schema.profile.c.id.desc())
     if models is not None:
         query = query.where(schema.profile.c.id.in_(sa.select(naming(models).c.id)))
     return [StoredProfile(row.id, row.name, State(row.state or State.PUBLISHED)) for row in connection.execute(query)]

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 import sqlalchemy as sa
+from alembic import command as alembic
 from fastapi.testclient import TestClient
 from typer.testing import CliRunner
 
@@ -20,7 +21,7 @@ from app.cli.feed import Archive, ArchiveError, CopyResult, RemoteFeed, copy_fee
 from app.client import RegistryError
 from app.domain.publishing.change import linked
 from app.domain.values.canonical import canonical_json, digest
-from app.storage import database, schema
+from app.storage import database, schema, version
 from tests.api.stories import FEATURE, FIRMWARE, NIC, QUEUES, publish, vendor
 from tests.cli.conftest import Run, client_of
 from tests.conftest import AUTHORIZATION, copied_database, make_app, shared_registry
@@ -297,11 +298,12 @@ def _lose_the_feed(database_url: str) -> None:
         schema.stand_in,
         schema.program,
     )
+    config = version.alembic_config()
     with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        alembic.downgrade(config, "0009")
         for table in tables:
             connection.execute(sa.text(f"DROP TABLE {table.name}"))
-        connection.execute(sa.text("DROP INDEX ix_host_reported_at"))
-        connection.execute(sa.text("ALTER TABLE host DROP COLUMN reported_at"))
         connection.execute(sa.text("UPDATE alembic_version SET version_num = '0003'"))
     database.migrate(engine)
     engine.dispose()

@@ -14,15 +14,22 @@ import pytest
 import sqlalchemy as sa
 
 from app.domain.publishing.change import ChangeKind, linked
-from app.storage import database, schema, version
-from app.storage.change import Change, feed, record, registry_id
+from app.domain.things.release import ReleaseDocument
+from app.domain.values.document import Place
+from app.domain.values.name import ReleaseName
+from app.domain.values.state import State
+from app.storage import database, listing, lookup, schema, version
+from app.storage.change import Change, audit, feed, record, registry_id
 from app.storage.failure import Cause, failure_of
+from app.storage.publication import publish_release, publish_vendor
+from app.storage.timeline import newest_profiles
 from tests import postgresql
 from tests.conftest import copied_database
 
 _WRITERS = 8
 _WRITES = 10
 _SERVICES = 3
+_VENDOR = "vendor-a.com"
 _IGNORED_LOCKS = (
     "pg_advisory_lock(bigint)",
     "pg_advisory_xact_lock(bigint)",
@@ -85,6 +92,7 @@ def write_at_once(engines: list[sa.Engine]) -> int:
         refusals = sum(writers.map(write, range(len(engines))))
     with database.reading(engines[0]) as connection:
         rows, link = feed(connection, 0, 1_000), registry_id(connection)
+        audited = [row.seq for row in audit(connection, 0, 1_000)]
     assert {row.name for row in rows} == {
         f"host-{number}-{turn}" for number in range(_WRITERS) for turn in range(_WRITES)
     }
@@ -93,6 +101,7 @@ def write_at_once(engines: list[sa.Engine]) -> int:
         fields = {**row._mapping, "detail": {}}
         link = linked(link, fields)
         assert row.link == link
+    assert audited == [row.seq for row in rows]
     return refusals
 
 
@@ -128,6 +137,31 @@ def test_a_writer_begins_again_on_a_server_that_knows_no_other_isolation(
 ) -> None:
     monkeypatch.setattr(database, "_OF_WRITERS", {"isolation_level": "SERIALIZABLE"})
     write_at_once(engines)
+
+
+def test_releases_are_in_the_order_published_whatever_their_ids(engines: list[sa.Engine]) -> None:
+    models = {f"{_VENDOR}/nic": {"variables": {"queues": {"type": "int", "init_value": 1, "off_value": 1}}}}
+    versions = [f"{number}.{turn}" for turn in range(3) for number in range(len(engines), 0, -1)]
+    with database.writing(engines[0], "a test") as writing:
+        publish_vendor(writing, _VENDOR, None, None)
+    previous = []
+    for number, version_ in enumerate(versions):
+        profile = {"name": f"{_VENDOR}/profile-{version_}", "values": {f"{_VENDOR}/nic": {}}}
+        place = Place()
+        read = ReleaseDocument.read({"models": models, "profiles": [profile]}, place)
+        with database.writing(engines[number % len(engines)], "a test") as writing:
+            name = ReleaseName(f"{_VENDOR}/fw", version_)
+            previous.append(publish_release(writing, name, read, place).previous)
+    assert previous[-1] == f"{_VENDOR}/fw@1.1"
+    assert previous[len(engines)] == f"{_VENDOR}/fw@{len(engines)}.0"
+    with database.reading(engines[0]) as connection:
+        listed = listing.releases(connection, {}, [State.PUBLISHED], None, 100)
+        ids = lookup.ids(connection, schema.implementation, [f"{_VENDOR}/fw"])
+        assert [row.version for row in listed.rows] == versions
+        assert list(lookup.versions(connection, ids[f"{_VENDOR}/fw"])) == versions
+        assert [name for name, _, _ in lookup.sets_of_model(connection, f"{_VENDOR}/nic")] == [f"{_VENDOR}/fw"] * 24
+        newest, count = newest_profiles(connection, _VENDOR, 100)
+    assert (list(newest), count) == ([f"{_VENDOR}/profile-{version_}" for version_ in reversed(versions)], 24)
 
 
 def test_a_transaction_that_cannot_be_serialized_is_a_failure_of_the_database(engines: list[sa.Engine]) -> None:
