@@ -16,8 +16,8 @@ from app.domain.things.profile import Values
 from app.domain.things.variable_set import VariableSet
 from app.domain.values import budget
 from app.storage import change, database, lookup, schema
-from app.storage.change import Position
 from app.storage.content import ColdError, Contents
+from app.storage.database import Position
 from app.storage.host import Fleet, Staleness, stale_hosts
 from app.storage.memory import Memory
 from app.storage.reader import Key, Reader

@@ -8,16 +8,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary
 
+import orjson
 import psycopg
 import sqlalchemy as sa
 from alembic import command
 from psycopg import sql
+from sqlalchemy.dialects import postgresql
 
 from app.storage import schema, version
 from app.storage.failure import Cause, FailureError, failure_of
@@ -25,6 +27,8 @@ from app.storage.failure import Cause, FailureError, failure_of
 # Writers of the version before exclude each other by this advisory lock alone (decision 0012); to be removed with it.
 _LOCK_OF_THE_VERSION_BEFORE = 0x70726F66
 _COPIED_FROM = 100
+# Below the limits of SQLite and PostgreSQL on parameters in one statement.
+_MOST_PARAMETERS = 10_000
 # Notice a server that disappears without closing its connections. In seconds, tcp_user_timeout in milliseconds (libpq).
 _PATIENCE = {"connect_timeout": 5, "tcp_user_timeout": 10_000, "keepalives_idle": 10}
 # While a migration waits for a lock of a table, everybody else waits behind it.
@@ -192,6 +196,9 @@ def _begin_sqlite(limits: Limits, connection: sa.Connection) -> None:
     if connection.info.get("lock_seconds") != lock:
         connection.exec_driver_sql(f"PRAGMA busy_timeout={_milliseconds(lock)}")
         connection.info["lock_seconds"] = lock
+    if options.get("is_alone", False) and not connection.info.get("adds"):
+        _prepare_addition(connection)
+        connection.info["adds"] = True
     connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("writes", False) else "BEGIN")
 
 
@@ -252,12 +259,24 @@ def written_time(moment: datetime) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A position in the feed of a registry: its last change, with the link that vouches for all changes before.
+
+    seq: 0 if there is none; link: then the id of the registry.
+    """
+
+    registry: str
+    seq: int
+    link: str
+
+
 @dataclass(slots=True)
 class Writing:
     """The only transaction that writes at this time.
 
     by, at, detail: who makes its changes, when, and the detail that is added to each. first_seq: the seq of its first
-    change, None before that. is_dry: it is rolled back at the end.
+    change, None before that. end: the end of the feed, None before it was read. is_dry: it is rolled back at the end.
     """
 
     connection: sa.Connection
@@ -265,6 +284,7 @@ class Writing:
     detail: Mapping[str, Any] = field(default_factory=dict)
     at: str = field(default_factory=now)
     first_seq: int | None = None
+    end: Position | None = None
     is_dry: bool = False
     end_turn: Callable[[], None] = lambda: None
 
@@ -353,6 +373,8 @@ def insert(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[st
 
     Many rows go into PostgreSQL with COPY, which takes a third of the time.
     """
+    if not rows:
+        return
     if connection.dialect.name != "postgresql" or len(rows) < _COPIED_FROM:
         connection.execute(sa.insert(table), rows)
         return
@@ -371,6 +393,96 @@ def insert(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[st
         condition(connection.engine).note(error)
         raised = sa.exc.DBAPIError.instance("COPY", None, error, psycopg.Error, dialect=connection.dialect)
         raise raised from error
+
+
+Rows: TypeAlias = dict[sa.Table, list[dict[str, Any]]]
+
+# Each after those that it refers to.
+_TABLES = tuple(schema.metadata.sorted_tables)
+# Content is named by its digest: what is stored already is the same.
+_CONTENT = frozenset({schema.variable_set, schema.profile_values})
+
+
+def count_revision(connection: sa.Connection) -> None:
+    """Increase the revision: something was added or its state was changed."""
+    connection.execute(_COUNT)
+
+
+_COUNT = sa.update(schema.revision).values(number=schema.revision.c.number + 1)
+
+
+def add(connection: sa.Connection, rows: Rows) -> None:
+    """Insert the rows of a publication and increase the revision; all rows of a table must have the same columns.
+
+    A statement costs more than a few rows, so all go into the database with one unless they are many. Content that is
+    stored already is left out.
+    """
+    filled = {table: rows[table] for table in _TABLES if rows.get(table)}
+    if sum(map(len, filled.values())) > _COPIED_FROM:
+        for table, of_table in filled.items():
+            insert(connection, table, _new_content(connection, table, of_table) if table in _CONTENT else of_table)
+        count_revision(connection)
+        return
+    documents = {table.name: orjson.dumps(of_table).decode() for table, of_table in filled.items()}
+    if connection.dialect.name == "postgresql":
+        connection.execute(_addition(tuple((table, tuple(rows[0])) for table, rows in filled.items())), documents)
+    else:
+        names, places = ", ".join(documents), ", ".join("?" * len(documents))
+        statement = f"INSERT INTO addition ({names}) VALUES ({places})"  # noqa: S608 (names of the schema)
+        connection.exec_driver_sql(statement, tuple(documents.values()))
+
+
+def _new_content(
+    connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]
+) -> Sequence[Mapping[str, Any]]:
+    """Return the rows of content that is not stored yet, each once."""
+    new = {row["digest"]: row for row in rows}
+    digests = list(new)
+    for start in range(0, len(digests), _MOST_PARAMETERS):
+        some = digests[start : start + _MOST_PARAMETERS]
+        for digest in connection.execute(sa.select(table.c.digest).where(table.c.digest.in_(some))).scalars():
+            del new[digest]
+    return list(new.values())
+
+
+@cache
+def _addition(shape: tuple[tuple[sa.Table, tuple[str, ...]], ...]) -> sa.Insert:
+    """Return the statement that inserts JSON arrays of rows on PostgreSQL; shape: each table with its columns."""
+    inserts = []
+    for table, names in shape:
+        array = sa.cast(sa.bindparam(table.name, type_=sa.Text()), sa.JSON)
+        columns = [sa.column(name, _plain(table.c[name])) for name in names]
+        row = sa.func.json_to_recordset(array).table_valued(*columns, name=f"new_{table.name}")
+        source = sa.select(*row.render_derived(with_types=True).c)
+        if table in _CONTENT:
+            inserts.append(postgresql.insert(table).from_select(names, source).on_conflict_do_nothing())
+        else:
+            inserts.append(postgresql.insert(table).from_select(names, source))
+    *earlier, last = inserts
+    counted = _COUNT.cte("counted")
+    return last.add_cte(counted, *(insert.cte(f"added_{number}") for number, insert in enumerate(earlier)))
+
+
+def _plain(column: sa.Column[Any]) -> sa.types.TypeEngine[Any]:
+    return column.type if isinstance(column.type, sa.Integer | sa.Boolean) else sa.Text()
+
+
+def _prepare_addition(connection: sa.Connection) -> None:
+    """Give a connection to SQLite the view that takes the rows of several tables with one statement, as JSON arrays.
+
+    The view and its trigger belong to the connection, not to the file.
+    """
+    inserts = ["UPDATE revision SET number = number + 1;"]
+    for table in _TABLES:
+        names = ", ".join(f'"{column.name}"' for column in table.c)
+        values = ", ".join(f"value ->> '$.{column.name}'" for column in table.c)
+        source = f"SELECT {values} FROM json_each(NEW.{table.name}) WHERE true"  # noqa: S608 (names of the schema)
+        inserts.append(f"INSERT INTO {table.name} ({names}) {source}")
+        inserts[-1] += " ON CONFLICT DO NOTHING;" if table in _CONTENT else ";"
+    columns = ", ".join(f"NULL AS {table.name}" for table in _TABLES)
+    connection.exec_driver_sql(f"CREATE TEMP VIEW addition AS SELECT {columns}")
+    trigger = "CREATE TEMP TRIGGER add_rows INSTEAD OF INSERT ON addition BEGIN"
+    connection.exec_driver_sql(f"{trigger} {' '.join(inserts)} END")
 
 
 @contextmanager
@@ -413,6 +525,10 @@ _CREATED_MEANWHILE = frozenset({"23505", "42P07"})
 def _migrate(engine: sa.Engine, lock_seconds: int, fit: version.Fit) -> None:
     config = version.alembic_config()
     with _alone(engine, lock_seconds, has_schema=fit.revision is not None) as connection:
+        if engine.dialect.name == "sqlite":
+            # SQLite checks every trigger whenever a table is altered.
+            connection.exec_driver_sql("DROP VIEW addition")
+            connection.info["adds"] = False
         if engine.dialect.name == "postgresql":
             # Rewriting a large registry takes longer than any statement of a request.
             _limit(connection, Limits(_MIGRATION_LOCK_SECONDS, 0, 0))

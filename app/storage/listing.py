@@ -127,7 +127,7 @@ def profile(connection: sa.Connection, name: str) -> Row | None:
 
 def lineage(connection: sa.Connection, profile_id: int) -> Sequence[Row]:
     """Return a profile and its ancestors, from the profile upwards: id, name."""
-    ancestors, table = lookup.lineage([profile_id]), schema.profile
+    ancestors, table = lookup.lineage(schema.profile.c.id == profile_id), schema.profile
     query = sa.select(table.c.id, table.c.name).join_from(ancestors, table, table.c.id == ancestors.c.id)
     return connection.execute(query.order_by(ancestors.c.depth)).all()
 

@@ -25,8 +25,8 @@ from app.domain.values.name import ReleaseName, is_name, is_release_name
 from app.domain.values.state import State
 from app.domain.verdict.destination import Destination
 from app.storage import lookup
-from app.storage.change import Position
 from app.storage.content import ColdError, Contents
+from app.storage.database import Position
 from app.storage.host import Fleet, Label
 from app.storage.memory import Memory
 
