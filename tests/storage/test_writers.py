@@ -9,11 +9,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from random import Random
 
 import pytest
 import sqlalchemy as sa
 
 from app.domain.publishing.change import ChangeKind, linked
+from app.domain.publishing.outcome import ConflictError, Outcome
 from app.domain.things.release import ReleaseDocument
 from app.domain.values.document import Place
 from app.domain.values.name import ReleaseName
@@ -162,6 +164,55 @@ def test_releases_are_in_the_order_published_whatever_their_ids(engines: list[sa
         assert [name for name, _, _ in lookup.sets_of_model(connection, f"{_VENDOR}/nic")] == [f"{_VENDOR}/fw"] * 24
         newest, count = newest_profiles(connection, _VENDOR, 100)
     assert (list(newest), count) == ([f"{_VENDOR}/profile-{version_}" for version_ in reversed(versions)], 24)
+
+
+def publish(engine: sa.Engine, version_: str, off_value: int, product: str = "fw") -> Outcome:
+    """Publish a release of a device model; off_value: what it states about the only variable."""
+    queues = {"type": "int", "init_value": 1, "off_value": off_value}
+    place = Place()
+    read = ReleaseDocument.read({"models": {f"{_VENDOR}/nic": {"variables": {"queues": queues}}}}, place)
+    with database.writing(engine, "a test") as writing:
+        return publish_release(writing, ReleaseName(f"{_VENDOR}/{product}", version_), read, place)
+
+
+def test_the_first_statement_stands_whoever_else_states_something_at_once(engines: list[sa.Engine]) -> None:
+    with database.writing(engines[0], "a test") as writing:
+        publish_vendor(writing, _VENDOR, None, None)
+
+    def state(number: int) -> bool:
+        try:
+            publish(engines[number], "1", number, product=f"fw-{number}")
+        except ConflictError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(len(engines)) as writers:
+        winners = [number for number, won in enumerate(writers.map(state, range(len(engines)))) if won]
+    with database.reading(engines[0]) as connection:
+        stated = lookup.models(connection, [f"{_VENDOR}/nic"])[f"{_VENDOR}/nic"].statements[_VENDOR]["queues"]
+        published = [row.name for row in feed(connection, 0, 100) if row.kind == ChangeKind.RELEASE_PUBLISHED]
+    assert [stated.off_value] == winners
+    assert published == [f"{_VENDOR}/fw-{winners[0]}@1"]
+
+
+def test_each_release_is_compared_with_the_one_before_it(engines: list[sa.Engine]) -> None:
+    with database.writing(engines[0], "a test") as writing:
+        publish_vendor(writing, _VENDOR, None, None)
+    numbers = list(range(3 * len(engines)))
+    Random(4).shuffle(numbers)  # noqa: S311 (not for secrets)
+
+    def previous(number: int) -> str | None:
+        return publish(engines[number % len(engines)], str(number), 1).previous
+
+    with ThreadPoolExecutor(len(engines)) as writers:
+        answers = dict(zip(numbers, writers.map(previous, numbers), strict=True))
+    with database.reading(engines[0]) as connection:
+        ids = lookup.ids(connection, schema.implementation, [f"{_VENDOR}/fw"])
+        order = [int(version_) for version_ in lookup.versions(connection, ids[f"{_VENDOR}/fw"])]
+    assert sorted(order) == sorted(numbers)
+    for place, number in enumerate(order):
+        lower = [earlier for earlier in order[:place] if earlier < number]
+        assert answers[number] == (f"{_VENDOR}/fw@{max(lower)}" if lower else None)
 
 
 def test_a_transaction_that_cannot_be_serialized_is_a_failure_of_the_database(engines: list[sa.Engine]) -> None:
