@@ -215,7 +215,7 @@ def existing_for_profile(connection: sa.Connection, document: ProfileDocument) -
     """Return what the publication of a profile depends on."""
     profiles = {document.name, *([document.extends] if document.extends else [])}
     names = names_of(connection, None, [vendor_of(document.name)], document.values, profiles)
-    return names, _existing(connection, names, [document], set(document.values), of_models=document.values)
+    return names, _existing(connection, names, [document], profiles, set(document.values), of_models=document.values)
 
 
 def existing_for_release(
@@ -235,7 +235,7 @@ def existing_for_release(
     before = previous(name.version, names.earlier)
     release_ids = [names.release.number] if names.release else []
     names.parts = lookup.parts(connection, [*release_ids, *([names.earlier[before]] if before else [])])
-    existing = _existing(connection, names, documents, models, of_models=None)
+    existing = _existing(connection, names, documents, profiles, models, of_models=None)
     release = _release(names)
     present = release.sets if release else {}
     # Sets of other models are needed only to judge profiles and own values.
@@ -271,13 +271,17 @@ def _existing(
     connection: sa.Connection,
     names: Names,
     documents: Sequence[ProfileDocument],
+    concerned: Collection[str],
     models: set[str],
     *,
     of_models: Collection[str] | None,
 ) -> Existing:
-    """Return the published models and profiles; of_models: those that values are loaded for, None: all."""
+    """Return the published models and profiles.
+
+    concerned: profiles that are published, extended or listed. of_models: those that values are loaded for, None: all.
+    """
     own = {document.name for document in documents}
-    resolved = lookup.entries_of_lineages(connection, names.lineages)
+    resolved = lookup.entries_of_lineages(connection, [pair for pair in names.lineages if pair[0] in concerned])
     profiles = _profiles(connection, [row for name, row in names.profiles.items() if name in own])
     inherited = {model for digests in resolved.values() for model in digests} if of_models is None else set()
     needed = {

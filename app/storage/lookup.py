@@ -210,19 +210,6 @@ def release_models(connection: sa.Connection, release_id: int) -> dict[str, str]
     return sets_of_releases(connection, [release_id]).get(release_id, {})
 
 
-def listed_profiles(connection: sa.Connection, release_id: int) -> frozenset[str] | None:
-    """Return the profiles on a release's list, None if it has no list."""
-    table = schema.profile_list
-    if connection.execute(sa.select(table.c.release_id).where(table.c.release_id == release_id)).first() is None:
-        return None
-    rows = connection.execute(
-        sa.select(schema.profile.c.name)
-        .join_from(schema.release_profile, schema.profile)
-        .where(schema.release_profile.c.release_id == release_id)
-    )
-    return frozenset(rows.scalars())
-
-
 def release_id(connection: sa.Connection, implementation: str, version: str) -> int | None:
     """Return the id of a release, None if it is not published."""
     query = (
