@@ -25,6 +25,7 @@ from app.domain.values.budget import AbandonedError
 from app.domain.values.document import FaultCode, Place
 from app.service.known import UnknownNameError
 from app.storage import change, database
+from app.storage.database import Position
 from app.storage.failure import failure_of
 from app.wire.base import printable
 from app.wire.change import Audit, AuditedChange, Change, ChangeDocument, Feed
@@ -120,7 +121,7 @@ class _Page:
     """
 
     items: list[dict[str, Any]]
-    position: change.Position
+    position: Position
     is_last: bool
     is_continued: bool
 
@@ -140,7 +141,7 @@ def _page(
     after: int,
     limit: int,
     filters: Mapping[str, str | None],
-    before: change.Position | None = None,
+    before: Position | None = None,
 ) -> _Page:
     with database.reading(engine) as connection:
         rows = change.feed(connection, after, limit + 1, **filters)

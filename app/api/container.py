@@ -19,8 +19,7 @@ from app.api.urgency import Urgency
 from app.settings import Settings
 from app.storage import change, database
 from app.storage.catalog import Catalog
-from app.storage.change import Position
-from app.storage.database import Limits, create_engine
+from app.storage.database import Limits, Position, create_engine
 from app.storage.host import Staleness
 from app.storage.replica import Databases
 from app.storage.token import Tokens

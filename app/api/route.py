@@ -14,7 +14,7 @@ from app.api.body import JsonRequest, check_content_type
 from app.api.container import container
 from app.api.error_code import ErrorCode
 from app.api.errors import ApiError
-from app.api.session import check_before_body, is_private
+from app.api.session import check_before_body, in_turn, is_private
 from app.settings import Settings
 from app.storage.replica import ReplicaLostError
 from app.wire.reading import MAX_FAULTS
@@ -41,6 +41,9 @@ class Route(APIRoute):
 
     # Refuse unknown parameters: with a misspelt dry_run the request would write.
     is_strict = True
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        super().__init__(path, in_turn(endpoint), **options)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return the handler, wrapped in what all routes share."""

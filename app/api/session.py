@@ -3,10 +3,10 @@
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, wraps
 from http import HTTPStatus
-from threading import Lock
-from typing import Annotated, Generic, TypeVar
+from threading import Event, Lock
+from typing import Annotated, Any, Generic, TypeVar, get_type_hints
 
 import sqlalchemy as sa
 from anyio import CancelScope, CapacityLimiter, from_thread, get_cancelled_exc_class, to_thread
@@ -247,13 +247,64 @@ async def _reading(request: Request, _: Annotated[None, Depends(check_reader)]) 
         yield connection
 
 
-@dataclass(frozen=True, slots=True)
-class PublishSession:
-    """Publishes names of the vendors that the token is for. A dry run stores nothing."""
+class WriteSession:
+    """Writes in the one transaction that writes; its route runs in one thread from the wait for its turn to COMMIT.
 
-    _identity: Identity
-    _writing: Writing
-    dry_run: bool
+    A thread more for the wait and another for COMMIT would keep the turn while the event loop does something else.
+    """
+
+    def __init__(self, request: Request, identity: Identity, *, dry_run: bool) -> None:
+        self.dry_run = dry_run
+        self._shared = container(request)
+        self._identity = identity
+        self._open: Writing | None = None
+
+    @property
+    def writing(self) -> Writing:
+        """The transaction that writes."""
+        if self._open is None:
+            message = "the route does not have its turn to write"
+            raise RuntimeError(message)
+        return self._open
+
+    async def run(self, work: Callable[[], Result]) -> Result:
+        """Return the result of work, once it is committed; what is cancelled while it waits gives up its turn."""
+        shared = self._shared
+        entry = _Entry(database.writing(shared.primary, self._identity.name, dry_run=self.dry_run))
+        ended = Event()
+
+        def in_turn() -> Result:
+            try:
+                self._open = entry.enter()
+                try:
+                    result = work()
+                    self._check()
+                except BaseException as error:
+                    entry.leave(error)
+                    raise
+                entry.leave(None)
+                return result
+            finally:
+                ended.set()
+
+        with shared.urgency.urgent():
+            try:
+                result = await to_thread.run_sync(in_turn, abandon_on_cancel=True, limiter=shared.waiting_to_write)
+            except get_cancelled_exc_class():
+                if entry.give_up():
+                    with CancelScope(shield=True):
+                        await to_thread.run_sync(ended.wait, limiter=shared.ending)
+                raise
+        shared.catalog.outdate()
+        shared.tokens.forget()
+        return result
+
+    def _check(self) -> None:
+        """Raise ApiError if what was written must not be committed."""
+
+
+class PublishSession(WriteSession):
+    """Publishes names of the vendors that the token is for. A dry run stores nothing."""
 
     def of(self, *vendors: str) -> Writing:
         """Return the transaction that writes names of these vendors; raises 403 for a token of another vendor.
@@ -262,18 +313,18 @@ class PublishSession:
         """
         if not all(map(self._identity.may_write, vendors)):
             forbid(f"This token can publish only names of {self._identity.vendor}.")
-        return self._writing
+        return self.writing
 
     def of_any(self, *vendors: str) -> Writing:
         """Return the transaction for what any of these vendors can write; raises 403 for a token of another vendor."""
         if not self._identity.is_admin and not any(map(self._identity.may_write, vendors)):
             forbid(f"This token can publish only what concerns names of {self._identity.vendor}.")
-        return self._writing
+        return self.writing
 
     @property
     def reading(self) -> sa.Connection:
         """The connection of the transaction, to read what decides who may write."""
-        return self._writing.connection
+        return self.writing.connection
 
     def check_admin(self, message: str) -> None:
         """Raise 403 with the message if the token is not an admin's."""
@@ -285,13 +336,13 @@ class PublishSession:
         if override is not None and not self._identity.is_admin:
             forbid("The override needs an admin token.")
 
+    def _check(self) -> None:
+        if self._identity.vendor is not None and not self.writing.connection.closed:
+            _check_quota(self._shared, self.writing, self._identity.vendor)
 
-@dataclass(frozen=True, slots=True)
-class AdminSession:
+
+class AdminSession(WriteSession):
     """Writes what belongs to the operator. A dry run stores nothing."""
-
-    writing: Writing
-    dry_run: bool
 
 
 DryRun = Annotated[bool, Query(description="answer what would happen, and store nothing")]
@@ -311,12 +362,8 @@ async def _turn_to_write(request: Request, by: str, *, dry_run: bool) -> AsyncIt
 
 async def _publishing(
     request: Request, identity: Annotated[Identity, Depends(check_writer)], *, dry_run: DryRun = False
-) -> AsyncIterator[PublishSession]:
-    async with _turn_to_write(request, identity.name, dry_run=dry_run) as writing:
-        yield PublishSession(identity, writing, dry_run)
-        if identity.vendor is not None and not writing.connection.closed:
-            shared = container(request)
-            await to_thread.run_sync(_check_quota, shared, writing, identity.vendor, limiter=shared.ending)
+) -> PublishSession:
+    return PublishSession(request, identity, dry_run=dry_run)
 
 
 def _check_quota(shared: Container, writing: Writing, vendor: str) -> None:
@@ -337,9 +384,24 @@ def _check_quota(shared: Container, writing: Writing, vendor: str) -> None:
 
 async def _administering(
     request: Request, identity: Annotated[Identity, Depends(check_admin)], *, dry_run: DryRun = False
-) -> AsyncIterator[AdminSession]:
-    async with _turn_to_write(request, identity.name, dry_run=dry_run) as writing:
-        yield AdminSession(writing, dry_run)
+) -> AdminSession:
+    return AdminSession(request, identity, dry_run=dry_run)
+
+
+def in_turn(endpoint: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the endpoint of a route, one that writes so that it runs in its turn to write."""
+    if not any(
+        annotation in {Publishing, Administering}
+        for annotation in get_type_hints(endpoint, include_extras=True).values()
+    ):
+        return endpoint
+
+    @wraps(endpoint)
+    async def run(**arguments: Any) -> Any:
+        session = next(argument for argument in arguments.values() if isinstance(argument, WriteSession))
+        return await session.run(partial(endpoint, **arguments))
+
+    return run
 
 
 @dataclass(frozen=True, slots=True)
@@ -442,8 +504,8 @@ async def _auditing(
 Probing = Annotated[sa.Connection, Depends(_probing, scope="function")]
 Reading = Annotated[sa.Connection, Depends(_reading, scope="function")]
 Auditing = Annotated[sa.Connection, Depends(_auditing)]
-Publishing = Annotated[PublishSession, Depends(_publishing, scope="function")]
-Administering = Annotated[AdminSession, Depends(_administering, scope="function")]
+Publishing = Annotated[PublishSession, Depends(_publishing)]
+Administering = Annotated[AdminSession, Depends(_administering)]
 Registering = Annotated[RegisterSession, Depends(_registering)]
 Exchanging = Annotated[ExchangeSession, Depends(_exchanging)]
 Following = Annotated[FollowSession, Depends(_following)]

@@ -22,8 +22,7 @@ def release_document(reading: sa.Connection, name: ReleaseName) -> dict[str, Any
     stored = listing.release(reading, name)
     if stored is None:
         return None
-    listed = lookup.listed_profiles(reading, stored.id)
-    sets = lookup.release_models(reading, stored.id)
+    parts = lookup.parts(reading, [stored.id])[stored.id]
     return {
         "release": str(name),
         "implementation": stored.implementation,
@@ -31,9 +30,9 @@ def release_document(reading: sa.Connection, name: ReleaseName) -> dict[str, Any
         "state": stored.state or State.PUBLISHED,
         "description": stored.description,
         "digest": stored.digest,
-        "models": [{"model": model, "digest": digest} for model, digest in sorted(sets.items())],
-        "profiles": None if listed is None else sorted(listed),
-        "aliases": dict(sorted(lookup.aliases_of(reading, [stored.id]).get(stored.id, {}).items())),
+        "models": [{"model": model, "digest": digest} for model, digest in sorted(parts.sets.items())],
+        "profiles": None if parts.listed is None else sorted(parts.listed),
+        "aliases": dict(sorted(parts.aliases.items())),
         "overrides": [
             {
                 "reason": override.reason,

@@ -7,7 +7,7 @@ from app.domain.engine.acceptance import Acceptance
 from app.domain.fleet.support_matrix import Row, support_matrix
 from app.domain.values.document import FaultCode, Place
 from app.service.known import UnknownNameError, known_model, known_profile
-from app.storage.change import Position
+from app.storage.database import Position
 from app.storage.reader import Reader
 
 MAX_CELLS = 100_000

@@ -18,8 +18,8 @@ from app.domain.things.variable_set import VariableSet
 from app.domain.values import budget
 from app.domain.verdict.destination import Destination
 from app.storage import change, database, lookup, schema
-from app.storage.change import Position
 from app.storage.content import ColdError, Contents
+from app.storage.database import Position
 from app.storage.fleet import count_stale
 from app.storage.host import Staleness, are_filed, file_hosts
 from app.storage.memory import Memory

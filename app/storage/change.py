@@ -1,7 +1,7 @@
 """The feed and the audit: each change is recorded in the transaction that makes it."""
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -11,7 +11,7 @@ from app.domain.publishing.change import ChangeKind, linked
 from app.domain.values.canonical import canonical_json, digest
 from app.domain.values.name import vendor_of
 from app.storage import lookup, schema
-from app.storage.database import Writing, insert
+from app.storage.database import Position, Writing, insert
 
 Row: TypeAlias = sa.Row[*tuple[Any, ...]]
 
@@ -40,12 +40,21 @@ class Change:
 def record(writing: Writing, *changes: Change) -> None:
     """Record changes in this order."""
     connection = writing.connection
-    before = position(connection)
-    seq, link = before.seq, before.link
+    model_ids = lookup.ids(connection, schema.model, {model for change in changes for model in change.models})
+    for table, rows in recorded(writing, changes, model_ids).items():
+        if rows:
+            insert(connection, table, rows)
+
+
+def recorded(
+    writing: Writing, changes: Iterable[Change], model_ids: Mapping[str, int]
+) -> dict[sa.Table, list[dict[str, Any]]]:
+    """Return the rows that record changes in this order, by table; model_ids: of the models that they concern."""
+    writing.end = writing.end or position(writing.connection)
+    seq, link = writing.end.seq, writing.end.link
     rows: list[dict[str, Any]] = []
     documents: list[dict[str, Any]] = []
     change_models: list[dict[str, Any]] = []
-    model_ids = lookup.ids(connection, schema.model, {model for change in changes for model in change.models})
     for change in changes:
         if not change.kind.is_audited_alone:
             seq += 1
@@ -75,25 +84,8 @@ def record(writing: Writing, *changes: Change) -> None:
         if canonical is not None:
             documents.append({"seq": seq, "document": canonical})
         change_models += [{"model_id": model_ids[model], "seq": seq} for model in change.models if model in model_ids]
-    for table, new_rows in (
-        (schema.change, rows),
-        (schema.change_document, documents),
-        (schema.change_model, change_models),
-    ):
-        if new_rows:
-            insert(connection, table, new_rows)
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """A position in the feed of a registry: its last change, with the link that vouches for all changes before.
-
-    seq: 0 if there is none; link: then the id of the registry.
-    """
-
-    registry: str
-    seq: int
-    link: str
+    writing.end = Position(writing.end.registry, seq, link)
+    return {schema.change: rows, schema.change_document: documents, schema.change_model: change_models}
 
 
 def position(connection: sa.Connection) -> Position:

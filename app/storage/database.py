@@ -1,5 +1,6 @@
 """The database: its engine, the reading and writing transactions, and the migrations."""
 
+import math
 import os
 import sqlite3
 import time
@@ -7,23 +8,27 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary
 
+import orjson
 import psycopg
 import sqlalchemy as sa
 from alembic import command
 from psycopg import sql
+from sqlalchemy.dialects import postgresql
 
 from app.storage import schema, version
 from app.storage.failure import Cause, FailureError, failure_of
 
-# An arbitrary number; every publication takes the lock under this one.
-_PUBLICATION_LOCK = 0x70726F66
+# Writers of the version before exclude each other by this advisory lock alone (decision 0012); to be removed with it.
+_LOCK_OF_THE_VERSION_BEFORE = 0x70726F66
 _COPIED_FROM = 100
+# Below the limits of SQLite and PostgreSQL on parameters in one statement.
+_MOST_PARAMETERS = 10_000
 # Notice a server that disappears without closing its connections. In seconds, tcp_user_timeout in milliseconds (libpq).
 _PATIENCE = {"connect_timeout": 5, "tcp_user_timeout": 10_000, "keepalives_idle": 10}
 # While a migration waits for a lock of a table, everybody else waits behind it.
@@ -186,27 +191,38 @@ def _check_file(
 
 def _begin_sqlite(limits: Limits, connection: sa.Connection) -> None:
     options = connection.get_execution_options()
-    connection.exec_driver_sql(f"PRAGMA busy_timeout={_milliseconds(options.get('lock_seconds', limits.lock))}")
+    lock = options.get("lock_seconds", limits.lock)
+    # The connection keeps its time limit from one transaction to the next.
+    if connection.info.get("lock_seconds") != lock:
+        connection.exec_driver_sql(f"PRAGMA busy_timeout={_milliseconds(lock)}")
+        connection.info["lock_seconds"] = lock
+    if options.get("is_alone", False) and not connection.info.get("adds"):
+        _prepare_addition(connection)
+        connection.info["adds"] = True
     connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("writes", False) else "BEGIN")
 
 
 def _begin_postgresql(limits: Limits, connection: sa.Connection) -> None:
     """Set the limits for this transaction alone: a pooler gives its connection to somebody else afterwards."""
-    lock = connection.get_execution_options().get("lock_seconds", limits.lock)
+    options = connection.get_execution_options()
     # A statement that waits for a lock is not slow.
     statement = limits.statement and limits.statement + limits.lock
-    _limit(connection, Limits(lock, statement, limits.idle))
+    own = Limits(options.get("lock_seconds", limits.lock), statement, limits.idle)
+    _limit(connection, own, _LIMIT_AND_EXCLUDE if options.get("is_alone", False) else _LIMIT)
 
 
-_LIMIT = sa.text(
+_SETTINGS = (
     "SELECT set_config('lock_timeout', :lock, true), set_config('statement_timeout', :statement, true), "
     "set_config('idle_in_transaction_session_timeout', :idle, true)"
 )
+_LIMIT = sa.text(_SETTINGS)
+# The columns are computed in their order, so the wait for the lock has the time limit already.
+_LIMIT_AND_EXCLUDE = sa.text(f"{_SETTINGS}, pg_advisory_xact_lock({_LOCK_OF_THE_VERSION_BEFORE})")
 
 
-def _limit(connection: sa.Connection, limits: Limits) -> None:
+def _limit(connection: sa.Connection, limits: Limits, statement: sa.TextClause = _LIMIT) -> None:
     names = {"lock": limits.lock, "statement": limits.statement, "idle": limits.idle}
-    connection.execute(_LIMIT, {name: str(_milliseconds(seconds)) for name, seconds in names.items()})
+    connection.execute(statement, {name: str(_milliseconds(seconds)) for name, seconds in names.items()})
 
 
 def _milliseconds(seconds: float) -> int:
@@ -243,12 +259,24 @@ def written_time(moment: datetime) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A position in the feed of a registry: its last change, with the link that vouches for all changes before.
+
+    seq: 0 if there is none; link: then the id of the registry.
+    """
+
+    registry: str
+    seq: int
+    link: str
+
+
 @dataclass(slots=True)
 class Writing:
     """The only transaction that writes at this time.
 
     by, at, detail: who makes its changes, when, and the detail that is added to each. first_seq: the seq of its first
-    change, None before that. is_dry: it is rolled back at the end.
+    change, None before that. end: the end of the feed, None before it was read. is_dry: it is rolled back at the end.
     """
 
     connection: sa.Connection
@@ -256,6 +284,7 @@ class Writing:
     detail: Mapping[str, Any] = field(default_factory=dict)
     at: str = field(default_factory=now)
     first_seq: int | None = None
+    end: Position | None = None
     is_dry: bool = False
     end_turn: Callable[[], None] = lambda: None
 
@@ -273,7 +302,7 @@ def writing(engine: sa.Engine, by: str, *, dry_run: bool = False) -> Iterator[Wr
     it write in time, and where nothing must be written.
     """
     known = condition(engine)
-    seconds: float = known.limits.lock
+    seconds = known.limits.lock
     began = time.monotonic()
     with ExitStack() as turn:
         # The writers of one process wait here without a connection, so that the pool stays free for readers.
@@ -281,7 +310,7 @@ def writing(engine: sa.Engine, by: str, *, dry_run: bool = False) -> Iterator[Wr
             message = "Other publications are still being written; try again."
             raise FailureError(Cause.LOCKED, message, f"no turn to write within {seconds} s")
         turn.callback(known.turn.release)
-        remaining = seconds and max(1.0, seconds - (time.monotonic() - began))
+        remaining = seconds and max(1, math.ceil(seconds - (time.monotonic() - began)))
         with _alone(engine, remaining, dry_run=dry_run) as connection:
             version.check(connection)
             if known.is_corrupt:
@@ -291,16 +320,52 @@ def writing(engine: sa.Engine, by: str, *, dry_run: bool = False) -> Iterator[Wr
             known.is_full = False
 
 
+# Each statement of a writer sees what is committed when it begins, whatever the default of the server is. A snapshot of
+# the whole transaction would be older than the end of the wait for the lock (decision 0012).
+_OF_WRITERS: Mapping[str, Any] = {"isolation_level": "READ COMMITTED"}
+# An update, not FOR UPDATE: a server without that isolation then refuses a late snapshot here, where nothing is lost.
+_LOCK = sa.update(schema.revision).values(number=schema.revision.c.number)
+# serialization_failure, deadlock_detected: nothing was done, and it can be tried again.
+_REPEATABLE = frozenset({"40001", "40P01"})
+
+
 @contextmanager
-def _alone(engine: sa.Engine, lock_seconds: float, *, dry_run: bool = False) -> Iterator[sa.Connection]:
-    """Yield the one transaction that writes; lock_seconds: how long it waits for the one before."""
-    options: dict[str, Any] = {"writes": True, "lock_seconds": lock_seconds}
-    with engine.connect().execution_options(**options) as connection, connection.begin() as transaction:
-        if engine.dialect.name == "postgresql":
-            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_PUBLICATION_LOCK)))
+def _alone(
+    engine: sa.Engine, lock_seconds: int, *, dry_run: bool = False, has_schema: bool = True
+) -> Iterator[sa.Connection]:
+    """Yield the one transaction that writes; lock_seconds: how long it waits for the one before.
+
+    has_schema: whether the database has the row that writers lock.
+    """
+    isolation = _OF_WRITERS if engine.dialect.name == "postgresql" else {}
+    options: dict[str, Any] = {"writes": True, "is_alone": True, "lock_seconds": lock_seconds, **isolation}
+    with (
+        engine.connect().execution_options(**options) as connection,
+        _begin_alone(connection, has_schema=has_schema) as transaction,
+    ):
         yield connection
         if dry_run and transaction.is_active:
             transaction.rollback()
+
+
+def _begin_alone(connection: sa.Connection, *, has_schema: bool) -> sa.RootTransaction:
+    """Begin a transaction when no other one writes: on SQLite with BEGIN IMMEDIATE, otherwise by locking a row.
+
+    A server that gives each transaction one snapshot refuses whoever has waited for the row: that one begins again.
+    """
+    until = time.monotonic() + connection.get_execution_options()["lock_seconds"]
+    while True:
+        try:
+            transaction = connection.begin()
+            if has_schema and connection.dialect.name == "postgresql":
+                connection.execute(_LOCK)
+        except sa.exc.DBAPIError as error:
+            connection.rollback()
+            version.refuse_missing(error)
+            if getattr(error.orig, "sqlstate", None) not in _REPEATABLE or time.monotonic() >= until:
+                raise
+        else:
+            return transaction
 
 
 def insert(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -308,6 +373,8 @@ def insert(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[st
 
     Many rows go to the driver as they are: with COPY into PostgreSQL. This takes a third of the time.
     """
+    if not rows:
+        return
     if len(rows) < _COPIED_FROM:
         connection.execute(sa.insert(table), rows)
         return
@@ -334,14 +401,105 @@ def insert(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[st
         raise raised from error
 
 
+Rows: TypeAlias = dict[sa.Table, list[dict[str, Any]]]
+
+# Each after those that it refers to.
+_TABLES = tuple(schema.metadata.sorted_tables)
+# Content is named by its digest: what is stored already is the same.
+_CONTENT = frozenset({schema.variable_set, schema.profile_values})
+
+
+def count_revision(connection: sa.Connection) -> None:
+    """Increase the revision: something was added or its state was changed."""
+    connection.execute(_COUNT)
+
+
+_COUNT = sa.update(schema.revision).values(number=schema.revision.c.number + 1)
+
+
+def add(connection: sa.Connection, rows: Rows) -> None:
+    """Insert the rows of a publication and increase the revision; all rows of a table must have the same columns.
+
+    A statement costs more than a few rows, so all go into the database with one unless they are many. Content that is
+    stored already is left out.
+    """
+    filled = {table: rows[table] for table in _TABLES if rows.get(table)}
+    if sum(map(len, filled.values())) > _COPIED_FROM:
+        for table, of_table in filled.items():
+            insert(connection, table, _new_content(connection, table, of_table) if table in _CONTENT else of_table)
+        count_revision(connection)
+        return
+    documents = {table.name: orjson.dumps(of_table).decode() for table, of_table in filled.items()}
+    if connection.dialect.name == "postgresql":
+        connection.execute(_addition(tuple((table, tuple(rows[0])) for table, rows in filled.items())), documents)
+    else:
+        names, places = ", ".join(documents), ", ".join("?" * len(documents))
+        statement = f"INSERT INTO addition ({names}) VALUES ({places})"  # noqa: S608 (names of the schema)
+        connection.exec_driver_sql(statement, tuple(documents.values()))
+
+
+def _new_content(
+    connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]
+) -> Sequence[Mapping[str, Any]]:
+    """Return the rows of content that is not stored yet, each once."""
+    new = {row["digest"]: row for row in rows}
+    digests = list(new)
+    for start in range(0, len(digests), _MOST_PARAMETERS):
+        some = digests[start : start + _MOST_PARAMETERS]
+        for digest in connection.execute(sa.select(table.c.digest).where(table.c.digest.in_(some))).scalars():
+            del new[digest]
+    return list(new.values())
+
+
+@cache
+def _addition(shape: tuple[tuple[sa.Table, tuple[str, ...]], ...]) -> sa.Insert:
+    """Return the statement that inserts JSON arrays of rows on PostgreSQL; shape: each table with its columns."""
+    inserts = []
+    for table, names in shape:
+        array = sa.cast(sa.bindparam(table.name, type_=sa.Text()), sa.JSON)
+        columns = [sa.column(name, _plain(table.c[name])) for name in names]
+        row = sa.func.json_to_recordset(array).table_valued(*columns, name=f"new_{table.name}")
+        source = sa.select(*row.render_derived(with_types=True).c)
+        if table in _CONTENT:
+            inserts.append(postgresql.insert(table).from_select(names, source).on_conflict_do_nothing())
+        else:
+            inserts.append(postgresql.insert(table).from_select(names, source))
+    *earlier, last = inserts
+    counted = _COUNT.cte("counted")
+    return last.add_cte(counted, *(insert.cte(f"added_{number}") for number, insert in enumerate(earlier)))
+
+
+def _plain(column: sa.Column[Any]) -> sa.types.TypeEngine[Any]:
+    return column.type if isinstance(column.type, sa.Integer | sa.Boolean) else sa.Text()
+
+
+def _prepare_addition(connection: sa.Connection) -> None:
+    """Give a connection to SQLite the view that takes the rows of several tables with one statement, as JSON arrays.
+
+    The view and its trigger belong to the connection, not to the file.
+    """
+    inserts = ["UPDATE revision SET number = number + 1;"]
+    for table in _TABLES:
+        names = ", ".join(f'"{column.name}"' for column in table.c)
+        values = ", ".join(f"value ->> '$.{column.name}'" for column in table.c)
+        source = f"SELECT {values} FROM json_each(NEW.{table.name}) WHERE true"  # noqa: S608 (names of the schema)
+        inserts.append(f"INSERT INTO {table.name} ({names}) {source}")
+        inserts[-1] += " ON CONFLICT DO NOTHING;" if table in _CONTENT else ";"
+    columns = ", ".join(f"NULL AS {table.name}" for table in _TABLES)
+    connection.exec_driver_sql(f"CREATE TEMP VIEW addition AS SELECT {columns}")
+    trigger = "CREATE TEMP TRIGGER add_rows INSTEAD OF INSERT ON addition BEGIN"
+    connection.exec_driver_sql(f"{trigger} {' '.join(inserts)} END")
+
+
 @contextmanager
 def noting(engine: sa.Engine) -> Iterator[sa.Connection]:
     """Yield a connection that commits at the end; it publishes nothing, so it does not wait for publications."""
-    with engine.connect().execution_options(writes=True) as connection, connection.begin():
+    isolation = _OF_WRITERS if engine.dialect.name == "postgresql" else {}
+    with engine.connect().execution_options(writes=True, **isolation) as connection, connection.begin():
         yield connection
 
 
-def migrate(engine: sa.Engine, *, wait_seconds: float = 60, on_wait: Callable[[str], None] = lambda _: None) -> bool:
+def migrate(engine: sa.Engine, *, wait_seconds: int = 60, on_wait: Callable[[str], None] = lambda _: None) -> bool:
     """Migrate the schema to the version of this program; any number of processes can do so at once.
 
     Return whether the schema fits a newer version already, and so was left alone. Raises FailureError if it fits only
@@ -353,19 +511,30 @@ def migrate(engine: sa.Engine, *, wait_seconds: float = 60, on_wait: Callable[[s
         fit.check()
         return fit.is_newer
     try:
-        _migrate(engine, _QUIET_SECONDS)
+        _migrate(engine, _QUIET_SECONDS, fit)
     except sa.exc.DBAPIError as error:
         failure = failure_of(error)
+        if getattr(error.orig, "sqlstate", None) in _CREATED_MEANWHILE and fit.revision is None:
+            return migrate(engine, wait_seconds=wait_seconds, on_wait=on_wait)
         if failure is None or failure.cause is not Cause.LOCKED:
             raise
         on_wait(_writer(engine))
-        _migrate(engine, wait_seconds)
+        _migrate(engine, wait_seconds, fit)
     return False
 
 
-def _migrate(engine: sa.Engine, lock_seconds: float) -> None:
+# An empty database has no row to lock. PostgreSQL lets one transaction create Alembic's table. Another one waits until
+# the first has committed, and is refused: unique_violation in the server's catalog, or duplicate_table.
+_CREATED_MEANWHILE = frozenset({"23505", "42P07"})
+
+
+def _migrate(engine: sa.Engine, lock_seconds: int, fit: version.Fit) -> None:
     config = version.alembic_config()
-    with _alone(engine, lock_seconds) as connection:
+    with _alone(engine, lock_seconds, has_schema=fit.revision is not None) as connection:
+        if engine.dialect.name == "sqlite":
+            # SQLite checks every trigger whenever a table is altered.
+            connection.exec_driver_sql("DROP VIEW addition")
+            connection.info["adds"] = False
         if engine.dialect.name == "postgresql":
             # Rewriting a large registry takes longer than any statement of a request.
             _limit(connection, Limits(_MIGRATION_LOCK_SECONDS, 0, 0))
@@ -373,10 +542,13 @@ def _migrate(engine: sa.Engine, lock_seconds: float) -> None:
         command.upgrade(config, "head")
 
 
+# Those that wait have locked the table, too, but not the row in it.
 _WRITER = sa.text(
     "SELECT a.pid, a.application_name, host(a.client_addr), extract(epoch FROM now() - a.xact_start) "
     "FROM pg_locks l JOIN pg_stat_activity a USING (pid) "
-    "WHERE l.locktype = 'advisory' AND l.granted AND l.objid = :lock AND a.datname = current_database()"
+    "WHERE a.datname = current_database() AND l.granted AND a.wait_event_type IS DISTINCT FROM 'Lock' "
+    "AND (l.relation = to_regclass(:table) AND l.mode = 'RowExclusiveLock' "
+    "OR l.locktype = 'advisory' AND l.objid = :lock)"
 )
 
 
@@ -385,7 +557,8 @@ def _writer(engine: sa.Engine) -> str:
     if engine.dialect.name == "sqlite":
         return "another process that writes to the file"
     with snapshot(engine) as connection:
-        row = connection.execute(_WRITER, {"lock": _PUBLICATION_LOCK}).first()
+        names = {"table": schema.revision.name, "lock": _LOCK_OF_THE_VERSION_BEFORE}
+        row = connection.execute(_WRITER, names).first()
     if row is None:
         return "another transaction"
     pid, application, address, seconds = row

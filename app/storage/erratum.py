@@ -15,7 +15,7 @@ from app.domain.values.document import FaultCode, Place
 from app.domain.values.name import ReleaseName
 from app.storage import listing, lookup, schema
 from app.storage.change import Change, record
-from app.storage.database import Writing
+from app.storage.database import Writing, count_revision
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ def _record(
         writing,
         Change(kind=kind, name=erratum["release"], document=document, models=[erratum["model"]], detail=detail),
     )
-    lookup.count_revision(writing.connection)
+    count_revision(writing.connection)
 
 
 _COLUMNS = (

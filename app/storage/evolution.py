@@ -24,6 +24,8 @@ from app.domain.verdict.steps import unreadable_state
 from app.storage import lookup, schema
 from app.storage.change import Change, record
 from app.storage.database import Writing
+from app.storage.existing import Names
+from app.storage.lookup import Parts
 
 
 def evolution_of(connection: sa.Connection, implementation_id: int) -> Evolution:
@@ -50,19 +52,24 @@ def set_evolution(connection: sa.Connection, implementation_id: int, evolution: 
 
 
 def broken_by(
-    connection: sa.Connection, plan: ReleasePlan, models: Collection[str] | None, spared: Collection[str] = ()
+    connection: sa.Connection,
+    names: Names,
+    plan: ReleasePlan,
+    models: Collection[str] | None,
+    spared: Collection[str] = (),
 ) -> list[Broken]:
-    """Return what a release breaks of what earlier releases accept, whether its plan is stored already or not.
+    """Return what a planned release breaks of what earlier releases accept.
 
     models: only these are judged; None: all, also those that the release does not implement. spared: models that are
     not judged.
     """
-    name = plan.name
-    evolution = evolution_named(connection, name.implementation)
-    versions = _versions(connection, name.implementation)
+    name, evolution = plan.name, names.evolution
+    versions = names.versions(connection) if evolution.transitive else names.earlier
     before = [ReleaseName(name.implementation, version) for version in gate.earlier(name.version, versions, evolution)]
+    missing = [versions[release.version] for release in before if versions[release.version] not in names.parts]
+    parts = {**names.parts, **lookup.parts(connection, missing)}
     digests: dict[ReleaseName, Mapping[str, str]] = {
-        release: lookup.release_models(connection, versions[release.version]) for release in before
+        release: parts[versions[release.version]].sets for release in before
     }
     digests[name] = plan.all_sets()
     differing = {
@@ -70,9 +77,9 @@ def broken_by(
         for model in gate.differing(digests[name], [digests[release] for release in before])
         if (models is None or model in models) and model not in spared
     }
-    if not differing:
+    entries = _entries(connection, plan, differing) if differing else {}
+    if not entries:
         return []
-    entries = _entries(connection, plan, differing)
     needed = {digest for of_release in digests.values() for model, digest in of_release.items() if model in differing}
     new_sets = {variable_set.digest: variable_set for variable_set in plan.new_sets.values()}
     known_sets = {**lookup.variable_sets(connection, needed - new_sets.keys()), **new_sets}
@@ -89,31 +96,31 @@ def broken_by(
 
 
 def compare_with_earlier(
-    connection: sa.Connection, plan: ReleasePlan, outcome: Outcome, *, with_differences: bool = False
+    connection: sa.Connection, names: Names, plan: ReleasePlan, outcome: Outcome, *, with_differences: bool = False
 ) -> None:
     """Note in the outcome what a release lists and makes otherwise than the previous one, and cannot read of earlier.
 
     with_differences: also how its device models differ from the previous one's. Nothing of this is refused (DESIGN 5,
-    "Evolution gate"). The plan can be stored already.
+    "Evolution gate").
     """
-    outcome.state_not_readable = list(_states_not_readable(connection, plan))
+    outcome.state_not_readable = list(_states_not_readable(connection, names, plan))
     name = plan.name
-    versions = _versions(connection, name.implementation)
-    before = gate.previous(name.version, versions)
+    before = gate.previous(name.version, names.earlier)
     if before is None:
         return
     outcome.previous = str(ReleaseName(name.implementation, before))
-    old = _Listing.of(connection, versions[before], name.vendor)
+    parts = names.parts[names.earlier[before]]
     new = _Listing(plan.all_listed(), plan.all_own_values(), name.vendor)
-    outcome.no_longer_listed, outcome.made_otherwise = _compare(connection, old, new, plan)
+    outcome.no_longer_listed, outcome.made_otherwise = _compare(connection, _Listing.of(parts, name.vendor), new, plan)
     if with_differences:
-        outcome.differences = _differences(connection, versions[before], plan)
+        outcome.differences = _differences(connection, parts.sets, plan)
 
 
-def _differences(connection: sa.Connection, previous: int, plan: ReleasePlan) -> dict[str, list[Difference]]:
-    """Return how a planned release differs from the previous one, by model; previous: the id of that release."""
-    vendor = plan.name.vendor
-    before, after = lookup.release_models(connection, previous), plan.all_sets()
+def _differences(
+    connection: sa.Connection, before: Mapping[str, str], plan: ReleasePlan
+) -> dict[str, list[Difference]]:
+    """Return how a planned release differs from the previous one, by model; before: the digests of that one's sets."""
+    vendor, after = plan.name.vendor, plan.all_sets()
     differing = sorted(model for model in before.keys() | after.keys() if before.get(model) != after.get(model))
     models = _models(connection, plan, set(differing))
     new_sets = {variable_set.digest: variable_set for variable_set in plan.new_sets.values()}
@@ -128,7 +135,7 @@ def _differences(connection: sa.Connection, previous: int, plan: ReleasePlan) ->
     return {model: entries for model, entries in differences.items() if entries}
 
 
-def _states_not_readable(connection: sa.Connection, plan: ReleasePlan) -> Iterator[StateNotReadable]:
+def _states_not_readable(connection: sa.Connection, names: Names, plan: ReleasePlan) -> Iterator[StateNotReadable]:
     """Iterate over the releases whose saved states a release cannot read: itself, and earlier ones from the highest.
 
     Nothing of this is refused: hosts are updated in one direction (DESIGN 3).
@@ -137,7 +144,7 @@ def _states_not_readable(connection: sa.Connection, plan: ReleasePlan) -> Iterat
     stated = {variable_set.model: variable_set for variable_set in sets if variable_set.saved_state is not None}
     if not stated:
         return
-    versions = _versions(connection, name.implementation)
+    versions = names.versions(connection)
     before = gate.earlier(name.version, versions, Evolution(transitive=True))
     digests = lookup.sets_of_releases(connection, [versions[version] for version in before], stated.keys())
     known = lookup.variable_sets(
@@ -160,10 +167,9 @@ class _Listing:
     vendor: str
 
     @classmethod
-    def of(cls, connection: sa.Connection, release_id: int, vendor: str) -> "_Listing":
+    def of(cls, parts: Parts, vendor: str) -> "_Listing":
         """Return what a stored release lists."""
-        own = lookup.own_values_of(connection, [release_id]).get(release_id, {})
-        return cls(lookup.listed_profiles(connection, release_id), own, vendor)
+        return cls(None if parts.listed is None else frozenset(parts.listed), parts.own_values, vendor)
 
 
 def compare_releases(
@@ -173,7 +179,8 @@ def compare_releases(
 
     A release without a list says nothing about profiles. old, new: the ids of the releases. vendors: of the two.
     """
-    before, after = (_Listing.of(connection, *pair) for pair in zip((old, new), vendors, strict=True))
+    parts = lookup.parts(connection, [old, new])
+    before, after = _Listing.of(parts[old], vendors[0]), _Listing.of(parts[new], vendors[1])
     return _compare(connection, before, after)
 
 
@@ -217,12 +224,6 @@ def _made_otherwise(
             yield MadeOtherwise(profile, model, changed)
 
 
-def _versions(connection: sa.Connection, implementation: str) -> dict[str, int]:
-    """Return the ids of an implementation's releases by version; empty if it is not known yet."""
-    implementation_id = lookup.ids(connection, schema.implementation, [implementation]).get(implementation)
-    return {} if implementation_id is None else lookup.versions(connection, implementation_id)
-
-
 def _models(connection: sa.Connection, plan: ReleasePlan | None, names: Collection[str]) -> Mapping[str, Model]:
     """Return models as they are with a plan applied."""
     planned = {} if plan is None else {name: plan.profiles.models[name] for name in names & plan.profiles.models.keys()}
@@ -241,15 +242,19 @@ def _entries(connection: sa.Connection, plan: ReleasePlan, models: Collection[st
 
     profile → model → digest of values.
     """
-    states = {profile.name: profile.state for profile in lookup.profiles_naming(connection, models)}
+    stored, states = lookup.entries_of_models(connection, models)
+    inherited = _inherited(connection, plan, models)
     changed = plan.profiles.changed()
     gaining = [planned.document.name for planned in changed if not planned.is_new]
-    heirs = _inherited(connection, plan, models)
-    states |= {profile.name: profile.state for profile in lookup.profiles(connection, [*gaining, *heirs])}
+    missing = [name for name in [*gaining, *inherited] if name not in states]
+    states |= {profile.name: profile.state for profile in lookup.profiles(connection, missing)}
     new = {planned.document.name: planned.state for planned in changed if planned.is_new}
     states |= {name: state or State.PUBLISHED for name, state in new.items()}
-    named = [name for name, state in states.items() if state is not State.RETIRED]
-    return _resolved(connection, plan, named, models)
+    return {
+        name: {**inherited.get(name, {}), **stored.get(name, {}), **plan.profiles.resolved_of(name, models)}
+        for name, state in states.items()
+        if state is not State.RETIRED
+    }
 
 
 def _resolved(

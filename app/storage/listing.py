@@ -16,7 +16,7 @@ Query: TypeAlias = sa.Select[*tuple[Any, ...]]
 
 # A page with documents ends after so many characters of them.
 _MAX_PAGE_CHARACTERS = 8 * 1024 * 1024
-# Is added to the ids of drafts, so that they come after all published releases, whose ids are smaller.
+# Is added to the ids of drafts, so that they come after all published releases, whose seq is smaller.
 _AFTER_RELEASES = 2**30
 
 
@@ -126,7 +126,7 @@ def profile(connection: sa.Connection, name: str) -> Row | None:
 
 def lineage(connection: sa.Connection, profile_id: int) -> Sequence[Row]:
     """Return a profile and its ancestors, from the profile upwards: id, name."""
-    ancestors, table = lookup.lineage([profile_id]), schema.profile
+    ancestors, table = lookup.lineage(schema.profile.c.id == profile_id), schema.profile
     query = sa.select(table.c.id, table.c.name).join_from(ancestors, table, table.c.id == ancestors.c.id)
     return connection.execute(query.order_by(ancestors.c.depth)).all()
 
@@ -146,14 +146,14 @@ def releases(
 ) -> Page:
     """Return releases in these states ordered by implementation, then as they were published, drafts last.
 
-    filters: implementation, model. Columns: implementation, id, version, state, digest, model_count, profile_count
+    filters: implementation, model. Columns: implementation, seq, version, state, digest, model_count, profile_count
     (None: no list).
     """
     listed = sa.union_all(*_by_states(states, _published_releases(filters), _release_drafts(connection, filters)))
     row = listed.subquery("listed").c
-    query = sa.select(row.implementation, row.id, row.version, row.state, row.digest, row.models, row.profiles)
+    query = sa.select(row.implementation, row.seq, row.version, row.state, row.digest, row.models, row.profiles)
     query = query.where(row.state.in_(states))
-    return page(connection, query, [row.implementation, row.id], after, limit)
+    return page(connection, query, [row.implementation, row.seq], after, limit)
 
 
 def releases_by_version(
@@ -201,6 +201,7 @@ def _published_releases(filters: Mapping[str, str | None]) -> Query:
         sa.select(
             implementation.c.name.label("implementation"),
             release.c.id.label("id"),
+            release.c.seq.label("seq"),
             release.c.version.label("version"),
             sa.func.coalesce(schema.release_state.c.state, State.PUBLISHED.value).label("state"),
             schema.release_digest.c.digest.label("digest"),
@@ -234,7 +235,8 @@ def _release_drafts(connection: sa.Connection, filters: Mapping[str, str | None]
     draft = schema.release_draft
     query = sa.select(
         draft.c.implementation,
-        (draft.c.id + _AFTER_RELEASES).label("id"),
+        draft.c.id.label("id"),
+        (draft.c.id + _AFTER_RELEASES).label("seq"),
         draft.c.version,
         sa.literal(State.DRAFT.value).label("state"),
         draft.c.digest,
@@ -366,7 +368,7 @@ def releases_with_sets(connection: sa.Connection, digests: Sequence[str]) -> dic
         .join(release)
         .join(implementation)
         .where(release_model.c.model_id == schema.variable_set.c.model_id, schema.variable_set.c.digest.in_(digests))
-        .order_by(release.c.id)
+        .order_by(release.c.seq)
     )
     for digest, name, version in rows:
         names[digest].append(f"{name}@{version}")

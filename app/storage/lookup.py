@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -55,43 +55,46 @@ def ids(connection: sa.Connection, table: sa.Table, names: Iterable[str]) -> dic
     return ids_by_name
 
 
-def models(connection: sa.Connection, names: Iterable[str]) -> dict[str, Model]:
-    """Return the device models with these names; unknown names are left out."""
-    statements: dict[str, dict[str, dict[str, Statement]]] = {}
+def _models() -> sa.Select[*tuple[Any, ...]]:
     statement, off_value, model, vendor = schema.statement, schema.off_value, schema.model, schema.vendor
     stand_in = schema.stand_in
-    for batch in batches(names):
-        statements.update(
-            (row.name, {}) for row in connection.execute(sa.select(model.c.name).where(model.c.name.in_(batch)))
-        )
-        rows = connection.execute(
-            sa.select(
-                model.c.name,
-                vendor.c.name.label("vendor"),
-                statement.c.variable,
-                statement.c.type,
-                off_value.c.value,
-                stand_in.c.stands_for,
-                stand_in.c.inverted,
-            )
-            .select_from(
-                statement.join(model)
-                .join(vendor, vendor.c.id == statement.c.vendor_id)
-                .outerjoin(off_value)
-                .outerjoin(stand_in, _same_statement(stand_in))
-            )
-            .where(model.c.name.in_(batch))
-        )
-        for name, vendor_name, variable, type_name, off_json, other, inverted in rows:
-            off: Value | None = None if off_json is None else json.loads(off_json)
-            stands_for = None if other is None else StandsFor(other, inverted)
-            statements[name].setdefault(vendor_name, {})[variable] = Statement(Type(type_name), off, stands_for)
-    return {name: Model(name, by_vendor) for name, by_vendor in statements.items()}
+    return sa.select(
+        model.c.name,
+        vendor.c.name.label("vendor"),
+        statement.c.variable,
+        statement.c.type,
+        off_value.c.value,
+        stand_in.c.stands_for,
+        stand_in.c.inverted,
+    ).select_from(
+        model.outerjoin(statement)
+        .outerjoin(vendor, vendor.c.id == statement.c.vendor_id)
+        .outerjoin(off_value, _same_statement(off_value))
+        .outerjoin(stand_in, _same_statement(stand_in))
+    )
 
 
 def _same_statement(table: sa.Table) -> sa.ColumnElement[bool]:
     columns = ("model_id", "vendor_id", "variable")
     return sa.and_(*(table.c[column] == schema.statement.c[column] for column in columns))
+
+
+_MODELS = _models()
+
+
+def models(connection: sa.Connection, names: Iterable[str]) -> dict[str, Model]:
+    """Return the device models with these names; unknown names are left out."""
+    statements: dict[str, dict[str, dict[str, Statement]]] = {}
+    for batch in batches(names):
+        rows = connection.execute(_MODELS.where(schema.model.c.name.in_(batch)))
+        for name, vendor_name, variable, type_name, off_json, other, inverted in rows:
+            by_vendor = statements.setdefault(name, {})
+            if variable is None:
+                continue
+            off: Value | None = None if off_json is None else json.loads(off_json)
+            stands_for = None if other is None else StandsFor(other, inverted)
+            by_vendor.setdefault(vendor_name, {})[variable] = Statement(Type(type_name), off, stands_for)
+    return {name: Model(name, by_vendor) for name, by_vendor in statements.items()}
 
 
 def stored_set(document: str) -> VariableSet:
@@ -147,22 +150,74 @@ def is_unaltered(connection: sa.Connection) -> bool:
     )
 
 
+@dataclass(slots=True)
+class Parts:
+    """The parts of a published release.
+
+    sets: digests by model. listed: None if it has no list of profiles. own_values: digests by profile and model.
+    """
+
+    sets: dict[str, str] = field(default_factory=dict)
+    listed: set[str] | None = None
+    own_values: dict[str, dict[str, str]] = field(default_factory=dict)
+    aliases: dict[str, str] = field(default_factory=dict)
+
+
+def _parts() -> sa.CompoundSelect[*tuple[Any, ...]]:
+    """Return the query of the parts of releases: release_id, kind, and up to three texts."""
+    model, profile, listed, own = schema.model, schema.profile, schema.release_profile, schema.release_own_values
+    in_release, alias, list_ = schema.release_model, schema.release_alias, schema.profile_list
+    given, none = sa.bindparam("releases", expanding=True, type_=sa.Integer()), sa.cast(sa.null(), sa.Text)
+
+    def part(kind: str, table: sa.Table, of: sa.FromClause, *texts: sa.ColumnElement[Any]) -> sa.Select[Any]:
+        columns = [table.c.release_id, sa.literal_column(f"'{kind}'", sa.Text).label("kind"), *texts]
+        columns += [none.label(f"none_{number}") for number in range(3 - len(texts))]
+        return sa.select(*columns).select_from(of).where(table.c.release_id.in_(given))
+
+    return sa.union_all(
+        part("set", in_release, in_release.join(model), model.c.name, in_release.c.digest),
+        part("list", list_, list_),
+        part("listed", listed, listed.join(profile), profile.c.name),
+        part(
+            "own",
+            own,
+            own.join(model).join(profile, profile.c.id == own.c.profile_id),
+            profile.c.name.label("profile"),
+            model.c.name,
+            own.c.digest,
+        ),
+        part("alias", alias, alias, alias.c.alias, alias.c.target),
+    )
+
+
+_PARTS = _parts()
+
+
+def parts(connection: sa.Connection, release_ids: Iterable[int]) -> dict[int, Parts]:
+    """Return the parts of releases by release id."""
+    by_id: dict[int, Parts] = {}
+    for batch in batches(release_ids):
+        by_id.update((release_id, Parts()) for release_id in batch)
+        for release_id, kind, first, second, third in connection.execute(_PARTS, {"releases": batch}):
+            of_release = by_id[release_id]
+            match kind:
+                case "set":
+                    of_release.sets[first] = second
+                case "list":
+                    of_release.listed = of_release.listed or set()
+                case "listed":
+                    of_release.listed = of_release.listed or set()
+                    of_release.listed.add(first)
+                case "own":
+                    of_release.own_values.setdefault(first, {})[second] = third
+                case _:
+                    of_release.aliases[first] = second
+    return by_id
+
+
 def release_models(connection: sa.Connection, release_id: int) -> dict[str, str]:
     """Return the digests of a release's variable sets by model."""
     return sets_of_releases(connection, [release_id]).get(release_id, {})
-
-
-def listed_profiles(connection: sa.Connection, release_id: int) -> frozenset[str] | None:
-    """Return the profiles on a release's list, None if it has no list."""
-    table = schema.profile_list
-    if connection.execute(sa.select(table.c.release_id).where(table.c.release_id == release_id)).first() is None:
-        return None
-    rows = connection.execute(
-        sa.select(schema.profile.c.name)
-        .join_from(schema.release_profile, schema.profile)
-        .where(schema.release_profile.c.release_id == release_id)
-    )
-    return frozenset(rows.scalars())
 
 
 def release_id(connection: sa.Connection, implementation: str, version: str) -> int | None:
@@ -211,7 +266,7 @@ def implementing(
         query = query.where(
             schema.implementation.c.name.in_([name for batch in batches(implementations) for name in batch])
         )
-    return [(row.name, row.version) for row in connection.execute(query.order_by(schema.release.c.id))]
+    return [(row.name, row.version) for row in connection.execute(query.order_by(schema.release.c.seq))]
 
 
 def newest_with_profile(connection: sa.Connection, models: Collection[str] | None = None) -> str | None:
@@ -227,7 +282,9 @@ def newest_with_profile(connection: sa.Connection, models: Collection[str] | Non
             schema.model.c.name.in_([name for batch in batches(models) for name in batch])
         )
     query = sa.select(schema.implementation.c.name).join_from(release, schema.implementation)
-    return connection.execute(query.where(sa.exists(named)).order_by(release.c.id.desc()).limit(1)).scalar_one_or_none()
+    return connection.execute(
+        query.where(sa.exists(named)).order_by(release.c.seq.desc()).limit(1)
+    ).scalar_one_or_none()
 
 
 def profile_entries(connection: sa.Connection, profile_ids: Iterable[int]) -> dict[int, dict[str, tuple[str, str]]]:
@@ -246,12 +303,15 @@ def profile_entries(connection: sa.Connection, profile_ids: Iterable[int]) -> di
     return entries
 
 
-def lineage(profile_ids: Collection[int]) -> sa.CTE:
-    """Return profiles with their ancestors: below (the profile), id (itself or an ancestor), depth (0: itself)."""
+def lineage(chosen: sa.ColumnElement[bool], key: sa.Column[Any] = schema.profile.c.id) -> sa.CTE:
+    """Return profiles with their ancestors: below (the profile), id (itself or an ancestor), depth (0: itself).
+
+    chosen: the condition on the profiles. key: the column that names the profile.
+    """
     profile = schema.profile
     ancestors = (
-        sa.select(profile.c.id.label("below"), profile.c.id, profile.c.extends_id, sa.literal(0).label("depth"))
-        .where(profile.c.id.in_(profile_ids))
+        sa.select(key.label("below"), profile.c.id, profile.c.extends_id, sa.literal(0).label("depth"))
+        .where(chosen)
         .cte("lineage", recursive=True)
     )
     return ancestors.union_all(
@@ -288,27 +348,82 @@ def resolved_entries(
     models: only these, None: all. An entry is resolved once, when it is published. A profile inherits each model that
     it does not name from the nearest ancestor that names it (DESIGN 4).
     """
-    entry = schema.profile_entry
     resolved: dict[int, dict[str, str]] = {}
     for batch in batches(profile_ids):
-        ancestors = lineage(batch)
-        # The farthest ancestor comes first, so that nearer ones overwrite its entries.
-        pairs = connection.execute(
-            sa.select(ancestors.c.below, ancestors.c.id).order_by(ancestors.c.depth.desc())
-        ).all()
-        query = sa.select(entry.c.profile_id, schema.model.c.name, entry.c.resolved_digest).join_from(
-            entry, schema.model
-        )
-        if models is not None:
-            query = query.where(schema.model.c.name.in_(models))
-        own: dict[int, dict[str, str]] = {}
-        for ancestor_ids in batches(ancestor_id for _, ancestor_id in pairs):
-            for profile_id, name, digest in connection.execute(query.where(entry.c.profile_id.in_(ancestor_ids))):
-                own.setdefault(profile_id, {})[name] = digest
+        ancestors = lineage(schema.profile.c.id.in_(batch))
+        # One statement for both would make PostgreSQL read all entries: it cannot guess how many ancestors there are.
+        pairs = connection.execute(sa.select(ancestors.c.below, ancestors.c.id).order_by(ancestors.c.depth.desc()))
         resolved.update((profile_id, {}) for profile_id in batch)
-        for profile_id, ancestor_id in pairs:
-            resolved[profile_id].update(own.get(ancestor_id, {}))
+        resolved |= entries_of_lineages(connection, [tuple(pair) for pair in pairs], models)
     return resolved
+
+
+def entries_of_lineages(
+    connection: sa.Connection, pairs: Sequence[tuple[Key, int]], models: Collection[str] | None = None
+) -> dict[Key, dict[str, str]]:
+    """Return what profiles inherit or state themselves, as `resolved_entries` does.
+
+    pairs: each profile with the ids of its ancestors and itself, the farthest first, so that nearer ones overwrite its
+    entries.
+    """
+    entry = schema.profile_entry
+    query = sa.select(entry.c.profile_id, schema.model.c.name, entry.c.resolved_digest).join_from(entry, schema.model)
+    if models is not None:
+        query = query.where(schema.model.c.name.in_(models))
+    own: dict[int, dict[str, str]] = {}
+    for ancestor_ids in batches(ancestor_id for _, ancestor_id in pairs):
+        for profile_id, name, digest in connection.execute(query.where(entry.c.profile_id.in_(ancestor_ids))):
+            own.setdefault(profile_id, {})[name] = digest
+    resolved: dict[Key, dict[str, str]] = {}
+    for profile, ancestor_id in pairs:
+        resolved.setdefault(profile, {}).update(own.get(ancestor_id, {}))
+    return resolved
+
+
+def _entries() -> sa.Select[*tuple[Any, ...]]:
+    entry, child, own = schema.profile_entry, schema.profile.alias("child"), schema.profile_entry.alias("own")
+    profile, state, model = schema.profile, schema.profile_state, schema.model
+    given = sa.bindparam("models", expanding=True, type_=sa.Text())
+    held = (
+        sa.select(entry.c.profile_id, entry.c.model_id, entry.c.resolved_digest)
+        .join_from(entry, model)
+        .where(model.c.name.in_(given))
+        .cte("held", recursive=True)
+    )
+    names_it_itself = sa.exists().where(own.c.profile_id == child.c.id, own.c.model_id == held.c.model_id)
+    held = held.union_all(
+        sa.select(child.c.id, held.c.model_id, held.c.resolved_digest)
+        .join_from(held, child, child.c.extends_id == held.c.profile_id)
+        .where(~names_it_itself)
+    )
+    return (
+        sa.select(profile.c.name, state.c.state, model.c.name.label("model"), held.c.resolved_digest)
+        .select_from(
+            held.join(profile, profile.c.id == held.c.profile_id)
+            .join(model, model.c.id == held.c.model_id)
+            .outerjoin(state, state.c.profile_id == profile.c.id)
+        )
+        .order_by(profile.c.seq.desc(), profile.c.id.desc())
+    )
+
+
+_ENTRIES = _entries()
+
+
+def entries_of_models(
+    connection: sa.Connection, models: Collection[str]
+) -> tuple[dict[str, dict[str, str]], dict[str, State]]:
+    """Return the profiles that name one of the models, themselves or by inheritance, the newest first.
+
+    The first: the digests of their resolved values for these models. The second: their states.
+    """
+    entries: dict[str, dict[str, str]] = {}
+    states: dict[str, State] = {}
+    for batch in batches(models):
+        for name, state, model, digest in connection.execute(_ENTRIES, {"models": batch}):
+            entries.setdefault(name, {})[model] = digest
+            states[name] = State(state or State.PUBLISHED)
+    return entries, states
 
 
 def sets_of_model(connection: sa.Connection, name: str) -> Iterator[tuple[str, str, str]]:
@@ -320,24 +435,16 @@ def sets_of_model(connection: sa.Connection, name: str) -> Iterator[tuple[str, s
         .join(schema.release)
         .join(schema.implementation)
         .where(schema.model.c.name == name)
-        .order_by(schema.release.c.id.desc())
+        .order_by(schema.release.c.seq.desc())
     )
     yield from (tuple(row) for row in rows)
-
-
-def stored_digests(connection: sa.Connection, table: sa.Table, digests: Iterable[str]) -> set[str]:
-    """Return those of the digests that are in a table."""
-    stored: set[str] = set()
-    for batch in batches(digests):
-        stored.update(connection.execute(sa.select(table.c.digest).where(table.c.digest.in_(batch))).scalars())
-    return stored
 
 
 def versions(connection: sa.Connection, implementation_id: int) -> dict[str, int]:
     """Return the ids of an implementation's releases by version, in the order published."""
     table = schema.release
     query = sa.select(table.c.version, table.c.id).where(table.c.implementation_id == implementation_id)
-    query = query.order_by(table.c.id)
+    query = query.order_by(table.c.seq)
     return {row.version: row.id for row in connection.execute(query)}
 
 
@@ -406,7 +513,7 @@ def implemented(connection: sa.Connection, implementation: str) -> list[str]:
 
 def profiles_naming(connection: sa.Connection, models: Collection[str] | None = None) -> list[StoredProfile]:
     """Return the profiles that name one of the models, None: all profiles; the newest first."""
-    query = _PROFILES.order_by(schema.profile.c.id.desc())
+    query = _PROFILES.order_by(schema.profile.c.seq.desc(), schema.profile.c.id.desc())
     if models is not None:
         query = query.where(schema.profile.c.id.in_(sa.select(naming(models).c.id)))
     return [StoredProfile(row.id, row.name, State(row.state or State.PUBLISHED)) for row in connection.execute(query)]
@@ -535,8 +642,3 @@ def put(connection: sa.Connection, key: sa.Column[Any], value: int, row: Mapping
     table = key.table
     if connection.execute(sa.update(table).where(key == value).values(row)).rowcount == 0:
         connection.execute(sa.insert(table), {**row, key.name: value})
-
-
-def count_revision(connection: sa.Connection) -> None:
-    """Increase the revision: something was added or its state was changed."""
-    connection.execute(sa.update(schema.revision).values(number=schema.revision.c.number + 1))

@@ -78,7 +78,7 @@ def _versions(connection: sa.Connection, implementation: str) -> Sequence[str]:
         sa.select(table.c.version)
         .join_from(table, schema.implementation)
         .where(schema.implementation.c.name == implementation)
-        .order_by(table.c.id.desc())
+        .order_by(table.c.seq.desc())
         .limit(_VERSIONS)
     )
     return connection.execute(query).scalars().all()

@@ -16,14 +16,14 @@ def stored_bytes(connection: sa.Connection, vendor: str) -> int:
     Content that several entries share counts once, and for each vendor that publishes it.
     """
     is_sqlite = connection.dialect.name == "sqlite"
-    total = 0
+    totals: list[sa.Label[int]] = []
     for documents in _documents(vendor):
         column = documents.selected_columns[0]
         # PostgreSQL knows the bytes of a text without reading it; SQLite counts the characters that it reads.
         size = sa.func.length(sa.cast(column, sa.LargeBinary)) if is_sqlite else sa.func.octet_length(column)
-        measured = documents.with_only_columns(sa.func.coalesce(sa.func.sum(size + _ROW_BYTES), 0))
-        total += connection.execute(measured).scalar_one()
-    return total
+        total = documents.with_only_columns(sa.func.coalesce(sa.func.sum(size + _ROW_BYTES), 0))
+        totals.append(total.scalar_subquery().label(f"total_{len(totals)}"))
+    return sum(connection.execute(sa.select(*totals)).one())
 
 
 def _documents(vendor: str) -> Iterator[sa.Select[tuple[str]]]:

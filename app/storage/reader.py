@@ -26,8 +26,8 @@ from app.domain.values.state import State
 from app.domain.verdict.destination import Destination
 from app.domain.verdict.problem import Problem, ProblemCode
 from app.storage import fleet, lookup
-from app.storage.change import Position
 from app.storage.content import ColdError, Contents
+from app.storage.database import Position
 from app.storage.fleet import Member, Selected, Selections
 from app.storage.host import Label, Staleness
 from app.storage.memory import Memory

@@ -8,7 +8,7 @@ from threading import Lock
 import sqlalchemy as sa
 
 from app.storage import change, database
-from app.storage.change import Position
+from app.storage.database import Position
 from app.storage.failure import Cause, FailureError, failure_of
 
 # After a replica is lost, do not try it again for this time.

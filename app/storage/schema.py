@@ -100,7 +100,12 @@ release = Table(
     Column("implementation_id", ForeignKey("implementation.id"), nullable=False),
     Column("version", Name, nullable=False),
     Column("description", Text),
+    # Of the change that published it: the order of publication (DESIGN 8).
+    Column("seq", Integer, index=True),
+    # Sorts as versions are compared (DESIGN 5); null: published by a program that does not know the column.
+    Column("version_key", Name),
     UniqueConstraint("implementation_id", "version"),
+    Index("ix_release_implementation_id_version_key", "implementation_id", "version_key"),
 )
 
 variable_set = Table(
@@ -131,6 +136,8 @@ profile = Table(
     Column("name", Name, nullable=False, unique=True),
     Column("extends_id", ForeignKey("profile.id"), index=True),
     Column("description", Text),
+    # Of the change that published it.
+    Column("seq", Integer, index=True),
 )
 
 profile_values = Table(

@@ -169,7 +169,7 @@ def implementations(connection: sa.Connection, vendor: str, limit: int) -> Seque
     """Return up to limit implementations of a vendor ordered by name: name, release_count, newest (its version)."""
     product, release = schema.implementation, schema.release
     versions = sa.select(release.c.version).where(release.c.implementation_id == product.c.id)
-    newest = versions.order_by(release.c.id.desc()).limit(1).scalar_subquery()
+    newest = versions.order_by(release.c.seq.desc()).limit(1).scalar_subquery()
     query = (
         sa.select(product.c.name, _RELEASE_COUNT, newest.label("newest"))
         .join(schema.vendor)
@@ -195,7 +195,7 @@ def releases_of(connection: sa.Connection, model: str) -> list[ModelRelease]:
         .select_from(entry.join(schema.model).join(release, release.c.id == entry.c.release_id).join(product))
         .outerjoin(release_state, release_state.c.release_id == release.c.id)
         .where(schema.model.c.name == model)
-        .order_by(release.c.id.desc())
+        .order_by(release.c.seq.desc())
     )
     rows = connection.execute(query)
     return [ModelRelease(f"{name}@{version}", State(state or State.PUBLISHED)) for name, version, state in rows]

@@ -183,11 +183,11 @@ def _report_unusable(envelope: Envelope, owner: str, known: Mapping[str, VendorK
 _SIGNATURE_FAULTS = frozenset({FaultCode.SIGNATURE_INVALID, FaultCode.UNKNOWN_KEY, FaultCode.KEY_REVOKED})
 
 
-def check_required(connection: sa.Connection, vendors: Collection[str], signed: Signed | None, place: Place) -> None:
+def check_required(must_sign: Collection[str], signed: Signed | None, place: Place) -> None:
     """Report the vendors that must sign what is published of theirs, and have not."""
     if any(fault.code in _SIGNATURE_FAULTS for fault in place.faults):
         return
-    for vendor in sorted(must_sign(connection, vendors) - (signed.vendors if signed else frozenset())):
+    for vendor in sorted(set(must_sign) - (signed.vendors if signed else frozenset())):
         message = (
             f"publications of {vendor} must be signed with a key of {vendor}: add --sign FILE to the command "
             f"(HTTP: PUT a DSSE envelope instead of the document)"

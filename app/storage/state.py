@@ -13,7 +13,7 @@ from app.domain.things.release import ReleaseDocument
 from app.domain.values.document import FaultCode, Place
 from app.domain.values.name import ReleaseName
 from app.domain.values.state import State
-from app.storage import lookup, schema
+from app.storage import database, lookup, schema
 from app.storage.change import Change, record
 from app.storage.database import Writing
 
@@ -50,7 +50,7 @@ def _record(
     detail = {"before": previous.value, "state": state.value}
     document = {"state": state.value}
     record(writing, Change(kind=kind, name=name, document=document, models=models, detail=detail))
-    lookup.count_revision(writing.connection)
+    database.count_revision(writing.connection)
 
 
 def _is_change(previous: State, state: State) -> bool:

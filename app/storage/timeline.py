@@ -154,5 +154,5 @@ def newest_profiles(connection: sa.Connection, vendor: str, limit: int) -> tuple
         .select_from(profile.join(schema.vendor).outerjoin(state, state.c.profile_id == profile.c.id))
         .where(schema.vendor.c.name == vendor, sa.func.coalesce(state.c.state, "") != State.RETIRED.value)
     )
-    rows = connection.execute(named.order_by(profile.c.id.desc()).limit(limit)).all()
+    rows = connection.execute(named.order_by(profile.c.seq.desc(), profile.c.id.desc()).limit(limit)).all()
     return [row.name for row in rows], rows[0].total if rows else 0

@@ -94,10 +94,14 @@ def check(connection: sa.Connection) -> None:
     try:
         revision = connection.execute(_VERSION).scalar()
     except sa.exc.DBAPIError as error:
-        failure = failure_of(error)
-        if failure is None or failure.cause is not Cause.SCHEMA:
-            raise
-        Fit(None).check()
+        refuse_missing(error)
         raise
     if revision != revisions()[0]:
         fit(connection).check()
+
+
+def refuse_missing(error: sa.exc.DBAPIError) -> None:
+    """Raise FailureError if a statement has failed because the database has no schema."""
+    failure = failure_of(error)
+    if failure is not None and failure.cause is Cause.SCHEMA:
+        Fit(None).check()

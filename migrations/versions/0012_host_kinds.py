@@ -113,10 +113,7 @@ def downgrade() -> None:
     else:
         op.execute("DROP TRIGGER host_leaves_group ON host")
         op.execute("DROP FUNCTION host_leaves_group()")
-    with op.batch_alter_table("host") as table:
-        table.drop_constraint("fk_host_kind_id", type_="foreignkey")
-        table.drop_constraint("fk_host_label_set_id", type_="foreignkey")
-        for column in ("own", "label_set_id", "kind_id", "filed_at"):
-            table.drop_column(column)
+    for column in ("own", "label_set_id", "kind_id", "filed_at"):
+        op.drop_column("host", column)
     for name in ("host_group", "label", "label_set", "host_kind"):
         op.drop_table(name)

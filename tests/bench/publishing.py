@@ -83,8 +83,10 @@ def _bare(url: str, bodies: list[bytes]) -> float:
 def _bare_publication(engine: sa.Engine, body: bytes, number: int) -> None:
     """Parse, digest and insert the same rows without checks; number: the number of the release."""
     document = json.loads(body)
+    version = str(number)
+    release = {"id": number, "implementation_id": 1, "version": version, "seq": number, "version_key": version}
     with engine.begin() as connection:
-        connection.execute(sa.insert(schema.release), {"id": number, "implementation_id": 1, "version": str(number)})
+        connection.execute(sa.insert(schema.release), release)
         models, statements, off_values, sets, links = [], [], [], [], []
         ids = {}
         for model_id, (name, variable_set) in enumerate(document["models"].items(), number * _ID_STEP):
@@ -101,7 +103,7 @@ def _bare_publication(engine: sa.Engine, body: bytes, number: int) -> None:
         values: dict[str, str] = {}
         profiles, entries, listed = [], [], []
         for profile_id, profile in enumerate(document.get("profiles", []), 1):
-            profiles.append({"id": profile_id, "name": profile["name"], "vendor_id": 1})
+            profiles.append({"id": profile_id, "name": profile["name"], "vendor_id": 1, "seq": number})
             listed.append({"release_id": number, "profile_id": profile_id})
             for model, own in profile["values"].items():
                 canonical, digest = _digested(own)

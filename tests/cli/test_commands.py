@@ -158,7 +158,7 @@ def test_migrate_names_who_it_waits_for_and_gives_up(
         connection.execute(sa.text("UPDATE alembic_version SET version_num = :older"), {"older": older})
     with database.noting(engine) as connection:
         if engine.dialect.name == "postgresql":
-            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(database._PUBLICATION_LOCK)))
+            connection.execute(database._LOCK)
         refused = CliRunner().invoke(command(), ["migrate"])
     writer = "the server process" if engine.dialect.name == "postgresql" else "another process that writes to the file"
     assert refused.exit_code == 2

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 import sqlalchemy as sa
+from alembic import command as alembic
 from fastapi.testclient import TestClient
 from typer.testing import CliRunner
 
@@ -20,7 +21,7 @@ from app.cli.feed import Archive, ArchiveError, CopyResult, RemoteFeed, copy_fee
 from app.client import RegistryError
 from app.domain.publishing.change import linked
 from app.domain.values.canonical import canonical_json, digest
-from app.storage import database, schema
+from app.storage import database, schema, version
 from tests.api.stories import FEATURE, FIRMWARE, NIC, QUEUES, publish, vendor
 from tests.cli.conftest import Run, client_of
 from tests.conftest import AUTHORIZATION, copied_database, make_app, shared_registry
@@ -297,26 +298,15 @@ def _lose_the_feed(database_url: str) -> None:
         schema.stand_in,
         schema.program,
     )
+    config = version.alembic_config()
     with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        alembic.downgrade(config, "0009")
         for table in tables:
-            connection.execute(sa.text(f"DROP TABLE {table.name}"))
-        connection.execute(sa.text("DROP INDEX ix_host_reported_at"))
-        is_sqlite = engine.dialect.name == "sqlite"
-        for statement in ("DROP TRIGGER host_leaves_group", *([] if is_sqlite else _POSTGRESQL_ONLY)):
-            on_table = "" if is_sqlite or not statement.startswith("DROP TRIGGER") else " ON host"
-            connection.execute(sa.text(f"{statement}{on_table}"))
-        for index in ("kind_id_name", "label_set_id_kind_id_name", "kind_id_reported_at", "unfiled"):
-            connection.execute(sa.text(f"DROP INDEX ix_host_{index}"))
-        for column in ("reported_at", "filed_at", "own", "kind_id", "label_set_id"):
-            connection.execute(sa.text(f"ALTER TABLE host DROP COLUMN {column}"))
-        for table in (schema.host_group, schema.label, schema.label_set, schema.host_kind):
             connection.execute(sa.text(f"DROP TABLE {table.name}"))
         connection.execute(sa.text("UPDATE alembic_version SET version_num = '0003'"))
     database.migrate(engine)
     engine.dispose()
-
-
-_POSTGRESQL_ONLY = ("DROP FUNCTION host_leaves_group()",)
 
 
 class _AlteringTransport(httpx.BaseTransport):

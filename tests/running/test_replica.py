@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from app.api.application import create_app
 from app.settings import Settings
 from app.storage import database, replica
-from app.storage.change import Position
+from app.storage.database import Position
 from tests.api.stories import NIC, QUEUES, publish, vendor
 from tests.conftest import AUTHORIZATION, TOKEN
 

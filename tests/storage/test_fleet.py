@@ -207,7 +207,8 @@ def test_unchanged_hosts_cost_no_write(engine: sa.Engine) -> None:
     with database.writing(engine, "a test") as writing:
         assert register(writing, hosts, noted_since="2000-01-01").unchanged == len(hosts)
     writes = [statement for statement in statements if statement.startswith(("INSERT", "UPDATE", "COPY"))]
-    assert writes == []
+    # On PostgreSQL, each writer locks this row.
+    assert [statement for statement in writes if not statement.startswith("UPDATE revision ")] == []
     with database.writing(engine, "a test") as writing:
         hosts["h7"] = hosts["h7"][0], {"rack": "other"}
         result = register(writing, hosts, noted_since="2000-01-01")

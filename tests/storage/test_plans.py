@@ -71,7 +71,7 @@ def _rows() -> Iterator[tuple[sa.Table, list[dict[str, Any]]]]:
     yield (
         schema.release,
         [
-            {"id": release, "implementation_id": 1000, "version": str(release - 1000), "description": None}
+            {"id": release, "implementation_id": 1000, "version": str(release - 1000), "seq": release - 999}
             for release in releases
         ],
     )
@@ -86,7 +86,7 @@ def _rows() -> Iterator[tuple[sa.Table, list[dict[str, Any]]]]:
     yield (
         schema.profile,
         [
-            {"id": profile, "vendor_id": 1000, "name": f"{_VENDOR}/profile-{profile - 1000}", "extends_id": None}
+            {"id": profile, "vendor_id": 1000, "name": f"{_VENDOR}/profile-{profile - 1000}", "seq": profile - 499}
             for profile in profiles
         ],
     )

@@ -37,7 +37,7 @@ def _with_older_schema(engine: sa.Engine) -> str:
     if engine.dialect.name == "postgresql":
         _set(engine, "DROP FUNCTION refuse_change()", "DROP FUNCTION host_leaves_group()")
     config = version.alembic_config()
-    with database._alone(engine, 1) as connection:
+    with database._alone(engine, 1, has_schema=False) as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, older)
     return older

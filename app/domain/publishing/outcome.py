@@ -1,7 +1,7 @@
 """What comes of a publication: what it added, or why it is refused."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 
 from app.domain.fleet.difference import Difference
 from app.domain.publishing.gate import Broken
@@ -66,7 +66,7 @@ class Added:
 
     def counts(self) -> Mapping[str, int]:
         """Return the numbers by kind."""
-        return asdict(self)
+        return {kind.name: getattr(self, kind.name) for kind in fields(self)}
 
     def __bool__(self) -> bool:
         return any(self.counts().values())

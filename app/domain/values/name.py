@@ -110,6 +110,12 @@ def numeric(text: str) -> tuple[int, ...]:
     return tuple(int(number) for number in _NUMBER.findall(text))
 
 
+def version_key(text: str) -> str:
+    """Return text that sorts by code point as versions are compared: each number after the number of its digits."""
+    numbers = map(str, numeric(text))
+    return "".join(f"{len(number):02}{number}" for number in numbers)
+
+
 def version_order(text: str) -> tuple[tuple[int, ...], str]:
     """Return the key that sorts versions by their numeric components, equal ones as text."""
     return numeric(text), text
