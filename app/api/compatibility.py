@@ -17,7 +17,7 @@ from app.api.parameters import Labels
 from app.api.responses import BODY_ERRORS, OVER_BUDGET
 from app.api.route import QuestionRoute
 from app.api.session import Asking
-from app.domain.fleet.rendering import Form
+from app.domain.fleet.form import Form
 from app.domain.fleet.summary import summarize
 from app.domain.values.name import MAX_VARIABLE_NAME
 from app.domain.values.value import MAX_TEXT
@@ -26,6 +26,7 @@ from app.service.result import Results, Writer, summary_document, summary_result
 from app.storage.reader import Reader
 from app.wire import compatibility as wire
 from app.wire.base import AsDocumented
+from app.wire.detail import Detail
 
 router = APIRouter(route_class=QuestionRoute, tags=["compatibility"])
 
@@ -101,7 +102,7 @@ async def get_compatibility(  # noqa: PLR0913, PLR0917 (the question's own param
         ),
     ] = None,
     policy: Annotated[wire.Policy, Query(description=wire.POLICY)] = wire.Policy.STRICT,
-    detail: Annotated[wire.Detail, Query(description=wire.DETAIL)] = wire.Detail.PROBLEMS,
+    detail: Annotated[Detail, Query(description=wire.DETAIL)] = Detail.PROBLEMS,
     render: Render = None,
 ) -> Response:
     """Ask the short question: one device and its possible destinations."""
@@ -118,7 +119,7 @@ def short_question(  # noqa: PLR0913, PLR0917 (the question's own parameters)
     label: Sequence[str] | None,
     value: Sequence[str] | None,
     policy: wire.Policy,
-    detail: wire.Detail,
+    detail: Detail,
 ) -> wire.Question:
     """Return the whole question that a short one stands for; raises 422 for a wrong parameter."""
     device = wire.Device.model_construct(
@@ -160,7 +161,7 @@ def _refuse_parameter(parameter: str, index: int, message: str) -> NoReturn:
 
 def _answer(question: wire.Question, render: Sequence[Form] | None, reader: Reader) -> Response:
     """Answer a question from one revision of the registry: load, judge, write."""
-    detail = question.detail if not render else wire.Detail.FULL
+    detail = question.detail if not render else Detail.FULL
     loaded = service.ask(question, detail, reader)
     writer = Writer(detail, loaded.snapshot, render or ())
     results: list[Results] = []
@@ -170,7 +171,7 @@ def _answer(question: wire.Question, render: Sequence[Form] | None, reader: Read
         compatible += possible
         incompatible += len(vm.answers) - possible
         of_vm = {} if vm.vm is None else {"vm": vm.vm}
-        if detail is wire.Detail.SUMMARY:
+        if detail is Detail.SUMMARY:
             summary = summarize(zip(vm.destinations, vm.answers, strict=True), loaded.snapshot)
             results.append(summary_result({**of_vm, **summary_document(summary, len(vm.destinations))}))
         else:

@@ -15,9 +15,10 @@ from app.cli.qemu.monitor import MonitorError, SocketMonitor, VirshMonitor
 from app.cli.running import RunningVm
 from app.cli.running import read as read_running
 from app.client import RegistryError
-from app.domain.fleet.rendering import CPU_MODEL, Form
+from app.domain.fleet.form import Form
+from app.domain.fleet.rendering import CPU_MODEL
+from app.domain.verdict.policy import Policy
 from app.domain.verdict.problem import WarningCode
-from app.domain.verdict.steps import Policy
 from app.hypervisor import question as vm_question
 from app.hypervisor.domain import VENDOR, Domain, DomainError, DomainOptions, id_of_vm, is_general
 from app.hypervisor.facts import computed

@@ -40,12 +40,12 @@ from app.cli.output import (
     warn,
 )
 from app.client import RegistryError
-from app.domain.fleet.rendering import Form
+from app.domain.fleet.form import Form
+from app.domain.verdict.policy import Policy
 from app.domain.verdict.problem import RULES, ProblemCode
-from app.domain.verdict.steps import Policy
 from app.hypervisor.question import Asked
 from app.settings import ClientSettings
-from app.wire.compatibility import Detail
+from app.wire.detail import Detail
 
 _MAX_NAMES = 3
 _MAX_REASONS = 5

@@ -28,13 +28,13 @@ from app.cli.host.tool import NotAskedError, check_trusted
 from app.cli.output import fail, named, refuse, warn
 from app.client import RegistryError
 from app.domain.values.name import is_host_name
+from app.domain.verdict.policy import Policy
 from app.domain.verdict.problem import WarningCode
-from app.domain.verdict.steps import Policy
 from app.hypervisor.domain import Domain, DomainError, DomainOptions, parsed
 from app.hypervisor.naming import releases_of
 from app.hypervisor.question import Asked, domain_question_of
 from app.settings import ClientSettings
-from app.wire.compatibility import Detail
+from app.wire.detail import Detail
 
 commands = typer.Typer(
     help="""Let a manager of VMs ask the registry before a migration.
