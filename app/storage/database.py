@@ -10,22 +10,29 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import psycopg
 import sqlalchemy as sa
 from alembic import command
 from psycopg import sql
+from psycopg.abc import PQGen
 
 from app.storage import schema, version
 from app.storage.failure import Cause, FailureError, failure_of
+
+Result = TypeVar("Result")
 
 # An arbitrary number; every publication takes the lock under this one.
 _PUBLICATION_LOCK = 0x70726F66
 _COPIED_FROM = 100
 # Notice a server that disappears without closing its connections. In seconds, tcp_user_timeout in milliseconds (libpq).
 _PATIENCE = {"connect_timeout": 5, "tcp_user_timeout": 10_000, "keepalives_idle": 10}
+# A connection from the pool answers this soon, or it is replaced.
+_PING_SECONDS = 2.0
+# PostgreSQL ends a statement at its limit by itself. One that hangs does not, so this much later nobody waits for it.
+_MARGIN_SECONDS = 5.0
 # While a migration waits for a lock of a table, everybody else waits behind it.
 _MIGRATION_LOCK_SECONDS = 10
 # A migration tries this long before it says what it waits for.
@@ -82,6 +89,45 @@ def condition(engine: sa.Engine) -> Condition:
     return _conditions[engine]
 
 
+class _Connection(psycopg.Connection[Any]):
+    """A connection that does not wait for ever for a server that hangs, or whose packets are dropped.
+
+    answer_seconds: how long it waits for one answer; 0: without end.
+    """
+
+    answer_seconds: float = _PING_SECONDS
+
+    def wait(self, gen: PQGen[Result], *args: Any, **options: Any) -> Result:
+        """Wait for what a statement returns; raises psycopg.OperationalError, and closes, where no answer comes."""
+        return super().wait(self._bounded(gen), *args, **options)
+
+    def _bounded(self, gen: PQGen[Result]) -> PQGen[Result]:
+        deadline = time.monotonic() + self.answer_seconds
+        try:
+            state = next(gen)
+            while True:
+                ready = yield state
+                # Called with nothing ready several times a second.
+                if not ready and self.answer_seconds and time.monotonic() > deadline:
+                    self.close()
+                    message = f"the server has not answered for {self.answer_seconds:.0f} s"
+                    raise psycopg.OperationalError(message)
+                state = gen.send(ready)
+        except StopIteration as ended:
+            result: Result = ended.value
+            return result
+
+
+def _connect(_dialect: object, _record: object, arguments: Sequence[Any], options: Mapping[str, Any]) -> _Connection:
+    return _Connection.connect(*arguments, **options)
+
+
+def _expect_ping(connection: object, _record: object) -> None:
+    """Expect the next answer soon: it is that to the ping with which a connection leaves the pool."""
+    if isinstance(connection, _Connection):
+        connection.answer_seconds = _PING_SECONDS
+
+
 def create_engine(
     url: str, *, pool_size: int = POOL_SIZE, prepares: bool = True, limits: Limits = Limits()
 ) -> sa.Engine:
@@ -114,13 +160,17 @@ def _engine(url: str, pool_size: int, limits: Limits, *, prepares: bool) -> sa.E
         return engine
     if parsed.drivername == "postgresql":
         named = {"fallback_application_name": "profile-registry"}
+        # What the URL says counts.
+        patience = {name: value for name, value in _PATIENCE.items() if name not in parsed.query}
         engine = sa.create_engine(
             parsed.set(drivername="postgresql+psycopg"),
-            connect_args={**_PATIENCE, **named, **({} if prepares else {"prepare_threshold": None})},
+            connect_args={**patience, **named, **({} if prepares else {"prepare_threshold": None})},
             pool_size=pool_size,
             max_overflow=pool_size,
             pool_pre_ping=True,
         )
+        sa.event.listen(engine, "do_connect", _connect)
+        sa.event.listen(engine, "checkin", _expect_ping)
         sa.event.listen(engine, "begin", partial(_begin_postgresql, limits))
         return engine
     message = f"the database URL must be sqlite:///<path> or postgresql://…, not {parsed.drivername}://…"
@@ -205,6 +255,9 @@ _LIMIT = sa.text(
 
 
 def _limit(connection: sa.Connection, limits: Limits) -> None:
+    connection.connection.dbapi_connection.answer_seconds = (  # type: ignore[union-attr]
+        limits.statement and limits.statement + _MARGIN_SECONDS
+    )
     names = {"lock": limits.lock, "statement": limits.statement, "idle": limits.idle}
     connection.execute(_LIMIT, {name: str(_milliseconds(seconds)) for name, seconds in names.items()})
 
