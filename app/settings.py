@@ -125,6 +125,13 @@ class Settings(BaseSettings):
         ge=0,
         le=86400,
     )
+    database_away_seconds: int = Field(
+        default=300,
+        description="how long questions are answered from memory while the database is away; such answers say `as_of`; "
+        "0: not at all",
+        ge=0,
+        le=86400,
+    )
     memory_megabytes: int = Field(
         default=128, description="approximate size of the content that each worker keeps in memory", ge=8, le=65536
     )

@@ -1,7 +1,6 @@
 """Compatibility: the routes of the question, and its answer as a response."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from functools import partial
 from typing import Annotated, Any, NoReturn
 
@@ -72,7 +71,7 @@ async def post_compatibility(
     An incompatible device is an answer: the status is 200.
     """
     question = await shaped(wire.Question, document, request)
-    return await session.ask(partial(_answer, question, render), _INSTEAD)
+    return await session.ask_or_recall(partial(_answer, question, render), _INSTEAD)
 
 
 @router.get("/compatibility", response_model=wire.Answer, response_model_exclude_unset=True, responses=OVER_BUDGET)
@@ -107,7 +106,7 @@ async def get_compatibility(  # noqa: PLR0913, PLR0917 (the question's own param
 ) -> Response:
     """Ask the short question: one device and its possible destinations."""
     question = short_question(model, profile, source, destination, host, label, value, policy, detail)
-    return await session.ask(partial(_answer, question, render), _INSTEAD)
+    return await session.ask_or_recall(partial(_answer, question, render), _INSTEAD)
 
 
 def short_question(  # noqa: PLR0913, PLR0917 (the question's own parameters)
@@ -177,7 +176,7 @@ def _answer(question: wire.Question, render: Sequence[Form] | None, reader: Read
         else:
             results.append(writer.results(of_vm, vm.destinations, vm.answers))
     count_verdicts(compatible, incompatible)
-    return _response(results, asdict(reader.position))
+    return _response(results, reader.basis)
 
 
 def _response(results: Sequence[Results], position: Mapping[str, Any]) -> Response:
