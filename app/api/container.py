@@ -132,7 +132,7 @@ class Container:
         """Set the gauges of this worker."""
         for name, pool in self.databases.pools():
             metrics.set_pool(name, pool.size(), pool.checkedout())
-        metrics.set_away(self.catalog.away_for)
+        metrics.set_away(self.catalog.away_for())
         metrics.set_long_requests(self.shares.questions, self.shares.streams)
 
     @cached_property

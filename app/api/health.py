@@ -55,14 +55,14 @@ async def get_readiness(
     shared = container(request)
     if shared.stopping.has_begun:
         raise busy(STOPPING, "stopping")
-    if purpose == "reading" and shared.catalog.as_of is not None:
+    if purpose == "reading" and shared.catalog.as_of() is not None:
         return JSONResponse({"status": "away"})
     try:
         failure = await to_thread.run_sync(shared.readiness.wait, limiter=shared.checking)
     except Exception as error:
         shared.catalog.note(error)
         failure = failure_of(error)
-        if failure is None or shared.catalog.as_of is None:
+        if failure is None or shared.catalog.as_of() is None:
             raise
         if purpose == "reading":
             return JSONResponse({"status": "away"})

@@ -72,13 +72,13 @@ async def identify_asker(
     """Return who asks. Where everybody can read, a token need not be checked while the database is away."""
     shared = container(request)
     is_open = not shared.reads_need_token
-    if is_open and credentials is not None and shared.catalog.as_of is not None:
+    if is_open and credentials is not None and shared.catalog.as_of() is not None:
         identity = _remembered(credentials.credentials, shared)
         return Asker(identity, None if identity is not None else FailureError(Cause.UNREACHABLE))
     try:
         return Asker(await identify(request, credentials))
     except Exception as error:
-        if failure_of(error) is None or not is_open or shared.catalog.as_of is None:
+        if failure_of(error) is None or not is_open or shared.catalog.as_of() is None:
             raise
         return Asker(None, error)
 

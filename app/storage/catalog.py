@@ -144,7 +144,7 @@ class Catalog:
         now, outdated = time.monotonic(), self._outdated
         sight = _Sight(now, database.now(), self._written)
         try:
-            with database.reading(self._databases.primary) as connection:
+            with database.reading(self._databases.primary, quickly=True) as connection:
                 view = self._renewed(connection, self._view, now)
                 # Reports that change nothing are not in the feed.
                 if view is not self._view or now - self._stale_checked > _STALE_SECONDS:
@@ -166,34 +166,40 @@ class Catalog:
             self._away_noted = time.monotonic()
 
     @property
-    def is_away(self) -> bool:
-        """Whether the database was away a moment ago; if so, a further look begins now and then."""
-        now = time.monotonic()
-        if self._away_noted == float("-inf") or (now - self._away_noted > _AWAY_SECONDS and not self._look.is_running):
+    def _is_away(self) -> bool:
+        """Whether the database was away a moment ago."""
+        if self._away_noted == float("-inf"):
             return False
-        if now - self._away_noted > database.FRESH_SECONDS:
+        return time.monotonic() - self._away_noted <= _AWAY_SECONDS or self._look.is_running
+
+    def _look_again(self) -> None:
+        """Begin a look, unless one goes on or has just failed."""
+        if time.monotonic() - self._away_noted > database.FRESH_SECONDS:
             self._look.begin()
-        return True
 
     def check_away(self) -> None:
         """Look at a database that was away a moment ago; raises its failure, at once while an earlier look hangs."""
-        if self.is_away:
+        if self._is_away:
             self._wait_for_look()
 
-    @property
     def as_of(self) -> str | None:
-        """When the database was last seen, if it is away and questions can still be answered from memory, else None.
+        """Return when the database was last seen, if it is away and memory can still answer, else None; look again.
 
-        They cannot if this process has written since: then memory is known to be old.
+        Memory cannot answer if this process has written since: then it is known to be old.
         """
         sight = self._sight
+        if not self._is_away:
+            return None
+        self._look_again()
         is_kept = time.monotonic() - sight.began <= self._away_seconds and sight.written == self._written
-        return sight.at if is_kept and self.is_away else None
+        return sight.at if is_kept else None
 
-    @property
     def away_for(self) -> float:
-        """For how many seconds the database has not been seen; 0 unless it is away."""
-        return time.monotonic() - self._sight.began if self.is_away and self._view is not None else 0.0
+        """Return for how many seconds the database has not been seen, 0 unless it is away; if so, look again."""
+        if not self._is_away or self._view is None:
+            return 0.0
+        self._look_again()
+        return time.monotonic() - self._sight.began
 
     def _renewed(self, connection: sa.Connection, view: "View | None", began: float) -> "View":
         """Return the current view: the given one without what has changed since; began: when the look began."""
@@ -280,7 +286,7 @@ class Catalog:
 
     def _ask_memory(self, question: Callable[[Reader], Answer], *, can_wait: bool) -> Answer:
         """Answer a question as of when the database was last seen; raises ColdError where that is not possible."""
-        view, as_of = self._view, self.as_of
+        view, as_of = self._view, self.as_of()
         if view is None or as_of is None:
             raise ColdError
         return question(self.reader(view, can_wait=can_wait, as_of=as_of))

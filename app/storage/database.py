@@ -33,6 +33,8 @@ _PATIENCE = {"connect_timeout": 5, "tcp_user_timeout": 10_000, "keepalives_idle"
 _PING_SECONDS = 2.0
 # PostgreSQL ends a statement at its limit by itself. One that hangs does not, so this much later nobody waits for it.
 _MARGIN_SECONDS = 5.0
+# Looks at the database, and at tokens, do not wait longer for one answer.
+QUICK_SECONDS = 10.0
 # While a migration waits for a lock of a table, everybody else waits behind it.
 _MIGRATION_LOCK_SECONDS = 10
 # A migration tries this long before it says what it waits for.
@@ -255,9 +257,9 @@ _LIMIT = sa.text(
 
 
 def _limit(connection: sa.Connection, limits: Limits) -> None:
-    connection.connection.dbapi_connection.answer_seconds = (  # type: ignore[union-attr]
-        limits.statement and limits.statement + _MARGIN_SECONDS
-    )
+    driver: _Connection = connection.connection.dbapi_connection  # type: ignore[assignment]
+    usual = limits.statement and limits.statement + _MARGIN_SECONDS
+    driver.answer_seconds = connection.get_execution_options().get("answer_seconds", usual)
     names = {"lock": limits.lock, "statement": limits.statement, "idle": limits.idle}
     connection.execute(_LIMIT, {name: str(_milliseconds(seconds)) for name, seconds in names.items()})
 
@@ -267,10 +269,13 @@ def _milliseconds(seconds: float) -> int:
 
 
 @contextmanager
-def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """Yield a connection that sees one state of the registry; raises FailureError where the schema does not fit."""
+def reading(engine: sa.Engine, *, quickly: bool = False) -> Iterator[sa.Connection]:
+    """Yield a connection that sees one state of the registry; raises FailureError where the schema does not fit.
+
+    quickly: a server that does not answer for QUICK_SECONDS has failed: others wait for this.
+    """
     known = condition(engine)
-    with snapshot(engine) as connection:
+    with snapshot(engine, quickly=quickly) as connection:
         now = time.monotonic()
         if now - known.version_checked > _VERSION_SECONDS:
             version.check(connection)
@@ -279,10 +284,12 @@ def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
 
 
 @contextmanager
-def snapshot(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """Yield a connection that sees one state of the database, whatever its schema is."""
-    isolation: dict[str, Any] = {} if engine.dialect.name == "sqlite" else {"isolation_level": "REPEATABLE READ"}
-    with engine.connect().execution_options(**isolation) as connection:
+def snapshot(engine: sa.Engine, *, quickly: bool = False) -> Iterator[sa.Connection]:
+    """Yield a connection that sees one state of the database, whatever its schema is. quickly: as for reading."""
+    options: dict[str, Any] = {} if engine.dialect.name == "sqlite" else {"isolation_level": "REPEATABLE READ"}
+    if quickly:
+        options["answer_seconds"] = QUICK_SECONDS
+    with engine.connect().execution_options(**options) as connection:
         yield connection
 
 

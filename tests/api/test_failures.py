@@ -157,8 +157,15 @@ def test_a_server_that_hangs_is_waited_for_within_a_bound(monkeypatch: pytest.Mo
             assert registry.put("/vendors/vendor-b.com", json={}).status_code == 201
         with database.snapshot(engine) as connection:
             connection.exec_driver_sql("SELECT 1")
-            with store.hanging(), pytest.raises(sa.exc.OperationalError, match="has not answered"):
+            with store.hanging(), pytest.raises(sa.exc.OperationalError, match="has not answered for 2 s"):
                 connection.exec_driver_sql("SELECT 1")
+        monkeypatch.setattr(database, "QUICK_SECONDS", 1.0)
+        with (
+            database.reading(engine, quickly=True) as connection,
+            store.hanging(),
+            pytest.raises(sa.exc.OperationalError, match="has not answered for 1 s"),
+        ):
+            connection.exec_driver_sql("SELECT 1")
         engine.dispose()
 
 
