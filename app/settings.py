@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, FilePath, HttpUrl, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
+from app import DEFAULT_URL
 from app.signing.key import PrivateKey, read_private_keys
 
 PREFIX = "REGISTRY_"
@@ -121,6 +122,13 @@ class Settings(BaseSettings):
     database_idle_seconds: int = Field(
         default=300,
         description="how long PostgreSQL keeps the transaction of a worker that has stopped; 0: no limit",
+        ge=0,
+        le=86400,
+    )
+    database_away_seconds: int = Field(
+        default=300,
+        description="how long questions are answered from memory while the database is away; such answers say `as_of`; "
+        "0: not at all",
         ge=0,
         le=86400,
     )
@@ -247,7 +255,7 @@ class ClientSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="REGISTRY_", frozen=True)
 
-    url: str = Field(default="http://127.0.0.1:8000", description="the address of the registry")
+    url: str = Field(default=DEFAULT_URL, description="the address of the registry")
     token: SecretStr | None = Field(default=None, description="the token of the requests")
     id_token: SecretStr | None = Field(
         default=None, description="the OIDC token of the pipeline's run, to be exchanged for a token of the registry"

@@ -210,13 +210,25 @@ class Server:
 
     def kill(self) -> None:
         """Kill all processes of the server at once, as the loss of its machine would."""
-        pid = int((self.data / "postmaster.pid").read_text().split()[0])
-        postmaster = psutil.Process(pid)
+        psutil.wait_procs(self._send(signal.SIGKILL))
+
+    @contextmanager
+    def hanging(self) -> Iterator[None]:
+        """Stop all processes for a while: the system accepts connections for them, and nobody answers."""
+        self._send(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._send(signal.SIGCONT)
+
+    def _send(self, number: signal.Signals) -> list[psutil.Process]:
+        """Send a signal to all processes of the server; return them."""
+        postmaster = psutil.Process(int((self.data / "postmaster.pid").read_text().split()[0]))
         processes = [postmaster, *postmaster.children(recursive=True)]
         for process in processes:
             with suppress(psutil.NoSuchProcess):
-                process.send_signal(signal.SIGKILL)
-        psutil.wait_procs(processes)
+                process.send_signal(number)
+        return processes
 
     def execute(self, *statements: str, database: str | None = None) -> None:
         """Run statements, each in a transaction of its own."""

@@ -38,4 +38,4 @@ async def post_baseline(
     session: Asking,
 ) -> Response:
     """Find the best settings of each model that every release and host accepts."""
-    return await session.ask(lambda reader: json_response(service.find(question, reader)), _INSTEAD)
+    return await session.ask_or_recall(lambda reader: json_response(service.find(question, reader)), _INSTEAD)

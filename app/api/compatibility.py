@@ -1,7 +1,6 @@
 """Compatibility: the routes of the question, and its answer as a response."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from functools import partial
 from typing import Annotated, Any, NoReturn
 
@@ -17,7 +16,7 @@ from app.api.parameters import Labels
 from app.api.responses import BODY_ERRORS, OVER_BUDGET
 from app.api.route import QuestionRoute
 from app.api.session import Asking
-from app.domain.fleet.rendering import Form
+from app.domain.fleet.form import Form
 from app.domain.fleet.summary import summarize
 from app.domain.values.name import MAX_VARIABLE_NAME
 from app.domain.values.value import MAX_TEXT
@@ -26,6 +25,7 @@ from app.service.result import Results, Writer, summary_document, summary_result
 from app.storage.reader import Reader
 from app.wire import compatibility as wire
 from app.wire.base import AsDocumented
+from app.wire.detail import Detail
 
 router = APIRouter(route_class=QuestionRoute, tags=["compatibility"])
 
@@ -71,7 +71,7 @@ async def post_compatibility(
     An incompatible device is an answer: the status is 200.
     """
     question = await shaped(wire.Question, document, request)
-    return await session.ask(partial(_answer, question, render), _INSTEAD)
+    return await session.ask_or_recall(partial(_answer, question, render), _INSTEAD)
 
 
 @router.get("/compatibility", response_model=wire.Answer, response_model_exclude_unset=True, responses=OVER_BUDGET)
@@ -101,12 +101,12 @@ async def get_compatibility(  # noqa: PLR0913, PLR0917 (the question's own param
         ),
     ] = None,
     policy: Annotated[wire.Policy, Query(description=wire.POLICY)] = wire.Policy.STRICT,
-    detail: Annotated[wire.Detail, Query(description=wire.DETAIL)] = wire.Detail.PROBLEMS,
+    detail: Annotated[Detail, Query(description=wire.DETAIL)] = Detail.PROBLEMS,
     render: Render = None,
 ) -> Response:
     """Ask the short question: one device and its possible destinations."""
     question = short_question(model, profile, source, destination, host, label, value, policy, detail)
-    return await session.ask(partial(_answer, question, render), _INSTEAD)
+    return await session.ask_or_recall(partial(_answer, question, render), _INSTEAD)
 
 
 def short_question(  # noqa: PLR0913, PLR0917 (the question's own parameters)
@@ -118,7 +118,7 @@ def short_question(  # noqa: PLR0913, PLR0917 (the question's own parameters)
     label: Sequence[str] | None,
     value: Sequence[str] | None,
     policy: wire.Policy,
-    detail: wire.Detail,
+    detail: Detail,
 ) -> wire.Question:
     """Return the whole question that a short one stands for; raises 422 for a wrong parameter."""
     device = wire.Device.model_construct(
@@ -160,7 +160,7 @@ def _refuse_parameter(parameter: str, index: int, message: str) -> NoReturn:
 
 def _answer(question: wire.Question, render: Sequence[Form] | None, reader: Reader) -> Response:
     """Answer a question from one revision of the registry: load, judge, write."""
-    detail = question.detail if not render else wire.Detail.FULL
+    detail = question.detail if not render else Detail.FULL
     loaded = service.ask(question, detail, reader)
     writer = Writer(detail, loaded.snapshot, render or ())
     results: list[Results] = []
@@ -176,7 +176,7 @@ def _answer(question: wire.Question, render: Sequence[Form] | None, reader: Read
         elif (listing := loaded.destinations.listing) is not None:
             results.append(writer.results(of_vm, listing, vm.answers))
     count_verdicts(compatible, incompatible)
-    return _response(results, asdict(reader.position))
+    return _response(results, reader.basis)
 
 
 def _response(results: Sequence[Results], position: Mapping[str, Any]) -> Response:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import sqlalchemy as sa
 from anyio import CapacityLimiter, Lock, to_thread
@@ -17,10 +17,12 @@ from app.api.share import Shares
 from app.api.stopping import Stopping
 from app.api.urgency import Urgency
 from app.settings import Settings
-from app.storage import change, database
+from app.storage import change, database, readiness
 from app.storage.catalog import Catalog
 from app.storage.database import Limits, Position, create_engine
+from app.storage.failure import Failure
 from app.storage.host import Staleness
+from app.storage.look import Look
 from app.storage.replica import Databases
 from app.storage.token import Tokens
 
@@ -46,7 +48,7 @@ class Container:
     def of(cls, settings: Settings) -> "Container":
         """Return the parts that settings ask for; raises ValueError for a database URL that is invalid."""
         databases = _databases(settings)
-        catalog = Catalog(databases, settings.memory_megabytes, _staleness(settings))
+        catalog = Catalog(databases, settings.memory_megabytes, _staleness(settings), settings.database_away_seconds)
         return cls(settings, databases, catalog, Tokens(databases.primary))
 
     @property
@@ -70,6 +72,11 @@ class Container:
     def stopping(self) -> Stopping:
         """Whether the process is about to end, and the requests that it has to end before."""
         return Stopping()
+
+    @cached_property
+    def readiness(self) -> Look[Failure | None]:
+        """Looks whether the database can be read, and why it cannot be written."""
+        return Look(partial(readiness.check, self.primary))
 
     @cached_property
     def asking(self) -> CapacityLimiter:
@@ -124,6 +131,7 @@ class Container:
         """Set the gauges of this worker."""
         for name, pool in self.databases.pools():
             metrics.set_pool(name, pool.size(), pool.checkedout())
+        metrics.set_away(self.catalog.away_for())
         metrics.set_long_requests(self.shares.questions, self.shares.streams)
 
     @cached_property

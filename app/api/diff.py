@@ -39,4 +39,6 @@ async def get_diff(
     A difference can close a direction of migration; forward is `from` to `to`. Profiles are compared with all their
     inherited values, because devices that were created with different values are different hardware.
     """
-    return await session.ask(lambda reader: json_response(service.compare(before, after, model, reader)), _INSTEAD)
+    return await session.ask_or_recall(
+        lambda reader: json_response(service.compare(before, after, model, reader)), _INSTEAD
+    )

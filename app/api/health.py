@@ -13,7 +13,7 @@ from app.api.container import container
 from app.api.errors import STOPPING, busy, unavailable
 from app.api.identity import check_reader
 from app.api.responses import INVALID, UNAUTHORIZED, UNAVAILABLE
-from app.storage import readiness
+from app.storage.failure import failure_of
 from app.wire.base import Shape
 
 router = APIRouter(tags=["health"])
@@ -22,7 +22,10 @@ router = APIRouter(tags=["health"])
 class Health(Shape):
     """The health of the service."""
 
-    status: str = Field(description="`ok`; with `for=reading` also `read-only`: questions are answered")
+    status: str = Field(
+        description="`ok`; with `for=reading` also `read-only`: questions are answered, and `away`: the database is "
+        "away, and memory answers questions"
+    )
 
 
 @router.get("/healthz")
@@ -37,7 +40,9 @@ async def get_readiness(
     purpose: Annotated[
         Literal["writing", "reading"],
         Query(
-            alias="for", description="`reading`: a database that can be read is enough, even if it cannot be written"
+            alias="for",
+            description="`reading`: it is enough that questions are answered: the database can be read, even if it "
+            "cannot be written, or it is away, and memory answers",
         ),
     ] = "writing",
 ) -> Response:
@@ -50,7 +55,17 @@ async def get_readiness(
     shared = container(request)
     if shared.stopping.has_begun:
         raise busy(STOPPING, "stopping")
-    failure = await to_thread.run_sync(readiness.check, shared.primary, limiter=shared.checking)
+    if purpose == "reading" and shared.catalog.as_of() is not None:
+        return JSONResponse({"status": "away"})
+    try:
+        failure = await to_thread.run_sync(shared.readiness.wait, limiter=shared.checking)
+    except Exception as error:
+        shared.catalog.note(error)
+        failure = failure_of(error)
+        if failure is None or shared.catalog.as_of() is None:
+            raise
+        if purpose == "reading":
+            return JSONResponse({"status": "away"})
     if failure is None:
         return JSONResponse({"status": "ok"})
     if purpose == "reading":

@@ -16,6 +16,7 @@ from app.api.error_code import ErrorCode
 from app.api.errors import HOSTS_CLOSED, NOT_SIGNED_IN, ApiError
 from app.domain.publishing.token import Identity, Role
 from app.settings import Settings
+from app.storage.failure import Cause, FailureError, failure_of
 
 _LOGGER = logging.getLogger("registry")
 _ADMIN = Identity("admin", Role.ADMIN)
@@ -39,7 +40,13 @@ async def identify(
         # Counted before it is looked up, so that many that come at once are counted, too.
         shared.shares.check_tokens(client)
         shared.shares.note_wrong_token(client)
-    identity = await find(credentials.credentials, shared)
+    try:
+        identity = await find(credentials.credentials, shared)
+    except Exception:
+        if not client.has_token:
+            # Nobody knows whether it was wrong.
+            shared.shares.note_right_token(client)
+        raise
     if identity is None:
         _LOGGER.warning("wrong token from %s, request %s", client.key, request.state.request_id)
         refuse_unknown(INVALID_TOKEN, 'Bearer error="invalid_token"')
@@ -51,9 +58,45 @@ async def identify(
     return identity
 
 
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Who asks a question. unchecked: why the token could not be checked; then it allows nothing."""
+
+    identity: Identity | None
+    unchecked: Exception | None = None
+
+
+async def identify_asker(
+    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
+) -> Asker:
+    """Return who asks. Where everybody can read, a token need not be checked while the database is away."""
+    shared = container(request)
+    is_open = not shared.reads_need_token
+    if is_open and credentials is not None and shared.catalog.as_of() is not None:
+        identity = _remembered(credentials.credentials, shared)
+        return Asker(identity, None if identity is not None else FailureError(Cause.UNREACHABLE))
+    try:
+        return Asker(await identify(request, credentials))
+    except Exception as error:
+        if failure_of(error) is None or not is_open or shared.catalog.as_of() is None:
+            raise
+        return Asker(None, error)
+
+
 async def find(secret: str, shared: Container) -> Identity | None:
-    """Return the identity behind a token, None if it is not valid."""
-    return _remembered(secret, shared) or await to_thread.run_sync(shared.tokens.find, secret, limiter=shared.checking)
+    """Return the identity behind a token, None if it is not valid; raises the failure of a database that is away."""
+    if identity := _remembered(secret, shared):
+        return identity
+    return await to_thread.run_sync(_look_up, secret, shared, limiter=shared.checking)
+
+
+def _look_up(secret: str, shared: Container) -> Identity | None:
+    shared.catalog.check_away()
+    try:
+        return shared.tokens.find(secret)
+    except Exception as error:
+        shared.catalog.note(error)
+        raise
 
 
 def client_with(secret: str, shared: Container) -> Client | None:

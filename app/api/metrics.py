@@ -56,6 +56,16 @@ _PROBLEMS = Counter(
 _FAILURES = Counter(
     "profile_registry_database_failures", "Failures of the database that were met, by cause.", ["cause"]
 )
+_RECALLED = Counter(
+    "profile_registry_recalled_answers",
+    "Answers that memory gave while the database was away; they say as_of.",
+)
+# Of the worker that has not seen it for the longest time.
+_AWAY = Gauge(
+    "profile_registry_database_away_seconds",
+    "Seconds since the database was last seen, while it is away; 0 while it is not, and where nobody asks.",
+    multiprocess_mode="livemax",
+)
 # Sums of the workers that live. They are set from time to time, because a function cannot serve several workers.
 _POOL_SIZE = Gauge(
     "profile_registry_database_pool_size",
@@ -134,6 +144,16 @@ def set_long_requests(questions: Mapping[str, int], streams: int) -> None:
     for state, count in questions.items():
         _QUESTIONS.labels(state).set(count)
     _STREAMS.set(streams)
+
+
+def set_away(seconds: float) -> None:
+    """Set for how long this worker has not seen the database."""
+    _AWAY.set(seconds)
+
+
+def count_recalled() -> None:
+    """Count an answer that memory gave while the database was away."""
+    _RECALLED.inc()
 
 
 def count_problem(operation: str, code: str, reason: str) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Generic, TypeVar, get_type_hints
 
 import sqlalchemy as sa
 from anyio import CancelScope, CapacityLimiter, from_thread, get_cancelled_exc_class, to_thread
-from fastapi import Depends, Query, Request
+from fastapi import Depends, Query, Request, Response
 from fastapi.dependencies.models import Dependant
 from fastapi.security import HTTPAuthorizationCredentials
 
@@ -20,7 +20,7 @@ from app.api.error_code import ErrorCode
 from app.api.errors import ApiError
 from app.api.identity import (
     INVALID_TOKEN,
-    Allowed,
+    Asker,
     bearer,
     check_admin,
     check_reader,
@@ -29,9 +29,12 @@ from app.api.identity import (
     find,
     forbid,
     identify,
+    identify_asker,
     refuse_unknown,
+    rights,
 )
 from app.api.issuer import VerifiedToken
+from app.api.metrics import count_recalled
 from app.api.presence import unless_gone
 from app.domain.engine.question import TakesLongerError
 from app.domain.publishing.token import Identity
@@ -41,7 +44,7 @@ from app.storage.content import ColdError
 from app.storage.database import Writing
 from app.storage.host import Staleness
 from app.storage.quota import stored_bytes
-from app.storage.reader import Reader
+from app.storage.reader import HostsClosedError, Reader
 
 Answer = TypeVar("Answer")
 Result = TypeVar("Result")
@@ -56,6 +59,8 @@ _SHORT_STEPS = 20_000
 _SHORT_BYTES = 1024 * 1024
 _SHORT_LOADS = 200
 _MEGABYTE = 1_000_000
+# When the database was last seen, of an answer that memory gives while the database is away.
+AS_OF = "Registry-As-Of"
 # What the record of a change takes that adds no content.
 _NO_CONTENT_BYTES = 4096
 
@@ -63,7 +68,11 @@ _NO_CONTENT_BYTES = 4096
 class AskSession:
     """Asks the registry, within the budget of a request: what all its questions take counts together."""
 
-    def __init__(self, request: Request, shared: Container, *, sees_hosts: bool) -> None:
+    def __init__(
+        self, request: Request, shared: Container, *, sees_hosts: bool, unchecked: Exception | None = None
+    ) -> None:
+        """unchecked: why the token of the request could not be checked."""
+        self._unchecked = unchecked
         self._request = request
         self._shared = shared
         self._sees_hosts = sees_hosts
@@ -76,11 +85,25 @@ class AskSession:
         """Whether the client can know the registered hosts."""
         return self._sees_hosts
 
-    async def ask(self, question: Callable[[Reader], Answer], instead: str = "") -> Answer:
+    async def ask_or_recall(self, question: Callable[[Reader], Response], instead: str = "") -> Response:
+        """Return the answer to a question; while the database is away, that of memory, which says `as_of`.
+
+        The question has to put the reader's basis into the answer.
+        """
+        try:
+            return await self.ask(partial(_recalled, question), instead, can_be_old=True)
+        except HostsClosedError:
+            # The token could allow it.
+            if self._unchecked is not None:
+                raise self._unchecked from None
+            raise
+
+    async def ask(self, question: Callable[[Reader], Answer], instead: str = "", *, can_be_old: bool = False) -> Answer:
         """Return the answer to a question: from memory on the event loop where possible, otherwise in a worker thread.
 
         Long questions wait for their turn, and end when the client has gone. instead: what to ask where the budget is
-        exceeded. Raises OverBudgetError, AbandonedError, and ApiError beyond the client's share.
+        exceeded. can_be_old: whether memory can answer while the database is away. Raises OverBudgetError,
+        AbandonedError, and ApiError beyond the client's share.
         """
         if not self._sees_hosts:
             question = partial(_without_hosts, question)
@@ -89,7 +112,7 @@ class AskSession:
         at_once = Budget(_STEPS_AT_ONCE[client.has_token], _SHORT_BYTES)
         try:
             with limited(at_once):
-                answer = catalog.ask_at_once(question)
+                answer = catalog.ask_at_once(question, can_be_old=can_be_old)
         except TakesLongerError as error:
             is_long = error.steps > _SHORT_STEPS
         except (OverBudgetError, ColdError):
@@ -100,7 +123,7 @@ class AskSession:
         finally:
             # Nothing else runs meanwhile, so it counts more than a request that does nothing.
             shares.charge(client, min(at_once.steps, _STEPS_AT_ONCE[client.has_token]) // _STEPS_OF_A_REQUEST)
-        work = partial(catalog.ask, question)
+        work = partial(catalog.ask, question, can_be_old=can_be_old)
         if not is_long:
             short = Budget(_SHORT_STEPS, _SHORT_BYTES, max_loads=_SHORT_LOADS, give_way=self._give_way)
             short_work, limiter = partial(_within_budget, work), self._shared.asking_shortly
@@ -154,12 +177,23 @@ def _within_budget(work: Callable[[], Answer]) -> Sequence[Answer]:
         return []
 
 
+def _recalled(question: Callable[[Reader], Response], reader: Reader) -> Response:
+    """Return the answer to a question, with a header if it is old: not every form of an answer has fields."""
+    response = question(reader)
+    if reader.as_of is not None:
+        response.headers[AS_OF] = reader.as_of
+        count_recalled()
+    return response
+
+
 def _without_hosts(question: Callable[[Reader], Answer], reader: Reader) -> Answer:
     return question(reader.without_hosts())
 
 
-async def _asking(request: Request, _: Annotated[None, Depends(check_reader)], allowed: Allowed) -> AskSession:
-    return AskSession(request, container(request), sees_hosts=allowed.sees_hosts)
+async def _asking(request: Request, asker: Annotated[Asker, Depends(identify_asker)]) -> AskSession:
+    await check_reader(request, asker.identity)
+    allowed = await rights(request, asker.identity)
+    return AskSession(request, container(request), sees_hosts=allowed.sees_hosts, unchecked=asker.unchecked)
 
 
 @asynccontextmanager
@@ -526,7 +560,11 @@ async def check_before_body(request: Request, dependant: Dependant) -> None:
     needed = [dependency.call for dependency in dependant.dependencies]
     if _exchanging in needed:
         return
-    identity = await identify(request, await bearer(request))
+    credentials = await bearer(request)
+    if _asking in needed and _publishing not in needed:
+        await check_reader(request, (await identify_asker(request, credentials)).identity)
+        return
+    identity = await identify(request, credentials)
     if not _FOR_ADMINS.isdisjoint(needed):
         await check_admin(identity)
     elif _publishing in needed:

@@ -4,7 +4,6 @@ import csv
 import io
 import re
 from collections.abc import Sequence
-from dataclasses import asdict
 from functools import partial
 from typing import Annotated
 
@@ -50,7 +49,7 @@ async def get_support_matrix(
     or `no 17/20: <reason>`.
     """
     is_csv = accept is not None and _prefers_csv(accept)
-    return await session.ask(partial(_answer, profile, model, implementation, is_csv), _INSTEAD)
+    return await session.ask_or_recall(partial(_answer, profile, model, implementation, is_csv), _INSTEAD)
 
 
 def _answer(
@@ -64,7 +63,7 @@ def _answer(
     if is_csv:
         return Response(_csv(matrix.releases, matrix.rows), media_type="text/csv")
     rows = [_row(row) for row in matrix.rows]
-    return json_response({"releases": matrix.releases, "rows": rows, **asdict(matrix.position)})
+    return json_response({"releases": matrix.releases, "rows": rows, **matrix.basis})
 
 
 def _prefers_csv(accept: str) -> bool:

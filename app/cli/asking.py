@@ -9,22 +9,19 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from app.cli.client import Registry
+from app.cli import client
+from app.cli import running as running_vm
 from app.cli.output import fail, progress_bar, refuse, warn
-from app.cli.qemu.monitor import MonitorError, SocketMonitor, VirshMonitor
-from app.cli.running import RunningVm
-from app.cli.running import read as read_running
-from app.client import RegistryError
-from app.domain.fleet.rendering import CPU_MODEL, Form
-from app.domain.verdict.problem import WarningCode
-from app.domain.verdict.steps import Policy
+from app.cli.qemu import monitor as qemu_monitor
+from app.domain.fleet import rendering
+from app.domain.fleet.form import Form
+from app.domain.verdict import problem
+from app.domain.verdict.policy import Policy
+from app.hypervisor import domain as hypervisor_domain
+from app.hypervisor import facts, naming
 from app.hypervisor import question as vm_question
-from app.hypervisor.domain import VENDOR, Domain, DomainError, DomainOptions, id_of_vm, is_general
-from app.hypervisor.facts import computed
-from app.hypervisor.naming import is_emulator
-from app.hypervisor.question import Asked, domain_question_of
-from app.settings import ClientSettings
-from app.wire.compatibility import MAX_DEVICES, Detail
+from app.wire import compatibility
+from app.wire.detail import Detail
 
 # Exit statuses.
 INCOMPATIBLE = 1
@@ -39,7 +36,7 @@ PolicyOption = Annotated[
 ]
 
 
-def warn_of(asked: Asked) -> None:
+def warn_of(asked: "vm_question.Asked") -> None:
     """Print why VMs are blocked, and what of them is not asked."""
     for vm, blockers in asked.blocked.items():
         for blocker in blockers:
@@ -47,7 +44,7 @@ def warn_of(asked: Asked) -> None:
     _warn_unasked(asked.unasked or {})
 
 
-def ask(registry: Registry, document: Any, render: Sequence[Form] | None) -> Any:
+def ask(registry: "client.Registry", document: Any, render: Sequence[Form] | None) -> Any:
     """Return the answer to a question; VMs with too many devices for one are asked about in several."""
     parameters = {"render": list(render)} if render else {}
     vms = document.get("vms") if isinstance(document, dict) else None
@@ -59,12 +56,12 @@ def ask(registry: Registry, document: Any, render: Sequence[Form] | None) -> Any
     return {**answers[0], "results": results}
 
 
-def _has_cpu_models(release: str | None, registry: Registry) -> bool:
+def _has_cpu_models(release: str | None, registry: "client.Registry") -> bool:
     """Return whether the registry has the CPU models of a release; None: of any."""
     if release is None:
-        return registry.find(f"/models/{CPU_MODEL}") is not None
+        return registry.find(f"/models/{rendering.CPU_MODEL}") is not None
     published = registry.find(f"/releases/{release}")
-    return published is not None and any(entry["model"] == CPU_MODEL for entry in published["models"])
+    return published is not None and any(entry["model"] == rendering.CPU_MODEL for entry in published["models"])
 
 
 def _batches(vms: Sequence[Any]) -> Iterator[list[Any]]:
@@ -72,7 +69,7 @@ def _batches(vms: Sequence[Any]) -> Iterator[list[Any]]:
     count = 0
     for vm in vms:
         devices = len(vm.get("devices") or ()) if isinstance(vm, dict) else 0
-        if batch and count + devices > MAX_DEVICES:
+        if batch and count + devices > compatibility.MAX_DEVICES:
             yield batch
             batch, count = [], 0
         batch.append(vm)
@@ -80,7 +77,7 @@ def _batches(vms: Sequence[Any]) -> Iterator[list[Any]]:
     yield batch
 
 
-def completed(answer: Any, asked: Asked) -> Any:
+def completed(answer: Any, asked: "vm_question.Asked") -> Any:
     """Return an answer with what else is known of the VMs."""
     answer = _with_blocked(answer, asked.blocked)
     models = {
@@ -92,7 +89,9 @@ def completed(answer: Any, asked: Asked) -> Any:
         for device in result.get("devices", ()):
             if (stated := models.get((result.get("vm"), device["id"]))) is not None:
                 _without_computed(
-                    device, computed(stated["model"].removeprefix(f"{VENDOR}/")) - stated["values"].keys()
+                    device,
+                    facts.computed(stated["model"].removeprefix(f"{hypervisor_domain.VENDOR}/"))
+                    - stated["values"].keys(),
                 )
             used = asked.negotiated.get(result.get("vm"), {}).get(device["id"], ())
             if guest_uses := [name for name in device["unchecked"] if name in used]:
@@ -109,12 +108,12 @@ def _without_computed(device: Any, names: AbstractSet[str]) -> None:
     for name in names:
         (device.get("configuration") or {}).pop(name, None)
     for warning in device["warnings"]:
-        if warning["code"] == WarningCode.MUST_BE_SET.value and warning.get("values"):
+        if warning["code"] == problem.WarningCode.MUST_BE_SET.value and warning.get("values"):
             warning["values"] = {name: value for name, value in warning["values"].items() if name not in names}
     device["warnings"] = [
         warning
         for warning in device["warnings"]
-        if warning["code"] != WarningCode.MUST_BE_SET.value or warning.get("values") != {}
+        if warning["code"] != problem.WarningCode.MUST_BE_SET.value or warning.get("values") != {}
     ]
 
 
@@ -132,7 +131,7 @@ def _with_blocked(answer: Any, blocked: Mapping[str, Sequence[str]]) -> Any:
     return answer
 
 
-def without_cpus(asked: Asked, registry: Registry) -> Mapping[str, str]:
+def without_cpus(asked: "vm_question.Asked", registry: "client.Registry") -> Mapping[str, str]:
     """Take CPUs out of a question where the registry has no CPU models to compare; return them with the reason."""
     unasked, defaults = vm_question.without_cpus(
         asked,
@@ -144,7 +143,7 @@ def without_cpus(asked: Asked, registry: Registry) -> Mapping[str, str]:
     return unasked
 
 
-def check_left(asked: Asked) -> None:
+def check_left(asked: "vm_question.Asked") -> None:
     """Exit if nothing is left of a question about VMs."""
     if asked.document["vms"]:
         return
@@ -154,7 +153,7 @@ def check_left(asked: Asked) -> None:
     _fail_unasked("nothing is left to check", asked.unasked or {})
 
 
-def _releases_at(destinations: Sequence[Mapping[str, Any]] | None, registry: Registry) -> list[str]:
+def _releases_at(destinations: Sequence[Mapping[str, Any]] | None, registry: "client.Registry") -> list[str]:
     """Return QEMU's releases that the destinations of a question run; without destinations, all that are in use."""
     running: list[str] = []
     if destinations is None:
@@ -167,12 +166,16 @@ def _releases_at(destinations: Sequence[Mapping[str, Any]] | None, registry: Reg
         else:
             hosts = [destination]
         running += [release for host in hosts for release in host.get("releases", ())]
-    return [release for release in dict.fromkeys(running) if is_emulator(release)]
+    return [release for release in dict.fromkeys(running) if naming.is_emulator(release)]
 
 
-def _kinds_of(destination: Mapping[str, Any], registry: Registry) -> Iterable[Any]:
+def _kinds_of(destination: Mapping[str, Any], registry: client.Registry) -> Iterable[Any]:
     """Return the kinds of the hosts that a destination selects; there can be very many hosts."""
-    question = {"devices": [{"model": CPU_MODEL}], "destinations": [destination], "detail": Detail.SUMMARY.value}
+    question = {
+        "devices": [{"model": rendering.CPU_MODEL}],
+        "destinations": [destination],
+        "detail": Detail.SUMMARY.value,
+    }
     (result,) = registry.post("/compatibility", question)["results"]
     kinds: Iterable[Any] = result["kinds"]
     return kinds
@@ -210,7 +213,7 @@ def _pairs(arguments: list[str], form: str, *, may_be_empty: bool = False) -> It
 
 def domain_options(
     models: list[str], releases: list[str], profiles: list[str], values: list[str], without: list[str]
-) -> tuple[DomainOptions, str | None, str | None]:
+) -> "tuple[hypervisor_domain.DomainOptions, str | None, str | None]":
     """Return what the user states of devices, and the release and the profile of the VMs."""
     vm_release, device_releases = _vm_and_devices("--source", releases)
     vm_profile, device_profiles = _vm_and_devices("--profile", profiles)
@@ -220,7 +223,7 @@ def domain_options(
         if not (device_id and name):
             fail(f"with --domain, --value must be <id>/name=value, not {key}={value}")
         device_values.setdefault(device_id, {})[name] = value
-    options = DomainOptions(
+    options = hypervisor_domain.DomainOptions(
         models=dict(_pairs(models, "--device must be <id>=<device model>")),
         releases=device_releases,
         profiles=device_profiles,
@@ -230,17 +233,19 @@ def domain_options(
     return options, vm_release, vm_profile
 
 
-def domain_question(paths: Sequence[Path], options: DomainOptions, release: str | None, profile: str | None) -> Asked:
+def domain_question(
+    paths: Sequence[Path], options: "hypervisor_domain.DomainOptions", release: str | None, profile: str | None
+) -> "vm_question.Asked":
     """Return the question about all devices of libvirt domains; exits with an error if they cannot be read."""
     for path, count in Counter(paths).items():
         if count > 1:
             fail(f"--domain {path} is given {count} times: {_TWICE.get(str(path), 'name each VM once')}")
     try:
-        domains = [Domain.read(path, options, release, profile) for path in paths]
-    except DomainError as error:
+        domains = [hypervisor_domain.Domain.read(path, options, release, profile) for path in paths]
+    except hypervisor_domain.DomainError as error:
         fail(str(error))
     _check_stated(paths, domains, options)
-    asked = domain_question_of(domains, list(map(str, paths)))
+    asked = vm_question.domain_question_of(domains, list(map(str, paths)))
     if not asked.document["vms"]:
         names = ", ".join(map(str, paths))
         _fail_unasked(f"{names}: there is no device that can be checked", asked.unasked or {})
@@ -250,28 +255,35 @@ def domain_question(paths: Sequence[Path], options: DomainOptions, release: str 
 _TWICE = {"-": "standard input has one VM"}
 
 
-def _names(domains: Sequence[Domain]) -> str:
+def _names(domains: "Sequence[hypervisor_domain.Domain]") -> str:
     return ", ".join(domain.name for domain in domains)
 
 
-def _check_stated(paths: Sequence[Path], domains: Sequence[Domain], options: DomainOptions) -> None:
+def _check_stated(
+    paths: Sequence[Path], domains: "Sequence[hypervisor_domain.Domain]", options: "hypervisor_domain.DomainOptions"
+) -> None:
     """Exit if something is stated of what no VM has, and warn of what is stated of several."""
-    of_vms = {name: [domain for domain in domains if id_of_vm(name, domain.name)] for name in options.names}
+    of_vms = {
+        name: [domain for domain in domains if hypervisor_domain.id_of_vm(name, domain.name)] for name in options.names
+    }
     unknown = set()
     for name, owners in of_vms.items():
-        if is_general(name) and all(name in domain.unknown for domain in domains):
+        if hypervisor_domain.is_general(name) and all(name in domain.unknown for domain in domains):
             unknown.add(name)
-        elif not is_general(name) and not owners:
+        elif not hypervisor_domain.is_general(name) and not owners:
             fail(f"None of the domains is called as {name} says: <vm>:<id>; there are {_names(domains)}")
-        elif any(id_of_vm(name, domain.name) in domain.unknown for domain in owners):
+        elif any(hypervisor_domain.id_of_vm(name, domain.name) in domain.unknown for domain in owners):
             unknown.add(name)
     if unknown:
         names = ", ".join(sorted(set.union(*(domain.names for domain in domains))))
         none_has = f"{paths[0]} has no device" if len(paths) == 1 else "None of the domains has a device"
         fail(f"{none_has} {', '.join(sorted(unknown))}; there are {names}")
-    for name in sorted(filter(is_general, options.stated)):
+    for name in sorted(filter(hypervisor_domain.is_general, options.stated)):
         with_own = {
-            domain.name for domain in domains for other in options.stated if id_of_vm(other, domain.name) == name
+            domain.name
+            for domain in domains
+            for other in options.stated
+            if hypervisor_domain.id_of_vm(other, domain.name) == name
         }
         shared = [domain.name for domain in domains if name in domain.names and domain.name not in with_own]
         if len(shared) > 1:
@@ -294,7 +306,7 @@ def _warn_unasked(unasked: Mapping[str, str]) -> None:
 
 def running_question(
     domains: Sequence[str], sockets: Sequence[Path], sources: list[str], host: str | None, without: Sequence[str]
-) -> Asked:
+) -> "vm_question.Asked":
     """Return the question about running VMs; exits with an error if they cannot be read.
 
     host: the registered one that they run on, None: the one of the name that the monitor says.
@@ -302,16 +314,19 @@ def running_question(
     release, of_devices = _vm_and_devices("--source", sources)
     if of_devices:
         fail("with --live and --qmp, --source names QEMU's release, not that of a device")
-    vms: list[RunningVm] = []
+    vms: list[running_vm.RunningVm] = []
     try:
-        monitors: list[VirshMonitor | SocketMonitor] = [*map(VirshMonitor, domains), *map(SocketMonitor, sockets)]
-        with progress_bar() as progress, Registry(ClientSettings()) as registry:
+        monitors: list[qemu_monitor.VirshMonitor | qemu_monitor.SocketMonitor] = [
+            *map(qemu_monitor.VirshMonitor, domains),
+            *map(qemu_monitor.SocketMonitor, sockets),
+        ]
+        with progress_bar() as progress, client.Registry() as registry:
             for monitor in monitors:
                 with monitor:
-                    vms.append(read_running(monitor, registry, release, host, progress))
-    except MonitorError as error:
+                    vms.append(running_vm.read(monitor, registry, release, host, progress))
+    except qemu_monitor.MonitorError as error:
         fail(str(error))
-    except RegistryError as error:
+    except client.RegistryError as error:
         refuse(error)
     if twice := [name for name, count in Counter(vm.name for vm in vms).items() if count > 1]:
         fail(f"several VMs are called {', '.join(twice)}; ask about one at a time")
@@ -332,15 +347,15 @@ def running_question(
     blocked = {vm.name: list(vm.blocked) for vm in vms if vm.blocked}
     if not question and not blocked:
         _fail_unasked("there is no device that can be checked", unasked)
-    return Asked({"vms": question}, unasked, blocked, {vm.name: vm.negotiated for vm in vms})
+    return vm_question.Asked({"vms": question}, unasked, blocked, {vm.name: vm.negotiated for vm in vms})
 
 
 def _id_in(name: str, vm: str) -> str | None:
     """Return the device or setting that a user names, None if it is one of another VM."""
-    return name if is_general(name) else id_of_vm(name, vm)
+    return name if hypervisor_domain.is_general(name) else hypervisor_domain.id_of_vm(name, vm)
 
 
-def _check_without(without: Sequence[str], vms: Sequence[RunningVm]) -> None:
+def _check_without(without: Sequence[str], vms: "Sequence[running_vm.RunningVm]") -> None:
     """Exit with an error if something is to be left out that no VM has."""
     names = {vm.name: [*(device["id"] for device in vm.devices), *vm.unasked] for vm in vms}
     unknown = [name for name in without if not any(_id_in(name, vm) in own for vm, own in names.items())]

@@ -5,12 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
-from app.cli.client import Registry
+from app.cli import client, retrying
 from app.cli.output import INTERRUPTED, AsJson, fail, named, print_record, print_row, refuse, warn
-from app.cli.retrying import patient
-from app.client import RegistryError
 from app.domain.publishing.change import ChangeKind
-from app.settings import ClientSettings
 
 _PAGE = 1000
 _WAIT_SECONDS = 50
@@ -55,7 +52,7 @@ def changes(
         fail(f"{named(audited)}: only the audit has these changes, which an admin reads: GET /audit")
     filters = {name: value for name, value in (("vendor", vendor), ("model", model)) if value is not None}
     try:
-        with Registry(ClientSettings()) as registry:
+        with client.Registry() as registry:
             for items in _pages(registry, after, filters, follow=follow):
                 for item in items:
                     if not kinds or item["kind"] in kinds:
@@ -63,12 +60,12 @@ def changes(
     except KeyboardInterrupt:
         # Following normally ends with an interrupt.
         raise typer.Exit(0 if follow else INTERRUPTED) from None
-    except RegistryError as error:
+    except client.RegistryError as error:
         refuse(error)
 
 
 def _pages(
-    registry: Registry, after: int, filters: Mapping[str, str], *, follow: bool
+    registry: "client.Registry", after: int, filters: Mapping[str, str], *, follow: bool
 ) -> Iterator[Sequence[Mapping[str, Any]]]:
     """Iterate over the pages of the feed after a seq, if it is followed without end."""
 
@@ -86,7 +83,7 @@ def _pages(
         after = max(after, page["head"])
         if not follow:
             return
-        page = patient().wraps(read)(_WAIT_SECONDS)
+        page = retrying.patient().wraps(read)(_WAIT_SECONDS)
         if page["head"] < after:
             warn(f"the registry was set back to change {page['head']:,}; going on from there")
             after = page["head"]

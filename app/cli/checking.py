@@ -1,16 +1,16 @@
 """profile-registry check: asks whether devices can move to other hosts."""
 
 import shlex
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
-import orjson
+import rich.text
 import typer
-from rich.text import Text
 
+from app.cli import client, json_text
+from app.cli import near as near_names
 from app.cli.asking import (
     INCOMPATIBLE,
     NOT_ASKED,
@@ -25,27 +25,12 @@ from app.cli.asking import (
     warn_of,
     without_cpus,
 )
-from app.cli.client import Registry
-from app.cli.near import suggestions
-from app.cli.output import (
-    AsJson,
-    fail,
-    named,
-    print_json,
-    print_line,
-    print_table,
-    reasons,
-    refuse,
-    verdict,
-    warn,
-)
-from app.client import RegistryError
-from app.domain.fleet.rendering import Form
-from app.domain.verdict.problem import RULES, ProblemCode
-from app.domain.verdict.steps import Policy
-from app.hypervisor.question import Asked
-from app.settings import ClientSettings
-from app.wire.compatibility import Detail
+from app.cli.output import AsJson, fail, named, print_json, print_line, print_table, reasons, refuse, verdict, warn
+from app.domain.fleet.form import Form
+from app.domain.verdict import problem as verdict_problem
+from app.domain.verdict.policy import Policy
+from app.hypervisor import question as vm_question
+from app.wire.detail import Detail
 
 _MAX_NAMES = 3
 _MAX_REASONS = 5
@@ -200,12 +185,12 @@ def check(  # noqa: PLR0913, PLR0917 (each is an option of the command)
     if render and detail not in {None, Detail.FULL}:
         fail(f"--render needs --detail full, not {detail}; leave --detail out")
     if question is not None:
-        asked = Asked(_read(question))
+        asked = vm_question.Asked(_read(question))
     elif domain:
         options = domain_options(device or [], source or [], profile or [], value or [], without or [])
         asked = domain_question(domain, *options)
     elif model is not None:
-        asked = Asked(device_question(model, source or [], profile or [], value or []))
+        asked = vm_question.Asked(device_question(model, source or [], profile or [], value or []))
     else:
         asked = running_question(live or [], qmp or [], source or [], source_host, without or [])
     document = asked.document
@@ -225,16 +210,18 @@ def check(  # noqa: PLR0913, PLR0917 (each is an option of the command)
     _end(answer, asked)
 
 
-def _answered(asked: Asked, render: Sequence[Form] | None) -> tuple[Asked, Any, Sequence[str]]:
+def _answered(
+    asked: "vm_question.Asked", render: Sequence[Form] | None
+) -> "tuple[vm_question.Asked, Any, Sequence[str]]":
     """Ask the registry; return what was asked, the answer, and lines about names that it does not know."""
     try:
-        with Registry(ClientSettings()) as registry:
+        with client.Registry() as registry:
             if asked.unasked is not None:
                 asked = replace(asked, unasked={**asked.unasked, **without_cpus(asked, registry)})
                 check_left(asked)
             answer = completed(ask(registry, asked.document, render), asked)
-            return asked, answer, list(suggestions(registry, asked.document, _codes(answer)))
-    except RegistryError as error:
+            return asked, answer, list(near_names.suggestions(registry, asked.document, _codes(answer)))
+    except client.RegistryError as error:
         refuse(error)
 
 
@@ -247,7 +234,7 @@ def _codes(answer: Any) -> set[str]:
         for entry in (*result.get("devices", ()), {"problems": result.get("reasons", ())})
         for problem in entry.get("problems", ())
     }
-    return codes if results else {ProblemCode.UNKNOWN_MODEL}
+    return codes if results else {verdict_problem.ProblemCode.UNKNOWN_MODEL}
 
 
 def _subject(question: str | None, model: str | None, domain: object, running: object) -> str:
@@ -266,7 +253,7 @@ def _subject(question: str | None, model: str | None, domain: object, running: o
     return next(subject for subject, is_given in subjects.items() if is_given)
 
 
-def _show_question(asked: Asked) -> None:
+def _show_question(asked: "vm_question.Asked") -> None:
     """Print a question, with CPUs: those are left out later where the registry has no CPU models."""
     # A question of a file is shown as it is.
     for vm in asked.document["vms"] if asked.unasked is not None else ():
@@ -276,7 +263,7 @@ def _show_question(asked: Asked) -> None:
     warn_of(asked)
 
 
-def _show(answer: Any, asked: Asked, *, as_json: bool) -> None:
+def _show(answer: Any, asked: "vm_question.Asked", *, as_json: bool) -> None:
     """Print the answer, and what was not asked."""
     if as_json:
         unasked = {} if asked.unasked is None else {"unasked": asked.unasked}
@@ -303,7 +290,7 @@ def _check_options(subject: str, given: Mapping[str, object]) -> None:
 
 def _read(question: str) -> Any:
     try:
-        return orjson.loads(sys.stdin.buffer.read() if question == "-" else Path(question).read_bytes())
+        return json_text.parsed(json_text.read(question))
     except OSError as error:
         fail(f"{question} cannot be read: {error.strerror}")
     except ValueError as error:
@@ -358,16 +345,16 @@ def _print_cures(results: Sequence[Any]) -> None:
     devices = (device for result in results for device in result.get("devices", ()) if not device["remedies"])
     codes = dict.fromkeys(problem["code"] for device in devices for problem in device["problems"])
     for code in codes:
-        if code in RULES:
-            print_line(f"{code}: {RULES[ProblemCode(code)].cure}")
+        if code in verdict_problem.RULES:
+            print_line(f"{code}: {verdict_problem.RULES[verdict_problem.ProblemCode(code)].cure}")
 
 
 def _grouped(results: Sequence[Any]) -> Iterator[tuple[str, Any]]:
     """Iterate over (destinations, result); destinations with the same result are grouped."""
-    groups: dict[bytes, list[Any]] = {}
+    groups: dict[str, list[Any]] = {}
     for result in results:
         content = {name: value for name, value in result.items() if name != "destination"}
-        groups.setdefault(orjson.dumps(content), []).append(result)
+        groups.setdefault(json_text.line(content), []).append(result)
     for group in groups.values():
         names = [result["destination"] for result in group]
         destinations = ", ".join(names[:_MAX_NAMES])
@@ -393,7 +380,13 @@ def _print_summary(answer: Any) -> None:
         lines += [f"… and {more} more reasons"] if more > 0 else []
         lines += _warnings(result.get("warnings", ()))
         is_compatible = result["compatible"]
-        rows.append((result.get("vm", ""), Text(possible, style="green" if is_compatible else "red"), "\n".join(lines)))
+        rows.append(
+            (
+                result.get("vm", ""),
+                rich.text.Text(possible, style="green" if is_compatible else "red"),
+                "\n".join(lines),
+            )
+        )
     print_table(("vm", "can move to", "other hosts: number, reason, devices"), rows)
 
 
@@ -409,7 +402,7 @@ def _warnings(warnings: Sequence[Any]) -> Iterator[str]:
             yield f"warning {code}: {named({device for warning in of_code for device in warning['devices']})}"
 
 
-def _end(answer: Any, asked: Asked) -> NoReturn:
+def _end(answer: Any, asked: "vm_question.Asked") -> NoReturn:
     results = answer["results"]
     if not results:
         warn(

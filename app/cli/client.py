@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import httpx
+from pydantic import SecretStr
 
 from app import client
 from app.client import RegistryError
@@ -13,6 +14,9 @@ from app.signing.envelope import Subject, sign
 from app.signing.key import PrivateKey
 from app.wire.base import without_credentials
 
+# What commands need of a registry, behind one module that is loaded when it is used.
+__all__ = ["ClientSettings", "Registry", "RegistryError", "help_address", "settings_of"]
+
 _NO_TYPE = "about:blank"
 
 
@@ -21,7 +25,7 @@ class Registry(client.Registry):
 
     def __init__(
         self,
-        settings: ClientSettings,
+        settings: ClientSettings | None = None,
         transport: httpx.BaseTransport | None = None,
         address_hint: str = "REGISTRY_URL sets the registry's address",
         token_variable: str = "REGISTRY_TOKEN",  # noqa: S107 (the name of a variable)
@@ -29,10 +33,11 @@ class Registry(client.Registry):
         *,
         signing_keys: Sequence[PrivateKey] = (),
     ) -> None:
-        """address_hint: the advice if the registry cannot be reached; token_variable: the variable with the token.
+        """settings: those of the environment by default; address_hint: the advice if the registry cannot be reached.
 
-        signing_keys: sign the releases that are published.
+        token_variable: the variable with the token. signing_keys: sign the releases that are published.
         """
+        settings = settings or ClientSettings()
         # An empty environment variable means no token.
         token = (settings.token.get_secret_value() if settings.token is not None else "").strip() or None
         if token is not None and not (token.isascii() and token.isprintable()):
@@ -83,6 +88,11 @@ class Registry(client.Registry):
         if error.problem is not None and (address := help_address(self.url, error.problem)) is not None:
             rest.append(f"Help: {address}")
         return RegistryError("\n".join([first, *rest]), error.problem, is_transient=error.is_transient)
+
+
+def settings_of(url: str, token: str | None) -> ClientSettings:
+    """Return the settings for another registry than that of the environment."""
+    return ClientSettings(url=url, token=SecretStr(token) if token else None)
 
 
 def help_address(url: str, problem: Mapping[str, Any]) -> str | None:

@@ -9,8 +9,10 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 from typer.completion import completion_init  # type: ignore[attr-defined]
+from typer.main import get_group
 
 from app import VERSION
+from app.cli.lazy import load_lazily
 from app.cli.usage import Command, Group, describe
 
 
@@ -49,15 +51,22 @@ _COMMANDS = {
     "key": _Entry("keys:commands", "Make, register and verify keys to sign with."),
     "completion": _Entry("completing:completion", "Print the completion script for a shell."),
 }
+# These run the service in this process, with threads, which modules that are loaded lazily are not for.
+_SERVICE = frozenset({"serve", "migrate", "demo"})
 _COMPLETION = "_PROFILE_REGISTRY_COMPLETE"
 
 
 class _Root(Group):
-    """The command itself, which lists its commands in the order above."""
+    """The command itself: lists its commands without importing them, and imports the one that is used."""
 
-    def list_commands(self, ctx: Any) -> list[str]:
-        """Return the names of the commands."""
-        return sorted(super().list_commands(ctx), key=list(_COMMANDS).index)
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.commands = {name: Command(name, short_help=entry.summary) for name, entry in _COMMANDS.items()}
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """Return the command that the arguments begin with, imported."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command and load(name or ""), rest
 
 
 _HELP = """The registry of device profiles for VM live migration.
@@ -71,8 +80,8 @@ Example:
 """
 
 
-def command(subcommand: str | None = None) -> typer.Typer:
-    """Return the command with its subcommands, or with the named one only if it exists: importing one is faster."""
+def command() -> typer.Typer:
+    """Return the command with its subcommands, which are imported when they are used."""
     app = typer.Typer(
         name="profile-registry",
         cls=_Root,
@@ -85,27 +94,29 @@ def command(subcommand: str | None = None) -> typer.Typer:
         # Help is plain text on a terminal and in a pipe.
         rich_markup_mode=None,
     )
-    # Without a callback, Typer would turn a single subcommand into the command itself.
     app.callback()(_begin)
-    for name in [subcommand] if subcommand in _COMMANDS else _COMMANDS:
-        _add(app, name, _COMMANDS[name])
     return app
 
 
-def _add(app: typer.Typer, name: str, entry: _Entry) -> None:
-    """Add a command, or the commands under a name."""
+def load(name: str) -> Any:
+    """Import a command, or the commands under a name."""
+    entry = _COMMANDS[name]
     module, _, attribute = entry.target.partition(":")
     target = getattr(import_module(f"app.cli.{module}"), attribute)
+    # Of a group with a callback; Typer would turn a single command into the group itself.
+    app = typer.Typer(rich_markup_mode=None)
+    app.callback()(_begin)
     if not isinstance(target, typer.Typer):
         describe(target)
         app.command(name, cls=Command, help=_with_examples(target.__doc__), short_help=entry.summary)(target)
-        return
+        return get_group(app).commands[name]
     for child in target.registered_commands:
         if child.callback is not None:
             describe(child.callback)
             child.cls = Command
             child.help = _with_examples(child.callback.__doc__)
     app.add_typer(target, name=name, cls=Group, help=_with_examples(target.info.help), short_help=entry.summary)
+    return get_group(app).commands[name]
 
 
 def _print_version(*, is_requested: bool) -> None:
@@ -135,8 +146,8 @@ def main() -> None:
         if isinstance(stream, TextIOWrapper):
             # Print a replacement for a character that the terminal cannot encode.
             stream.reconfigure(errors="replace")
-    words = sys.argv
     if _COMPLETION in os.environ:
         completion_init()
-        words = os.environ.get("COMP_WORDS", os.environ.get("_TYPER_COMPLETE_ARGS", "")).split()
-    command(words[1] if len(words) > 1 else None)(prog_name="profile-registry", complete_var=_COMPLETION)
+    if _SERVICE.isdisjoint(sys.argv[1:2]):
+        load_lazily()
+    command()(prog_name="profile-registry", complete_var=_COMPLETION)

@@ -11,17 +11,12 @@ from secrets import token_urlsafe
 from typing import Annotated, Any
 
 import httpx
-import orjson
 import typer
-from pydantic import SecretStr
 
-from app.cli.client import Registry
+from app.cli import client, json_text, service
 from app.cli.output import fail, print_line, progress_bar
+from app.cli.qemu import capture as qemu_capture
 from app.cli.qemu import publication
-from app.cli.qemu.capture import Capture
-from app.cli.service import check_free, read_settings
-from app.client import RegistryError
-from app.settings import ClientSettings
 
 _SAMPLE = Path(__file__).parent / "sample"
 _TOKEN = "demo-token"
@@ -48,10 +43,10 @@ def demo(
 
         profile-registry demo --port 8080
     """
-    check_free("127.0.0.1", port)
+    service.check_free("127.0.0.1", port)
     # SIGTERM must also stop the service: exit through the finally block.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    read_settings()
+    service.read_settings()
     # An operator's database gets no token that everybody knows.
     default = token_urlsafe() if "REGISTRY_DATABASE_URL" in os.environ else _TOKEN
     environment = {"REGISTRY_ADMIN_TOKEN": default, **os.environ}
@@ -61,15 +56,15 @@ def demo(
     server = subprocess.Popen(command, env=environment)
     try:
         _wait(server, url)
-        settings = ClientSettings(url=url, token=SecretStr(secret))
-        with Registry(settings) as registry:
+        settings = client.settings_of(url, secret)
+        with client.Registry(settings) as registry:
             _ask(registry, url, publish_sample(registry))
         if not once:
             print_line(
                 f"\nOpen {url} in a browser; the API is at {url}/docs. The admin token is {secret}. Ctrl-C stops it."
             )
             server.wait()
-    except RegistryError as error:
+    except client.RegistryError as error:
         fail(str(error))
     except KeyboardInterrupt:
         print_line("")
@@ -89,15 +84,15 @@ def _wait(server: "subprocess.Popen[bytes]", url: str) -> None:
     fail(f"the service did not start at {url}")
 
 
-def publish_sample(registry: Registry) -> Mapping[str, Any]:
+def publish_sample(registry: "client.Registry") -> Mapping[str, Any]:
     """Publish devices of two QEMU releases and of two other vendors, and hosts; return a question about them."""
     for name in ("qemu-7.2.json.gz", "qemu-10.0.json.gz"):
-        capture = Capture.load(_SAMPLE / name)
+        capture = qemu_capture.Capture.load(_SAMPLE / name)
         with progress_bar() as progress:
             release = publication.default_name(capture)
             published = publication.publish(registry, capture, release, progress, override=_OVERRIDE)
         print_line(f"published {release}: {published.models} models, {published.profiles} profiles")
-    devices = orjson.loads((_SAMPLE / "devices.json").read_bytes())
+    devices = json_text.parsed((_SAMPLE / "devices.json").read_bytes())
     for vendor, document in devices["vendors"].items():
         registry.put(f"/vendors/{vendor}", document)
     for entry in devices["releases"]:
@@ -144,12 +139,12 @@ def _hosts() -> Iterator[tuple[str, Mapping[str, Any]]]:
         yield f"host-{number:02}", document
 
 
-def _ask(registry: Registry, url: str, asked: Mapping[str, Any]) -> None:
-    question = orjson.dumps(asked).decode()
+def _ask(registry: "client.Registry", url: str, asked: Mapping[str, Any]) -> None:
+    question = json_text.line(asked)
     print_line(
         "\nA VM on host-01 has a vDPA network card with 16 queue pairs. Can it move to host-08, or to host-33?\n"
     )
-    token = "" if read_settings().read == "open" else "-H 'Authorization: Bearer …' "
+    token = "" if service.read_settings().read == "open" else "-H 'Authorization: Bearer …' "
     print_line(f"curl -s {url}/compatibility {token}-H 'Content-Type: application/json' -d '{question}'\n")
     answer = registry.post("/compatibility", asked)
-    print_line(orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode())
+    print_line(json_text.indented(answer))

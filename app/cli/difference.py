@@ -3,18 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
+import rich.text
 import typer
-from rich.text import Text
 
-from app.cli import naming
-from app.cli.client import Registry
+from app.cli import client, naming
 from app.cli.output import AsJson, named, print_json, print_line, print_made_otherwise, print_table, refuse
-from app.client import RegistryError
-from app.domain.fleet.difference import Closed, Difference, DifferenceKind, Direction, Extent
-from app.domain.fleet.difference_summary import SharedDifference, shared_differences, summary
-from app.settings import ClientSettings
+from app.domain.fleet import difference, difference_summary
 
-_ARROWS = {Direction.FORWARD: "→", Direction.BACKWARD: "←"}
+_ARROWS = {difference.Direction.FORWARD: "→", difference.Direction.BACKWARD: "←"}
 _MAX_MODELS = 3
 _MORE = "--all shows them, --json lists every model separately"
 
@@ -43,9 +39,9 @@ def diff(
     """
     parameters = {"from": before, "to": after, **({"model": model} if model is not None else {})}
     try:
-        with Registry(ClientSettings()) as registry:
+        with client.Registry() as registry:
             answer = registry.get("/diff", **parameters)
-    except RegistryError as error:
+    except client.RegistryError as error:
         refuse(error)
     if as_json:
         print_json(answer)
@@ -77,10 +73,10 @@ def print_differences(
     """
     print_line(f"→ {after}\n← {before}")
     differences = {model: [_read(entry) for entry in entries] for model, entries in models.items()}
-    counts = summary(differences)
+    counts = difference_summary.summary(differences)
     print_line(f"{counts.sentence}\n{counts.closed_sentence}\n")
-    shared = sorted(shared_differences(differences), key=lambda entry: entry.weight)
-    always = [entry for entry in shared if Extent.ALWAYS in entry.closes.values()]
+    shared = sorted(difference_summary.shared_differences(differences), key=lambda entry: entry.weight)
+    always = [entry for entry in shared if difference.Extent.ALWAYS in entry.closes.values()]
     in_part = [entry for entry in shared if entry.closes and entry not in always]
     rest = [entry for entry in shared if not entry.closes]
     if always:
@@ -94,14 +90,16 @@ def print_differences(
         print_line(f"{count} without effect on migration: {more}")
 
 
-def _read(document: Mapping[str, Any]) -> Difference:
-    closes = {Direction(direction): Extent(extent) for direction, extent in document["closes"].items()}
-    change = DifferenceKind(document["change"])
+def _read(document: Mapping[str, Any]) -> "difference.Difference":
+    closes = {
+        difference.Direction(direction): difference.Extent(extent) for direction, extent in document["closes"].items()
+    }
+    change = difference.DifferenceKind(document["change"])
     stated = document.get("from"), document.get("to")
-    return Difference(document["variable"], change, document["message"], *stated, closes)
+    return difference.Difference(document["variable"], change, document["message"], *stated, closes)
 
 
-def _print_shared(entries: Sequence[SharedDifference], title: str) -> None:
+def _print_shared(entries: "Sequence[difference_summary.SharedDifference]", title: str) -> None:
     rows = [
         (_closed(entry.closes), ", ".join(entry.variables) or "whole model", entry.message, _models(entry))
         for entry in entries
@@ -109,15 +107,15 @@ def _print_shared(entries: Sequence[SharedDifference], title: str) -> None:
     print_table(("closes", "variables", "what", "models"), rows, title)
 
 
-def _closed(closes: Closed) -> Text:
-    text = Text()
+def _closed(closes: "difference.Closed") -> "rich.text.Text":
+    text = rich.text.Text()
     for direction, arrow in _ARROWS.items():
         if direction in closes:
-            text.append(arrow, style="bold red" if closes[direction] is Extent.ALWAYS else "yellow")
+            text.append(arrow, style="bold red" if closes[direction] is difference.Extent.ALWAYS else "yellow")
     return text
 
 
-def _models(entry: SharedDifference) -> str:
+def _models(entry: "difference_summary.SharedDifference") -> str:
     names = [model.partition("/")[2] for model in entry.models]
     count = _MAX_MODELS if entry.variables else len(names)
     more = f" and {len(names) - count} more" if len(names) > count else ""

@@ -6,13 +6,10 @@ from urllib.parse import quote
 
 import typer
 
-from app.cli import naming
-from app.cli.client import Registry
+from app.cli import client, naming
 from app.cli.output import AsJson, DryRun, fail, print_json, print_line, print_table, refuse
-from app.client import RegistryError
 from app.domain.things.erratum import Way
 from app.domain.values.allowed import shown_item
-from app.settings import ClientSettings
 
 commands = typer.Typer(
     help="""Say that a published release cannot migrate a device after all: verdicts then refuse it (known-broken).
@@ -80,9 +77,9 @@ def add(  # noqa: PLR0913, PLR0917 (each is an option of the command)
     document |= {"with": others} if others else {}
     document |= {} if url is None else {"url": url}
     try:
-        with Registry(ClientSettings()) as registry:
+        with client.Registry() as registry:
             answer = registry.post("/errata", document, **({"dry_run": "true"} if dry_run else {}))
-    except RegistryError as error:
+    except client.RegistryError as error:
         refuse(error, is_publication=True)
     if as_json:
         print_json(answer)
@@ -118,10 +115,10 @@ def list_errata(
     """
     filters = {"release": release, "model": model, "state": None if withdrawn else "published"}
     try:
-        with Registry(ClientSettings()) as registry:
+        with client.Registry() as registry:
             given = {name: value for name, value in filters.items() if value is not None}
             errata = list(registry.items("/errata", **given))
-    except RegistryError as error:
+    except client.RegistryError as error:
         refuse(error)
     if as_json:
         print_json(errata)
@@ -159,10 +156,10 @@ def withdraw(
         profile-registry erratum withdraw d7e96fa1147312d9
     """
     try:
-        with Registry(ClientSettings()) as registry:
+        with client.Registry() as registry:
             parameters = {"dry_run": "true"} if dry_run else {}
             answer = registry.patch(f"/errata/{quote(erratum, safe='')}", {"state": "withdrawn"}, **parameters)
-    except RegistryError as error:
+    except client.RegistryError as error:
         refuse(error, is_publication=True)
     if as_json:
         print_json(answer)

@@ -14,27 +14,17 @@ from xml.sax.saxutils import quoteattr  # it only writes
 
 import typer
 
-from app.cli.asking import (
-    INCOMPATIBLE,
-    NOT_ASKED,
-    PolicyOption,
-    ask,
-    completed,
-    without_cpus,
-)
-from app.cli.client import Registry
-from app.cli.host.emulator import Emulator
-from app.cli.host.tool import NotAskedError, check_trusted
+from app.cli import client
+from app.cli.asking import INCOMPATIBLE, NOT_ASKED, PolicyOption, ask, completed, without_cpus
+from app.cli.host import emulator as host_emulator
+from app.cli.host import tool
 from app.cli.output import fail, named, refuse, warn
-from app.client import RegistryError
 from app.domain.values.name import is_host_name
-from app.domain.verdict.problem import WarningCode
-from app.domain.verdict.steps import Policy
-from app.hypervisor.domain import Domain, DomainError, DomainOptions, parsed
-from app.hypervisor.naming import releases_of
-from app.hypervisor.question import Asked, domain_question_of
-from app.settings import ClientSettings
-from app.wire.compatibility import Detail
+from app.domain.verdict import problem
+from app.domain.verdict.policy import Policy
+from app.hypervisor import domain as hypervisor_domain
+from app.hypervisor import naming, question
+from app.wire.detail import Detail
 
 commands = typer.Typer(
     help="""Let a manager of VMs ask the registry before a migration.
@@ -51,7 +41,7 @@ _KEY = "profile-registry"
 _FIELDS = ("domain", "host", "product", "version", "package")
 # The migration waits meanwhile.
 _RETRY_SECONDS = 5.0
-_WARNINGS = frozenset({code.value for code in WarningCode} - {WarningCode.MUST_BE_SET.value})
+_WARNINGS = frozenset({code.value for code in problem.WarningCode} - {problem.WarningCode.MUST_BE_SET.value})
 # Inside the hook, libvirt holds the domain: what asks for it waits for ever. So a process that outlives the hook writes
 # it, and tries again while an incoming migration keeps the domain locked.
 _WRITER = """
@@ -79,7 +69,7 @@ class Stamp:
 
     domain: str
     host: str
-    emulator: Emulator
+    emulator: "host_emulator.Emulator"
 
     @classmethod
     def of(cls, root: Element) -> "Stamp | None":
@@ -90,7 +80,7 @@ class Stamp:
         domain, host, *emulator = (stated.get(name, "") for name in _FIELDS)
         if not (is_host_name(host) and all(emulator[:2]) and domain == root.findtext("uuid", "")):
             return None
-        return cls(domain, host, Emulator(*emulator))
+        return cls(domain, host, host_emulator.Emulator(*emulator))
 
     def element(self) -> str:
         """Return the element that virsh puts into the metadata."""
@@ -155,12 +145,12 @@ def libvirt(  # noqa: PLR0913, PLR0917 (libvirt's own arguments, and each is an 
 def _stamp(host: str) -> None:
     """Have the metadata of the domain on standard input written; a failure is a warning, and the VM starts anyway."""
     try:
-        root = parsed(sys.stdin.buffer.read(), "standard input")
+        root = hypervisor_domain.parsed(sys.stdin.buffer.read(), "standard input")
         binary = Path((root.findtext("devices/emulator") or "").strip())
         # libvirt runs it as a user of its own, and the hook as root.
-        binary = check_trusted(binary)
+        binary = tool.check_trusted(binary)
         domain = root.findtext("uuid") or ""
-        arguments = [domain, NAMESPACE, _KEY, Stamp(domain, host, Emulator.of(binary)).element()]
+        arguments = [domain, NAMESPACE, _KEY, Stamp(domain, host, host_emulator.Emulator.of(binary)).element()]
         subprocess.Popen(
             ["/bin/sh", "-c", _WRITER, "stamp", *arguments],
             stdin=subprocess.DEVNULL,
@@ -169,29 +159,29 @@ def _stamp(host: str) -> None:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-    except (DomainError, NotAskedError, OSError) as error:
+    except (hypervisor_domain.DomainError, tool.NotAskedError, OSError) as error:
         warn(f"the VM is not stamped: {error}")
 
 
 def _check(vm: str, host: str, policy: Policy, unasked: Unasked, without: Sequence[str]) -> None:
     """Exit with a reason if a host cannot take the domain on standard input."""
     try:
-        root = parsed(sys.stdin.buffer.read(), "standard input")
-        with Registry(ClientSettings(), retry_seconds=_RETRY_SECONDS) as registry:
+        root = hypervisor_domain.parsed(sys.stdin.buffer.read(), "standard input")
+        with client.Registry(retry_seconds=_RETRY_SECONDS) as registry:
             asked = _question(root, registry, without)
             asked.document.update(policy=policy, detail=Detail.PROBLEMS, destinations=[{"host": host}])
             asked = replace(asked, unasked={**(asked.unasked or {}), **without_cpus(asked, registry)})
             results = completed(ask(registry, asked.document, None), asked)["results"] if asked.document["vms"] else []
-    except DomainError as error:
+    except hypervisor_domain.DomainError as error:
         fail(str(error))
-    except RegistryError as error:
+    except client.RegistryError as error:
         refuse(error)
     reasons = _by_device(results, "problems")
     if reasons or not all(result["compatible"] for result in results):
         _refuse(f"the device-profile registry refuses to move {vm} to {host}:", reasons, INCOMPATIBLE)
     # libvirt starts the VM from its XML alone, so that nobody sets what has to be set explicitly.
     not_checked = [
-        *_by_device(results, "warnings", {WarningCode.MUST_BE_SET.value}),
+        *_by_device(results, "warnings", {problem.WarningCode.MUST_BE_SET.value}),
         *(f"{name}: {why}" for name, why in (asked.unasked or {}).items()),
     ]
     if not_checked and unasked is Unasked.REFUSE:
@@ -201,16 +191,18 @@ def _check(vm: str, host: str, policy: Policy, unasked: Unasked, without: Sequen
         warn(line)
 
 
-def _question(root: Element, registry: Registry, without: Sequence[str]) -> Asked:
+def _question(root: Element, registry: "client.Registry", without: Sequence[str]) -> "question.Asked":
     """Return the question about a domain, with the source that its metadata names; raises RegistryError."""
     stamp = Stamp.of(root)
     if stamp is None:
-        domain = Domain.of(root, "standard input", DomainOptions(without=without))
-        return domain_question_of([domain], [domain.name])
+        domain = hypervisor_domain.Domain.of(root, "standard input", hypervisor_domain.DomainOptions(without=without))
+        return question.domain_question_of([domain], [domain.name])
     emulator = stamp.emulator
-    release = next(releases_of(registry.is_published, emulator.product, emulator.version, emulator.package))
-    domain = Domain.of(root, "standard input", DomainOptions(without=without), release)
-    asked = domain_question_of([domain], [domain.name])
+    release = next(naming.releases_of(registry.is_published, emulator.product, emulator.version, emulator.package))
+    domain = hypervisor_domain.Domain.of(
+        root, "standard input", hypervisor_domain.DomainOptions(without=without), release
+    )
+    asked = question.domain_question_of([domain], [domain.name])
     registered = registry.find(f"/hosts/{stamp.host}")
     if registered is not None and release in registered["releases"]:
         for vm in asked.document["vms"]:

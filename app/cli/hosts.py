@@ -2,24 +2,19 @@
 
 import random
 import socket
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import sleep
 from typing import Annotated, Any
 
-import orjson
 import typer
 
-from app.cli import naming
-from app.cli.client import Registry
-from app.cli.host.report import QEMU, Report, Wanted, take
-from app.cli.host.tool import Machine
+from app.cli import client, json_text, naming
+from app.cli.host import report as host_report
+from app.cli.host import tool
 from app.cli.output import AsJson, fail, print_json, print_line, print_table, progress_bar, refuse, warn
-from app.client import RegistryError
 from app.domain.values.name import InvalidNameError, host_name
-from app.settings import ClientSettings
 
 commands = typer.Typer(
     help="""Register the releases that hosts run, and list hosts.
@@ -99,12 +94,12 @@ def report(  # noqa: PLR0913, PLR0917 (each is an option of the command)
         fail(f"--root {root} is no folder")
     if every is not None and not watch:
         fail("--every has no effect without --watch")
-    machine = Machine(root)
+    machine = tool.Machine(root)
     # A container has a name of its own.
     own_name = socket.gethostname() if root == Path("/") else machine.text("/etc/hostname") or socket.gethostname()
     host = own_name if name is None else name
     _check_name(host)
-    wanted = Wanted(
+    wanted = host_report.Wanted(
         binary or [],
         release or [],
         dict(_pair(text, "--unit-release", "<id>=<release>") for text in unit_release or []),
@@ -115,7 +110,7 @@ def report(  # noqa: PLR0913, PLR0917 (each is an option of the command)
     if not watch:
         try:
             reporting.once(as_json=as_json)
-        except RegistryError as error:
+        except client.RegistryError as error:
             refuse(error)
         return
     while True:
@@ -137,19 +132,19 @@ class _Reporting:
     """Reports a host, and prints what has changed since the last report."""
 
     host: str
-    wanted: Wanted
-    machine: Machine
+    wanted: "host_report.Wanted"
+    machine: "tool.Machine"
     dry_run: bool = field(kw_only=True)
     watch: bool = field(kw_only=True)
     _last: Mapping[str, Any] | None = None
 
     def once(self, *, as_json: bool) -> None:
         """Report once; raises RegistryError."""
-        with progress_bar() as progress, Registry(ClientSettings()) as registry:
-            taken = take(registry, self.host, self.wanted, self.machine, progress)
-            if self.wanted.binaries and QEMU in taken.not_asked and not self.watch:
+        with progress_bar() as progress, client.Registry() as registry:
+            taken = host_report.take(registry, self.host, self.wanted, self.machine, progress)
+            if self.wanted.binaries and host_report.QEMU in taken.not_asked and not self.watch:
                 # A binary that the operator names must work.
-                fail(f"nothing is registered: {taken.not_asked[QEMU]}")
+                fail(f"nothing is registered: {taken.not_asked[host_report.QEMU]}")
             answer = registry.put(f"/hosts/{self.host}", taken.document, dry_run=self.dry_run)
         result = {**answer, **taken.document, "not_asked": taken.not_asked, "notes": taken.notes}
         if result == self._last:
@@ -164,12 +159,12 @@ class _Reporting:
         """Report once; what goes wrong is a warning, for a service goes on: the host is stale meanwhile."""
         try:
             self.once(as_json=as_json)
-        except RegistryError as error:
+        except client.RegistryError as error:
             warn(f"not reported: {error}")
         except Exception as error:  # noqa: BLE001 (whatever answers in place of the registry)
             warn(f"not reported: {error!r}")
 
-    def _print(self, taken: Report, answer: Mapping[str, Any]) -> None:
+    def _print(self, taken: "host_report.Report", answer: Mapping[str, Any]) -> None:
         unknown, document = answer["unknown_releases"], taken.document
         rows = [("(host)", release, "not yet" if release in unknown else "yes", "") for release in document["releases"]]
         for unit in document["units"]:
@@ -227,18 +222,18 @@ def load(
           | profile-registry host load - --dry-run
     """
     try:
-        hosts = orjson.loads(sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes())
-    except (OSError, orjson.JSONDecodeError) as error:
-        fail(f"{'standard input' if file == '-' else file}: {error}")
+        hosts = json_text.parsed(json_text.read(file))
+    except (OSError, ValueError) as error:
+        fail(f"{file} cannot be read as JSON: {error}")
     if isinstance(hosts, list):
         hosts = {host["host"]: {field: host[field] for field in host.keys() - _SHOWN} for host in hosts}
     if not isinstance(hosts, dict):
         fail(f"{file}: must be an object with the documents of hosts by their names")
     parameters = {"dry_run": "true"} if dry_run else {}
     try:
-        with Registry(ClientSettings()) as registry:
+        with client.Registry() as registry:
             answer = registry.post("/hosts", {"hosts": hosts, "forget_others": forget_others}, **parameters)
-    except RegistryError as error:
+    except client.RegistryError as error:
         refuse(error)
     if as_json:
         print_json(answer)
@@ -270,9 +265,9 @@ def list_hosts(
         profile-registry host list --label rack=r1
     """
     try:
-        with Registry(ClientSettings()) as registry:
+        with client.Registry() as registry:
             hosts = list(registry.items("/hosts", **({"label": label} if label else {})))
-    except RegistryError as error:
+    except client.RegistryError as error:
         refuse(error)
     if as_json:
         print_json(hosts)
@@ -312,9 +307,9 @@ def forget(
     """
     _check_name(name)
     try:
-        with Registry(ClientSettings()) as registry:
+        with client.Registry() as registry:
             registry.delete(f"/hosts/{name}")
-    except RegistryError as error:
+    except client.RegistryError as error:
         refuse(error)
     if as_json:
         print_json({"forgotten": name})

@@ -1,18 +1,14 @@
 """profile-registry import: publishes releases from documents, QEMU binaries, captures and archives."""
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import orjson
 import typer
 
-from app.cli.client import Registry
-from app.cli.feed import Archive, ArchiveError, copy_feed
-from app.cli.host.emulator import installed_binaries
-from app.cli.host.tool import Machine as HostMachine
+from app.cli import client, feed, json_text
+from app.cli.host import emulator, tool
 from app.cli.keys import signing_keys
 from app.cli.mirroring import Trust, trusted_keys
 from app.cli.output import (
@@ -29,19 +25,14 @@ from app.cli.output import (
     refuse,
     warn,
 )
-from app.cli.qemu import publication
-from app.cli.qemu.capture import Capture, CaptureError
-from app.cli.qemu.cpu import CpuModels, not_migratable, publish_cpu_models, take_cpu_models
-from app.cli.qemu.journal import cache_folder
-from app.cli.qemu.live import Progress, take_capture
-from app.cli.qemu.process import executable
-from app.cli.qemu.release import BLOCKS, MIGRATABLE, VENDOR
-from app.client import RegistryError
-from app.domain.fleet.rendering import is_cpu_model
+from app.cli.qemu import capture as qemu_capture
+from app.cli.qemu import cpu, journal, live, process, publication
+from app.cli.qemu import release as qemu_release
+from app.domain.fleet import rendering
 from app.domain.values.name import InvalidNameError, ReleaseName, vendor_of
-from app.hypervisor.naming import build_of, product_of, release_name
-from app.settings import ClientSettings
-from app.signing.checkpoint import UntrustedError
+from app.hypervisor import naming
+from app.hypervisor.naming import UPSTREAM
+from app.signing import checkpoint
 
 commands = typer.Typer(
     help="""Publish a release from a document, a QEMU or an archive.
@@ -114,7 +105,7 @@ def import_migration_info(
     """
     check_release(release)
     try:
-        document = orjson.loads(sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes())
+        document = json_text.parsed(json_text.read(file))
     except (OSError, ValueError) as error:
         fail(f"{file} cannot be read as JSON: {error}")
     _, answer = published_document(release, lambda _: document, override, sign, dry_run=dry_run)
@@ -125,14 +116,19 @@ def import_migration_info(
 
 
 def published_document(
-    release: str, document_of: Callable[[Registry], Any], override: str | None, sign: Path | None, *, dry_run: bool
+    release: str,
+    document_of: "Callable[[client.Registry], Any]",
+    override: str | None,
+    sign: Path | None,
+    *,
+    dry_run: bool,
 ) -> tuple[Any, Any]:
     """Publish a release and return its document and the answer; exits with an error if the registry refuses it."""
     try:
-        with Registry(ClientSettings(), signing_keys=signing_keys(sign)) as registry:
+        with client.Registry(signing_keys=signing_keys(sign)) as registry:
             document = document_of(registry)
             return document, registry.publish_release(release, document, dry_run=dry_run, override=override)
-    except RegistryError as error:
+    except client.RegistryError as error:
         refuse(error, is_publication=True)
 
 
@@ -146,7 +142,7 @@ def import_qemu(  # noqa: PLR0913, PLR0917 (each is an option of the command)
     release: Annotated[
         str | None, typer.Option(help="The release to publish. Default: <vendor>/qemu-system-<target>@<version>.")
     ] = None,
-    vendor: Vendor = VENDOR,
+    vendor: Vendor = UPSTREAM,
     machine: Annotated[
         list[str] | None, typer.Option(help="Only this machine type. Repeatable. Default: all machine types.")
     ] = None,
@@ -186,17 +182,17 @@ def import_qemu(  # noqa: PLR0913, PLR0917 (each is an option of the command)
     wanted = _Wanted(release, vendor, machine or [], device or [], override, dry_run, save_capture)
     _check_source(wanted, [capture is not None, binary is not None, installed], binary)
     try:
-        with progress_bar() as progress, Registry(ClientSettings(), signing_keys=signing_keys(sign)) as registry:
+        with progress_bar() as progress, client.Registry(signing_keys=signing_keys(sign)) as registry:
             if save_capture is None:
                 _check_vendor(registry, vendor if release is None else vendor_of(release))
             if installed:
                 _import_all(registry, wanted, progress, as_json=as_json)
                 return
-            path = None if binary is None else executable(binary)
+            path = None if binary is None else process.executable(binary)
             published = _import_one(registry, wanted, path, capture, progress)
-    except RegistryError as error:
+    except client.RegistryError as error:
         refuse(error, is_publication=True)
-    except CaptureError as error:
+    except qemu_capture.CaptureError as error:
         fail(str(error))
     if as_json:
         print_json(_document(published))
@@ -227,16 +223,16 @@ def _check_source(wanted: _Wanted, sources: Sequence[bool], binary: str | None) 
         fail("--all names each release by itself; --vendor says whose they are")
 
 
-def _check_vendor(registry: Registry, vendor: str) -> None:
+def _check_vendor(registry: "client.Registry", vendor: str) -> None:
     """Exit with an error if a vendor is not registered: before a binary is asked, which takes minutes."""
-    if vendor != VENDOR and registry.find(f"/vendors/{vendor}") is None:
+    if vendor != UPSTREAM and registry.find(f"/vendors/{vendor}") is None:
         advice = f"profile-registry vendor create {vendor}"
         fail(f"the vendor {vendor} is not registered; an admin does that: {advice}", status=REFUSED)
 
 
-def _import_all(registry: Registry, wanted: _Wanted, progress: Progress, *, as_json: bool) -> None:
+def _import_all(registry: "client.Registry", wanted: _Wanted, progress: "live.Progress", *, as_json: bool) -> None:
     """Publish each QEMU of this machine; one that fails does not stop the others. Exits with an error if one failed."""
-    paths = installed_binaries(HostMachine())
+    paths = emulator.installed_binaries(tool.Machine())
     if not paths:
         fail("no QEMU is installed in /usr/bin, /usr/local/bin or /usr/libexec")
     results: list[publication.Published] = []
@@ -244,7 +240,7 @@ def _import_all(registry: Registry, wanted: _Wanted, progress: Progress, *, as_j
     for path in paths:
         try:
             results.append(_import_one(registry, wanted, path, None, progress))
-        except (CaptureError, RegistryError) as error:
+        except (qemu_capture.CaptureError, client.RegistryError) as error:
             failures[str(path)] = str(error)
     if as_json:
         print_json({"imported": list(map(_document, results)), "failed": failures})
@@ -258,16 +254,16 @@ def _import_all(registry: Registry, wanted: _Wanted, progress: Progress, *, as_j
 
 
 def _import_one(
-    registry: Registry, wanted: _Wanted, binary: Path | None, capture: Path | None, progress: Progress
-) -> publication.Published:
+    registry: "client.Registry", wanted: _Wanted, binary: Path | None, capture: Path | None, progress: "live.Progress"
+) -> "publication.Published":
     """Publish a binary, or a capture; raises CaptureError and RegistryError."""
     if binary is not None:
-        selected = take_capture(binary, wanted.machines, wanted.devices, progress, folder=cache_folder())
+        selected = live.take_capture(binary, wanted.machines, wanted.devices, progress, folder=journal.cache_folder())
         if wanted.save_capture is not None:
             # Also where the registry then refuses the release.
             _save(selected, wanted.save_capture)
     else:
-        selected = Capture.load(capture or Path()).selected(wanted.machines, wanted.devices)
+        selected = qemu_capture.Capture.load(capture or Path()).selected(wanted.machines, wanted.devices)
     name = wanted.release or publication.default_name(selected, wanted.vendor)
     check_release(name)
     cpus = _cpu_models(registry, name, binary, progress)
@@ -276,14 +272,16 @@ def _import_one(
     )
 
 
-def _save(capture: Capture, file: Path) -> None:
+def _save(capture: "qemu_capture.Capture", file: Path) -> None:
     try:
         capture.save(file)
     except OSError as error:
         fail(f"{file} cannot be written: {error.strerror or error}")
 
 
-def _cpu_models(registry: Registry, release: str, binary: Path | None, progress: Progress) -> CpuModels | None:
+def _cpu_models(
+    registry: "client.Registry", release: str, binary: Path | None, progress: "live.Progress"
+) -> "cpu.CpuModels | None":
     """Return the CPU models of a binary if another release of its implementation has such CPU models.
 
     Without them the new release would drop the CPU model, and the evolution gate would refuse it. A capture has none.
@@ -295,13 +293,13 @@ def _cpu_models(registry: Registry, release: str, binary: Path | None, progress:
         entry["model"]
         for other in registry.items("/releases", implementation=implementation)
         for entry in registry.get(f"/releases/{other['release']}")["models"]
-        if is_cpu_model(entry["model"])
+        if rendering.is_cpu_model(entry["model"])
     }
     if not models:
         return None
     try:
-        cpus = take_cpu_models(binary, progress)
-    except CaptureError as error:
+        cpus = cpu.take_cpu_models(binary, progress)
+    except qemu_capture.CaptureError as error:
         warn(f"Without its CPU models: {error}")
         return None
     if cpus.device_model not in models:
@@ -321,7 +319,7 @@ def import_cpu_models(  # noqa: PLR0913 (each is an option of the command)
         str | None,
         typer.Option(help="The release to add them to. Default: <vendor>/qemu-system-<target>@<version>."),
     ] = None,
-    vendor: Vendor = VENDOR,
+    vendor: Vendor = UPSTREAM,
     override: Override = None,
     *,
     sign: Sign = None,
@@ -340,19 +338,19 @@ def import_cpu_models(  # noqa: PLR0913 (each is an option of the command)
         profile-registry import cpu-models --binary qemu-system-x86_64
     """
     try:
-        started = executable(binary)
-        with progress_bar() as progress, Registry(ClientSettings(), signing_keys=signing_keys(sign)) as registry:
-            cpus = take_cpu_models(started, progress)
-            name = release or release_name(
-                vendor, product_of(cpus.target, build_of(started.name)), cpus.version, cpus.package
+        started = process.executable(binary)
+        with progress_bar() as progress, client.Registry(signing_keys=signing_keys(sign)) as registry:
+            cpus = cpu.take_cpu_models(started, progress)
+            name = release or naming.release_name(
+                vendor, naming.product_of(cpus.target, naming.build_of(started.name)), cpus.version, cpus.package
             )
             check_release(name)
-            answer, differences = publish_cpu_models(registry, cpus, name, dry_run=dry_run, override=override)
-    except RegistryError as error:
+            answer, differences = cpu.publish_cpu_models(registry, cpus, name, dry_run=dry_run, override=override)
+    except client.RegistryError as error:
         refuse(error, is_publication=True)
-    except CaptureError as error:
+    except qemu_capture.CaptureError as error:
         fail(str(error))
-    refused = not_migratable(cpus)
+    refused = cpu.not_migratable(cpus)
     if as_json:
         finds = [asdict(difference) for difference in differences]
         print_json(
@@ -402,13 +400,15 @@ def import_archive(
     """
     keys = trusted_keys(trust)
     try:
-        with progress_bar() as progress, Registry(ClientSettings()) as registry:
-            result = copy_feed(Archive(file), registry, str(file), progress, with_hosts=with_hosts, trust=keys)
-    except RegistryError as error:
+        with progress_bar() as progress, client.Registry() as registry:
+            result = feed.copy_feed(
+                feed.Archive(file), registry, str(file), progress, with_hosts=with_hosts, trust=keys
+            )
+    except client.RegistryError as error:
         refuse(error, is_publication=True)
-    except ArchiveError as error:
+    except feed.ArchiveError as error:
         fail(str(error))
-    except UntrustedError as error:
+    except checkpoint.UntrustedError as error:
         fail(str(error), {"code": "untrusted", "detail": str(error)}, REFUSED)
     if as_json:
         print_json(asdict(result))
@@ -426,7 +426,7 @@ def check_release(release: str, status: int = COULD_NOT_ASK) -> None:
         fail(f"--release {release}: {error}", status=status)
 
 
-def _document(published: publication.Published) -> dict[str, Any]:
+def _document(published: "publication.Published") -> dict[str, Any]:
     return {
         "release": published.release,
         "models": published.models,
@@ -460,7 +460,7 @@ def _document(published: publication.Published) -> dict[str, Any]:
     }
 
 
-def _print_published(published: publication.Published) -> None:
+def _print_published(published: "publication.Published") -> None:
     print_line(
         f"{published.release}: {published.models} device models, {published.variables} variables, "
         f"{published.profiles} profiles"
@@ -483,7 +483,9 @@ def _print_published(published: publication.Published) -> None:
         columns = ("variable", "published", "in this QEMU", "device types", "occurrences")
         rows = [(*map(str, group),) for group in publication.grouped(published.differences)]
         print_table(columns, rows, "Differs from what is published; nothing changed")
-    if any(difference.variable in {MIGRATABLE, BLOCKS} for difference in published.differences):
+    if any(
+        difference.variable in {qemu_release.MIGRATABLE, qemu_release.BLOCKS} for difference in published.differences
+    ):
         print_line(
             "What is published of migration never changes: publish an erratum for what cannot be migrated "
             "(profile-registry erratum add), or this QEMU under a release name of its own (--release)."

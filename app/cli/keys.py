@@ -8,15 +8,13 @@ from urllib.parse import quote
 
 import typer
 
-from app.cli.client import Registry
+from app.cli import client
 from app.cli.mirroring import trusted_keys
 from app.cli.output import REFUSED, AsJson, fail, print_json, print_line, print_table, refuse
-from app.client import RegistryError
-from app.domain.things.release import ReleaseDocument
+from app.domain.things import release as release_documents
 from app.domain.values.document import Place
-from app.settings import ClientSettings
-from app.signing.envelope import Envelope, Subject
-from app.signing.key import InvalidKeyError, PrivateKey, PublicKey, read_private_keys
+from app.signing import envelope as signing_envelope
+from app.signing import key as signing_key
 
 commands = typer.Typer(
     help="""Make keys to sign with; register, list and revoke the keys of vendors.
@@ -57,8 +55,8 @@ def create(
         profile-registry key create vendor-a.com/2026 --file vendor-a.key
     """
     try:
-        key = PrivateKey.create(name)
-    except InvalidKeyError as error:
+        key = signing_key.PrivateKey.create(name)
+    except signing_key.InvalidKeyError as error:
         fail(f"{name}: {error}")
     try:
         # Nobody else can read the file, not even for a moment.
@@ -108,13 +106,13 @@ def register(
         profile-registry key register vendor-a.com "$(profile-registry key show vendor-a.key)"
     """
     try:
-        public = PublicKey.read(key)
-    except InvalidKeyError as error:
+        public = signing_key.PublicKey.read(key)
+    except signing_key.InvalidKeyError as error:
         fail(f"KEY: {error}")
     try:
-        with Registry(ClientSettings()) as registry:
+        with client.Registry() as registry:
             registered = registry.put(f"/vendors/{quote(vendor, safe='')}/keys/{public.id}", {"key": key})
-    except RegistryError as error:
+    except client.RegistryError as error:
         refuse(error, is_publication=True)
     if as_json:
         print_json(registered)
@@ -135,9 +133,9 @@ def list_keys(
         profile-registry key list vendor-a.com
     """
     try:
-        with Registry(ClientSettings()) as registry:
+        with client.Registry() as registry:
             answer = registry.get("/keys" if vendor is None else f"/vendors/{quote(vendor, safe='')}/keys")
-    except RegistryError as error:
+    except client.RegistryError as error:
         refuse(error)
     if as_json:
         print_json(answer)
@@ -166,9 +164,9 @@ def revoke(
         profile-registry key revoke vendor-a.com 3f2a9c0d
     """
     try:
-        with Registry(ClientSettings()) as registry:
+        with client.Registry() as registry:
             registry.delete(f"/vendors/{quote(vendor, safe='')}/keys/{quote(key_id, safe='')}")
-    except RegistryError as error:
+    except client.RegistryError as error:
         refuse(error)
     if as_json:
         print_json({"vendor": vendor, "revoked": key_id})
@@ -199,10 +197,10 @@ def verify(
     """
     keys = trusted_keys(trust)
     try:
-        with Registry(ClientSettings()) as registry:
+        with client.Registry() as registry:
             published = registry.get(f"/releases/{release}")
             envelopes = [registry.get(f"/signatures/{entry['digest']}") for entry in published["signatures"]]
-    except RegistryError as error:
+    except client.RegistryError as error:
         refuse(error)
     signed = [entry for envelope in envelopes for entry in _signed_sets(envelope, release, keys)]
     models = {
@@ -225,25 +223,27 @@ def verify(
         raise typer.Exit(REFUSED)
 
 
-def _signed_sets(written: object, release: str, keys: Sequence[PublicKey]) -> Iterator[tuple[str, str, str]]:
+def _signed_sets(
+    written: object, release: str, keys: "Sequence[signing_key.PublicKey]"
+) -> Iterator[tuple[str, str, str]]:
     """Iterate over the variable sets that trusted keys have signed in an envelope: model, digest, key."""
-    envelope = Envelope.read(written, Place(), Subject.RELEASE)
+    envelope = signing_envelope.Envelope.read(written, Place(), signing_envelope.Subject.RELEASE)
     if envelope is None or envelope.name != release:
         return
     for signature in envelope.signatures:
         for key in keys:
             if key.label == signature.key and key.has_signed(envelope.message, signature.content):
-                document = ReleaseDocument.read(envelope.document, Place())
+                document = release_documents.ReleaseDocument.read(envelope.document, Place())
                 yield from ((model, variables.digest, key.label) for model, variables in document.sets.items())
 
 
-def signing_keys(file: Path | None) -> Sequence[PrivateKey]:
+def signing_keys(file: Path | None) -> "Sequence[signing_key.PrivateKey]":
     """Return the private keys in a file, none without a file; print the error and exit if it cannot be read."""
     if file is None:
         return ()
     try:
-        return read_private_keys(file.read_text(encoding="utf-8"))
+        return signing_key.read_private_keys(file.read_text(encoding="utf-8"))
     except OSError as error:
         fail(f"{file} cannot be read: {error.strerror}")
-    except (InvalidKeyError, UnicodeDecodeError):
+    except (signing_key.InvalidKeyError, UnicodeDecodeError):
         fail(f"{file} must contain private keys of one name, each on a line (profile-registry key create makes one)")

@@ -3,17 +3,18 @@
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from app.cli.client import Registry
-from app.cli.host import devlink, mdev, vdpa, vhost_user
-from app.cli.host.tool import Machine, NotAskedError, read_json
+from app.cli.host import devlink, mdev, tool, vdpa, vhost_user
 from app.cli.importing import DryRun, Override, Sign, check_release, commands, print_answer, published_document
 from app.cli.output import AsJson, fail, print_json
 from app.domain.values.name import ReleaseName
-from app.hypervisor.naming import component
+from app.hypervisor import naming
+
+if TYPE_CHECKING:
+    from app.cli import client
 
 Product = TypeVar("Product")
 
@@ -66,7 +67,7 @@ def import_vdpa(  # noqa: PLR0913 (each is an option of the command)
     if product.kind not in vdpa.MODELS:
         fail(f"{product.handle}: devices of the class {product.kind} are not known")
 
-    def models(registry: Registry) -> Mapping[str, Any]:
+    def models(registry: "client.Registry") -> Mapping[str, Any]:
         shared = vdpa.MODELS[product.kind]
         own = f"{ReleaseName.parse(release).vendor}/vdpa-{product.kind}"
         chosen = model or (shared if registry.find(f"/models/{shared}") is not None else own)
@@ -99,7 +100,7 @@ def import_mdev(  # noqa: PLR0913 (each is an option of the command)
     """
     check_release(release)
     if file is None:
-        types = _read(lambda: mdev.all_types(Machine(), []))
+        types = _read(lambda: mdev.all_types(tool.Machine(), []))
     else:
         document = _json(file)
         types = _read(lambda: list(mdev.types(document)))
@@ -110,7 +111,7 @@ def import_mdev(  # noqa: PLR0913 (each is an option of the command)
         lambda kind: [kind.type, kind.title],
         "--type",
     )
-    name = model or f"{ReleaseName.parse(release).vendor}/{component(product.driver)}"
+    name = model or f"{ReleaseName.parse(release).vendor}/{naming.component(product.driver)}"
     _publish(release, lambda _: mdev.models(product, name), override, sign, dry_run=dry_run, as_json=as_json)
 
 
@@ -144,7 +145,7 @@ def import_devlink(  # noqa: PLR0913 (each is an option of the command)
     product = _one(_read(lambda: list(devlink.cards(document))), device, lambda card: [card.handle], "--device")
     implementation, version = ReleaseName.parse(release).implementation, ReleaseName.parse(release).version
     _, firmware = _read(product.stated)
-    if (running := component(firmware)) != version:
+    if (running := naming.component(firmware)) != version:
         fail(f"{product.handle} runs firmware {firmware}, not {version}: name the release {implementation}@{running}")
     parts = implementation.split("/")
     name = model or "/".join(parts[:-1] if len(parts) >= _WITH_BOARD else parts) + "-vf"
@@ -175,7 +176,7 @@ def import_vhost_user_descriptor(  # noqa: PLR0913 (each is an option of the com
     check_release(release)
     text = _text(file)
     program = _read(lambda: vhost_user.descriptor(text))
-    name = model or f"{ReleaseName.parse(release).vendor}/vhost-user-{component(program.type)}"
+    name = model or f"{ReleaseName.parse(release).vendor}/vhost-user-{naming.component(program.type)}"
     _publish(release, lambda _: vhost_user.models(program, name), override, sign, dry_run=dry_run, as_json=as_json)
 
 
@@ -193,7 +194,7 @@ def _document(file: str | None, ask: Callable[[], Any]) -> Any:
 
 def _json(file: str) -> Any:
     try:
-        return read_json(_text(file))
+        return tool.read_json(_text(file))
     except ValueError as error:
         fail(f"{file} cannot be read as JSON: {error}")
 
@@ -201,7 +202,7 @@ def _json(file: str) -> Any:
 def _read(read: Callable[[], Product]) -> Product:
     try:
         return read()
-    except NotAskedError as error:
+    except tool.NotAskedError as error:
         fail(str(error))
 
 
@@ -222,14 +223,14 @@ def _one(
 
 def _publish(
     release: str,
-    models: Callable[[Registry], Mapping[str, Any]],
+    models: "Callable[[client.Registry], Mapping[str, Any]]",
     override: str | None,
     sign: Path | None,
     *,
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    def document_of(registry: Registry) -> Mapping[str, Any]:
+    def document_of(registry: "client.Registry") -> Mapping[str, Any]:
         return {"models": _read(lambda: models(registry))}
 
     document, answer = published_document(release, document_of, override, sign, dry_run=dry_run)

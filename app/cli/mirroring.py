@@ -8,26 +8,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import SecretStr
 
-from app.cli.client import Registry
-from app.cli.feed import (
-    ArchiveError,
-    CopyResult,
-    Progress,
-    RemoteFeed,
-    copy_feed,
-    read_trust,
-    signature_of,
-    write_archive,
-)
+from app.cli import client, retrying
+from app.cli import feed as archive_feed
 from app.cli.output import INTERRUPTED, REFUSED, AsJson, fail, print_json, print_line, progress_bar, refuse
-from app.cli.retrying import patient
-from app.client import RegistryError
-from app.settings import ClientSettings
-from app.signing.checkpoint import UntrustedError
-from app.signing.key import InvalidKeyError, PublicKey
-from app.wire.base import without_credentials
+from app.signing import checkpoint, key
+from app.wire import base
 
 _WAIT_SECONDS = 50
 # How long --once tries a registry that cannot be reached: a restart passes, and a script does not hang.
@@ -71,14 +57,14 @@ def mirror(
           profile-registry mirror https://registry.example --trust registry.pub
     """
     keys = trusted_keys(trust)
-    settings = ClientSettings(url=url, token=SecretStr(token) if token else None)
-    url = without_credentials(url)
+    settings = client.settings_of(url, token)
+    url = base.without_credentials(url)
     hint = f"{url} must be the address of a registry"
     try:
         with (
             progress_bar() as progress,
-            Registry(settings, address_hint=hint, token_variable=_SOURCE_TOKEN, retry_seconds=0) as source,
-            Registry(ClientSettings(), retry_seconds=0) as target,
+            client.Registry(settings, address_hint=hint, token_variable=_SOURCE_TOKEN, retry_seconds=0) as source,
+            client.Registry(retry_seconds=0) as target,
         ):
             seq = 0
             while True:
@@ -97,38 +83,40 @@ def mirror(
     except KeyboardInterrupt:
         # Following normally ends with an interrupt; with --once the copy is then incomplete.
         raise typer.Exit(INTERRUPTED if once else 0) from None
-    except RegistryError as error:
+    except client.RegistryError as error:
         refuse(error)
-    except ArchiveError as error:
+    except archive_feed.ArchiveError as error:
         fail(str(error))
-    except UntrustedError as error:
+    except checkpoint.UntrustedError as error:
         fail(str(error), {"code": "untrusted", "detail": str(error)}, REFUSED)
     if once and not as_json:
         print_line(f"{url} is copied up to change {seq:,} ({result.signature})")
 
 
-def trusted_keys(trust: Sequence[str] | None) -> Sequence[PublicKey]:
+def trusted_keys(trust: Sequence[str] | None) -> "Sequence[key.PublicKey]":
     """Return the keys of --trust; print the error and exit if one cannot be read."""
     try:
-        return read_trust(trust or [])
-    except InvalidKeyError as error:
+        return archive_feed.read_trust(trust or [])
+    except key.InvalidKeyError as error:
         fail(f"--trust: {error}")
 
 
 def _copy_with_retries(  # noqa: PLR0913 (what mirror is given)
-    source: Registry,
-    target: Registry,
+    source: "client.Registry",
+    target: "client.Registry",
     url: str,
     seq: int,
-    progress: Progress,
-    keys: Sequence[PublicKey],
+    progress: "archive_feed.Progress",
+    keys: "Sequence[key.PublicKey]",
     *,
     once: bool,
-) -> CopyResult:
-    copy = patient(_GIVE_UP_SECONDS if once else None).wraps(
-        lambda: copy_feed(RemoteFeed(source, seq, 0 if once else _WAIT_SECONDS), target, url, progress, trust=keys)
+) -> "archive_feed.CopyResult":
+    copy = retrying.patient(_GIVE_UP_SECONDS if once else None).wraps(
+        lambda: archive_feed.copy_feed(
+            archive_feed.RemoteFeed(source, seq, 0 if once else _WAIT_SECONDS), target, url, progress, trust=keys
+        )
     )
-    result: CopyResult = copy()
+    result: archive_feed.CopyResult = copy()
     return result
 
 
@@ -152,9 +140,9 @@ def export(
         # Rename the file only when it is complete.
         with tempfile.NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.", delete=False) as unfinished:
             try:
-                with progress_bar() as progress, Registry(ClientSettings()) as registry:
-                    feed = RemoteFeed(registry)
-                    changes = write_archive(feed, unfinished, progress)
+                with progress_bar() as progress, client.Registry() as registry:
+                    feed = archive_feed.RemoteFeed(registry)
+                    changes = archive_feed.write_archive(feed, unfinished, progress)
                 # What does not fit on the disk would otherwise be noticed only after the file has its name.
                 unfinished.flush()
                 os.fsync(unfinished.fileno())
@@ -165,13 +153,13 @@ def export(
                 raise
     except OSError as error:
         fail(f"{file} cannot be written: {error.strerror}")
-    except RegistryError as error:
+    except client.RegistryError as error:
         refuse(error)
     if as_json:
         size = file.stat().st_size
-        print_json({"file": str(file), "changes": changes, "bytes": size, "signature": signature_of(feed)})
+        print_json({"file": str(file), "changes": changes, "bytes": size, "signature": archive_feed.signature_of(feed)})
         return
-    print_line(f"{file}: {changes:,} changes, {file.stat().st_size:,} bytes ({signature_of(feed)})")
+    print_line(f"{file}: {changes:,} changes, {file.stat().st_size:,} bytes ({archive_feed.signature_of(feed)})")
 
 
 def _umask() -> int:

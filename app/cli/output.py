@@ -4,18 +4,19 @@ import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
-import orjson
+import rich.console
+import rich.progress
+import rich.table
+import rich.text
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
-from rich.text import Text
 
+from app.cli import json_text
 from app.domain.values.value import shown
-from app.domain.verdict.joining import Entry, joined
+from app.domain.verdict import joining
 
 if TYPE_CHECKING:
     from app.client import RegistryError  # serve prints through this module and needs no client
@@ -43,8 +44,16 @@ _COMMANDS = dict.fromkeys(
     "\N{REPLACEMENT CHARACTER}",
 )
 
-_console = Console()
-_errors = Console(stderr=True)
+
+@cache
+def _console() -> "rich.console.Console":
+    return rich.console.Console()
+
+
+@cache
+def _errors() -> "rich.console.Console":
+    return rich.console.Console(stderr=True)
+
 
 _is_json_requested = ContextVar("is_json_requested", default=False)
 
@@ -70,12 +79,12 @@ def _visible(text: str) -> str:
 
 def print_json(document: object) -> None:
     """Print a document as JSON."""
-    sys.stdout.write(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode() + "\n")
+    sys.stdout.write(f"{json_text.indented(document)}\n")
 
 
 def print_record(record: object) -> None:
     """Print a document as JSON on one line, at once: programs read a stream line by line."""
-    sys.stdout.write(orjson.dumps(record).decode() + "\n")
+    sys.stdout.write(f"{json_text.line(record)}\n")
     sys.stdout.flush()
 
 
@@ -85,7 +94,7 @@ def print_row(cells: Sequence[str], widths: Sequence[int]) -> None:
     A terminal leaves out what is empty; a number is on the right of its column.
     """
     cells = [_visible(cell).replace("\t", " ").replace("\n", " ") for cell in cells]
-    if _console.is_terminal:
+    if _console().is_terminal:
         columns = [(cell, width) for cell, width in zip(cells, widths, strict=True) if cell]
         padded = (cell.rjust(width) if cell.isdecimal() else cell.ljust(width) for cell, width in columns)
         print_line("  ".join(padded).rstrip())
@@ -96,26 +105,28 @@ def print_row(cells: Sequence[str], widths: Sequence[int]) -> None:
 
 def print_line(text: str) -> None:
     """Print a line verbatim, without markup or wrapping."""
-    _console.print(Text(_visible(text)), soft_wrap=True)
+    _console().print(rich.text.Text(_visible(text)), soft_wrap=True)
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]], title: str | None = None) -> None:
+def print_table(
+    columns: Sequence[str], rows: "Sequence[Sequence[str | rich.text.Text]]", title: str | None = None
+) -> None:
     """Print a table that fits the terminal; names from the registry are never interpreted as markup.
 
     In a pipe the output is plain text: one line per row, cells separated by tabs.
     """
-    if not _console.is_terminal:
+    if not _console().is_terminal:
         if title is not None:
             print_line(title)
         for row in (columns, *rows):
             sys.stdout.write("\t".join(_visible(str(cell)).replace("\n", "; ") for cell in row) + "\n")
         return
-    table = Table(title=title, title_justify="left", header_style="bold")
+    table = rich.table.Table(title=title, title_justify="left", header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(_visible(cell)) if isinstance(cell, str) else cell for cell in row))
-    _console.print(table)
+        table.add_row(*(rich.text.Text(_visible(cell)) if isinstance(cell, str) else cell for cell in row))
+    _console().print(table)
 
 
 def print_made_otherwise(entries: Sequence[Mapping[str, Any]], title: str) -> None:
@@ -139,11 +150,11 @@ def named(names: Collection[str]) -> str:
     return ", ".join(sorted(names)[:_MAX_NAMED]) + (f" and {more:,} more" if more > 0 else "")
 
 
-def print_matrix(column: str, names: Sequence[str], rows: Sequence[tuple[str, Sequence[Text]]]) -> None:
+def print_matrix(column: str, names: Sequence[str], rows: "Sequence[tuple[str, Sequence[rich.text.Text]]]") -> None:
     """Print a table with many columns; on a terminal, split it into tables that fit its width."""
     cell_width = max([_MATRIX_CELL, *(cell.cell_len for _, row in rows for cell in row), *map(len, names)]) + _PADDING
-    width = _console.width - max(len(column), *(len(name) for name, _ in rows)) - _PADDING - 1
-    count = max(1, width // cell_width) if _console.is_terminal else max(1, len(names))
+    width = _console().width - max(len(column), *(len(name) for name, _ in rows)) - _PADDING - 1
+    count = max(1, width // cell_width) if _console().is_terminal else max(1, len(names))
     for start in range(0, len(names), count):
         columns = slice(start, start + count)
         print_table((column, *names[columns]), [(name, *row[columns]) for name, row in rows])
@@ -165,28 +176,28 @@ def fail(message: str, problem: object = None, status: int = COULD_NOT_ASK, line
     """
     if _is_json_requested.get():
         print_json(problem or {"code": "cannot-ask", "detail": message})
-    _errors.print(Text(_visible(message), style="red"), soft_wrap=True)
+    _errors().print(rich.text.Text(_visible(message), style="red"), soft_wrap=True)
     for line in lines:
-        _errors.print(Text(_visible(line)), soft_wrap=True)
+        _errors().print(rich.text.Text(_visible(line)), soft_wrap=True)
     raise typer.Exit(status)
 
 
 def warn(message: str) -> None:
     """Print a warning; the command continues."""
-    _errors.print(Text(_visible(message), style="yellow"), soft_wrap=True)
+    _errors().print(rich.text.Text(_visible(message), style="yellow"), soft_wrap=True)
 
 
 @contextmanager
 def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
     """Show a progress bar; yields a function of (description, completed, total) that updates it."""
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=_errors,
+    bar = rich.progress.Progress(
+        rich.progress.TextColumn("{task.description}"),
+        rich.progress.BarColumn(),
+        rich.progress.MofNCompleteColumn(),
+        rich.progress.TimeElapsedColumn(),
+        console=_errors(),
         transient=True,
-        disable=not _errors.is_terminal,
+        disable=not _errors().is_terminal,
     )
     with bar:
         task = bar.add_task("starting", total=None)
@@ -197,15 +208,15 @@ def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
         yield update
 
 
-def verdict(*, is_compatible: bool) -> Text:
+def verdict(*, is_compatible: bool) -> "rich.text.Text":
     """Return a verdict for a table cell."""
-    return Text("compatible", style="green") if is_compatible else Text("incompatible", style="red")
+    return rich.text.Text("compatible", style="green") if is_compatible else rich.text.Text("incompatible", style="red")
 
 
 def reasons(problems: Sequence[Mapping[str, Any]]) -> str:
     """Return problems for a table cell, one per line; what is said of many variables is one line."""
     entries = (
-        Entry(problem["code"], problem["message"], (problem["variable"],) if "variable" in problem else ())
+        joining.Entry(problem["code"], problem["message"], (problem["variable"],) if "variable" in problem else ())
         for problem in problems
     )
-    return "\n".join(f"{entry.code}: {entry.message}" for entry in joined(entries))
+    return "\n".join(f"{entry.code}: {entry.message}" for entry in joining.joined(entries))

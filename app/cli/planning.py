@@ -4,15 +4,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
+import rich.text
 import typer
-from rich.text import Text
 
-from app.cli import naming
-from app.cli.client import Registry
-from app.cli.near import suggestions
+from app.cli import client, naming
+from app.cli import near as near_names
 from app.cli.output import AsJson, fail, print_json, print_line, print_matrix, print_table, refuse, warn
-from app.client import RegistryError
-from app.settings import ClientSettings
 
 _NO_BASELINE = 1
 _MAX_NAMES = 6
@@ -49,11 +46,11 @@ def baseline(
     if label:
         question["labels"] = label
     try:
-        with Registry(ClientSettings()) as registry:
+        with client.Registry() as registry:
             models = registry.post("/baseline", question)["models"]
             codes = {problem["code"] for result in models.values() for problem in result["problems"]}
-            near = list(suggestions(registry, question, codes))
-    except RegistryError as error:
+            near = list(near_names.suggestions(registry, question, codes))
+    except client.RegistryError as error:
         refuse(error)
     if as_json:
         print_json({"models": models})
@@ -120,12 +117,12 @@ def matrix(
         fail("use either --csv or --json, not both")
     filters = {"profile": profile or [], "model": model or [], "implementation": implementation or []}
     try:
-        with Registry(ClientSettings()) as registry:
+        with client.Registry() as registry:
             if as_csv:
                 sys.stdout.write(registry.text("/support-matrix", "text/csv", **filters))
                 return
             answer = registry.get("/support-matrix", **filters)
-    except RegistryError as error:
+    except client.RegistryError as error:
         refuse(error)
     if as_json:
         print_json(answer)
@@ -145,17 +142,17 @@ def matrix(
         print_line(f"{_NONE}: the release implements none of the profile's models")
 
 
-def _cell(cell: Mapping[str, Any]) -> Text:
+def _cell(cell: Mapping[str, Any]) -> "rich.text.Text":
     ratio = f" {cell['accepted_models']}/{cell['model_count']}"
     if cell["compatible"]:
-        return Text(f"yes{'' if cell['accepted_models'] == cell['model_count'] else ratio}", style="green")
+        return rich.text.Text(f"yes{'' if cell['accepted_models'] == cell['model_count'] else ratio}", style="green")
     codes = {problem["code"] for problem in cell["problems"]}
     if not cell["accepted_models"] + cell["refused_models"] and codes.isdisjoint(_RETIRED):
-        return Text(_NONE)
+        return rich.text.Text(_NONE)
     for code, label in _LABELS.items():
         if code in codes:
-            return Text(label, style="yellow")
-    return Text(f"no{ratio if cell['accepted_models'] else ''}", style="red")
+            return rich.text.Text(label, style="yellow")
+    return rich.text.Text(f"no{ratio if cell['accepted_models'] else ''}", style="red")
 
 
 def impact(
@@ -171,9 +168,9 @@ def impact(
         profile-registry impact qemu.org/qemu-system-x86_64@7.2.22 --state retired
     """
     try:
-        with Registry(ClientSettings()) as registry:
+        with client.Registry() as registry:
             answer = registry.get("/impact", name=name, state=state)
-    except RegistryError as error:
+    except client.RegistryError as error:
         refuse(error)
     if as_json:
         print_json(answer)

@@ -1,36 +1,20 @@
 """profile-registry publish: publishes a release document, or says what it would break and change."""
 
-import sys
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from itertools import chain
-from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
-import orjson
 import typer
 
-from app.cli.client import Registry, help_address
+from app.cli import client, json_text, located
 from app.cli.difference import print_differences
 from app.cli.importing import Override, Sign, check_release, print_answer, print_consequences
 from app.cli.keys import signing_keys
-from app.cli.located import Spot, locate, located_duplicates
-from app.cli.output import (
-    REFUSED,
-    AsJson,
-    fail,
-    is_json_requested,
-    named,
-    print_json,
-    print_line,
-    print_table,
-    refuse,
-)
-from app.client import RegistryError
-from app.settings import ClientSettings
+from app.cli.output import REFUSED, AsJson, fail, is_json_requested, named, print_json, print_line, print_table, refuse
 
-_STANDARD_INPUT = "-"
 # Where an envelope has the document that it signs.
 _SIGNED = "/payload/document"
 _GATE = "evolution-gate"
@@ -73,13 +57,13 @@ def publish(
     document = _Document.read(file)
     keys = signing_keys(sign)
     try:
-        with Registry(ClientSettings(), signing_keys=keys) as registry:
+        with client.Registry(signing_keys=keys) as registry:
             try:
                 answer = registry.publish_release(release, document.content, dry_run=dry_run, override=override)
-            except RegistryError as error:
+            except client.RegistryError as error:
                 _refuse(error, registry, release, document, dry_run=dry_run, is_signed=bool(keys))
             hosts = _Hosts.of(registry, answer["previous"]) if dry_run else None
-    except RegistryError as error:
+    except client.RegistryError as error:
         refuse(error)
     if as_json:
         print_json({**answer, **({} if hosts is None else {"hosts": hosts.document()})})
@@ -106,19 +90,19 @@ class _Document:
     @classmethod
     def read(cls, file: str) -> "_Document":
         """Read a file, or standard input; exits with an error unless it is JSON that has each field once."""
-        name = "standard input" if file == _STANDARD_INPUT else file
+        name = "standard input" if file == json_text.STANDARD_INPUT else file
         try:
-            content = sys.stdin.buffer.read() if file == _STANDARD_INPUT else Path(file).read_bytes()
+            content = json_text.read(file)
             text = content.decode()
         except OSError as error:
             fail(f"{name} cannot be read: {error.strerror}", status=REFUSED)
         except UnicodeDecodeError as error:
             fail(f"{name} cannot be read as JSON: byte {error.start + 1} is not UTF-8", status=REFUSED)
         try:
-            document = cls(name, text, orjson.loads(text))
-            twice = located_duplicates(text)
-        except orjson.JSONDecodeError as error:
-            spot = Spot(error.lineno, error.colno, text.rfind("\n", 0, error.pos) + 1)
+            document = cls(name, text, json_text.parsed(text))
+            twice = located.located_duplicates(text)
+        except json.JSONDecodeError as error:
+            spot = located.Spot(error.lineno, error.colno, text.rfind("\n", 0, error.pos) + 1)
             fail(
                 f"{name}:{spot.line}:{spot.column}: is not valid JSON: {_reason(error)}",
                 status=REFUSED,
@@ -136,7 +120,7 @@ class _Document:
             fail(detail, {"code": "duplicate", "detail": detail, "faults": faults}, REFUSED, lines)
         return document
 
-    def lines(self, fault: Mapping[str, Any], spots: Mapping[str, Spot]) -> Iterator[str]:
+    def lines(self, fault: Mapping[str, Any], spots: "Mapping[str, located.Spot]") -> Iterator[str]:
         """Iterate over the lines about a fault: where it is, what is wrong, the line of the document."""
         pointer = fault.get("pointer")
         if pointer is None or pointer not in spots:
@@ -147,7 +131,7 @@ class _Document:
         yield from spot.excerpt(self.text).split("\n")
 
 
-def _reason(error: orjson.JSONDecodeError) -> str:
+def _reason(error: json.JSONDecodeError) -> str:
     return error.msg.rstrip(".")
 
 
@@ -159,13 +143,13 @@ class _Hosts:
     names: Sequence[str] | None
 
     @classmethod
-    def of(cls, registry: Registry, release: str | None) -> "_Hosts":
+    def of(cls, registry: "client.Registry", release: str | None) -> "_Hosts":
         """Read the hosts that run a release, or make devices from it; raises RegistryError."""
         if release is None:
             return cls(None, [])
         try:
             hosts = [host["host"] for host in registry.items("/hosts") if release in _run_by(host)]
-        except RegistryError as error:
+        except client.RegistryError as error:
             if error.status not in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
                 raise
             return cls(release, None)
@@ -202,7 +186,13 @@ def _print_changes(release: str, answer: Mapping[str, Any]) -> None:
 
 
 def _refuse(
-    error: RegistryError, registry: Registry, release: str, document: _Document, *, dry_run: bool, is_signed: bool
+    error: "client.RegistryError",
+    registry: "client.Registry",
+    release: str,
+    document: _Document,
+    *,
+    dry_run: bool,
+    is_signed: bool,
 ) -> NoReturn:
     """Print why the registry refuses a release, and exit with a status; raises RegistryError."""
     problem = error.problem or {}
@@ -218,11 +208,11 @@ def _refuse(
     refuse(error, is_publication=True)
 
 
-def _foreseen(registry: Registry, release: str, document: _Document) -> Mapping[str, Any] | None:
+def _foreseen(registry: "client.Registry", release: str, document: _Document) -> Mapping[str, Any] | None:
     """Return what a release that the gate refuses would change, None if that is not known; drafts pass the gate."""
     try:
         answer = registry.publish_release(release, {**document.content, "state": "draft"}, dry_run=True)
-    except RegistryError:
+    except client.RegistryError:
         # A release that is published, or a profile of it, cannot become a draft.
         return None
     # The refusal says it for the release itself.
@@ -267,11 +257,11 @@ def _named_in_lines(names: Sequence[str]) -> str:
     return "\n".join([*sorted(names)[:_MAX_LINES], *([f"and {more:,} more"] if more > 0 else [])])
 
 
-def _refuse_faults(error: RegistryError, document: _Document, url: str, *, is_signed: bool) -> NoReturn:
+def _refuse_faults(error: "client.RegistryError", document: _Document, url: str, *, is_signed: bool) -> NoReturn:
     """Print the faults of a document at its lines, and exit."""
     problem = error.problem or {}
     faults = [_placed(fault, is_signed=is_signed) for fault in problem["faults"]]
-    spots = locate(document.text, [fault["pointer"] for fault in faults if "pointer" in fault])
+    spots = located.locate(document.text, [fault["pointer"] for fault in faults if "pointer" in fault])
     for fault in faults:
         if "pointer" in fault:
             fault |= {"line": spots[fault["pointer"]].line, "column": spots[fault["pointer"]].column}
@@ -293,5 +283,5 @@ def _placed(fault: Mapping[str, Any], *, is_signed: bool) -> dict[str, Any]:
 
 
 def _help_lines(url: str, problem: Mapping[str, Any]) -> Sequence[str]:
-    address = help_address(url, problem)
+    address = client.help_address(url, problem)
     return [] if address is None else [f"Help: {address}"]

@@ -8,23 +8,24 @@ import sqlite3
 from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
+import pydantic
+import pydantic_settings
 import sqlalchemy as sa
 import typer
 import uvicorn
-from pydantic import ValidationError
-from pydantic_core import ErrorDetails
-from pydantic_settings import SettingsError
 
-from app.api.client import with_mapped
-from app.api.connection import Connection
+from app import settings as registry_settings
+from app.api import client, connection
 from app.cli.output import AsJson, fail, print_json, print_line, warn
 from app.domain.values.document import did_you_mean
-from app.settings import COUNTS_FOLDER, Settings, unknown_variables
 from app.storage import database
-from app.storage.failure import FailureError, failure_of
-from app.storage.host import file_hosts
+from app.storage import failure as storage_failure
+from app.storage import host as storage_host
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 # The service ends by itself before.
 _MARGIN_SECONDS = 10
@@ -69,9 +70,9 @@ def serve(
     with TemporaryDirectory() if workers > 1 else nullcontext() as folder:
         if folder is not None:
             # The workers share this folder so that each can report the metrics of all.
-            os.environ.setdefault(COUNTS_FOLDER, folder)
-        if COUNTS_FOLDER in os.environ:
-            Path(os.environ[COUNTS_FOLDER]).mkdir(parents=True, exist_ok=True)
+            os.environ.setdefault(registry_settings.COUNTS_FOLDER, folder)
+        if registry_settings.COUNTS_FOLDER in os.environ:
+            Path(os.environ[registry_settings.COUNTS_FOLDER]).mkdir(parents=True, exist_ok=True)
         uvicorn.run(
             "app.main:create",
             factory=True,
@@ -84,10 +85,10 @@ def serve(
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             # The service itself ends requests that take longer than the time of grace.
             timeout_graceful_shutdown=settings.grace_seconds + _MARGIN_SECONDS,
-            http=Connection,
+            http=connection.Connection,
             ws="none",
             proxy_headers=bool(settings.trusted_proxies),
-            forwarded_allow_ips=with_mapped(settings.trusted_proxies),
+            forwarded_allow_ips=client.with_mapped(settings.trusted_proxies),
             server_header=False,
         )
 
@@ -107,21 +108,24 @@ def migrate(*, as_json: AsJson = False) -> None:
     print_line(f"the schema of {url} is {'newer than this version, which fits it' if is_newer else 'up to date'}")
 
 
-def read_settings() -> Settings:
+def read_settings() -> "registry_settings.Settings":
     """Return the settings in the environment; print all errors in them and exit if there are any."""
-    unknown = [f"{name}: unknown setting{did_you_mean(name, known)}" for name, known in unknown_variables(os.environ)]
+    unknown = [
+        f"{name}: unknown setting{did_you_mean(name, known)}"
+        for name, known in registry_settings.unknown_variables(os.environ)
+    ]
     try:
-        settings = Settings()
-    except ValidationError as error:
+        settings = registry_settings.Settings()
+    except pydantic.ValidationError as error:
         fail("\n".join([*unknown, *map(_error_line, error.errors())]))
-    except SettingsError as error:
+    except pydantic_settings.SettingsError as error:
         fail("\n".join([*unknown, str(error)]))
     if unknown:
         fail("\n".join(unknown))
     return settings
 
 
-def _warn_of_token(settings: Settings, host: str) -> None:
+def _warn_of_token(settings: "registry_settings.Settings", host: str) -> None:
     """Warn of an admin token that can be guessed, where others than this machine can try."""
     token = settings.admin_token.get_secret_value() if settings.admin_token else ""
     if 0 < len(token) < _SAFE_LENGTH and host not in _OWN_ADDRESSES:
@@ -131,7 +135,7 @@ def _warn_of_token(settings: Settings, host: str) -> None:
         )
 
 
-def _error_line(error: ErrorDetails) -> str:
+def _error_line(error: "ErrorDetails") -> str:
     # Pydantic's message counts the length of a secret in items, not characters.
     min_length = error.get("ctx", {}).get("min_length")
     message = error["msg"] if min_length is None else f"must have at least {min_length} characters"
@@ -149,7 +153,7 @@ def check_free(host: str, port: int) -> None:
         fail(f"port {port} is in use; choose another, such as --port {port + 1}")
 
 
-def _check_replica(settings: Settings) -> None:
+def _check_replica(settings: "registry_settings.Settings") -> None:
     replica = settings.database_replica_url
     if replica is None:
         return
@@ -164,7 +168,7 @@ def _check_replica(settings: Settings) -> None:
 _ADDRESS = "(REGISTRY_DATABASE_URL sets its address)"
 
 
-def _engine(url: str) -> sa.Engine:
+def _engine(url: str) -> "sa.Engine":
     """Return an engine; exit with an error if no database can be there."""
     try:
         return database.create_engine(url)
@@ -182,9 +186,9 @@ def _migrate(url: str) -> tuple[str, bool]:
         if not is_newer:
             # Otherwise the first question would have to wait for it.
             with database.writing(engine, "the registry") as writing:
-                file_hosts(writing.connection)
-    except (sa.exc.SQLAlchemyError, sqlite3.Error, FailureError) as error:
-        failure = failure_of(error)
+                storage_host.file_hosts(writing.connection)
+    except (sa.exc.SQLAlchemyError, sqlite3.Error, storage_failure.FailureError) as error:
+        failure = storage_failure.failure_of(error)
         if failure is None:
             raise
         report = f" ({failure.report})" if failure.report != failure.words else ""

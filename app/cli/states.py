@@ -7,14 +7,11 @@ from urllib.parse import quote
 
 import typer
 
-from app.cli import naming
-from app.cli.client import Registry
+from app.cli import client, naming
 from app.cli.importing import Override, print_answer
 from app.cli.output import AsJson, print_json, print_line, print_table, refuse
 from app.cli.planning import print_impact
-from app.client import RegistryError
 from app.domain.values.state import State
-from app.settings import ClientSettings
 
 releases = typer.Typer(
     help="""List releases, and change their states: verdicts warn of deprecated ones and refuse retired ones.
@@ -58,10 +55,10 @@ class _Change:
         if self.override is not None:
             parameters["override"] = self.override
         try:
-            with Registry(ClientSettings()) as registry:
+            with client.Registry() as registry:
                 path = f"{self.path}/{quote(self.name, safe='/@:')}"
                 answer = registry.patch(path, {"state": self.state.value}, **parameters)
-        except RegistryError as error:
+        except client.RegistryError as error:
             refuse(error, is_publication=True)
         if self.as_json:
             print_json(answer)
@@ -217,7 +214,7 @@ def publish_profile(name: _Profile, *, dry_run: _DryRun = False, as_json: AsJson
 def _listed(path: str, filters: Mapping[str, str | None]) -> list[Any]:
     """Return the items of a list; exits with an error if they cannot be read."""
     try:
-        with Registry(ClientSettings()) as registry:
+        with client.Registry() as registry:
             return list(registry.items(path, **{name: value for name, value in filters.items() if value is not None}))
-    except RegistryError as error:
+    except client.RegistryError as error:
         refuse(error)

@@ -7,13 +7,10 @@ from typing import Annotated
 
 import typer
 
-from app.cli.client import Registry
+from app.cli import client, pipeline
 from app.cli.output import AsJson, fail, print_json, print_line, print_table, refuse
-from app.cli.pipeline import PipelineError, oidc_token
-from app.client import RegistryError
 from app.domain.publishing.token import Role
-from app.settings import ClientSettings
-from app.wire.base import without_credentials
+from app.wire import base
 
 commands = typer.Typer(
     help="""Create, list and revoke tokens with an admin's REGISTRY_TOKEN; say what a token is; exchange a pipeline's.
@@ -59,9 +56,9 @@ def create(
             fail(f"--expires-in must be a duration such as 30m, 12h or 90d, or a number of seconds, not {expires_in}")
         document["expires_in"] = int(duration[1]) * _SECONDS[duration[2]]
     try:
-        with Registry(ClientSettings()) as registry:
+        with client.Registry() as registry:
             created = registry.post("/tokens", document)
-    except RegistryError as error:
+    except client.RegistryError as error:
         refuse(error)
     if as_json:
         print_json(created)
@@ -78,9 +75,9 @@ def list_tokens(*, as_json: AsJson = False) -> None:
         profile-registry token list
     """
     try:
-        with Registry(ClientSettings()) as registry:
+        with client.Registry() as registry:
             tokens = list(registry.items("/tokens"))
-    except RegistryError as error:
+    except client.RegistryError as error:
         refuse(error)
     if as_json:
         print_json(tokens)
@@ -115,9 +112,9 @@ def revoke(
         profile-registry token revoke 3f2a9c0d1b4e
     """
     try:
-        with Registry(ClientSettings()) as registry:
+        with client.Registry() as registry:
             registry.delete(f"/tokens/{token_id}")
-    except RegistryError as error:
+    except client.RegistryError as error:
         refuse(error)
     if as_json:
         print_json({"revoked": token_id})
@@ -136,9 +133,9 @@ def whoami(*, as_json: AsJson = False) -> None:
         profile-registry token whoami
     """
     try:
-        with Registry(ClientSettings()) as registry:
+        with client.Registry() as registry:
             token = registry.get("/tokens/self")
-    except RegistryError as error:
+    except client.RegistryError as error:
         refuse(error)
     if as_json:
         print_json(token)
@@ -195,18 +192,20 @@ def exchange(
         REGISTRY_TOKEN="$(profile-registry token exchange)"; export REGISTRY_TOKEN
         profile-registry token exchange --github-env
     """
-    settings = ClientSettings()
+    settings = client.ClientSettings()
     environment = os.environ.get("GITHUB_ENV")
     if github_env and not environment:
         fail("--github-env works only in a step on GitHub Actions: GITHUB_ENV is not set")
     try:
-        document = {"token": oidc_token(settings, audience or without_credentials(settings.url).rstrip("/"))}
+        document = {
+            "token": pipeline.oidc_token(settings, audience or base.without_credentials(settings.url).rstrip("/"))
+        }
         # An expired token of an earlier step must not get in the way.
-        with Registry(settings.model_copy(update={"token": None})) as registry:
+        with client.Registry(settings.model_copy(update={"token": None})) as registry:
             exchanged = registry.post("/tokens/exchange", document | ({"vendor": vendor} if vendor else {}))
-    except PipelineError as error:
+    except pipeline.PipelineError as error:
         fail(str(error))
-    except RegistryError as error:
+    except client.RegistryError as error:
         refuse(error, is_publication=True)
     if github_env and environment:
         # The runner reads this line from the log, and masks the token from then on.

@@ -6,11 +6,9 @@ from urllib.parse import quote
 
 import typer
 
-from app.cli.client import Registry
+from app.cli import client
 from app.cli.output import AsJson, fail, print_json, print_line, print_table, refuse
-from app.client import RegistryError
-from app.settings import ClientSettings
-from app.wire.base import without_credentials
+from app.wire import base
 
 commands = typer.Typer(
     help="""Trust pipelines to publish for a vendor without a stored token. REGISTRY_TOKEN must be an admin's token.
@@ -50,17 +48,17 @@ def create(
           --issuer https://token.actions.githubusercontent.com --audience https://registry.example \
           --claim repository=vendor-a/firmware --claim ref=refs/heads/main
     """
-    settings = ClientSettings()
+    settings = client.ClientSettings()
     document = {
         "vendor": vendor,
         "issuer": issuer,
-        "audience": audience or without_credentials(settings.url).rstrip("/"),
+        "audience": audience or base.without_credentials(settings.url).rstrip("/"),
         "claims": _claims(claims),
     }
     try:
-        with Registry(settings) as registry:
+        with client.Registry(settings) as registry:
             created = registry.post("/trusted-publishers", document)
-    except RegistryError as error:
+    except client.RegistryError as error:
         refuse(error)
     if as_json:
         print_json(created)
@@ -93,9 +91,9 @@ def list_trusted_publishers(
         profile-registry trusted-publisher list --vendor vendor-a.com
     """
     try:
-        with Registry(ClientSettings()) as registry:
+        with client.Registry() as registry:
             publishers = list(registry.items("/trusted-publishers", **({"vendor": vendor} if vendor else {})))
-    except RegistryError as error:
+    except client.RegistryError as error:
         refuse(error)
     if as_json:
         print_json(publishers)
@@ -126,9 +124,9 @@ def delete(
         profile-registry trusted-publisher delete 80b10f46d420
     """
     try:
-        with Registry(ClientSettings()) as registry:
+        with client.Registry() as registry:
             registry.delete(f"/trusted-publishers/{quote(publisher_id, safe='')}")
-    except RegistryError as error:
+    except client.RegistryError as error:
         refuse(error)
     if as_json:
         print_json({"deleted": publisher_id})

@@ -8,21 +8,14 @@ from typing import Annotated, Any
 import typer
 
 from app.cli.output import REFUSED, AsJson, fail, print_json, print_line, print_table, progress_bar
-from app.cli.qemu.capture import Capture, CaptureError
-from app.cli.qemu.process import executable
-from app.cli.qemu.publication import default_name
-from app.cli.qemu.release import qualified
-from app.cli.qemu.trial import Outcome, Trial, try_migrations
-from app.hypervisor.naming import build_of
+from app.cli.qemu import capture as qemu_capture
+from app.cli.qemu import process, publication, release
+from app.cli.qemu import trial as qemu_trial
+from app.hypervisor import naming
 
 _ALONE = "(the board alone)"
-_WORDS = {
-    Outcome.COMPLETED: "completed",
-    Outcome.NOT_STARTED: "not started",
-    Outcome.NOT_SAVED: "not saved",
-    Outcome.FAILED: "failed",
-    Outcome.TIMED_OUT: "not ended",
-}
+# How an outcome is called in the table, where it is not called by its own name.
+_WORDS = {"not-started": "not started", "not-saved": "not saved", "timed-out": "not ended"}
 
 
 def try_migration(
@@ -63,10 +56,12 @@ def try_migration(
             fail(f"--value must be name=value, not {pair}")
         values[name] = given
     try:
-        ends = [executable(source), executable(destination)]
+        ends = [process.executable(source), process.executable(destination)]
         with progress_bar() as progress:
-            sender, receiver, trials = try_migrations(ends[0], ends[1], machine or [], device or [], values, progress)
-    except CaptureError as error:
+            sender, receiver, trials = qemu_trial.try_migrations(
+                ends[0], ends[1], machine or [], device or [], values, progress
+            )
+    except qemu_capture.CaptureError as error:
         fail(str(error))
     names = [_release(end, binary.name) for end, binary in zip((sender, receiver), ends, strict=True)]
     drafts = list(_drafts(trials, names, dict.fromkeys(device or [], values)))
@@ -74,16 +69,19 @@ def try_migration(
         print_json({"from": names[0], "to": names[1], "trials": [asdict(trial) for trial in trials], "errata": drafts})
     else:
         _print(trials, names, drafts)
-    if any(trial.outcome is not Outcome.COMPLETED for trial in trials):
+    if any(trial.outcome is not qemu_trial.Outcome.COMPLETED for trial in trials):
         raise typer.Exit(REFUSED)
 
 
-def _release(capture: Capture, binary: str) -> str:
-    return default_name(capture.built_as(build_of(binary)))
+def _release(capture: "qemu_capture.Capture", binary: str) -> str:
+    return publication.default_name(capture.built_as(naming.build_of(binary)))
 
 
-def _print(trials: Sequence[Trial], names: Sequence[str], drafts: Sequence[Mapping[str, Any]]) -> None:
-    rows = [(trial.device or _ALONE, trial.machine, _WORDS[trial.outcome], trial.reason) for trial in trials]
+def _print(trials: "Sequence[qemu_trial.Trial]", names: Sequence[str], drafts: Sequence[Mapping[str, Any]]) -> None:
+    rows = [
+        (trial.device or _ALONE, trial.machine, _WORDS.get(trial.outcome, trial.outcome), trial.reason)
+        for trial in trials
+    ]
     print_table(("device type", "machine type", "migration", "QEMU says"), rows, f"From {names[0]} to {names[1]}")
     differing = [(trial.device or _ALONE, trial.machine, "\n".join(trial.differs)) for trial in trials if trial.differs]
     if differing:
@@ -94,15 +92,15 @@ def _print(trials: Sequence[Trial], names: Sequence[str], drafts: Sequence[Mappi
 
 
 def _drafts(
-    trials: Sequence[Trial], names: Sequence[str], values: Mapping[str, Mapping[str, str]]
+    trials: "Sequence[qemu_trial.Trial]", names: Sequence[str], values: Mapping[str, Mapping[str, str]]
 ) -> Iterator[Mapping[str, Any]]:
     """Iterate over an erratum for each device, or board, that could not be saved, or not be loaded.
 
     values: those that were given, by device.
     """
-    completed = {(trial.machine, trial.device) for trial in trials if trial.outcome is Outcome.COMPLETED}
-    for outcome in (Outcome.NOT_SAVED, Outcome.FAILED):
-        failed: dict[str, list[Trial]] = {}
+    completed = {(trial.machine, trial.device) for trial in trials if trial.outcome is qemu_trial.Outcome.COMPLETED}
+    for outcome in (qemu_trial.Outcome.NOT_SAVED, qemu_trial.Outcome.FAILED):
+        failed: dict[str, list[qemu_trial.Trial]] = {}
         for trial in trials:
             # What fails because of its board, or of its controller, is no failure of its own.
             before = [(trial.machine, name) for name in ("", *trial.carriers)] if trial.device else []
@@ -112,9 +110,9 @@ def _drafts(
             machines = ", ".join(trial.machine for trial in own)
             yield {
                 "release": names[0],
-                "model": qualified(device),
-                **({"with": [names[1]]} if outcome is Outcome.FAILED else {}),
-                "direction": "to" if outcome is Outcome.FAILED else "both",
+                "model": release.qualified(device),
+                **({"with": [names[1]]} if outcome is qemu_trial.Outcome.FAILED else {}),
+                "direction": "to" if outcome is qemu_trial.Outcome.FAILED else "both",
                 **({"when": {name: [given] for name, given in values[device].items()}} if values.get(device) else {}),
                 "description": f"tried under {machines}: {own[0].reason}",
             }

@@ -4,10 +4,8 @@ from typing import Annotated
 
 import typer
 
-from app.cli.client import Registry
+from app.cli import client
 from app.cli.output import AsJson, DryRun, print_json, print_line, print_table, refuse
-from app.client import RegistryError
-from app.settings import ClientSettings
 
 commands = typer.Typer(
     help="""Create and list vendors: a vendor owns all names that begin with its DNS domain.
@@ -44,9 +42,9 @@ def create(
     stated = {"name": name, "url": url, "signed": signed or None}
     document = {field: value for field, value in stated.items() if value is not None}
     try:
-        with Registry(ClientSettings()) as registry:
+        with client.Registry() as registry:
             answer = registry.put(f"/vendors/{vendor}", document, dry_run=dry_run)
-    except RegistryError as error:
+    except client.RegistryError as error:
         refuse(error, is_publication=True)
     if as_json:
         print_json(answer)
@@ -65,9 +63,9 @@ def list_vendors(*, as_json: AsJson = False) -> None:
         profile-registry vendor list
     """
     try:
-        with Registry(ClientSettings()) as registry:
+        with client.Registry() as registry:
             vendors = list(registry.items("/vendors"))
-    except RegistryError as error:
+    except client.RegistryError as error:
         refuse(error)
     if as_json:
         print_json(vendors)

@@ -9,7 +9,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 _NAME = "profile_registry_client"
 _CLIENT = ("__init__.py", "core.py", "registry.py", "py.typed")
 # The shapes that the client uses; they import nothing else of the service, which a test checks.
-_WIRE = ("__init__.py", "base.py", "problem.py", "compatibility.py")
+_WIRE = ("__init__.py", "base.py", "compatibility.py", "detail.py", "problem.py")
 _SIGNING = ("__init__.py", "checkpoint.py", "key.py")
 
 

@@ -37,7 +37,8 @@ from app.service import compatibility, fleet
 from app.service.known import known_model
 from app.storage import listing, lookup, search
 from app.storage.reader import Reader
-from app.wire.compatibility import MAX_DESTINATIONS, MAX_LABELS, Detail, Policy
+from app.wire.compatibility import MAX_DESTINATIONS, MAX_LABELS, Policy
+from app.wire.detail import Detail
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 

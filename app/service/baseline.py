@@ -1,6 +1,5 @@
 """Baselines: load the members of a fleet, and find the settings that all of them accept."""
 
-from dataclasses import asdict
 from typing import Any
 
 from app.domain.fleet import baseline as domain
@@ -44,7 +43,7 @@ def find(question: FleetQuestion, reader: Reader) -> dict[str, Any]:
     for model in models:
         known = [profile for name in profiles[model] if (profile := snapshot.profile(name)) is not None]
         answers[model] = _document(domain.baseline(model, members, snapshot, known), frozenset(releases))
-    return {"models": answers, **asdict(reader.position)}
+    return {"models": answers, **reader.basis}
 
 
 def _document(baseline: domain.Baseline, releases: frozenset[str]) -> dict[str, Any]:

@@ -12,18 +12,19 @@ from app.domain.things.snapshot import Snapshot
 from app.domain.values.document import FaultCode, Place
 from app.domain.values.state import State
 from app.domain.verdict.destination import Destination, Unit
+from app.domain.verdict.policy import Policy
 from app.domain.verdict.source import Device
-from app.domain.verdict.steps import Policy
 from app.storage import fleet
 from app.storage.fleet import Selected
 from app.storage.reader import Reader, no_host
 from app.wire import compatibility as wire
+from app.wire.detail import Detail
 
 # A question beyond these bounds takes more than a few milliseconds, too long for the event loop: explicit values times
 # distinct hosts, and hosts.
 _MAX_VALUES_AT_ONCE = 3_000
 _MAX_HOSTS_AT_ONCE = 1_500
-_WITH_REMEDIES = {wire.Detail.PROBLEMS, wire.Detail.FULL}
+_WITH_REMEDIES = {Detail.PROBLEMS, Detail.FULL}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ class Loaded:
     names_of: Callable[[Group], Iterable[Named]]
 
 
-def ask(question: wire.Question, detail: wire.Detail, reader: Reader) -> Loaded:
+def ask(question: wire.Question, detail: Detail, reader: Reader) -> Loaded:
     """Return the answers on each VM; raises InvalidDocumentError for a question that has faults.
 
     detail: what the answer contains, which can be more than the question says.
@@ -100,7 +101,7 @@ def ask(question: wire.Question, detail: wire.Detail, reader: Reader) -> Loaded:
     devices = [device for devices in devices_of for device in devices]
     asked = _Asked(question.destinations or (), hosts, reader)
     if question.destinations:
-        destinations = asked.grouped(place) if detail is wire.Detail.SUMMARY else asked.listed(place)
+        destinations = asked.grouped(place) if detail is Detail.SUMMARY else asked.listed(place)
         place.raise_faults()
         _check_pairs(detail, device_count * destinations.count, place)
         place.raise_faults()
@@ -113,7 +114,7 @@ def ask(question: wire.Question, detail: wire.Detail, reader: Reader) -> Loaded:
         place.raise_faults()
         _check_at_once(reader, value_count * len(all_releases), len(all_releases))
         count = len(all_releases)
-        if detail is wire.Detail.SUMMARY:
+        if detail is Detail.SUMMARY:
             destinations = Destinations(all_releases, count, groups=groups_of(enumerate(all_releases)))
         else:
             destinations = Destinations(all_releases, count, listing=Listing.of(all_releases))
@@ -303,11 +304,11 @@ def _check_ids(ids: Mapping[int, str | None], place: Place) -> None:
         seen.add(identifier)
 
 
-def _check_pairs(detail: wire.Detail, pairs: int, place: Place) -> None:
-    limit = wire.MAX_PAIRS_IN_FULL if detail is wire.Detail.FULL else wire.MAX_PAIRS
+def _check_pairs(detail: Detail, pairs: int, place: Place) -> None:
+    limit = wire.MAX_PAIRS_IN_FULL if detail is Detail.FULL else wire.MAX_PAIRS
     if pairs > limit:
         message = f"must have at most {limit:,} pairs of a device and a destination, not {pairs:,}"
-        if detail is wire.Detail.FULL:
+        if detail is Detail.FULL:
             message += f"; with a detail below full, at most {wire.MAX_PAIRS:,}"
         place.fault(FaultCode.LIMIT_EXCEEDED, message)
 

@@ -1,7 +1,6 @@
 """Differences: load two releases or two profiles, and compare what they state of device models."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 from app.domain.fleet import difference
@@ -38,7 +37,7 @@ def compare(before: str, after: str, model: str | None, reader: Reader) -> dict[
         "models": models,
         "no_longer_listed": no_longer_listed,
         "makes_otherwise": [made_otherwise_document(entry) for entry in made_otherwise],
-        **asdict(reader.position),
+        **reader.basis,
     }
 
 

@@ -12,6 +12,7 @@ from app.domain.verdict.judge import Change
 from app.service import compatibility, fleet
 from app.storage.reader import Reader
 from app.wire import compatibility as wire
+from app.wire.detail import Detail
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +107,9 @@ def drain(
             vms=[ask.vm for ask in batch],
             destinations=destinations,
             policy=policy,
-            detail=wire.Detail.PROBLEMS,
+            detail=Detail.PROBLEMS,
         )
-        loaded = compatibility.ask(question, wire.Detail.PROBLEMS, reader)
+        loaded = compatibility.ask(question, Detail.PROBLEMS, reader)
         leading = Leading(loaded.snapshot)
         for ask, of_vm in zip(batch, loaded.answers, strict=True):
             results.append(_places_of(ask, of_vm.answers, places, leading))

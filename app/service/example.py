@@ -10,6 +10,7 @@ from app.domain.values.name import ReleaseName
 from app.service import compatibility
 from app.storage.reader import Reader
 from app.wire import compatibility as wire
+from app.wire.detail import Detail
 
 # At most this many questions are tried.
 _MAX_TRIES = 12
@@ -77,5 +78,5 @@ def _asked(model: str, profile: str, source: str, destination: str, reader: Read
         devices=[wire.Device(model=model, release=source, profile=profile)],
         destinations=[wire.Destination(releases=[destination])],
     )
-    (of_vm,) = compatibility.ask(question, wire.Detail.PROBLEMS, reader).answers
+    (of_vm,) = compatibility.ask(question, Detail.PROBLEMS, reader).answers
     return Example(model, source, profile, destination, of_vm.answers[0].devices[0])

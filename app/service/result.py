@@ -7,8 +7,9 @@ from typing import Any
 import orjson
 
 from app.domain.engine.question import Answer, DeviceAnswer
+from app.domain.fleet.form import Form
 from app.domain.fleet.group import Group, Listing
-from app.domain.fleet.rendering import Form, rendered
+from app.domain.fleet.rendering import rendered
 from app.domain.fleet.staleness import stale
 from app.domain.fleet.summary import Reason, Summary
 from app.domain.fleet.unit_rendering import Made, UnrenderableError
@@ -17,7 +18,7 @@ from app.domain.values.budget import spend, write
 from app.domain.verdict.destination import Unit
 from app.domain.verdict.problem import Caution, WarningCode
 from app.service.document import problem_document, warning_document
-from app.wire.compatibility import Detail
+from app.wire.detail import Detail
 
 # About this many bytes of an answer are written in a step of a request's budget.
 _BYTES_OF_A_STEP = 500

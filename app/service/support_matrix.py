@@ -1,13 +1,13 @@
 """The support matrix: load profiles and releases, and find out which release supports which profile."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from app.domain.engine.acceptance import Acceptance
 from app.domain.fleet.support_matrix import Row, support_matrix
 from app.domain.values.document import FaultCode, Place
 from app.service.known import UnknownNameError, known_model, known_profile
-from app.storage.database import Position
 from app.storage.reader import Reader
 
 MAX_CELLS = 100_000
@@ -15,11 +15,14 @@ MAX_CELLS = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """The support matrix: the releases, and a row for each profile with a cell for each release."""
+    """The support matrix: the releases, and a row for each profile with a cell for each release.
+
+    basis: what it is based on.
+    """
 
     releases: Sequence[str]
     rows: Sequence[Row]
-    position: Position
+    basis: Mapping[str, Any]
 
 
 def find(
@@ -44,7 +47,7 @@ def find(
     named = models if models is not None else reader.named_models(naming)
     snapshot = reader.snapshot(models=named, releases=releases, profiles=naming, of_models=named)
     rows = support_matrix(snapshot.known_profiles(), snapshot.known_releases(), snapshot, Acceptance(), models or ())
-    return Matrix(list(releases), list(rows), reader.position)
+    return Matrix(list(releases), list(rows), reader.basis)
 
 
 def _check_names(

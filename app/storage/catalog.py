@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Any, TypeVar
@@ -20,8 +20,10 @@ from app.domain.verdict.destination import Destination
 from app.storage import change, database, lookup, schema
 from app.storage.content import ColdError, Contents
 from app.storage.database import Position
+from app.storage.failure import AWAY, failure_of
 from app.storage.fleet import count_stale
 from app.storage.host import Staleness, are_filed, file_hosts
+from app.storage.look import Look
 from app.storage.memory import Memory
 from app.storage.reader import FleetAccess, Key, Reader
 from app.storage.replica import Databases, ReplicaLostError
@@ -38,6 +40,8 @@ _TRIES = 3
 _STALE_SECONDS = 1.0
 _STALE_TIMES = 20
 _NEVER_STALE = Staleness(0)
+# The database counts as away for this time after a look that failed; then the next question waits for a look.
+_AWAY_SECONDS = 2.0
 _FEW_STEPS = 20_000
 # Beyond this many changes, rebuild instead of following them one by one.
 _MAX_FOLLOWED = 500
@@ -59,11 +63,37 @@ class OutdatedError(Exception):
     """The registry has changed while a question was being asked; the question has to be asked again."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Sight:
+    """When the database was last seen: by the monotonic clock, and as answers say it.
+
+    written: how often this process had written before.
+    """
+
+    began: float
+    at: str
+    written: int
+
+
 class Catalog:
     """The registry as it stands, from memory where possible."""
 
-    def __init__(self, databases: Databases, megabytes: int = MEGABYTES, staleness: Staleness = _NEVER_STALE) -> None:
-        """megabytes: the approximate size of what is kept in memory."""
+    def __init__(
+        self,
+        databases: Databases,
+        megabytes: int = MEGABYTES,
+        staleness: Staleness = _NEVER_STALE,
+        away_seconds: float = 0,
+    ) -> None:
+        """megabytes: the approximate size of what is kept in memory.
+
+        away_seconds: how long questions are answered from memory while the database is away.
+        """
+        self._away_seconds = away_seconds
+        self._away_noted = float("-inf")
+        self._sight = _Sight(float("-inf"), "", 0)
+        self._written = 0
+        self._look = Look(self._renew)
         self._staleness = staleness
         self._stale = (0, "")
         self._stale_until = float("-inf")
@@ -83,6 +113,8 @@ class Catalog:
         self._holding = Lock()
         self._checked = float("-inf")
         self._outdated = 0
+        # How often this process had outdated the view when the last look began.
+        self._looked = 0
         self._view: View | None = None
 
     @property
@@ -92,26 +124,91 @@ class Catalog:
 
     def view(self) -> "View":
         """Return the registry as it stands, at most FRESH_SECONDS old."""
+        outdated = self._outdated
         with self._lock:
             if self._view is None or not self._is_fresh:
-                now, outdated = time.monotonic(), self._outdated
-                with database.reading(self._databases.primary) as connection:
-                    view = self._renewed(connection, self._view, now)
-                    # Reports that change nothing are not in the feed.
-                    if view is not self._view or now > self._stale_until:
-                        view = self._with_stale(view, connection)
-                    is_filed = _has_same_hosts(view, self._view) or are_filed(connection)
-                if not is_filed:
-                    with database.writing(self._databases.primary, "the registry") as writing:
-                        file_hosts(writing.connection)
-                self._view = view
-                # If this process has added something in the meantime, the next question checks again.
-                self._checked = now if outdated == self._outdated else float("-inf")
+                self._wait_for_look()
+                if self._looked < outdated:
+                    # That look began before this process added something.
+                    self._wait_for_look()
+            assert self._view is not None  # noqa: S101 (a look sets it)
             return self._view
 
     @property
     def _is_fresh(self) -> bool:
         return time.monotonic() - self._checked <= database.FRESH_SECONDS
+
+    def _wait_for_look(self) -> None:
+        try:
+            self._look.wait()
+        except Exception as error:
+            self.note(error)
+            raise
+
+    def _renew(self) -> None:
+        """Bring the view up to date."""
+        now, outdated = time.monotonic(), self._outdated
+        sight = _Sight(now, database.now(), self._written)
+        try:
+            with database.reading(self._databases.primary, quickly=True) as connection:
+                view = self._renewed(connection, self._view, now)
+                # Reports that change nothing are not in the feed.
+                if view is not self._view or now > self._stale_until:
+                    view = self._with_stale(view, connection)
+                is_filed = _has_same_hosts(view, self._view) or are_filed(connection)
+            if not is_filed:
+                with database.writing(self._databases.primary, "the registry") as writing:
+                    file_hosts(writing.connection)
+            self._view = view
+        except Exception as error:
+            self.note(error)
+            raise
+        # If this process has added something in the meantime, the next question checks again.
+        self._checked = now if outdated == self._outdated else float("-inf")
+        self._looked = outdated
+        self._sight, self._away_noted = sight, float("-inf")
+
+    def note(self, error: BaseException) -> None:
+        """Note what an error says about whether the database is away."""
+        failure = failure_of(error)
+        if failure is not None and failure.cause in AWAY:
+            self._away_noted = time.monotonic()
+
+    @property
+    def _is_away(self) -> bool:
+        """Whether the database was away a moment ago."""
+        if self._away_noted == float("-inf"):
+            return False
+        return time.monotonic() - self._away_noted <= _AWAY_SECONDS or self._look.is_running
+
+    def _look_again(self) -> None:
+        """Begin a look, unless one goes on or has just failed."""
+        if time.monotonic() - self._away_noted > database.FRESH_SECONDS:
+            self._look.begin()
+
+    def check_away(self) -> None:
+        """Look at a database that was away a moment ago; raises its failure, at once while an earlier look hangs."""
+        if self._is_away:
+            self._wait_for_look()
+
+    def as_of(self) -> str | None:
+        """Return when the database was last seen, if it is away and memory can still answer, else None; look again.
+
+        Memory cannot answer if this process has written since: then it is known to be old.
+        """
+        sight = self._sight
+        if not self._is_away:
+            return None
+        self._look_again()
+        is_kept = time.monotonic() - sight.began <= self._away_seconds and sight.written == self._written
+        return sight.at if is_kept else None
+
+    def away_for(self) -> float:
+        """Return for how many seconds the database has not been seen, 0 unless it is away; if so, look again."""
+        if not self._is_away or self._view is None:
+            return 0.0
+        self._look_again()
+        return time.monotonic() - self._sight.began
 
     def _renewed(self, connection: sa.Connection, view: "View | None", began: float) -> "View":
         """Return the current view: the given one without what has changed since; began: when the look began."""
@@ -144,8 +241,14 @@ class Catalog:
         """Return a view in which no name has been looked up."""
         return View(revision, position, Memory(self._named_capacity), Memory(self._selections_capacity))
 
-    def reader(self, view: "View", *, can_wait: bool = True, held: sa.Connection | None = None) -> Reader:
-        """Return what loads for one question. can_wait: False: from memory alone. held: reads over this connection."""
+    def reader(
+        self, view: "View", *, can_wait: bool = True, held: sa.Connection | None = None, as_of: str | None = None
+    ) -> Reader:
+        """Return what loads for one question. can_wait: False: from memory alone, in no time. held: the connection.
+
+        as_of: from memory alone, as the registry was then.
+        """
+        reads = can_wait and as_of is None
         return Reader(
             view.position,
             view.named,
@@ -153,10 +256,10 @@ class Catalog:
             self._values,
             self._kinds,
             self._memo,
-            self._connection(view.is_at, held) if can_wait else None,
-            FleetAccess(
-                self._staleness, view.selections, self._connection(view.is_last_at, held) if can_wait else None
-            ),
+            self._connection(view.is_at, held) if reads else None,
+            FleetAccess(self._staleness, view.selections, self._connection(view.is_last_at, held) if reads else None),
+            can_wait=can_wait,
+            as_of=as_of,
         )
 
     def _connection(
@@ -179,20 +282,55 @@ class Catalog:
 
         return connection
 
-    def ask_at_once(self, question: Callable[[Reader], Answer]) -> Answer:
-        """Answer a question from memory, without waiting for anything; raises ColdError where that is not possible."""
-        view = self._view
-        if view is None or not self._is_fresh:
-            raise ColdError
-        return question(self.reader(view, can_wait=False))
+    def ask_at_once(self, question: Callable[[Reader], Answer], *, can_be_old: bool = False) -> Answer:
+        """Answer a question from memory, without waiting for anything; raises ColdError where that is not possible.
 
-    def ask(self, question: Callable[[Reader], Answer]) -> Answer:
-        """Answer a question; it sees one revision of the registry throughout."""
+        can_be_old: while the database is away, as it was when it was last seen.
+        """
+        view = self._view
+        if view is None:
+            raise ColdError
+        if self._is_fresh:
+            return question(self.reader(view, can_wait=False))
+        if not can_be_old:
+            raise ColdError
+        return self._ask_memory(question, can_wait=False)
+
+    def _ask_memory(self, question: Callable[[Reader], Answer], *, can_wait: bool) -> Answer:
+        """Answer a question as of when the database was last seen; raises ColdError where that is not possible."""
+        view, as_of = self._view, self.as_of()
+        if view is None or as_of is None:
+            raise ColdError
+        return question(self.reader(view, can_wait=can_wait, as_of=as_of))
+
+    def ask(self, question: Callable[[Reader], Answer], *, can_be_old: bool = False) -> Answer:
+        """Answer a question; it sees one revision of the registry throughout.
+
+        can_be_old: while the database is away, as it was when it was last seen.
+        """
+        if can_be_old and not self._is_fresh:
+            with suppress(ColdError):
+                return self._ask_memory(question, can_wait=True)
+            budget.restart()
+        try:
+            return self._ask(question)
+        except Exception as error:
+            self.note(error)
+            if not can_be_old:
+                raise
+            budget.restart()
+            try:
+                return self._ask_memory(question, can_wait=True)
+            except ColdError:
+                raise error from None
+
+    def _ask(self, question: Callable[[Reader], Answer]) -> Answer:
+        """Answer a question with the registry as it stands."""
         for _ in range(_TRIES):
             try:
                 return question(self.reader(self.view()))
             except (OutdatedError, ReplicaLostError):
-                self.outdate()
+                self._recheck()
             if budget.restart() > _FEW_STEPS:
                 break
         budget.hurry()
@@ -204,6 +342,11 @@ class Catalog:
 
     def outdate(self) -> None:
         """Check again at the next question: this process has added something."""
+        self._written += 1
+        self._recheck()
+
+    def _recheck(self) -> None:
+        """Check again at the next question."""
         self._outdated += 1
         self._checked = float("-inf")
         self._databases.outdate()

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from functools import cache, partial
 from pathlib import Path
 from threading import Lock
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary
 
 import orjson
@@ -19,10 +19,13 @@ import psycopg
 import sqlalchemy as sa
 from alembic import command
 from psycopg import sql
+from psycopg.abc import PQGen
 from sqlalchemy.dialects import postgresql
 
 from app.storage import schema, version
 from app.storage.failure import Cause, FailureError, failure_of
+
+Result = TypeVar("Result")
 
 # Writers of the version before exclude each other by this advisory lock alone (decision 0012); to be removed with it.
 _LOCK_OF_THE_VERSION_BEFORE = 0x70726F66
@@ -31,6 +34,12 @@ _COPIED_FROM = 100
 _MOST_PARAMETERS = 10_000
 # Notice a server that disappears without closing its connections. In seconds, tcp_user_timeout in milliseconds (libpq).
 _PATIENCE = {"connect_timeout": 5, "tcp_user_timeout": 10_000, "keepalives_idle": 10}
+# A connection from the pool answers this soon, or it is replaced.
+_PING_SECONDS = 2.0
+# PostgreSQL ends a statement at its limit by itself. One that hangs does not, so this much later nobody waits for it.
+_MARGIN_SECONDS = 5.0
+# Looks at the database, and at tokens, do not wait longer for one answer.
+QUICK_SECONDS = 10.0
 # While a migration waits for a lock of a table, everybody else waits behind it.
 _MIGRATION_LOCK_SECONDS = 10
 # A migration tries this long before it says what it waits for.
@@ -87,6 +96,45 @@ def condition(engine: sa.Engine) -> Condition:
     return _conditions[engine]
 
 
+class _Connection(psycopg.Connection[Any]):
+    """A connection that does not wait for ever for a server that hangs, or whose packets are dropped.
+
+    answer_seconds: how long it waits for one answer; 0: without end.
+    """
+
+    answer_seconds: float = _PING_SECONDS
+
+    def wait(self, gen: PQGen[Result], *args: Any, **options: Any) -> Result:
+        """Wait for what a statement returns; raises psycopg.OperationalError, and closes, where no answer comes."""
+        return super().wait(self._bounded(gen), *args, **options)
+
+    def _bounded(self, gen: PQGen[Result]) -> PQGen[Result]:
+        deadline = time.monotonic() + self.answer_seconds
+        try:
+            state = next(gen)
+            while True:
+                ready = yield state
+                # Called with nothing ready several times a second.
+                if not ready and self.answer_seconds and time.monotonic() > deadline:
+                    self.close()
+                    message = f"the server has not answered for {self.answer_seconds:.0f} s"
+                    raise psycopg.OperationalError(message)
+                state = gen.send(ready)
+        except StopIteration as ended:
+            result: Result = ended.value
+            return result
+
+
+def _connect(_dialect: object, _record: object, arguments: Sequence[Any], options: Mapping[str, Any]) -> _Connection:
+    return _Connection.connect(*arguments, **options)
+
+
+def _expect_ping(connection: object, _record: object) -> None:
+    """Expect the next answer soon: it is that to the ping with which a connection leaves the pool."""
+    if isinstance(connection, _Connection):
+        connection.answer_seconds = _PING_SECONDS
+
+
 def create_engine(
     url: str, *, pool_size: int = POOL_SIZE, prepares: bool = True, limits: Limits = Limits()
 ) -> sa.Engine:
@@ -119,13 +167,17 @@ def _engine(url: str, pool_size: int, limits: Limits, *, prepares: bool) -> sa.E
         return engine
     if parsed.drivername == "postgresql":
         named = {"fallback_application_name": "profile-registry"}
+        # What the URL says counts.
+        patience = {name: value for name, value in _PATIENCE.items() if name not in parsed.query}
         engine = sa.create_engine(
             parsed.set(drivername="postgresql+psycopg"),
-            connect_args={**_PATIENCE, **named, **({} if prepares else {"prepare_threshold": None})},
+            connect_args={**patience, **named, **({} if prepares else {"prepare_threshold": None})},
             pool_size=pool_size,
             max_overflow=pool_size,
             pool_pre_ping=True,
         )
+        sa.event.listen(engine, "do_connect", _connect)
+        sa.event.listen(engine, "checkin", _expect_ping)
         sa.event.listen(engine, "begin", partial(_begin_postgresql, limits))
         return engine
     message = f"the database URL must be sqlite:///<path> or postgresql://…, not {parsed.drivername}://…"
@@ -221,6 +273,9 @@ _LIMIT_AND_EXCLUDE = sa.text(f"{_SETTINGS}, pg_advisory_xact_lock({_LOCK_OF_THE_
 
 
 def _limit(connection: sa.Connection, limits: Limits, statement: sa.TextClause = _LIMIT) -> None:
+    driver: _Connection = connection.connection.dbapi_connection  # type: ignore[assignment]
+    usual = limits.statement and limits.statement + _MARGIN_SECONDS
+    driver.answer_seconds = connection.get_execution_options().get("answer_seconds", usual)
     names = {"lock": limits.lock, "statement": limits.statement, "idle": limits.idle}
     connection.execute(statement, {name: str(_milliseconds(seconds)) for name, seconds in names.items()})
 
@@ -230,10 +285,13 @@ def _milliseconds(seconds: float) -> int:
 
 
 @contextmanager
-def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """Yield a connection that sees one state of the registry; raises FailureError where the schema does not fit."""
+def reading(engine: sa.Engine, *, quickly: bool = False) -> Iterator[sa.Connection]:
+    """Yield a connection that sees one state of the registry; raises FailureError where the schema does not fit.
+
+    quickly: a server that does not answer for QUICK_SECONDS has failed: others wait for this.
+    """
     known = condition(engine)
-    with snapshot(engine) as connection:
+    with snapshot(engine, quickly=quickly) as connection:
         now = time.monotonic()
         if now - known.version_checked > _VERSION_SECONDS:
             version.check(connection)
@@ -242,10 +300,12 @@ def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
 
 
 @contextmanager
-def snapshot(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """Yield a connection that sees one state of the database, whatever its schema is."""
-    isolation: dict[str, Any] = {} if engine.dialect.name == "sqlite" else {"isolation_level": "REPEATABLE READ"}
-    with engine.connect().execution_options(**isolation) as connection:
+def snapshot(engine: sa.Engine, *, quickly: bool = False) -> Iterator[sa.Connection]:
+    """Yield a connection that sees one state of the database, whatever its schema is. quickly: as for reading."""
+    options: dict[str, Any] = {} if engine.dialect.name == "sqlite" else {"isolation_level": "REPEATABLE READ"}
+    if quickly:
+        options["answer_seconds"] = QUICK_SECONDS
+    with engine.connect().execution_options(**options) as connection:
         yield connection
 
 

@@ -45,6 +45,8 @@ WORDS = {
     Cause.DESCRIPTORS: "This service has no file descriptors left; try again.",
     Cause.SCHEMA: "The schema of the database does not fit this version: run profile-registry migrate.",
 }
+# Of these, nothing is known of the database while they last.
+AWAY = frozenset({Cause.UNREACHABLE, Cause.STARTING, Cause.CONNECTIONS})
 # These last until an operator acts: retrying every two seconds does not help.
 _LASTING = frozenset({Cause.REFUSED, Cause.READ_ONLY, Cause.FULL, Cause.DISK, Cause.CORRUPT, Cause.SCHEMA})
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager, contextmanager
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import chain
 from typing import Any, TypeAlias, TypeVar
 
@@ -98,8 +98,17 @@ class Reader:
         memo: Memo,
         connect: Callable[[], AbstractContextManager[sa.Connection]] | None,
         fleet: "FleetAccess",
+        *,
+        can_wait: bool = True,
+        as_of: str | None = None,
     ) -> None:
-        """named: what was looked up by name at this revision. connect: None: from memory alone (ColdError)."""
+        """named: what was looked up by name at this revision. connect: None: from memory alone (ColdError).
+
+        can_wait: False: the question is answered on the event loop, so in no time. as_of: when the database, which is
+        away, was last seen.
+        """
+        self.can_wait = can_wait
+        self.as_of = as_of
         self.position = position
         self.memo = memo
         self._named = named
@@ -117,9 +126,9 @@ class Reader:
         return reader
 
     @property
-    def can_wait(self) -> bool:
-        """Whether it can read from a database. Without, the question is answered on the event loop, so in no time."""
-        return self._connect is not None
+    def basis(self) -> Mapping[str, Any]:
+        """What an answer says of the registry that it is based on: the position in the feed, and when, if it is old."""
+        return {**asdict(self.position), **({} if self.as_of is None else {"as_of": self.as_of})}
 
     def connection(self) -> AbstractContextManager[sa.Connection]:
         """Return a connection that sees this revision."""
@@ -166,9 +175,9 @@ class Reader:
             for name, entry in known_releases.items()
             if entry.own_values
         }
-        sets = self._sets.load(_digests_in(sets_of.values()), can_wait=self.can_wait)
+        sets = self._sets.load(_digests_in(sets_of.values()), can_wait=self._connect is not None)
         own_digests = (digests for own in own_of.values() for digests in own.values())
-        values = self._values.load(_digests_in([*values_of.values(), *own_digests]), can_wait=self.can_wait)
+        values = self._values.load(_digests_in([*values_of.values(), *own_digests]), can_wait=self._connect is not None)
         if of_models is None:
             models = chain(models, *sets_of.values(), *values_of.values())
         loaded_releases: dict[str, Release | None] = dict.fromkeys(release_entries)
@@ -298,7 +307,7 @@ class Reader:
 
     def variable_sets(self, digests: Iterable[str]) -> Mapping[str, VariableSet]:
         """Return published variable sets by digest."""
-        return self._sets.load(digests, can_wait=self.can_wait)
+        return self._sets.load(digests, can_wait=self._connect is not None)
 
     def document(self, key: Key, read: Callable[[sa.Connection], object | None]) -> bytes | None:
         """Return a document as JSON, from memory or as it is read; the first part of the key names its kind."""
@@ -341,7 +350,7 @@ class Reader:
     def kinds(self, digests: Iterable[str]) -> Mapping[str, Destination]:
         """Return what stands for the hosts of kinds, by digest."""
         self._check_shown()
-        return self._kinds.load(digests, can_wait=self.can_wait)
+        return self._kinds.load(digests, can_wait=self._connect is not None)
 
     def selected(self, selections: Sequence[Sequence[str]], without: Collection[str] = ()) -> Sequence[Selected]:
         """Return the registered hosts that meet all conditions on labels of one of the selections, by kind.

@@ -25,7 +25,7 @@ def check(engine: sa.Engine) -> Failure | None:
     Raises the error of the driver, or FailureError, if it cannot be read.
     """
     known = database.condition(engine)
-    with database.snapshot(engine) as connection:
+    with database.snapshot(engine, quickly=True) as connection:
         version.check(connection)
         if known.is_corrupt:
             known.is_corrupt = not _is_repaired(engine, connection)

@@ -108,7 +108,7 @@ class Tokens:
         table = schema.token
         read_at, generation = time.monotonic(), self._generation
         query = sa.select(table).where(table.c.secret_hash == key, table.c.revoked_at.is_(None))
-        with database.reading(self._engine) as connection:
+        with database.reading(self._engine, quickly=True) as connection:
             row = connection.execute(query).first()
         with self._lock:
             self._kept.pop(key, None)

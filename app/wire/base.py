@@ -126,6 +126,10 @@ class Based(OpenShape):
         description="the link of that change: keep the answer only as long as the registry's feed has this change with "
         "this link; a registry that was set back has another one"
     )
+    as_of: str | None = Field(
+        default=None,
+        description="only while the database is away: the answer is from memory, as the registry was at this time",
+    )
 
 
 class Page(OpenShape, Generic[Item]):

@@ -8,6 +8,7 @@ from typing import Annotated, Any, TypeAlias
 from pydantic import AfterValidator, Field
 
 from app.wire.base import INT_MAX, AtMost, Based, Code, Name, OpenShape, Shape, Value
+from app.wire.detail import Detail
 from app.wire.problem import Allowed, Problem, StepRange, VerdictWarning
 
 MAX_DEVICES = 1_000
@@ -44,15 +45,6 @@ class Policy(StrEnum):
 
     STRICT = "strict"
     PERMISSIVE = "permissive"
-
-
-class Detail(StrEnum):
-    """How much an answer contains."""
-
-    VERDICT = "verdict"
-    PROBLEMS = "problems"
-    FULL = "full"
-    SUMMARY = "summary"
 
 
 class Device(Shape):

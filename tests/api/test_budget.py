@@ -177,7 +177,7 @@ def test_who_leaves_while_waiting_for_a_turn_gives_the_place_back(
 ) -> None:
     may_end = threading.Event()
 
-    def ask(_catalog: Catalog, _question: object) -> Any:
+    def ask(_catalog: Catalog, _question: object, **_options: object) -> Any:
         budget = budgets._budget.get()
         if budget is not None and budget._max_loads is not None:
             raise OverBudgetError(0, budgets.STEPS, "")

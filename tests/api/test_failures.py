@@ -140,6 +140,35 @@ def test_a_statement_that_takes_too_long_is_ended(postgresql_url: str, monkeypat
         failed(registry.get("/vendors"), Cause.SLOW)
 
 
+def test_a_server_that_hangs_is_waited_for_within_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "_PING_SECONDS", 0.5)
+    monkeypatch.setattr(database, "_MARGIN_SECONDS", 0.5)
+    with postgresql.server() as store:
+        url = f"{store.url}?connect_timeout=2"
+        engine = database.create_engine(url, limits=database.Limits(lock=0, statement=1))
+        database.migrate(engine)
+        with TestClient(make_app(url, **_SHORT), headers=AUTHORIZATION) as registry:
+            vendor(registry)
+            with store.hanging():
+                began = time.monotonic()
+                failed(registry.get("/vendors"), Cause.UNREACHABLE)
+                failed(registry.put("/vendors/vendor-b.com", json={}), Cause.UNREACHABLE)
+                assert time.monotonic() - began < 10
+            assert registry.put("/vendors/vendor-b.com", json={}).status_code == 201
+        with database.snapshot(engine) as connection:
+            connection.exec_driver_sql("SELECT 1")
+            with store.hanging(), pytest.raises(sa.exc.OperationalError, match="has not answered for 2 s"):
+                connection.exec_driver_sql("SELECT 1")
+        monkeypatch.setattr(database, "QUICK_SECONDS", 1.0)
+        with (
+            database.reading(engine, quickly=True) as connection,
+            store.hanging(),
+            pytest.raises(sa.exc.OperationalError, match="has not answered for 1 s"),
+        ):
+            connection.exec_driver_sql("SELECT 1")
+        engine.dispose()
+
+
 def test_a_transaction_that_does_nothing_is_ended(postgresql_url: str) -> None:
     stopped = database.create_engine(postgresql_url, limits=database.Limits(idle=1))
     with ExitStack() as stack:

@@ -15,8 +15,8 @@ from fastapi.testclient import TestClient
 from app.domain.things.snapshot import Snapshot
 from app.domain.verdict.destination import Destination
 from app.domain.verdict.host import judge_vm
+from app.domain.verdict.policy import Policy
 from app.domain.verdict.source import Device, Source
-from app.domain.verdict.steps import Policy
 from app.storage import schema
 from app.storage.database import written_time
 from app.storage.reader import Reader

@@ -2,7 +2,7 @@
 
 from app.domain.fleet import remedy
 from app.domain.values import allowed, value
-from app.domain.verdict import steps
+from app.domain.verdict.policy import Policy
 from app.wire import base, compatibility
 
 
@@ -12,7 +12,7 @@ def test_limits_are_those_of_the_domain() -> None:
 
 
 def test_policies_are_those_of_the_domain() -> None:
-    assert [policy.value for policy in compatibility.Policy] == [policy.value for policy in steps.Policy]
+    assert [policy.value for policy in compatibility.Policy] == [policy.value for policy in Policy]
 
 
 def test_an_answer_of_a_newer_registry_is_read() -> None:

@@ -6,8 +6,9 @@ from typing import Annotated
 
 from fastapi import FastAPI, Query
 
-from app.domain.verdict.steps import Policy
+from app.domain.verdict.policy import Policy
 from app.wire import baseline, compatibility
+from app.wire.detail import Detail
 from app.wire.profile import StoredProfile
 from app.wire.support_matrix import SupportMatrix
 
@@ -44,7 +45,7 @@ def _short(app: FastAPI, answer: bytes) -> None:
         destination: Annotated[list[str] | None, Query()] = None,
         value: Annotated[list[str] | None, Query()] = None,
         policy: Policy = Policy.STRICT,
-        detail: compatibility.Detail = compatibility.Detail.PROBLEMS,
+        detail: Detail = Detail.PROBLEMS,
     ) -> compatibility.Answer:
         asked = (model, profile, source, destination, value, policy, detail)
         assert any(asked)

@@ -3,13 +3,10 @@
 import json
 import socket
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from typer.main import get_command
 from typer.testing import CliRunner
 
 from app.cli import service
@@ -17,6 +14,7 @@ from app.cli.client import Registry
 from app.cli.command import command
 from app.storage import database, version
 from tests.cli.conftest import Run
+from tests.commands import commands
 
 RELEASE = "vendor-a.com/fw@1"
 NIC = "vendor-a.com/nic"
@@ -180,16 +178,7 @@ def test_migrate_leaves_a_newer_schema_alone(
     assert (refused.exit_code, "start the newer version" in refused.stderr) == (2, True)
 
 
-def _commands(command: Any, *names: str) -> Iterator[tuple[str, ...]]:
-    subcommands = getattr(command, "commands", None)
-    if subcommands is None:
-        yield names
-        return
-    for name, subcommand in subcommands.items():
-        yield from _commands(subcommand, *names, name)
-
-
-@pytest.mark.parametrize("words", list(_commands(get_command(command()))), ids=" ".join)
+@pytest.mark.parametrize("words", [words for words, _ in commands()], ids=" ".join)
 def test_every_command_shows_help_with_an_example(words: tuple[str, ...]) -> None:
     shown = CliRunner().invoke(command(), [*words, "--help"])
     assert shown.exit_code == 0

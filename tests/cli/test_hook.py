@@ -158,7 +158,7 @@ def test_a_vm_is_stamped_by_a_process_of_its_own(run: Run, tmp_path: Path, monke
         started.append((command, options))
 
     monkeypatch.setattr(subprocess, "Popen", start)
-    monkeypatch.setattr(hook, "Emulator", _Known)
+    monkeypatch.setattr("app.cli.host.emulator.Emulator", _Known)
     xml = domain(emulator=str(binary))
     done = run("hook", "libvirt", "vm1", "started", "begin", "-", "--stamp", "--host", "here", stdin=xml)
     assert (done.exit_code, done.output) == (0, "")

@@ -17,7 +17,6 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
-from typer.main import get_command
 from typer.testing import CliRunner
 
 from app.cli import naming
@@ -27,6 +26,7 @@ from app.client import RegistryError
 from app.settings import ClientSettings
 from tests.api.serving import served
 from tests.api.stories import NIC, QUEUES, publish, vendor
+from tests.commands import commands, groups
 from tests.conftest import AUTHORIZATION, TOKEN, fresh_database, make_app
 
 RELEASE = "vendor-a.com/fw@1:2.0"
@@ -40,34 +40,19 @@ main()
 """
 
 
-def _groups(command: Any, *names: str) -> Iterator[tuple[str, ...]]:
-    if (subcommands := getattr(command, "commands", None)) is not None:
-        yield names
-        for name, subcommand in subcommands.items():
-            yield from _groups(subcommand, *names, name)
-
-
-def _commands(command: Any, *names: str) -> Iterator[tuple[tuple[str, ...], Any]]:
-    subcommands = getattr(command, "commands", {})
-    if not subcommands:
-        yield names, command
-    for name, subcommand in subcommands.items():
-        yield from _commands(subcommand, *names, name)
-
-
 def run(*arguments: str) -> Any:
     return CliRunner().invoke(command(), list(arguments), env={"COLUMNS": "80"})
 
 
-@pytest.mark.parametrize("words", list(_groups(get_command(command()))), ids=" ".join)
+@pytest.mark.parametrize("words", list(groups()), ids=" ".join)
 def test_lists_of_commands_fit_80_columns_and_nothing_is_cut(words: tuple[str, ...]) -> None:
-    _, _, commands = run(*words, "--help").stdout.partition("Commands:\n")
-    lines = commands.splitlines()
+    _, _, listed = run(*words, "--help").stdout.partition("Commands:\n")
+    lines = listed.splitlines()
     assert len(lines) == len([line for line in lines if re.match(r"  [a-z]", line)])
     assert [line for line in lines if line.endswith(("...", "…")) or len(line) > 80] == []
 
 
-@pytest.mark.parametrize(("words", "shown"), list(_commands(get_command(command()))), ids=str)
+@pytest.mark.parametrize(("words", "shown"), list(commands()), ids=str)
 def test_help_has_a_short_option_and_capitals(words: tuple[str, ...], shown: Any) -> None:
     short, long = run(*words, "-h"), run(*words, "--help")
     assert (short.exit_code, short.stdout) == (0, long.stdout)
@@ -249,6 +234,6 @@ def _documented(text: str) -> Iterator[tuple[str, ...]]:
 
 
 def test_the_page_of_commands_has_every_command_and_no_other() -> None:
-    commands = {words for words, _ in _commands(get_command(command()))}
-    documented = {words if words in commands else words[:1] for words in _documented(_PAGE.read_text())}
-    assert documented == commands
+    known = {words for words, _ in commands()}
+    documented = {words if words in known else words[:1] for words in _documented(_PAGE.read_text())}
+    assert documented == known

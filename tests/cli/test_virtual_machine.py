@@ -259,7 +259,7 @@ def test_more_devices_than_one_question_takes_are_asked_about_in_several(
     api: Registry, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish(api)
-    monkeypatch.setattr("app.cli.asking.MAX_DEVICES", 2)
+    monkeypatch.setattr("app.wire.compatibility.MAX_DEVICES", 2)
     options = [option for name in "abcde" for option in ("--domain", str(domain(tmp_path, name=name)))]
     answer = run("check", *options, "--source", RELEASE, "--destination", RELEASE, "--json")
     assert [result["vm"] for result in json.loads(answer.stdout)["results"]] == list("abcde")

@@ -31,8 +31,8 @@ from app.domain.values.budget import (
 from app.domain.values.document import Place
 from app.domain.values.value import Type
 from app.domain.verdict.destination import Destination
+from app.domain.verdict.policy import Policy
 from app.domain.verdict.source import Device
-from app.domain.verdict.steps import Policy
 from tests.domain.world import NIC, World, variable
 
 _LEAST_SECONDS = 0.05

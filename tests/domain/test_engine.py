@@ -31,9 +31,9 @@ from app.domain.verdict.case import Case, Pair, pair
 from app.domain.verdict.destination import Destination, Unit
 from app.domain.verdict.host import Served, judge_vm
 from app.domain.verdict.judge import Change, Verdict, judge, refusals
+from app.domain.verdict.policy import Policy
 from app.domain.verdict.problem import Problem, ProblemCode
 from app.domain.verdict.source import Device, Source, with_parts
-from app.domain.verdict.steps import Policy
 from tests.domain.world import NIC, World, device, variable
 
 GPU = "vendor-b.com/gpu"

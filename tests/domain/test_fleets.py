@@ -8,8 +8,8 @@ from app.domain.fleet.support_matrix import MAX_PROBLEMS, support_matrix
 from app.domain.values.budget import Budget, limited
 from app.domain.values.state import State
 from app.domain.verdict.destination import Destination
+from app.domain.verdict.policy import Policy
 from app.domain.verdict.source import Device
-from app.domain.verdict.steps import Policy
 from tests.domain.world import NIC, World, device, variable
 
 ONE, TWO, THREE = (f"vendor-a.com/fw@{version}" for version in (1, 2, 3))

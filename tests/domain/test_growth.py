@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from app.domain.engine.acceptance import Acceptance
 from app.domain.fleet.baseline import baseline
 from app.domain.fleet.difference import between_releases
-from app.domain.fleet.rendering import Form, rendered
+from app.domain.fleet.form import Form
+from app.domain.fleet.rendering import rendered
 from app.domain.things.variable import Variable
 from app.domain.values.allowed import AllowedValues
 from app.domain.values.document import Place

@@ -4,7 +4,7 @@ from app.domain.fleet.group import groups_of
 from app.domain.fleet.summary import summarize
 from app.domain.verdict.destination import Destination
 from app.domain.verdict.joining import Entry, joined
-from app.domain.verdict.steps import Policy
+from app.domain.verdict.policy import Policy
 from tests.domain.world import NIC, World, device, variable
 
 OLD, NEW = "vendor-a.com/fw@1", "vendor-a.com/fw@2"

@@ -11,9 +11,9 @@ from app.domain.fleet.kind import HostKind, digest_of, release_at
 from app.domain.fleet.leading import Leading
 from app.domain.fleet.movement import FleetMap, newest_listed
 from app.domain.verdict.destination import Destination, Unit
+from app.domain.verdict.policy import Policy
 from app.domain.verdict.problem import ProblemCode
 from app.domain.verdict.source import Device
-from app.domain.verdict.steps import Policy
 from tests.domain.world import NIC, World, device, variable
 
 ONE, TWO, CARD = "vendor-a.com/fw@1", "vendor-a.com/fw@2", "acme.com/dpu@1"

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from app.domain.values.document import InvalidDocumentError
 from app.domain.verdict.destination import Destination
 from app.domain.verdict.judge import Verdict
+from app.domain.verdict.policy import Policy
 from app.domain.verdict.source import Device
-from app.domain.verdict.steps import Policy
 from tests.domain.world import NIC, World, codes
 
 NAMES = ("a", "b", "c", "d")

@@ -11,8 +11,8 @@ from app.domain.fleet.difference import Direction, Extent, between_releases
 from app.domain.things.variable_set import FIELDS, VariableSet
 from app.domain.values.document import Place
 from app.domain.verdict.destination import Destination, Unit
+from app.domain.verdict.policy import Policy
 from app.domain.verdict.source import Device
-from app.domain.verdict.steps import Policy
 from tests.domain.world import World, codes, variable
 
 PASS, DRIVER = "vendor-a.com/pass", "vendor-a.com/driver"

@@ -7,9 +7,9 @@ import pytest
 
 from app.domain.values.state import State
 from app.domain.verdict.advice import ADVICE
+from app.domain.verdict.policy import Policy
 from app.domain.verdict.problem import RULES, Problem, ProblemCode
 from app.domain.verdict.source import Device
-from app.domain.verdict.steps import Policy
 from tests.domain.world import NIC, World, codes, device, variable
 
 QUEUES = variable("int", 4, 1, ["1-8"])

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.domain.verdict.destination import Destination
+from app.domain.verdict.policy import Policy
 from app.domain.verdict.source import Device
-from app.domain.verdict.steps import Policy
 from tests.counts import full
 from tests.domain.test_laws import RELEASES, devices, worlds
 from tests.domain.world import NIC, World, device, variable

@@ -5,13 +5,14 @@ from typing import Any
 import pytest
 
 from app.domain.fleet.difference import between_releases
-from app.domain.fleet.rendering import Form, rendered
+from app.domain.fleet.form import Form
+from app.domain.fleet.rendering import rendered
 from app.domain.things.model import Model
 from app.domain.things.profile import typed
 from app.domain.things.variable_set import VariableSet
 from app.domain.values.document import Place
+from app.domain.verdict.policy import Policy
 from app.domain.verdict.source import Device
-from app.domain.verdict.steps import Policy
 from tests.domain.world import NIC, World, codes, device, variable
 
 OLD, NEW = "vendor-a.com/fw@1", "vendor-a.com/fw@2"

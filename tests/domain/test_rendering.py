@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from app.domain.fleet.rendering import CPU_MODEL, Form, rendered
+from app.domain.fleet.form import Form
+from app.domain.fleet.rendering import CPU_MODEL, rendered
 from app.domain.fleet.unit_rendering import Made, UnrenderableError
 from app.domain.things.profile import Profile
 from app.domain.values.value import Value

@@ -9,9 +9,10 @@ from app.domain.values.allowed import AllowedValues
 from app.domain.values.value import Type
 from app.domain.verdict.destination import Destination
 from app.domain.verdict.judge import compare
+from app.domain.verdict.policy import Policy
 from app.domain.verdict.problem import ProblemCode, WarningCode
 from app.domain.verdict.source import Device, Source
-from app.domain.verdict.steps import Policy, admitted
+from app.domain.verdict.steps import admitted
 from tests.domain.world import NIC, World, codes, device, variable
 
 QUEUES = variable("int", 4, 1, ["1-8"])

@@ -13,9 +13,9 @@ from app.domain.verdict.case import Pair
 from app.domain.verdict.destination import Destination
 from app.domain.verdict.host import judge_vm
 from app.domain.verdict.judge import refusals
+from app.domain.verdict.policy import Policy
 from app.domain.verdict.problem import Problem, ProblemCode
 from app.domain.verdict.source import Device, Source
-from app.domain.verdict.steps import Policy
 from tests.domain.world import NIC, World, device, variable
 
 GPU = "vendor-b.com/gpu"

@@ -16,8 +16,8 @@ from app.domain.values.state import State
 from app.domain.verdict.destination import Destination
 from app.domain.verdict.host import Served, judge_vm
 from app.domain.verdict.judge import Verdict
+from app.domain.verdict.policy import Policy
 from app.domain.verdict.source import Device, Registry, Source, with_parts
-from app.domain.verdict.steps import Policy
 
 NIC = "vendor-a.com/nic"
 

@@ -52,8 +52,9 @@ def wait_until_ready(url: str) -> None:
 class Server:
     """A server process that can be killed and restarted."""
 
-    def __init__(self, database_url: str, workers: int = 1, root: Path = ROOT) -> None:
-        """root: the checkout that it runs."""
+    def __init__(self, database_url: str, workers: int = 1, root: Path = ROOT, **settings: str) -> None:
+        """root: the checkout that it runs. settings: further ones."""
+        self._settings = settings
         self._root = root
         self._database_url = database_url
         self._workers = workers
@@ -71,7 +72,7 @@ class Server:
                 *("--no-migrate", "--no-access-log"),
             ),
             cwd=self._root,
-            env=environment(self._root, database_url=self._database_url, admin_token=TOKEN),
+            env=environment(self._root, database_url=self._database_url, admin_token=TOKEN, **self._settings),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -100,9 +101,9 @@ class Server:
 
 
 @contextmanager
-def running(database_url: str, workers: int = 1, root: Path = ROOT) -> Iterator[Server]:
-    """Yield a running server; root: the checkout that it runs."""
-    server = Server(database_url, workers, root)
+def running(database_url: str, workers: int = 1, root: Path = ROOT, **settings: str) -> Iterator[Server]:
+    """Yield a running server; root: the checkout that it runs; settings: further ones."""
+    server = Server(database_url, workers, root, **settings)
     try:
         server.start()
         yield server

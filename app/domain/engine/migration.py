@@ -12,9 +12,9 @@ from app.domain.values.value import Value
 from app.domain.verdict import steps, wording
 from app.domain.verdict.case import Case
 from app.domain.verdict.judge import Verdict, destination_name, must_be_set, ordered, under_own_name
+from app.domain.verdict.policy import Policy
 from app.domain.verdict.problem import Caution, Problem
 from app.domain.verdict.source import explicit_values
-from app.domain.verdict.steps import Policy
 
 # What a device at a set takes of a request's budget, its variables apart.
 _STEPS = 20

@@ -15,9 +15,9 @@ from app.domain.values.budget import spend
 from app.domain.verdict.destination import Destination
 from app.domain.verdict.host import Group, Host, Runner, Served, Vm, Way, narrowed, unanswerable
 from app.domain.verdict.judge import Change, Verdict
+from app.domain.verdict.policy import Policy
 from app.domain.verdict.problem import Caution
 from app.domain.verdict.source import Device, Registry, Source, at_destination, with_parts
-from app.domain.verdict.steps import Policy
 
 
 class DeviceAnswer(NamedTuple):

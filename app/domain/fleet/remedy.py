@@ -14,8 +14,9 @@ from app.domain.values.allowed import AllowedValues
 from app.domain.values.value import Value, same
 from app.domain.verdict.case import Case
 from app.domain.verdict.judge import Change, Verdict
+from app.domain.verdict.policy import Policy
 from app.domain.verdict.problem import RULES, Subject
-from app.domain.verdict.steps import Policy, admitted
+from app.domain.verdict.steps import admitted
 
 # Every refusal is searched for a remedy, so no search takes long.
 MAX_TRIES = 1_000

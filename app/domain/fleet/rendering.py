@@ -2,8 +2,8 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from enum import StrEnum
 
+from app.domain.fleet.form import Form
 from app.domain.fleet.unit_rendering import Made, UnrenderableError, mdevctl, vdpa
 from app.domain.things.model import Model
 from app.domain.things.profile import Profile, Values
@@ -20,19 +20,6 @@ _RESERVED = frozenset({"driver", "id", "bus", "help", "?"})
 _HELP = frozenset({"help", "?"})
 # -cpu reads a leading sign as on or off, an old spelling.
 _SIGNS = frozenset("+-")
-
-
-class Form(StrEnum):
-    """The program that the arguments are for.
-
-    `qemu`: -device or -cpu options; `vfio-user`: the RFC's --m-<param>=<value>; `vdpa`: vdpa dev add; `mdevctl`:
-    mdevctl start.
-    """
-
-    QEMU = "qemu"
-    VFIO_USER = "vfio-user"
-    VDPA = "vdpa"
-    MDEVCTL = "mdevctl"
 
 
 _WHOLE = Made("")

@@ -14,9 +14,10 @@ from app.domain.values.lazy import lazy
 from app.domain.verdict.case import Case, source_configuration
 from app.domain.verdict.destination import Destination, Unit
 from app.domain.verdict.judge import Verdict, judge
+from app.domain.verdict.policy import Policy
 from app.domain.verdict.problem import Caution, Problem, ProblemCode, WarningCode
 from app.domain.verdict.source import Device, Registry, Source, unknown_names
-from app.domain.verdict.steps import AtEnd, Policy, step_11
+from app.domain.verdict.steps import AtEnd, step_11
 
 # Where a `together` rule fails, at most this many ways to serve the devices are tried.
 MAX_WAYS = 1_000

@@ -11,9 +11,9 @@ from app.domain.values.name import vendor_of
 from app.domain.values.value import Value
 from app.domain.verdict import steps, wording
 from app.domain.verdict.case import Case, Pair, source_configuration
+from app.domain.verdict.policy import Policy
 from app.domain.verdict.problem import RULES, Caution, Problem, WarningCode
 from app.domain.verdict.source import Device, Source, at_destination, explicit_values, unknown_names
-from app.domain.verdict.steps import Policy
 
 
 @dataclass(frozen=True, slots=True)

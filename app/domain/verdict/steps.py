@@ -5,7 +5,6 @@ Steps 2 to 5 look at one variable at a time: a `Pair`. The other steps look at t
 
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 from app.domain.things.condition import MigrationBlock, matches
 from app.domain.things.erratum import ENTERING, LEAVING, forbidding
@@ -20,16 +19,9 @@ from app.domain.values.state import State
 from app.domain.values.value import Type, Value, same
 from app.domain.verdict import wording
 from app.domain.verdict.case import Case, Pair, source_configuration
+from app.domain.verdict.policy import Policy
 from app.domain.verdict.problem import Caution, Problem, ProblemCode, WarningCode
 from app.domain.verdict.source import Device, Source, own_value, read_or_keep, stated_values
-
-
-class Policy(StrEnum):
-    """How a verdict treats profiles: `strict` wants the destination to list the device's profile."""
-
-    STRICT = "strict"
-    PERMISSIVE = "permissive"
-
 
 # --- Before step 1: the source release accepts the device (DESIGN 5, "Source configuration").
 
