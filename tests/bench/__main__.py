@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from app.storage import database
-from tests.bench import load, publishing
+from tests.bench import fleet, load, publishing
 from tests.bench.content import (
     BULK_MODELS,
     IMPLEMENTATION,
@@ -209,6 +209,10 @@ def main(
                 sqlite = (f"sqlite:///{folder}/{number}.db" for number in count())
                 bench.results |= publishing.measured(lambda: next(sqlite), "sqlite", rounds)
                 bench.results |= publishing.measured(lambda: fresh(uri), "postgresql", rounds)
+            if bench.wants("k"):
+                files = (f"sqlite:///{folder}/fleet{number}.db" for number in count())
+                bench.results |= fleet.measured(lambda: next(files), "sqlite")
+                bench.results |= fleet.measured(lambda: fresh(uri), "postgresql")
     _print(bench.results)
     if json_file is not None:
         json_file.write_text(json.dumps(bench.results, indent=2))
