@@ -5,11 +5,17 @@ from collections.abc import Callable
 from threading import Lock
 from typing import Any
 
-from app.domain.engine.comparison import Comparison, Origin
+from app.domain.engine.comparison import MAX_REMEMBERED, Comparison, Origin
+from app.domain.engine.passage import Passage
 from app.domain.things.model import Model
 from app.domain.things.profile import Values
-from app.domain.things.release import NOTHING
+from app.domain.things.release import NOTHING, Release
 from app.domain.things.variable_set import VariableSet
+from app.domain.verdict.source import Source
+from app.domain.verdict.steps import Policy
+
+# A passage takes as much memory as this many variables.
+_SIZE_OF_A_PASSAGE = 6
 
 
 class Memo:
@@ -53,7 +59,8 @@ class Memo:
 
     def comparison(self, origin: Origin, variable_set: VariableSet | None, vendor: str) -> Comparison:
         """Return the comparison of an origin with a destination's set."""
-        size = len(variable_set.variables) if variable_set else 1
+        # With what it remembers of explicit values.
+        size = (len(variable_set.variables) if variable_set else 1) + MAX_REMEMBERED
         base = self._base(origin, variable_set, vendor)
         comparison: Comparison = self._get(
             (origin, variable_set), (vendor,), size, lambda: Comparison(origin, variable_set, vendor, base)
@@ -67,7 +74,39 @@ class Memo:
         nothing = self.origin(origin.model, None, None, ())
         return self.comparison(nothing, variable_set, vendor)
 
-    def _get(self, objects: tuple[object, ...], words: tuple[str, ...], size: int, make: Callable[[], object]) -> Any:
+    def passage(self, source: Source, release: Release, variable_set: VariableSet | None, policy: Policy) -> Passage:
+        """Return what is known of a migration whatever the values of the device are; source: not as its host has it.
+
+        The key has all of the source and the release that `Passage.of` looks at: names, states, sets, lists and errata.
+        """
+        device, origin = source.device, source.release
+        objects = (
+            source.set,
+            variable_set,
+            release.name,
+            release.profiles,
+            release.errata.get(device.model),
+            origin and origin.name,
+            origin and origin.errata.get(device.model),
+        )
+        words = (
+            "passage",
+            policy.value,
+            device.model,
+            device.release,
+            device.profile,
+            release.state.value,
+            origin.state.value if origin else None,
+            source.profile.state.value if source.profile else None,
+        )
+        passage: Passage = self._get(
+            objects, words, _SIZE_OF_A_PASSAGE, lambda: Passage.of(source, release, variable_set, policy)
+        )
+        return passage
+
+    def _get(
+        self, objects: tuple[object, ...], words: tuple[str | None, ...], size: int, make: Callable[[], object]
+    ) -> Any:
         key = (*map(id, objects), *words)
         with self._lock:
             if key in self._entries:

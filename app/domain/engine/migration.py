@@ -1,23 +1,23 @@
 """A device at a destination's variable set: steps 1 to 6, from what is remembered of the comparison."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 from app.domain.engine.comparison import Comparison, Compiled, Outcome
+from app.domain.engine.passage import Passage
 from app.domain.things.condition import matches
 from app.domain.things.release import Release
 from app.domain.things.variable_set import Migratable, VariableSet
 from app.domain.values.budget import spend
 from app.domain.values.value import Value
-from app.domain.verdict import steps, wording
-from app.domain.verdict.case import Case
-from app.domain.verdict.judge import Verdict, destination_name, must_be_set, ordered, under_own_name
+from app.domain.verdict import steps
+from app.domain.verdict.judge import Verdict, must_be_set, ordered
 from app.domain.verdict.problem import Caution, Problem
 from app.domain.verdict.source import explicit_values
 from app.domain.verdict.steps import Policy
 
-# What a device at a set takes of a request's budget, its variables apart.
-_STEPS = 20
+# What a device at a set takes of a request's budget, beside the variables that are compared.
+_STEPS = 6
 
 
 class Migration:
@@ -76,8 +76,9 @@ class Migration:
 
     def _names(self, made: AbstractSet[str], given: AbstractSet[str]) -> tuple[str, ...]:
         """Return the variables in either set; what is given counts before what is made."""
-        explicit = self.compiled.source.device.values
-        return under_own_name(self.set, [*[name for name in made if name not in explicit], *given])
+        if self.comparison is None:
+            return ()
+        return self.comparison.names(made, given, self.compiled.explicit)
 
     @property
     def grown(self) -> Mapping[str, tuple[Value, Value]]:
@@ -104,40 +105,38 @@ class Migration:
             yield from steps.step_1_at_source(source, explicit_values(source))
             return
         if not compiled.is_accepted:
-            case = Case.of(source, source.model, self.set, self.comparison.vendor)
-            yield from steps.source_invalid(case, str(source.device.release))
+            yield from compiled.invalid
             yield from steps.step_1_at_source(source, compiled.configuration)
         for name, findings in self._made.refused.items():
             if name not in source.device.values:
-                yield from (wording.problem(code, pair, source, destination) for code, pair in findings)
+                yield from (self.comparison.problem(code, pair, source, destination) for code, pair in findings)
         for findings in self._given.refused.values():
-            yield from (wording.problem(code, pair, source, destination) for code, pair in findings)
+            yield from (self.comparison.problem(code, pair, source, destination) for code, pair in findings)
         if self.set is not None:
             yield from steps.step_6(self.set, self.completed, destination, compiled.blocks)
 
-    def judge(self, release: Release, policy: Policy) -> Verdict:
-        """Return the verdict at a release that has the destination's set (all steps)."""
+    def judge(self, release: Release, policy: Policy, passage: Passage | None = None) -> Verdict:
+        """Return the verdict at a release that has the destination's set (all steps).
+
+        passage: what `Passage.of` returns for the source and this release, where the caller has it already.
+        """
         source = self.compiled.source
-        profile, state = source.device.profile, source.profile.state if source.profile else None
-        problems = [
-            *steps.step_7(release, profile, state),
-            *steps.step_8(release, profile, policy),
-            *steps.step_9(source, release, self.set),
-            *self._parts(release),
-            *steps.step_12(source, release, self.set),
-            *self._errata(release),
-        ]
-        warnings = list(steps.warnings(source, release, self.set, policy))
-        if release.errata:
+        passage = passage or Passage.of(source, release, self.set, policy)
+        problems = [*passage.problems, *self._parts(release), *self._errata(release, passage)]
+        if not passage.is_compared:
+            problems += steps.step_12(source, release, self.set)
+        warnings = list(passage.cautions)
+        if passage.warns_of_errata:
             warnings += steps.errata_not_checked(source, release, self._there())
-        if self.set is not None:
-            warnings += steps.growth(release, self.set, self.grown)
+        if self.set is not None and (grown := self.grown):
+            warnings += steps.growth(release, self.set, grown)
         if self.is_clear and not problems:
             warnings += self._must_be_set(release)
             if not warnings:
                 return self.clear
-        destination = destination_name(release, self.set)
-        return self.verdict([*self.problems(destination), *problems], warnings)
+        if not self.is_clear:
+            problems += self.problems(passage.destination)
+        return self.verdict(problems, warnings)
 
     def _parts(self, release: Release) -> Iterator[Problem]:
         source = self.compiled.source
@@ -145,11 +144,18 @@ class Migration:
             configuration = None if self.comparison is None else self.compiled.configuration
             yield from steps.step_10(source, configuration, release, self.set, self._there())
 
-    def _errata(self, release: Release) -> Iterator[Problem]:
+    def _errata(self, release: Release, passage: Passage) -> Sequence[Problem]:
+        """Return what errata forbid (step 13): a rule is looked at only if one of them is about the configuration."""
+        if not passage.leaving and not passage.entering:
+            return ()
         source = self.compiled.source
-        if release.errata or (source.release and source.release.errata):
-            configuration = None if self.comparison is None else self.compiled.configuration
-            yield from steps.step_13(source, configuration, release, self._there() or {})
+        configuration = None if self.comparison is None else self.compiled.configuration
+        there = self._there() or {} if passage.entering else {}
+        if not any(erratum.concerns(configuration) for erratum in passage.leaving) and not any(
+            erratum.concerns(there) for erratum in passage.entering
+        ):
+            return ()
+        return list(steps.step_13(source, configuration, release, there))
 
     def _there(self) -> Mapping[str, Value] | None:
         """Return the completed configuration, with the values that the destination refuses; None if not known."""
@@ -177,7 +183,7 @@ class Migration:
 
 def _steps_of(variable_set: VariableSet) -> int:
     """Return what a set takes of a request's budget: its values are copied, its rules are checked."""
-    return len(variable_set.variables) // 4 + len(variable_set.constraints) + len(variable_set.blocks_migration)
+    return len(variable_set.variables) // 32 + len(variable_set.constraints) + len(variable_set.blocks_migration)
 
 
 def _meets_rules(variable_set: VariableSet, configuration: Mapping[str, Value]) -> bool:

@@ -8,6 +8,7 @@ from app.domain.engine.comparison import Comparison, Compiled, Origin
 from app.domain.engine.kind import Kind, Kinds, KindsOf
 from app.domain.engine.memo import Memo
 from app.domain.engine.migration import Migration
+from app.domain.engine.passage import Passage
 from app.domain.things.release import Release
 from app.domain.things.restriction import Limits
 from app.domain.things.variable_set import VariableSet
@@ -52,8 +53,8 @@ class Remedy:
     rank: tuple[int, list[str], list[int]]
 
 
-# What a verdict takes of a request's budget.
-_STEPS = 40
+# What a verdict takes of a request's budget, beside what is compared and worded for it.
+_STEPS = 4
 _NO_CHANGE = Remedy((), (0, [], []))
 
 
@@ -159,7 +160,8 @@ class Engine:
             spend(_STEPS)
             variable_set, cautions = self._narrow(source.device.model, release, limits)
             migration = self._migration(source, release, variable_set)
-            self._verdicts[key] = (migration.judge(release, self.policy).with_warnings(*cautions), release)
+            passage = self._passage(source, release, variable_set)
+            self._verdicts[key] = (migration.judge(release, self.policy, passage).with_warnings(*cautions), release)
         return self._verdicts[key][0]
 
     def _migration(self, source: Source, release: Release, variable_set: VariableSet | None) -> Migration:
@@ -173,6 +175,13 @@ class Engine:
             comparison = self._comparison(compiled, variable_set, vendor)
             self._migrations[key] = Migration(compiled, comparison, variable_set)
         return self._migrations[key]
+
+    def _passage(self, source: Source, release: Release, variable_set: VariableSet | None) -> Passage | None:
+        """Return what is known of a migration whatever the values are; None where a host states something of it."""
+        is_narrowed = any(own is not None and own.is_narrowed for own in (source.set, variable_set))
+        if is_narrowed or source.without_effect:
+            return None
+        return self._memo.passage(source, release, variable_set, self.policy)
 
     def _comparison(self, compiled: Compiled, variable_set: VariableSet | None, vendor: str) -> Comparison | None:
         origin = compiled.origin
