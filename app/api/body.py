@@ -115,7 +115,8 @@ async def shaped(shape: type[Shaped], document: object, request: Request) -> Sha
 
     Raises InvalidShapeError.
     """
-    return await _read(request, len(await request.body()), partial(read_shape, shape, document), goes_on=True)
+    size = len(await request.body())
+    return await _read(request, size, partial(read_shape, shape, document, size), goes_on=True)
 
 
 async def _read(request: Request, size: int, read: Callable[[], Read], *, goes_on: bool = False) -> Read:

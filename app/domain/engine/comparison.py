@@ -16,7 +16,7 @@ from app.domain.things.variable import Variable
 from app.domain.things.variable_set import Migratable, VariableSet
 from app.domain.values.budget import spend
 from app.domain.values.lazy import lazy
-from app.domain.values.value import Value
+from app.domain.values.value import Type, Value
 from app.domain.verdict import steps, wording
 from app.domain.verdict.case import Case, Pair, pair
 from app.domain.verdict.judge import under_own_name
@@ -29,6 +29,9 @@ _STEPS_REMEMBERED = 1
 # Each comparison remembers what became of this many explicit values, and as many problems; fewer lists of names.
 MAX_REMEMBERED = 64
 _MAX_LISTS = 16
+# A value of this type is a value of the variable as it is: nothing has to be read (an int is in the range once the set
+# allows it).
+_OF_TYPE = {Type.BOOL: bool, Type.INT: int}
 # Longer texts are not worth their memory.
 _MAX_TEXT = 64
 
@@ -76,11 +79,6 @@ class Origin:
         return [name for name, value in self.made.items() if value not in self.variables[name].allowed]
 
     @lazy
-    def foreign(self) -> Collection[str]:
-        """The variables that the release does not have, but the profile sets."""
-        return [name for name in self.stated or () if name not in self.variables]
-
-    @lazy
     def runtime(self) -> Sequence[str]:
         """The variables that can be changed while the device runs."""
         return [name for name, variable in self.variables.items() if variable.runtime and not variable.is_backend]
@@ -107,11 +105,13 @@ class Compiled:
         if self.origin is None:
             return {}
         variables, off = self.origin.variables, self.origin.off
-        return {
-            name: given_value(variables[name], written, off.get(name))
-            for name, written in self.source.device.values.items()
-            if name in variables
-        }
+        given: dict[str, Value | None] = {}
+        for name, written in self.source.device.values.items():
+            variable = variables.get(name)
+            if variable is not None:
+                is_typed = _OF_TYPE.get(variable.type) is type(written) and not variable.made
+                given[name] = written if is_typed else given_value(variable, written, off.get(name))
+        return given
 
     @lazy
     def accepted(self) -> Mapping[str, Value]:
@@ -169,6 +169,11 @@ class Compiled:
     def explicit(self) -> frozenset[str]:
         """The names of the explicit values."""
         return frozenset(self.source.device.values)
+
+    @lazy
+    def nulls(self) -> Sequence[str]:
+        """The variables that are explicitly off."""
+        return [name for name, written in self._explicit if written is None]
 
     @lazy
     def blocks(self) -> Sequence[MigrationBlock]:

@@ -27,7 +27,7 @@ class Migration:
     not implement the model. is_clear: steps 1 to 6 find no problem.
     """
 
-    __slots__ = ("_clear", "_completed", "_given", "_made", "comparison", "compiled", "is_clear", "set")
+    __slots__ = ("_clear", "_completed", "_given", "_lists", "_made", "comparison", "compiled", "is_clear", "set")
 
     def __init__(self, compiled: Compiled, comparison: Comparison | None, variable_set: VariableSet | None) -> None:
         spend(_STEPS + (0 if variable_set is None else _steps_of(variable_set)))
@@ -38,6 +38,7 @@ class Migration:
         self._given = comparison.given(compiled) if comparison else Outcome()
         self._completed: Mapping[str, Value] | None = None
         self._clear: Verdict | None = None
+        self._lists: tuple[tuple[str, ...], tuple[str, ...]] | None = None
         self.is_clear = (
             comparison is not None
             and variable_set is not None
@@ -59,19 +60,18 @@ class Migration:
                     completed.pop(name, None)
         return self._completed
 
-    def verdict(self, problems: Iterable[Problem], warnings: Iterable[Caution]) -> Verdict:
-        """Return the verdict with these problems and warnings."""
+    def verdict(self, problems: Iterable[Problem], warnings: Sequence[Caution], unchecked: tuple[str, ...]) -> Verdict:
+        """Return the verdict with these problems and warnings; unchecked: what is not checked beside variables."""
         in_order = ordered(problems)
-        cautions = tuple(warnings)
+        if self._lists is None:
+            made, given = self._made, self._given
+            self._lists = self._names(made.carry_over, given.carry_over), self._names(made.unchecked, given.unchecked)
         return Verdict(
             in_order,
-            cautions,
+            tuple(warnings),
             None if in_order or self.set is None else self.set.under_own_names(self.completed),
-            self._names(self._made.carry_over, self._given.carry_over),
-            (
-                *self._names(self._made.unchecked, self._given.unchecked),
-                *steps.not_checked(cautions, self.compiled.source, self.set),
-            ),
+            self._lists[0],
+            self._lists[1] + unchecked,
         )
 
     def _names(self, made: AbstractSet[str], given: AbstractSet[str]) -> tuple[str, ...]:
@@ -83,16 +83,11 @@ class Migration:
     @property
     def grown(self) -> Mapping[str, tuple[Value, Value]]:
         """The variables with a larger value at the destination; what is given counts before what is made."""
+        if not self._made.grown:
+            return self._given.grown
         explicit = self.compiled.source.device.values
         made = {name: values for name, values in self._made.grown.items() if name not in explicit}
         return made | self._given.grown
-
-    @property
-    def clear(self) -> Verdict:
-        """The verdict where there is neither a problem nor a warning."""
-        if self._clear is None:
-            self._clear = self.verdict((), ())
-        return self._clear
 
     def problems(self, destination: str) -> Iterator[Problem]:
         """Iterate over the problems; destination: what messages call it."""
@@ -125,24 +120,29 @@ class Migration:
         problems = [*passage.problems, *self._parts(release), *self._errata(release, passage)]
         if not passage.is_compared:
             problems += steps.step_12(source, release, self.set)
-        warnings = list(passage.cautions)
+        warnings: Sequence[Caution] = passage.cautions
+        unchecked = passage.unchecked
         if passage.warns_of_errata:
-            warnings += steps.errata_not_checked(source, release, self._there())
+            warnings = (*warnings, *steps.errata_not_checked(source, release, self._there()))
+            unchecked = steps.not_checked(warnings, source, self.set)
         if self.set is not None and (grown := self.grown):
-            warnings += steps.growth(release, self.set, grown)
-        if self.is_clear and not problems:
-            warnings += self._must_be_set(release)
-            if not warnings:
-                return self.clear
+            warnings = (*warnings, *steps.growth(release, self.set, grown))
         if not self.is_clear:
             problems += self.problems(passage.destination)
-        return self.verdict(problems, warnings)
+        elif not problems:
+            warnings = (*warnings, *self._must_be_set(release))
+            if not warnings and not unchecked:
+                # Releases that share the set share the verdict, too.
+                self._clear = self._clear or self.verdict((), (), ())
+                return self._clear
+        return self.verdict(problems, warnings, unchecked)
 
-    def _parts(self, release: Release) -> Iterator[Problem]:
+    def _parts(self, release: Release) -> Sequence[Problem]:
         source = self.compiled.source
-        if any(own is not None and own.needs for own in (source.set, self.set)):
-            configuration = None if self.comparison is None else self.compiled.configuration
-            yield from steps.step_10(source, configuration, release, self.set, self._there())
+        if not (source.set is not None and source.set.needs) and not (self.set is not None and self.set.needs):
+            return ()
+        configuration = None if self.comparison is None else self.compiled.configuration
+        return list(steps.step_10(source, configuration, release, self.set, self._there()))
 
     def _errata(self, release: Release, passage: Passage) -> Sequence[Problem]:
         """Return what errata forbid (step 13): a rule is looked at only if one of them is about the configuration."""
@@ -167,18 +167,20 @@ class Migration:
         values = {pair.name: pair.value for pair in refused if pair.there is not None and pair.value is not None}
         return {**values, **self.completed}
 
-    def _must_be_set(self, release: Release) -> Iterator[Caution]:
+    def _must_be_set(self, release: Release) -> Sequence[Caution]:
         """Warn of what the release by itself makes otherwise of the profile; is_clear holds."""
-        device = self.compiled.source.device
+        device, nulls = self.compiled.source.device, self.compiled.nulls
         if self.comparison is None or self.set is None or device.profile is None:
-            return
+            return ()
         own_values = release.made_of(device.profile, device.model)
         otherwise = self.comparison.otherwise(own_values)
+        if not otherwise and not nulls:
+            return ()
         to_set = {name: value for name, value in otherwise.items() if name not in device.values}
-        nulls = [name for name, written in device.values.items() if written is None]
         to_set |= self.comparison.made_otherwise(own_values, nulls, self.completed) if nulls else {}
-        if to_set:
-            yield must_be_set(release, device.profile, self.set.under_own_names(to_set))
+        if not to_set:
+            return ()
+        return (must_be_set(release, device.profile, self.set.under_own_names(to_set)),)
 
 
 def _steps_of(variable_set: VariableSet) -> int:

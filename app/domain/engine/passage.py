@@ -24,7 +24,7 @@ class Passage:
     problems: of steps 7, 8 and 9. cautions: the warnings of the same. destination: what messages call the destination.
     is_compared: step 12 is met, whatever is given. leaving, entering: the errata of either release that forbid the
     migration in configurations that they concern. warns_of_errata: the source release is not known, so some are not
-    checked.
+    checked. unchecked: what the answer lists as unchecked beside variables, of these warnings.
     """
 
     problems: tuple[Problem, ...]
@@ -34,6 +34,7 @@ class Passage:
     leaving: Sequence[Erratum]
     entering: Sequence[Erratum]
     warns_of_errata: bool
+    unchecked: tuple[str, ...]
 
     @classmethod
     def of(cls, source: Source, release: Release, variable_set: VariableSet | None, policy: Policy) -> "Passage":
@@ -48,14 +49,16 @@ class Passage:
             *steps.step_8(release, profile, policy),
             *steps.step_9(source, release, variable_set),
         )
+        cautions = tuple(steps.warnings(source, release, variable_set, policy))
         there = release.errata.get(model, ())
         here = origin.errata.get(model, ()) if origin else ()
         return cls(
             problems,
-            tuple(steps.warnings(source, release, variable_set, policy)),
+            cautions,
             destination_name(release, variable_set),
             variable_set is not None and steps.has_compared(variable_set, (), source.set),
             forbidding(here, LEAVING, None, release.name),
             forbidding(there, ENTERING, None, origin.name if origin else None),
             warns_of_errata=origin is None and bool(there),
+            unchecked=steps.not_checked(cautions, source, variable_set),
         )

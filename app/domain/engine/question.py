@@ -154,14 +154,15 @@ class Engine:
 
     def verdict(self, source: Source, release: Release, limits: Sequence[Limits]) -> Verdict:
         """Return the verdict on a device at a release; limits: what the host, and the unit, state of its model."""
-        spend()
-        key = (id(source), id(release), self._key(limits))
+        key = (id(source), id(release), self._key(limits) if limits else ())
         if key not in self._verdicts:
             spend(_STEPS)
             variable_set, cautions = self._narrow(source.device.model, release, limits)
             migration = self._migration(source, release, variable_set)
             passage = self._passage(source, release, variable_set)
             self._verdicts[key] = (migration.judge(release, self.policy, passage).with_warnings(*cautions), release)
+        else:
+            spend()
         return self._verdicts[key][0]
 
     def _migration(self, source: Source, release: Release, variable_set: VariableSet | None) -> Migration:
@@ -178,7 +179,8 @@ class Engine:
 
     def _passage(self, source: Source, release: Release, variable_set: VariableSet | None) -> Passage | None:
         """Return what is known of a migration whatever the values are; None where a host states something of it."""
-        is_narrowed = any(own is not None and own.is_narrowed for own in (source.set, variable_set))
+        own = source.set
+        is_narrowed = (own is not None and own.is_narrowed) or (variable_set is not None and variable_set.is_narrowed)
         if is_narrowed or source.without_effect:
             return None
         return self._memo.passage(source, release, variable_set, self.policy)
@@ -298,12 +300,28 @@ class Question:
     def _at_host(self, destination: Destination) -> Sequence[Served]:
         engine = self._engine
         spend(len(self._devices))
+        if destination.is_plain and len(destination.releases) == 1 and not self._vm.has_parts:
+            release = engine.registry.release(destination.releases[0])
+            if release is not None:
+                return self._at_release(release, destination)
 
         def judge_at(source: Source, release: Release, runner: Runner) -> Verdict:
             return engine.verdict(source, release, destination.limits(source.device.model, runner.unit))
 
         host = engine.host(destination)
         return host.answer(self._vm, judge_at, lambda group: engine.add_remedies(group, destination))
+
+    def _at_release(self, release: Release, destination: Destination) -> Sequence[Served]:
+        """Return what `Host.answer` does where there is nothing to choose from: one release, no units, no parts."""
+        engine, name = self._engine, str(release.name)
+        verdicts = [engine.verdict(source, release, ()) for source in self._sources]
+        if not all(verdict.compatible for verdict in verdicts) and engine.remedies is not None:
+            members = {at: source for at, source in enumerate(self._sources) if source.device.model in release.sets}
+            way = Way(Runner([release], []), dict.fromkeys(members, release), {at: verdicts[at] for at in members})
+            if not way.takes_all:
+                for at, verdict in engine.add_remedies(Group(members, [way], way), destination).items():
+                    verdicts[at] = verdict
+        return [Served(name, verdict) for verdict in verdicts]
 
     def _answer(self, served: Sequence[Served]) -> Answer:
         devices = tuple(
