@@ -53,7 +53,7 @@ async def identify(
 
 async def find(secret: str, shared: Container) -> Identity | None:
     """Return the identity behind a token, None if it is not valid."""
-    return _remembered(secret, shared) or await to_thread.run_sync(shared.tokens.find, secret, limiter=shared.checking)
+    return remembered(secret, shared) or await to_thread.run_sync(shared.tokens.find, secret, limiter=shared.checking)
 
 
 def client_with(secret: str, shared: Container) -> Client | None:
@@ -67,7 +67,7 @@ def _is_admin(secret: str, settings: Settings) -> bool:
     return bool(admin) and hmac.compare_digest(admin.encode(), secret.encode())
 
 
-def _remembered(secret: str, shared: Container) -> Identity | None:
+def remembered(secret: str, shared: Container) -> Identity | None:
     """Return the identity behind a valid token that was seen a moment ago, else None; reads no database."""
     return _ADMIN if _is_admin(secret, shared.settings) else shared.tokens.remembered(secret)
 
@@ -116,7 +116,12 @@ class Rights:
 
 async def rights(request: Request, identity: MaybeIdentity) -> Rights:
     """Return what the client of a request can read."""
-    return Rights(container(request).settings, identity is not None)
+    return rights_of(container(request), identity)
+
+
+def rights_of(shared: Container, identity: Identity | None) -> Rights:
+    """Return what a client with this identity can read."""
+    return Rights(shared.settings, identity is not None)
 
 
 Allowed = Annotated[Rights, Depends(rights)]
