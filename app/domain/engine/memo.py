@@ -88,17 +88,12 @@ class Memo:
             release.errata.get(device.model),
             origin and origin.name,
             origin and origin.errata.get(device.model),
+            policy,
+            release.state,
+            origin and origin.state,
+            source.profile and source.profile.state,
         )
-        words = (
-            "passage",
-            policy.value,
-            device.model,
-            device.release,
-            device.profile,
-            release.state.value,
-            origin.state.value if origin else None,
-            source.profile.state.value if source.profile else None,
-        )
+        words = ("passage", device.model, device.release, device.profile)
         passage: Passage = self._get(
             objects, words, _SIZE_OF_A_PASSAGE, lambda: Passage.of(source, release, variable_set, policy)
         )

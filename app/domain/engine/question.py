@@ -234,7 +234,9 @@ class Engine:
         complete = [option for option in options if None not in option.values()]
         best = min(complete, key=_size, default=options[group.ways.index(answered)])
         return {
-            position: verdict if (remedy := best[position]) is None else replace(verdict, remedies=remedy.changes)
+            position: replace(verdict, remedies=remedy.changes)
+            if (remedy := best[position]) is not None and remedy.changes
+            else verdict
             for position, verdict in answered.verdicts.items()
         }
 
