@@ -219,13 +219,13 @@ def main(
 
 
 def _on_sqlite(bench: Bench, url: str) -> None:
-    with service(url) as served:
+    with service(url, requests_per_minute="0") as served:
         releases = fill(served.url)
         bench.measure("sqlite", served, None, next(_workloads(served.url, releases)))
 
 
 def _on_postgresql(bench: Bench, url: str, server: psutil.Process) -> None:
-    with service(url) as served:
+    with service(url, requests_per_minute="0") as served:
         releases = fill(served.url)
         for workload in _workloads(served.url, releases):
             if bench.wants(workload.name):
@@ -239,7 +239,7 @@ def _on_postgresql(bench: Bench, url: str, server: psutil.Process) -> None:
 
 def _scaled(bench: Bench, url: str, server: psutil.Process) -> None:
     """Measure workloads with about 1,000 and with 100,000 variable sets, and the memory that these take."""
-    with service(url) as served:
+    with service(url, requests_per_minute="0") as served:
         releases = fill(served.url)
         for kind in (f"{_FEW:,} sets", f"{_BULK:,} sets"):
             if kind != f"{_FEW:,} sets":
