@@ -80,6 +80,7 @@ class _Matrix:
         self._registry = registry
         self._acceptance = acceptance
         self._are_asked = are_asked
+        self._models: dict[str, Model | None] = {}
         # Values and sets that are accepted, by their ids and the release's vendor. The profiles and releases hold them.
         self._accepted: set[tuple[int, int, str]] = set()
 
@@ -88,7 +89,9 @@ class _Matrix:
         memo = self._acceptance.memo
         if memo is None:
             return None
-        models = (self._registry.model(name) for name in named)
+        for name in named.keys() - self._models.keys():
+            self._models[name] = self._registry.model(name)
+        models = map(self._models.__getitem__, named)
         asked = "asked" if self._are_asked else None
         return memo.token((*named.values(), *models), ("row", profile.name, profile.state.value, asked, *named))
 
