@@ -39,6 +39,7 @@ from app.api.container import Container
 from app.api.guard import Guarded
 from app.api.observer import Observed
 from app.api.responses import UNAUTHORIZED, UNAVAILABLE
+from app.api.shortcut import Shortcut
 from app.settings import Settings
 
 _DESCRIPTION = """
@@ -124,6 +125,7 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(module.router, responses={401: UNAUTHORIZED[401], **UNAVAILABLE})
     app.include_router(exchange.router)
     app.include_router(health.router)
+    app.add_middleware(Shortcut)
     app.add_middleware(Guarded)
     app.add_middleware(Observed)
     documentation.document(app, settings)

@@ -25,7 +25,7 @@ Read = TypeVar("Read")
 Shaped = TypeVar("Shaped", bound=Shape)
 
 # Smaller bodies are read on the event loop: of clients without a token, which can send very many, and with one.
-_READ_ON_THE_LOOP = (8 * 1024, 64 * 1024)
+READ_ON_THE_LOOP = (8 * 1024, 64 * 1024)
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _JSON = re.compile(r"application/(?:[\w.+-]+\+)?json", re.IGNORECASE)
 
@@ -115,7 +115,8 @@ async def shaped(shape: type[Shaped], document: object, request: Request) -> Sha
 
     Raises InvalidShapeError.
     """
-    return await read_in_turn(request, partial(read_shape, shape, document))
+    size = len(await request.body())
+    return await _read(request, size, partial(read_shape, shape, document, size), goes_on=True)
 
 
 async def read_in_turn(request: Request, read: Callable[[], Read]) -> Read:
@@ -129,7 +130,7 @@ async def _read(request: Request, size: int, read: Callable[[], Read], *, goes_o
     goes_on: it is parsed already.
     """
     shared, client = container(request), client_of(request)
-    if size <= _READ_ON_THE_LOOP[client.has_token]:
+    if size <= READ_ON_THE_LOOP[client.has_token]:
         return read()
 
     async def in_turn() -> Read:
@@ -152,7 +153,7 @@ class JsonRequest(Request):
             if size > limit:
                 _too_large(limit)
             shares, client = container(self).shares, client_of(self)
-            if announced.isdecimal() and size <= _READ_ON_THE_LOOP[client.has_token]:
+            if announced.isdecimal() and size <= READ_ON_THE_LOOP[client.has_token]:
                 self._body = await self._received(limit, lambda _: None)
             else:
                 with shares.receiving(client) as count:

@@ -30,8 +30,8 @@ from app.wire.detail import Detail
 router = APIRouter(route_class=QuestionRoute, tags=["compatibility"])
 
 # Limits of the short question: the number of values, and the length of each with the name of its variable.
-_MAX_VALUES = 1_000
-_MAX_WRITTEN = MAX_VARIABLE_NAME + 1 + MAX_TEXT
+MAX_VALUES = 1_000
+MAX_WRITTEN = MAX_VARIABLE_NAME + 1 + MAX_TEXT
 # A larger answer is sent in pieces.
 _PIECE_BYTES = 4 * 1024 * 1024
 # A destination without any of its fields.
@@ -71,7 +71,7 @@ async def post_compatibility(
     An incompatible device is an answer: the status is 200.
     """
     question = await shaped(wire.Question, document, request)
-    return await session.ask_or_recall(partial(_answer, question, render), _INSTEAD)
+    return await session.ask_or_recall(partial(answer, question, render), _INSTEAD)
 
 
 @router.get("/compatibility", response_model=wire.Answer, response_model_exclude_unset=True, responses=OVER_BUDGET)
@@ -93,9 +93,9 @@ async def get_compatibility(  # noqa: PLR0913, PLR0917 (the question's own param
     ] = None,
     label: Labels = None,
     value: Annotated[
-        list[Annotated[str, Query(max_length=_MAX_WRITTEN)]] | None,
+        list[Annotated[str, Query(max_length=MAX_WRITTEN)]] | None,
         Query(
-            max_length=_MAX_VALUES,
+            max_length=MAX_VALUES,
             description="name=value, as on a command line; can be repeated, once for each variable; a value has "
             f"at most {MAX_TEXT:,} characters",
         ),
@@ -106,7 +106,7 @@ async def get_compatibility(  # noqa: PLR0913, PLR0917 (the question's own param
 ) -> Response:
     """Ask the short question: one device and its possible destinations."""
     question = short_question(model, profile, source, destination, host, label, value, policy, detail)
-    return await session.ask_or_recall(partial(_answer, question, render), _INSTEAD)
+    return await session.ask_or_recall(partial(answer, question, render), _INSTEAD)
 
 
 def short_question(  # noqa: PLR0913, PLR0917 (the question's own parameters)
@@ -158,7 +158,7 @@ def _refuse_parameter(parameter: str, index: int, message: str) -> NoReturn:
     raise RequestValidationError([{"type": "value_error", "loc": ("query", parameter, index), "msg": message}])
 
 
-def _answer(question: wire.Question, render: Sequence[Form] | None, reader: Reader) -> Response:
+def answer(question: wire.Question, render: Sequence[Form] | None, reader: Reader) -> Response:
     """Answer a question from one revision of the registry: load, judge, write."""
     detail = question.detail if not render else Detail.FULL
     loaded = service.ask(question, detail, reader)
@@ -166,7 +166,7 @@ def _answer(question: wire.Question, render: Sequence[Form] | None, reader: Read
     results: list[Results] = []
     compatible = incompatible = 0
     for vm in loaded.answers:
-        possible = [answer.compatible for answer in vm.answers].count(True)
+        possible = [one.compatible for one in vm.answers].count(True)
         compatible += possible
         incompatible += len(vm.answers) - possible
         of_vm = {} if vm.vm is None else {"vm": vm.vm}

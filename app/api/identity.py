@@ -73,7 +73,7 @@ async def identify_asker(
     shared = container(request)
     is_open = not shared.reads_need_token
     if is_open and credentials is not None and shared.catalog.as_of() is not None:
-        identity = _remembered(credentials.credentials, shared)
+        identity = remembered(credentials.credentials, shared)
         return Asker(identity, None if identity is not None else FailureError(Cause.UNREACHABLE))
     try:
         return Asker(await identify(request, credentials))
@@ -85,7 +85,7 @@ async def identify_asker(
 
 async def find(secret: str, shared: Container) -> Identity | None:
     """Return the identity behind a token, None if it is not valid; raises the failure of a database that is away."""
-    if identity := _remembered(secret, shared):
+    if identity := remembered(secret, shared):
         return identity
     return await to_thread.run_sync(_look_up, secret, shared, limiter=shared.checking)
 
@@ -110,7 +110,7 @@ def _is_admin(secret: str, settings: Settings) -> bool:
     return bool(admin) and hmac.compare_digest(admin.encode(), secret.encode())
 
 
-def _remembered(secret: str, shared: Container) -> Identity | None:
+def remembered(secret: str, shared: Container) -> Identity | None:
     """Return the identity behind a valid token that was seen a moment ago, else None; reads no database."""
     return _ADMIN if _is_admin(secret, shared.settings) else shared.tokens.remembered(secret)
 
@@ -159,7 +159,12 @@ class Rights:
 
 async def rights(request: Request, identity: MaybeIdentity) -> Rights:
     """Return what the client of a request can read."""
-    return Rights(container(request).settings, identity is not None)
+    return rights_of(container(request), identity)
+
+
+def rights_of(shared: Container, identity: Identity | None) -> Rights:
+    """Return what a client with this identity can read."""
+    return Rights(shared.settings, identity is not None)
 
 
 Allowed = Annotated[Rights, Depends(rights)]

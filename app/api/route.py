@@ -69,7 +69,7 @@ class Route(APIRoute):
                     raise
                 response = await handle(JsonRequest(request.scope, request.receive))
             if request.method in {"GET", "HEAD"}:
-                return _conditional(request, response, is_own_answer=is_own_answer)
+                return conditional(request, response, is_own_answer=is_own_answer)
             return response
 
         return handle_request
@@ -124,7 +124,7 @@ def etag_of(body: bytes) -> str:
     return f'"{blake2b(body, digest_size=_TAG_BYTES).hexdigest()}"'
 
 
-def _conditional(request: Request, response: Response, *, is_own_answer: bool) -> Response:
+def conditional(request: Request, response: Response, *, is_own_answer: bool) -> Response:
     """Return the answer to a read with ETag and Cache-Control, or 304 if the client has the current one."""
     if response.status_code != HTTPStatus.OK:
         return response

@@ -65,6 +65,41 @@ AS_OF = "Registry-As-Of"
 _NO_CONTENT_BYTES = 4096
 
 
+# In the state of a request: why it was not answered at once, where that was tried already.
+TRIED_AT_ONCE = "tried_at_once"
+
+
+def budget_at_once(shared: Container, client: Client) -> Budget:
+    """Return the budget of what is answered on the event loop, which is within that of any request."""
+    settings = shared.settings
+    return Budget(
+        min(_STEPS_AT_ONCE[client.has_token], settings.max_steps), min(_SHORT_BYTES, settings.max_answer_bytes)
+    )
+
+
+def answer_at_once(
+    shared: Container,
+    client: Client,
+    question: Callable[[Reader], Answer],
+    budget: Budget,
+    *,
+    sees_hosts: bool,
+    can_be_old: bool = False,
+) -> Answer:
+    """Answer a question from memory, on the event loop.
+
+    can_be_old: while the database is away, as it was when it was last seen. Raises TakesLongerError, OverBudgetError
+    and ColdError where that is not possible.
+    """
+    try:
+        with limited(budget):
+            asked = question if sees_hosts else partial(_without_hosts, question)
+            return shared.catalog.ask_at_once(asked, can_be_old=can_be_old)
+    finally:
+        # Nothing else runs meanwhile, so it counts more than a request that does nothing.
+        shared.shares.charge(client, min(budget.steps, _STEPS_AT_ONCE[client.has_token]) // _STEPS_OF_A_REQUEST)
+
+
 class AskSession:
     """Asks the registry, within the budget of a request: what all its questions take counts together."""
 
@@ -105,14 +140,16 @@ class AskSession:
         exceeded. can_be_old: whether memory can answer while the database is away. Raises OverBudgetError,
         AbandonedError, and ApiError beyond the client's share.
         """
-        if not self._sees_hosts:
-            question = partial(_without_hosts, question)
         self._taken.begin(instead)
         catalog, shares, client = self._shared.catalog, self._shared.shares, client_of(self._request)
-        at_once = Budget(_STEPS_AT_ONCE[client.has_token], _SHORT_BYTES)
+        state = self._request.scope.get("state", {})
+        at_once = budget_at_once(self._shared, client)
         try:
-            with limited(at_once):
-                answer = catalog.ask_at_once(question, can_be_old=can_be_old)
+            if (tried := state.pop(TRIED_AT_ONCE, None)) is not None:
+                raise tried
+            answer = answer_at_once(
+                self._shared, client, question, at_once, sees_hosts=self._sees_hosts, can_be_old=can_be_old
+            )
         except TakesLongerError as error:
             is_long = error.steps > _SHORT_STEPS
         except (OverBudgetError, ColdError):
@@ -120,9 +157,8 @@ class AskSession:
         else:
             self._taken.add(at_once)
             return answer
-        finally:
-            # Nothing else runs meanwhile, so it counts more than a request that does nothing.
-            shares.charge(client, min(at_once.steps, _STEPS_AT_ONCE[client.has_token]) // _STEPS_OF_A_REQUEST)
+        if not self._sees_hosts:
+            question = partial(_without_hosts, question)
         work = partial(catalog.ask, question, can_be_old=can_be_old)
         if not is_long:
             short = Budget(_SHORT_STEPS, _SHORT_BYTES, max_loads=_SHORT_LOADS, give_way=self._give_way)

@@ -42,7 +42,9 @@ def find(question: FleetQuestion, reader: Reader) -> dict[str, Any]:
     answers = {}
     for model in models:
         known = [profile for name in profiles[model] if (profile := snapshot.profile(name)) is not None]
-        answers[model] = _document(domain.baseline(model, members, snapshot, known), frozenset(releases))
+        answers[model] = _document(
+            domain.kept_baseline(model, members, snapshot, known, reader.memo), frozenset(releases)
+        )
     return {"models": answers, **reader.basis}
 
 

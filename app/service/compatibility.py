@@ -470,6 +470,8 @@ def _group(selected: Selected, kind: Destination, position: int) -> Group:
 
 def _inline(identifier: str, releases: Sequence[str], asked: wire.Destination) -> Destination:
     """Return a destination that the question itself describes."""
+    if _is_plain(asked) and not asked.restrict and not asked.resolves:
+        return Destination(identifier, tuple(releases))
     units = (
         Unit(unit.id, tuple(unit.releases), wire.restrictions(unit.restrict), unit.resolves, unit.available)
         for unit in asked.units

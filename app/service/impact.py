@@ -32,14 +32,14 @@ def of(name: str, state: State, reader: Reader) -> dict[str, Any]:
             models=named, releases=dict.fromkeys([name, *on_hosts]), profiles=profiles, of_models=models
         )
         release = known_release(name, snapshot)
-        flipped = impact.of_release(release, state, snapshot.known_profiles(), hosts, snapshot)
+        flipped = impact.of_release(release, state, snapshot.known_profiles(), hosts, snapshot, reader.memo)
     else:
         implementing = reader.implementing(models)
         snapshot = reader.snapshot(
             models=named, releases=dict.fromkeys([*implementing, *on_hosts]), profiles=[name], of_models=models
         )
         releases = [other for listed in implementing if (other := snapshot.release(listed)) is not None]
-        flipped = impact.of_profile(known_profile(name, snapshot), state, releases, hosts, snapshot)
+        flipped = impact.of_profile(known_profile(name, snapshot), state, releases, hosts, snapshot, reader.memo)
     kinds = [selected[digest] for digest in flipped.hosts]
     host_count = sum(kind.count for kind in kinds)
     is_named = host_count <= MAX_NAMED

@@ -46,7 +46,9 @@ def find(
     # What no profile names is not loaded.
     named = models if models is not None else reader.named_models(naming)
     snapshot = reader.snapshot(models=named, releases=releases, profiles=naming, of_models=named)
-    rows = support_matrix(snapshot.known_profiles(), snapshot.known_releases(), snapshot, Acceptance(), models or ())
+    rows = support_matrix(
+        snapshot.known_profiles(), snapshot.known_releases(), snapshot, Acceptance(reader.memo), models or ()
+    )
     return Matrix(list(releases), list(rows), reader.basis)
 
 

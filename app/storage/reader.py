@@ -32,8 +32,11 @@ from app.storage.fleet import Member, Selected, Selections
 from app.storage.host import Label, Staleness
 from app.storage.memory import Memory
 
-# Each name or digest takes about this many bytes (measured).
+# Each name or digest takes about this many bytes (measured), an erratum about as much as so many of them.
 _NAMED_BYTES = 300
+# A host that was asked about takes about this many; its kind is kept elsewhere.
+_HOST_BYTES = 1_000
+_TO_ERRATUM = 10
 
 Key: TypeAlias = tuple[str, ...]
 Content = TypeVar("Content")
@@ -46,7 +49,8 @@ _Read: TypeAlias = Callable[[sa.Connection, Sequence[str]], Mapping[str, tuple[A
 class ReleaseEntry:
     """A release as memory holds it: names and digests, no content.
 
-    errata: by model, as documents; they are not withdrawn.
+    errata: by model, as documents; they are not withdrawn. understood: the same as rules, each with the set of which it
+    has the types.
     sets: the digest of its set of each model that was asked for, None if it does not implement the model.
     is_whole: sets has all its models.
     """
@@ -60,12 +64,13 @@ class ReleaseEntry:
     errata: Mapping[str, Sequence[Mapping[str, Any]]]
     sets: dict[str, str | None] = field(default_factory=dict)
     is_whole: bool = False
+    understood: dict[str, tuple[VariableSet, Sequence[Erratum]]] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
         """How many names and digests it has."""
-        own = (*self.own_values.values(), *self.errata.values())
-        return len(self.sets) + len(self.profiles or ()) + len(self.aliases) + sum(map(len, own)) + 1
+        own = sum(map(len, self.own_values.values())) + _TO_ERRATUM * sum(map(len, self.errata.values()))
+        return len(self.sets) + len(self.profiles or ()) + len(self.aliases) + own + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +196,7 @@ class Reader:
                 release.state,
                 own_values,
                 release.aliases,
-                _understood(release.errata, own_sets),
+                _understood(release, own_sets),
             )
         loaded_profiles: dict[str, Profile | None] = dict.fromkeys(profile_entries)
         for name, profile in known_profiles.items():
@@ -336,16 +341,30 @@ class Reader:
         """
         if not names:
             return {}
+        self._check_shown()
+        if self.as_of is not None:
+            return {name: self._remembered_host(name) for name in names}
         with self.hosts_connection() as connection:
             registered = fleet.registered(connection, names, self._fleet.staleness)
         filed = {member.digest for member in registered.members.values()} - registered.unfiled.keys()
         kinds = {**self.kinds(filed), **registered.unfiled}
-        return {
-            name: fleet.destination(member, kinds[member.digest])
-            if (member := registered.members.get(name)) is not None
-            else unknown_host(name, f"No host {name} is registered.")
-            for name in names
-        }
+        hosts = {}
+        for name in names:
+            member = registered.members.get(name)
+            if member is None:
+                hosts[name] = unknown_host(name, f"No host {name} is registered.")
+            else:
+                hosts[name] = fleet.destination(member, kinds[member.digest])
+            # For when the database is away.
+            self._fleet.selections.put(("host", name), hosts[name], _HOST_BYTES)
+        return hosts
+
+    def _remembered_host(self, name: str) -> Destination:
+        """Return a host as it was asked about before at this revision; raises ColdError."""
+        host: Destination | None = self._fleet.selections.get(("host", name))
+        if host is None:
+            raise ColdError
+        return host
 
     def kinds(self, digests: Iterable[str]) -> Mapping[str, Destination]:
         """Return what stands for the hosts of kinds, by digest."""
@@ -480,15 +499,21 @@ def _with_targets(names: Iterable[str], tables: Sequence[Mapping[str, str]]) -> 
     return list(dict.fromkeys([*all_names, *targets]))
 
 
-def _understood(
-    errata: Mapping[str, Sequence[Mapping[str, Any]]], sets: Mapping[str, VariableSet]
-) -> Mapping[str, Sequence[Erratum]]:
-    """Return errata with their conditions in the types of the sets, of the models that are loaded."""
-    return {
-        model: [understood(document, sets[model], Place()) for document in documents]
-        for model, documents in errata.items()
-        if model in sets
-    }
+def _understood(release: ReleaseEntry, sets: Mapping[str, VariableSet]) -> Mapping[str, Sequence[Erratum]]:
+    """Return errata with their conditions in the types of the sets, of the models that are loaded.
+
+    The same objects each time: the engine tells them apart by identity.
+    """
+    errata = {}
+    for model, documents in release.errata.items():
+        if model not in sets:
+            continue
+        known = release.understood.get(model)
+        if known is None or known[0] is not sets[model]:
+            read = tuple(understood(document, sets[model], Place()) for document in documents)
+            known = release.understood[model] = sets[model], read
+        errata[model] = known[1]
+    return errata
 
 
 def _known(entries: Mapping[str, Entry | None]) -> dict[str, Entry]:

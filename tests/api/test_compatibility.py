@@ -286,14 +286,14 @@ def test_a_long_question_is_answered_in_a_worker_thread(asked: TestClient, monke
     monkeypatch.setattr(database, "FRESH_SECONDS", 60)
     short = ask(asked, **question)
     threads = set()
-    answer = compatibility._answer
+    answer = compatibility.answer
 
     def recording(*args: Any) -> Any:
         content = answer(*args)
         threads.add(threading.current_thread().name)
         return content
 
-    monkeypatch.setattr(compatibility, "_answer", recording)
+    monkeypatch.setattr(compatibility, "answer", recording)
     assert ask(asked, **question) == short
     (loop,) = threads
     monkeypatch.setattr(service, "_MAX_VALUES_AT_ONCE", 1)

@@ -159,7 +159,11 @@ def _workloads(url: str, releases: Sequence[str]) -> Iterator[Workload]:
     """Iterate over the workloads that run with few and with 100,000 variable sets."""
     questions = Questions(url, releases)
     resolved = f"/profiles/{PROFILE}?resolved=true"
-    yield Workload("a", "10 devices of 10 values, 50 destinations on 5 releases", "ask", questions.ask(50, 5))
+    compatible, refused = questions.ask(50, 5), questions.ask_refused(50, 5)
+    yield Workload("a", "10 devices of 10 values, 50 destinations on 5 releases", "ask", compatible)
+    yield Workload("a-plain", "the same, beside plain models", "plain", compatible)
+    yield Workload("k", "the same, 22 % of the pairs refused", "ask", refused)
+    yield Workload("k-plain", "the same, beside plain models", "plain", refused)
     yield Workload("b", "the same, 1,000 destinations on 20 releases", "ask", questions.ask(1000, 20, different=32))
     yield Workload(
         "c", "the same, 10,000 destinations, verdicts", "ask", questions.ask(10_000, 20, detail="verdict", different=8)
@@ -201,7 +205,7 @@ def main(
             _on_sqlite(bench, f"sqlite:///{folder}/bench.db")
         with postgresql_server() as uri:
             server = psutil.Process(_pid(uri))
-            if bench.wants("a", "b", "c", "d", "e", "e304", "g", "h", "i", "j"):
+            if bench.wants("a", "a-plain", "k", "k-plain", "b", "c", "d", "e", "e304", "g", "h", "i", "j"):
                 _on_postgresql(bench, fresh(uri), server)
             if bench.wants("scale"):
                 _scaled(bench, fresh(uri), server)
@@ -219,13 +223,13 @@ def main(
 
 
 def _on_sqlite(bench: Bench, url: str) -> None:
-    with service(url) as served:
+    with service(url, requests_per_minute="0") as served:
         releases = fill(served.url)
         bench.measure("sqlite", served, None, next(_workloads(served.url, releases)))
 
 
 def _on_postgresql(bench: Bench, url: str, server: psutil.Process) -> None:
-    with service(url) as served:
+    with service(url, requests_per_minute="0") as served:
         releases = fill(served.url)
         for workload in _workloads(served.url, releases):
             if bench.wants(workload.name):
@@ -239,7 +243,7 @@ def _on_postgresql(bench: Bench, url: str, server: psutil.Process) -> None:
 
 def _scaled(bench: Bench, url: str, server: psutil.Process) -> None:
     """Measure workloads with about 1,000 and with 100,000 variable sets, and the memory that these take."""
-    with service(url) as served:
+    with service(url, requests_per_minute="0") as served:
         releases = fill(served.url)
         for kind in (f"{_FEW:,} sets", f"{_BULK:,} sets"):
             if kind != f"{_FEW:,} sets":

@@ -123,6 +123,23 @@ class Questions:
             for number in range(different)
         ]
 
+    def ask_refused(self, destinations: int, releases: int, *, different: int = _DIFFERENT) -> list[Request]:
+        """Return the same questions with devices that are refused: 78 % of the pairs of a device and a host are not.
+
+        Two of the ten devices are refused everywhere, a third one at the first release, one in five.
+        """
+        hosts = [
+            {"id": f"host{place}", "releases": [self._releases[place % releases]]} for place in range(destinations)
+        ]
+        questions = []
+        for number in range(different):
+            devices = [{**device, "release": self._releases[1]} for device in self.devices(number)]
+            for place, values in enumerate(_REFUSED):
+                # Every device is one of the refused in some question.
+                devices[(number + 3 * place) % len(devices)]["values"] |= values
+            questions.append(_post("/compatibility", {"devices": devices, "destinations": hosts}))
+        return questions
+
     def devices(self, number: int, prefix: str = "") -> list[dict[str, Any]]:
         """Return the ten devices of a question, each with ten values that depend on the number."""
         return [
@@ -179,8 +196,13 @@ class Questions:
         ]
 
 
-_NIC = "qemu.org/virtio-net-pci"
 _NUMBER = "{#}"
+# Explicit values that are refused: out of range, of a variable that no release has, and of one that 7.2 lacks.
+_REFUSED: Sequence[Mapping[str, Any]] = (
+    {"romsize": 5_000_000_000},
+    {"x-no-such-variable": True},
+    {"x-pcie-ari-nextfn-1": False},
+)
 
 
 def _post(path: str, document: Mapping[str, Any]) -> Request:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from app.domain.engine import comparison as compared
 from app.domain.engine.acceptance import Acceptance
+from app.domain.engine.comparison import MAX_REMEMBERED
 from app.domain.engine.kind import Kinds
 from app.domain.engine.memo import Memo
 from app.domain.engine.migration import Migration
@@ -272,6 +273,20 @@ def hosts(draw: st.DrawFn) -> Destination:
     return Destination(draw(st.uuids()).hex, tuple(releases), **draw(limits()), units=tuple(units))
 
 
+def in_other_states(snapshot: Snapshot) -> Snapshot:
+    """Return the registry after all states have changed, and nothing else."""
+    following = dict(zip(State, [*list(State)[1:], *list(State)[:1]], strict=True))
+    releases = {
+        name: release and replace(release, state=following[release.state])
+        for name, release in snapshot.releases.items()
+    }
+    profiles = {
+        name: profile and replace(profile, state=following[profile.state])
+        for name, profile in snapshot.profiles.items()
+    }
+    return Snapshot(snapshot.models, releases, profiles)
+
+
 def plain(asked: Sequence[Device], destination: Destination, snapshot: Snapshot, policy: Policy) -> list[Served]:
     """Return the answer of the plain rule."""
     return judge_vm([Source.of(each, snapshot) for each in with_parts(asked)], destination, snapshot, policy)
@@ -287,7 +302,7 @@ def test_the_engine_answers_as_the_plain_rule(
     registry: list[Snapshot], asked_vms: list[list[Device]], destinations: list[Destination], policy: Policy
 ) -> None:
     memo = Memo()
-    for snapshot in [*registry, registry[0]]:
+    for snapshot in [*registry, registry[0], in_other_states(registry[-1])]:
         engine = Engine(snapshot, policy, memo)
         for asked in asked_vms:
             answers = Question(asked, engine).at_all(destinations)
@@ -328,6 +343,88 @@ def test_acceptance_takes_the_off_values_of_the_releases_own_vendor() -> None:
 
 OLD, NEW = "vendor-a.com/fw@1", "vendor-a.com/fw@2"
 QUEUES = variable("int", 4, 1, ["1-8"])
+PUBLISHED: Mapping[str, Any] = {
+    OLD: {"models": {NIC: {"queues": QUEUES}}, "profiles": PROFILES},
+    NEW: {"models": {NIC: {"queues": QUEUES}}, "profiles": PROFILES},
+}
+
+
+def in_state(snapshot: Snapshot, name: str, **changes: Any) -> Snapshot:
+    """Return the registry with a change of a release or a profile; all else in it are the same objects."""
+    releases, profiles = dict(snapshot.releases), dict(snapshot.profiles)
+    if (release := releases.get(name)) is not None:
+        releases[name] = replace(release, **changes)
+    if (profile := profiles.get(name)) is not None:
+        profiles[name] = replace(profile, **changes)
+    return Snapshot(snapshot.models, releases, profiles)
+
+
+CHANGES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "the destination is deprecated": (NEW, {"state": State.DEPRECATED}),
+    "the destination is retired": (NEW, {"state": State.RETIRED}),
+    "the source release is retired": (OLD, {"state": State.RETIRED}),
+    "the profile is deprecated": (PROFILES[0], {"state": State.DEPRECATED}),
+    "the profile is retired": (PROFILES[0], {"state": State.RETIRED}),
+    "the destination lists another profile": (NEW, {"profiles": frozenset(PROFILES[1:])}),
+    "the destination lists no profiles any more": (NEW, {"profiles": None}),
+    "an erratum of the destination": (NEW, {"errata": NEW}),
+    "an erratum of the source": (OLD, {"errata": OLD}),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_is_remembered_of_two_releases_ends_with_a_change(change: str) -> None:
+    world = World().profile(PROFILES[0], {NIC: {"queues": 2}})
+    for name, published in PUBLISHED.items():
+        world.publish(name, **published)
+    names = (OLD, NEW)
+    before = Snapshot(
+        {NIC: world.model(NIC)},
+        {name: world.release(name) for name in names},
+        {PROFILES[0]: world.profile_named(PROFILES[0])},
+    )
+    changed, fields = CHANGES[change]
+    if "errata" in fields:
+        broken = world.erratum(fields["errata"]).release(fields["errata"])
+        assert broken is not None
+        fields = {"errata": broken.errata}
+    after = in_state(before, changed, **fields)
+    memo, asked, there = Memo(), [device(OLD, PROFILES[0])], Destination("there", (NEW,))
+    verdicts = []
+    for snapshot in (before, after, before):
+        answer = Question(asked, Engine(snapshot, Policy.STRICT, memo)).at(there)
+        assert [Served(one.release, one.verdict) for one in answer.devices] == plain(
+            asked, there, snapshot, Policy.STRICT
+        )
+        verdicts.append(answer.devices[0].verdict)
+    assert verdicts[0] == verdicts[2] != verdicts[1]
+
+
+def test_what_is_remembered_of_two_releases_is_of_one_policy_profile_and_source() -> None:
+    world = World().profile(PROFILES[0], {NIC: {"queues": 2}}).profile(PROFILES[1], {NIC: {"queues": 2}})
+    for name, published in PUBLISHED.items():
+        world.publish(name, published["models"], PROFILES[:1])
+    memo, there = Memo(), Destination("there", (NEW,))
+    for policy in Policy:
+        for one in (device(OLD, PROFILES[0]), device(OLD, PROFILES[1]), device(OLD), device(NEW, PROFILES[1])):
+            answer = Question([one], Engine(world.lookups(), policy, memo)).at(there)
+            (expected,) = judge_vm([Source.of(one, world.lookups())], there, world.lookups(), policy)
+            assert answer.devices[0].verdict == expected.verdict
+
+
+def test_what_is_remembered_of_values_is_of_their_type_and_words() -> None:
+    world = World().publish(OLD, {NIC: {"queues": QUEUES, "on": variable("bool", True, False)}})
+    world.publish(NEW, {NIC: {"queues": variable("int", 1, 1, [1]), "on": variable("bool", False, False, [False])}})
+    world.publish("vendor-a.com/fw@3", {NIC: {"queues": variable("int", 1, 1, [1])}})
+    memo = Memo()
+    for written in (1, True, "1", "on", 2, "2", 9, None, False, 0, *range(10, 100)):
+        for name in ("queues", "on", "no-such"):
+            for release in (NEW, "vendor-a.com/fw@3"):
+                asked, there = [device(OLD, **{name: written})], Destination("there", (release,))
+                answer = Question(asked, Engine(world.lookups(), Policy.STRICT, memo)).at(there)
+                sources = [Source.of(asked[0], world.lookups())]
+                (expected,) = judge_vm(sources, there, world.lookups(), Policy.STRICT)
+                assert answer.devices[0].verdict == expected.verdict
 
 
 def two_releases() -> World:
@@ -341,13 +438,14 @@ def test_a_memo_forgets_the_least_recently_used_and_stays_within_its_capacity() 
     assert model is not None
     assert old is not None
     assert new is not None
-    memo = Memo(capacity=4)
+    memo = Memo(capacity=4 + 2 * MAX_REMEMBERED)
     first = memo.origin(model, old.sets[NIC], None, ("vendor-a.com",))
     second = memo.origin(model, new.sets[NIC], None, ("vendor-a.com",))
     assert memo.origin(model, old.sets[NIC], None, ("vendor-a.com",)) is first
     comparison = memo.comparison(first, old.sets[NIC], "vendor-a.com")
     assert memo.known(first, old.sets[NIC], "vendor-a.com") is comparison
-    # One variable and two and one are remembered; the next one pushes out the origin that was not used since.
+    # One variable and two and one are remembered, and room for values; the next one pushes out the origin that was not
+    # used since.
     memo.comparison(first, None, "vendor-b.com")
     assert memo.origin(model, old.sets[NIC], None, ("vendor-a.com",)) is first
     assert memo.origin(model, new.sets[NIC], None, ("vendor-a.com",)) is not second
@@ -384,7 +482,7 @@ def test_a_memo_counts_the_variables_of_a_set_and_one_for_no_set() -> None:
     model, new = world.model(NIC), world.release(NEW)
     assert model is not None
     assert new is not None
-    memo = Memo(capacity=3)
+    memo = Memo(capacity=3 + MAX_REMEMBERED)
     origin = memo.origin(model, None, None, ())
     memo.comparison(origin, new.sets[NIC], "vendor-a.com")
     assert memo.origin(model, None, None, ()) is origin
@@ -392,7 +490,7 @@ def test_a_memo_counts_the_variables_of_a_set_and_one_for_no_set() -> None:
     memo.comparison(origin, None, "vendor-a.com")
     assert memo.known(origin, new.sets[NIC], "vendor-a.com") is None
     assert memo.origin(model, None, None, ()) is origin
-    small = Memo(capacity=2)
+    small = Memo(capacity=2 + MAX_REMEMBERED)
     first = small.origin(model, None, None, ())
     small.comparison(first, None, "vendor-a.com")
     assert small.origin(model, None, None, ()) is first

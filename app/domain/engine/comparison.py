@@ -16,14 +16,24 @@ from app.domain.things.variable import Variable
 from app.domain.things.variable_set import Migratable, VariableSet
 from app.domain.values.budget import spend
 from app.domain.values.lazy import lazy
-from app.domain.values.value import Value
-from app.domain.verdict import steps
+from app.domain.values.value import Type, Value
+from app.domain.verdict import steps, wording
 from app.domain.verdict.case import Case, Pair, pair
+from app.domain.verdict.judge import under_own_name
 from app.domain.verdict.problem import Problem, ProblemCode
 from app.domain.verdict.source import Source, given_value, made_value, stated_values, unknown_names
 
-# A variable takes about this many steps of a request's budget.
+# A variable takes about this many steps of a request's budget, and one that is remembered this many.
 _STEPS = 4
+_STEPS_REMEMBERED = 1
+# Each comparison remembers what became of this many explicit values, and as many problems; fewer lists of names.
+MAX_REMEMBERED = 64
+_MAX_LISTS = 16
+# A value of this type is a value of the variable as it is: nothing has to be read (an int is in the range once the set
+# allows it).
+_OF_TYPE = {Type.BOOL: bool, Type.INT: int}
+# Longer texts are not worth their memory.
+_MAX_TEXT = 64
 
 
 @dataclass(frozen=True)
@@ -95,11 +105,13 @@ class Compiled:
         if self.origin is None:
             return {}
         variables, off = self.origin.variables, self.origin.off
-        return {
-            name: given_value(variables[name], written, off.get(name))
-            for name, written in self.source.device.values.items()
-            if name in variables
-        }
+        given: dict[str, Value | None] = {}
+        for name, written in self.source.device.values.items():
+            variable = variables.get(name)
+            if variable is not None:
+                is_typed = _OF_TYPE.get(variable.type) is type(written) and not variable.made
+                given[name] = written if is_typed else given_value(variable, written, off.get(name))
+        return given
 
     @lazy
     def accepted(self) -> Mapping[str, Value]:
@@ -132,6 +144,38 @@ class Compiled:
         )
 
     @lazy
+    def invalid(self) -> Sequence[Problem]:
+        """What the source release itself does not allow of the configuration, as `steps.source_invalid` says it."""
+        own, origin = self.source.set, self.origin
+        if own is None or origin is None:
+            return ()
+        release, configuration = str(self.source.device.release), self.configuration
+        names = {**self.given, **dict.fromkeys(origin.refused)}
+        problems = [
+            wording.source_value(release, name, configuration[name], own.variables[name].allowed)
+            for name in names
+            if name in configuration and configuration[name] not in own.variables[name].allowed
+        ]
+        problems += [
+            wording.source_not_off(name)
+            for name, written in self._explicit
+            if written is None and name not in origin.off
+        ]
+        where = f"the source release {release}"
+        problems += steps.broken_constraints(own, configuration, where, ProblemCode.SOURCE_VALUE_INVALID)
+        return problems
+
+    @lazy
+    def explicit(self) -> frozenset[str]:
+        """The names of the explicit values."""
+        return frozenset(self.source.device.values)
+
+    @lazy
+    def nulls(self) -> Sequence[str]:
+        """The variables that are explicitly off."""
+        return [name for name, written in self._explicit if written is None]
+
+    @lazy
     def blocks(self) -> Sequence[MigrationBlock]:
         """The migration blocks of the source release that the device matches."""
         return steps.blocks_of(self.source.set, self.configuration)
@@ -154,6 +198,14 @@ class Outcome:
     carry_over: set[str] = field(default_factory=set)
     unchecked: set[str] = field(default_factory=set)
     grown: dict[str, tuple[Value, Value]] = field(default_factory=dict)
+
+    def add(self, other: "Outcome") -> None:
+        """Add what becomes of other variables."""
+        self.completed |= other.completed
+        self.refused |= other.refused
+        self.carry_over |= other.carry_over
+        self.unchecked |= other.unchecked
+        self.grown |= other.grown
 
     def without(self, names: AbstractSet[str]) -> "Outcome":
         """Return the outcome of the other variables."""
@@ -257,8 +309,64 @@ class Comparison:
         completed = {name: value for name, value in compiled.accepted.items() if name in alike}
         outcome = Outcome(completed, unchecked=set(completed.keys() & self._free_form))
         if len(completed) < len(values):
-            self._look_at(values.keys() - completed.keys(), values, outcome)
+            for name in values.keys() - completed.keys():
+                outcome.add(self._outcome(name, values[name]))
         return outcome
+
+    @lazy
+    def _outcomes(self) -> dict[tuple[str, type, Written | None], Outcome]:
+        return {}
+
+    def _outcome(self, name: str, written: Written | None) -> Outcome:
+        """Return what becomes of one variable with an explicit value, whatever else the device gives."""
+        # 1 and true are equal, and different values.
+        key = (name, type(written), written)
+        outcome = self._outcomes.get(key)
+        spend(_STEPS_REMEMBERED)
+        if outcome is None:
+            outcome = Outcome()
+            self._look_at([name], {name: written}, outcome)
+            if len(name) <= _MAX_TEXT and not (isinstance(written, str) and len(written) > _MAX_TEXT):
+                if len(self._outcomes) >= MAX_REMEMBERED:
+                    self._outcomes.clear()
+                self._outcomes[key] = outcome
+        return outcome
+
+    @lazy
+    def _worded(self) -> dict[tuple[object, ...], tuple[Problem, Pair]]:
+        return {}
+
+    def problem(self, code: ProblemCode, variable: Pair, source: Source, destination: str) -> Problem:
+        """Return the problem that was found of a variable, in the words for this source and destination."""
+        device = source.device
+        # The set is the origin's. The pair is held too, so that its id is not reused.
+        key = (code, id(variable), destination, device.release, source.release is None, source.profile is None)
+        known = self._worded.get(key)
+        if known is None:
+            known = wording.problem(code, variable, source, destination), variable
+            if len(self._worded) >= MAX_REMEMBERED:
+                self._worded.clear()
+            self._worded[key] = known
+        return known[0]
+
+    @lazy
+    def _sorted(self) -> dict[tuple[object, ...], tuple[str, ...]]:
+        return {}
+
+    def names(self, made: AbstractSet[str], given: AbstractSet[str], explicit: frozenset[str]) -> tuple[str, ...]:
+        """Return the variables of either set, sorted, under the destination's names.
+
+        made: one of the sets of `made`; of it, the variables with explicit values do not count.
+        """
+        key = (id(made), frozenset(given), explicit)
+        names = self._sorted.get(key)
+        if names is None:
+            names = under_own_name(self.set, [*(made - explicit), *given])
+            if sum(map(len, explicit)) <= _MAX_TEXT * MAX_REMEMBERED:
+                if len(self._sorted) >= _MAX_LISTS:
+                    self._sorted.clear()
+                self._sorted[key] = names
+        return names
 
     def _look_at(self, names: Collection[str], given: Mapping[str, Written | None], outcome: Outcome) -> None:
         """Take steps 2 to 5 for these variables; given: the explicit values of the device."""

@@ -3,13 +3,23 @@
 from collections import OrderedDict
 from collections.abc import Callable
 from threading import Lock
-from typing import Any
+from typing import Any, TypeVar
 
-from app.domain.engine.comparison import Comparison, Origin
+from app.domain.engine.comparison import MAX_REMEMBERED, Comparison, Origin
+from app.domain.engine.passage import Passage
 from app.domain.things.model import Model
 from app.domain.things.profile import Values
-from app.domain.things.release import NOTHING
+from app.domain.things.release import NOTHING, Release
 from app.domain.things.variable_set import VariableSet
+from app.domain.verdict.policy import Policy
+from app.domain.verdict.source import Source
+
+Kept = TypeVar("Kept")
+
+# So many references take as much memory as a variable.
+_REFERENCES_OF_A_VARIABLE = 10
+# A passage takes as much memory as this many variables.
+_SIZE_OF_A_PASSAGE = 6
 
 
 class Memo:
@@ -44,16 +54,13 @@ class Memo:
     def known(self, origin: Origin, variable_set: VariableSet | None, vendor: str) -> Comparison | None:
         """Return the comparison of an origin with a destination's set if it is remembered."""
         key = (id(origin), id(variable_set), vendor)
-        with self._lock:
-            if key not in self._entries:
-                return None
-            self._entries.move_to_end(key)
-            comparison: Comparison = self._entries[key][0]
-            return comparison
+        known = self._known(key)
+        return None if known is None else known[0]
 
     def comparison(self, origin: Origin, variable_set: VariableSet | None, vendor: str) -> Comparison:
         """Return the comparison of an origin with a destination's set."""
-        size = len(variable_set.variables) if variable_set else 1
+        # With what it remembers of explicit values.
+        size = (len(variable_set.variables) if variable_set else 1) + MAX_REMEMBERED
         base = self._base(origin, variable_set, vendor)
         comparison: Comparison = self._get(
             (origin, variable_set), (vendor,), size, lambda: Comparison(origin, variable_set, vendor, base)
@@ -67,7 +74,71 @@ class Memo:
         nothing = self.origin(origin.model, None, None, ())
         return self.comparison(nothing, variable_set, vendor)
 
-    def _get(self, objects: tuple[object, ...], words: tuple[str, ...], size: int, make: Callable[[], object]) -> Any:
+    def passage(self, source: Source, release: Release, variable_set: VariableSet | None, policy: Policy) -> Passage:
+        """Return what is known of a migration whatever the values of the device are; source: not as its host has it.
+
+        The key has all of the source and the release that `Passage.of` looks at: names, states, sets, lists and errata.
+        """
+        device, origin = source.device, source.release
+        objects = (
+            source.set,
+            variable_set,
+            release.name,
+            release.profiles,
+            release.errata.get(device.model),
+            origin and origin.name,
+            origin and origin.errata.get(device.model),
+            policy,
+            release.state,
+            origin and origin.state,
+            source.profile and source.profile.state,
+        )
+        words = ("passage", device.model, device.release, device.profile)
+        passage: Passage = self._get(
+            objects, words, _SIZE_OF_A_PASSAGE, lambda: Passage.of(source, release, variable_set, policy)
+        )
+        return passage
+
+    def kept(
+        self,
+        objects: tuple[object, ...],
+        words: tuple[str | None, ...],
+        make: Callable[[], Kept],
+        size_of: Callable[[Kept], int],
+    ) -> Kept:
+        """Return what is made of some content, made once for as long as it is remembered.
+
+        objects, words: all that it depends on: content by identity, names and states as they are; the first word is the
+        kind. size_of: as how many variables it counts.
+        """
+        key = (*map(id, objects), *words)
+        known = self._known(key)
+        if known is not None:
+            kept: Kept = known[0]
+            return kept
+        # Not under the lock, because it can take long.
+        made = make()
+        size = size_of(made) + (len(objects) + len(words)) // _REFERENCES_OF_A_VARIABLE
+        self._get(objects, words, size, lambda: made)
+        return made
+
+    def token(self, objects: tuple[object, ...], words: tuple[str | None, ...]) -> object:
+        """Return an object that stands for much content: the same one for as long as it is remembered.
+
+        Two threads can get two: what is remembered under one of them is then made once more.
+        """
+        return self.kept(objects, words, object, lambda _: 1)
+
+    def _known(self, key: tuple[object, ...]) -> tuple[Any, int, tuple[object, ...]] | None:
+        with self._lock:
+            known = self._entries.get(key)
+            if known is not None:
+                self._entries.move_to_end(key)
+            return known
+
+    def _get(
+        self, objects: tuple[object, ...], words: tuple[str | None, ...], size: int, make: Callable[[], object]
+    ) -> Any:
         key = (*map(id, objects), *words)
         with self._lock:
             if key in self._entries:

@@ -1,23 +1,23 @@
 """A device at a destination's variable set: steps 1 to 6, from what is remembered of the comparison."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 from app.domain.engine.comparison import Comparison, Compiled, Outcome
+from app.domain.engine.passage import Passage
 from app.domain.things.condition import matches
 from app.domain.things.release import Release
 from app.domain.things.variable_set import Migratable, VariableSet
 from app.domain.values.budget import spend
 from app.domain.values.value import Value
-from app.domain.verdict import steps, wording
-from app.domain.verdict.case import Case
-from app.domain.verdict.judge import Verdict, destination_name, must_be_set, ordered, under_own_name
+from app.domain.verdict import steps
+from app.domain.verdict.judge import Verdict, must_be_set, ordered
 from app.domain.verdict.policy import Policy
 from app.domain.verdict.problem import Caution, Problem
 from app.domain.verdict.source import explicit_values
 
-# What a device at a set takes of a request's budget, its variables apart.
-_STEPS = 20
+# What a device at a set takes of a request's budget, beside the variables that are compared.
+_STEPS = 6
 
 
 class Migration:
@@ -27,7 +27,7 @@ class Migration:
     not implement the model. is_clear: steps 1 to 6 find no problem.
     """
 
-    __slots__ = ("_clear", "_completed", "_given", "_made", "comparison", "compiled", "is_clear", "set")
+    __slots__ = ("_clear", "_completed", "_given", "_lists", "_made", "comparison", "compiled", "is_clear", "set")
 
     def __init__(self, compiled: Compiled, comparison: Comparison | None, variable_set: VariableSet | None) -> None:
         spend(_STEPS + (0 if variable_set is None else _steps_of(variable_set)))
@@ -38,6 +38,7 @@ class Migration:
         self._given = comparison.given(compiled) if comparison else Outcome()
         self._completed: Mapping[str, Value] | None = None
         self._clear: Verdict | None = None
+        self._lists: tuple[tuple[str, ...], tuple[str, ...]] | None = None
         self.is_clear = (
             comparison is not None
             and variable_set is not None
@@ -59,39 +60,34 @@ class Migration:
                     completed.pop(name, None)
         return self._completed
 
-    def verdict(self, problems: Iterable[Problem], warnings: Iterable[Caution]) -> Verdict:
-        """Return the verdict with these problems and warnings."""
+    def verdict(self, problems: Iterable[Problem], warnings: Sequence[Caution], unchecked: tuple[str, ...]) -> Verdict:
+        """Return the verdict with these problems and warnings; unchecked: what is not checked beside variables."""
         in_order = ordered(problems)
-        cautions = tuple(warnings)
+        if self._lists is None:
+            made, given = self._made, self._given
+            self._lists = self._names(made.carry_over, given.carry_over), self._names(made.unchecked, given.unchecked)
         return Verdict(
             in_order,
-            cautions,
+            tuple(warnings),
             None if in_order or self.set is None else self.set.under_own_names(self.completed),
-            self._names(self._made.carry_over, self._given.carry_over),
-            (
-                *self._names(self._made.unchecked, self._given.unchecked),
-                *steps.not_checked(cautions, self.compiled.source, self.set),
-            ),
+            self._lists[0],
+            self._lists[1] + unchecked,
         )
 
     def _names(self, made: AbstractSet[str], given: AbstractSet[str]) -> tuple[str, ...]:
         """Return the variables in either set; what is given counts before what is made."""
-        explicit = self.compiled.source.device.values
-        return under_own_name(self.set, [*[name for name in made if name not in explicit], *given])
+        if self.comparison is None:
+            return ()
+        return self.comparison.names(made, given, self.compiled.explicit)
 
     @property
     def grown(self) -> Mapping[str, tuple[Value, Value]]:
         """The variables with a larger value at the destination; what is given counts before what is made."""
+        if not self._made.grown:
+            return self._given.grown
         explicit = self.compiled.source.device.values
         made = {name: values for name, values in self._made.grown.items() if name not in explicit}
         return made | self._given.grown
-
-    @property
-    def clear(self) -> Verdict:
-        """The verdict where there is neither a problem nor a warning."""
-        if self._clear is None:
-            self._clear = self.verdict((), ())
-        return self._clear
 
     def problems(self, destination: str) -> Iterator[Problem]:
         """Iterate over the problems; destination: what messages call it."""
@@ -104,52 +100,62 @@ class Migration:
             yield from steps.step_1_at_source(source, explicit_values(source))
             return
         if not compiled.is_accepted:
-            case = Case.of(source, source.model, self.set, self.comparison.vendor)
-            yield from steps.source_invalid(case, str(source.device.release))
+            yield from compiled.invalid
             yield from steps.step_1_at_source(source, compiled.configuration)
         for name, findings in self._made.refused.items():
             if name not in source.device.values:
-                yield from (wording.problem(code, pair, source, destination) for code, pair in findings)
+                yield from (self.comparison.problem(code, pair, source, destination) for code, pair in findings)
         for findings in self._given.refused.values():
-            yield from (wording.problem(code, pair, source, destination) for code, pair in findings)
+            yield from (self.comparison.problem(code, pair, source, destination) for code, pair in findings)
         if self.set is not None:
             yield from steps.step_6(self.set, self.completed, destination, compiled.blocks)
 
-    def judge(self, release: Release, policy: Policy) -> Verdict:
-        """Return the verdict at a release that has the destination's set (all steps)."""
-        source = self.compiled.source
-        profile, state = source.device.profile, source.profile.state if source.profile else None
-        problems = [
-            *steps.step_7(release, profile, state),
-            *steps.step_8(release, profile, policy),
-            *steps.step_9(source, release, self.set),
-            *self._parts(release),
-            *steps.step_12(source, release, self.set),
-            *self._errata(release),
-        ]
-        warnings = list(steps.warnings(source, release, self.set, policy))
-        if release.errata:
-            warnings += steps.errata_not_checked(source, release, self._there())
-        if self.set is not None:
-            warnings += steps.growth(release, self.set, self.grown)
-        if self.is_clear and not problems:
-            warnings += self._must_be_set(release)
-            if not warnings:
-                return self.clear
-        destination = destination_name(release, self.set)
-        return self.verdict([*self.problems(destination), *problems], warnings)
+    def judge(self, release: Release, policy: Policy, passage: Passage | None = None) -> Verdict:
+        """Return the verdict at a release that has the destination's set (all steps).
 
-    def _parts(self, release: Release) -> Iterator[Problem]:
+        passage: what `Passage.of` returns for the source and this release, where the caller has it already.
+        """
         source = self.compiled.source
-        if any(own is not None and own.needs for own in (source.set, self.set)):
-            configuration = None if self.comparison is None else self.compiled.configuration
-            yield from steps.step_10(source, configuration, release, self.set, self._there())
+        passage = passage or Passage.of(source, release, self.set, policy)
+        problems = [*passage.problems, *self._parts(release), *self._errata(release, passage)]
+        if not passage.is_compared:
+            problems += steps.step_12(source, release, self.set)
+        warnings: Sequence[Caution] = passage.cautions
+        unchecked = passage.unchecked
+        if passage.warns_of_errata:
+            warnings = (*warnings, *steps.errata_not_checked(source, release, self._there()))
+            unchecked = steps.not_checked(warnings, source, self.set)
+        if self.set is not None and (grown := self.grown):
+            warnings = (*warnings, *steps.growth(release, self.set, grown))
+        if not self.is_clear:
+            problems += self.problems(passage.destination)
+        elif not problems:
+            warnings = (*warnings, *self._must_be_set(release))
+            if not warnings and not unchecked:
+                # Releases that share the set share the verdict, too.
+                self._clear = self._clear or self.verdict((), (), ())
+                return self._clear
+        return self.verdict(problems, warnings, unchecked)
 
-    def _errata(self, release: Release) -> Iterator[Problem]:
+    def _parts(self, release: Release) -> Sequence[Problem]:
         source = self.compiled.source
-        if release.errata or (source.release and source.release.errata):
-            configuration = None if self.comparison is None else self.compiled.configuration
-            yield from steps.step_13(source, configuration, release, self._there() or {})
+        if not (source.set is not None and source.set.needs) and not (self.set is not None and self.set.needs):
+            return ()
+        configuration = None if self.comparison is None else self.compiled.configuration
+        return list(steps.step_10(source, configuration, release, self.set, self._there()))
+
+    def _errata(self, release: Release, passage: Passage) -> Sequence[Problem]:
+        """Return what errata forbid (step 13): a rule is looked at only if one of them is about the configuration."""
+        if not passage.leaving and not passage.entering:
+            return ()
+        source = self.compiled.source
+        configuration = None if self.comparison is None else self.compiled.configuration
+        there = self._there() or {} if passage.entering else {}
+        if not any(erratum.concerns(configuration) for erratum in passage.leaving) and not any(
+            erratum.concerns(there) for erratum in passage.entering
+        ):
+            return ()
+        return list(steps.step_13(source, configuration, release, there))
 
     def _there(self) -> Mapping[str, Value] | None:
         """Return the completed configuration, with the values that the destination refuses; None if not known."""
@@ -161,23 +167,25 @@ class Migration:
         values = {pair.name: pair.value for pair in refused if pair.there is not None and pair.value is not None}
         return {**values, **self.completed}
 
-    def _must_be_set(self, release: Release) -> Iterator[Caution]:
+    def _must_be_set(self, release: Release) -> Sequence[Caution]:
         """Warn of what the release by itself makes otherwise of the profile; is_clear holds."""
-        device = self.compiled.source.device
+        device, nulls = self.compiled.source.device, self.compiled.nulls
         if self.comparison is None or self.set is None or device.profile is None:
-            return
+            return ()
         own_values = release.made_of(device.profile, device.model)
         otherwise = self.comparison.otherwise(own_values)
+        if not otherwise and not nulls:
+            return ()
         to_set = {name: value for name, value in otherwise.items() if name not in device.values}
-        nulls = [name for name, written in device.values.items() if written is None]
         to_set |= self.comparison.made_otherwise(own_values, nulls, self.completed) if nulls else {}
-        if to_set:
-            yield must_be_set(release, device.profile, self.set.under_own_names(to_set))
+        if not to_set:
+            return ()
+        return (must_be_set(release, device.profile, self.set.under_own_names(to_set)),)
 
 
 def _steps_of(variable_set: VariableSet) -> int:
     """Return what a set takes of a request's budget: its values are copied, its rules are checked."""
-    return len(variable_set.variables) // 4 + len(variable_set.constraints) + len(variable_set.blocks_migration)
+    return len(variable_set.variables) // 32 + len(variable_set.constraints) + len(variable_set.blocks_migration)
 
 
 def _meets_rules(variable_set: VariableSet, configuration: Mapping[str, Value]) -> bool:

@@ -8,6 +8,7 @@ from app.domain.engine.comparison import Comparison, Compiled, Origin
 from app.domain.engine.kind import Kind, Kinds, KindsOf
 from app.domain.engine.memo import Memo
 from app.domain.engine.migration import Migration
+from app.domain.engine.passage import Passage
 from app.domain.things.release import Release
 from app.domain.things.restriction import Limits
 from app.domain.things.variable_set import VariableSet
@@ -52,8 +53,8 @@ class Remedy:
     rank: tuple[int, list[str], list[int]]
 
 
-# What a verdict takes of a request's budget.
-_STEPS = 40
+# What a verdict takes of a request's budget, beside what is compared and worded for it.
+_STEPS = 4
 _NO_CHANGE = Remedy((), (0, [], []))
 
 
@@ -153,13 +154,15 @@ class Engine:
 
     def verdict(self, source: Source, release: Release, limits: Sequence[Limits]) -> Verdict:
         """Return the verdict on a device at a release; limits: what the host, and the unit, state of its model."""
-        spend()
-        key = (id(source), id(release), self._key(limits))
+        key = (id(source), id(release), self._key(limits) if limits else ())
         if key not in self._verdicts:
             spend(_STEPS)
             variable_set, cautions = self._narrow(source.device.model, release, limits)
             migration = self._migration(source, release, variable_set)
-            self._verdicts[key] = (migration.judge(release, self.policy).with_warnings(*cautions), release)
+            passage = self._passage(source, release, variable_set)
+            self._verdicts[key] = (migration.judge(release, self.policy, passage).with_warnings(*cautions), release)
+        else:
+            spend()
         return self._verdicts[key][0]
 
     def _migration(self, source: Source, release: Release, variable_set: VariableSet | None) -> Migration:
@@ -173,6 +176,14 @@ class Engine:
             comparison = self._comparison(compiled, variable_set, vendor)
             self._migrations[key] = Migration(compiled, comparison, variable_set)
         return self._migrations[key]
+
+    def _passage(self, source: Source, release: Release, variable_set: VariableSet | None) -> Passage | None:
+        """Return what is known of a migration whatever the values are; None where a host states something of it."""
+        own = source.set
+        is_narrowed = (own is not None and own.is_narrowed) or (variable_set is not None and variable_set.is_narrowed)
+        if is_narrowed or source.without_effect:
+            return None
+        return self._memo.passage(source, release, variable_set, self.policy)
 
     def _comparison(self, compiled: Compiled, variable_set: VariableSet | None, vendor: str) -> Comparison | None:
         origin = compiled.origin
@@ -223,7 +234,9 @@ class Engine:
         complete = [option for option in options if None not in option.values()]
         best = min(complete, key=_size, default=options[group.ways.index(answered)])
         return {
-            position: verdict if (remedy := best[position]) is None else replace(verdict, remedies=remedy.changes)
+            position: replace(verdict, remedies=remedy.changes)
+            if (remedy := best[position]) is not None and remedy.changes
+            else verdict
             for position, verdict in answered.verdicts.items()
         }
 
@@ -289,12 +302,28 @@ class Question:
     def _at_host(self, destination: Destination) -> Sequence[Served]:
         engine = self._engine
         spend(len(self._devices))
+        if destination.is_plain and len(destination.releases) == 1 and not self._vm.has_parts:
+            release = engine.registry.release(destination.releases[0])
+            if release is not None:
+                return self._at_release(release, destination)
 
         def judge_at(source: Source, release: Release, runner: Runner) -> Verdict:
             return engine.verdict(source, release, destination.limits(source.device.model, runner.unit))
 
         host = engine.host(destination)
         return host.answer(self._vm, judge_at, lambda group: engine.add_remedies(group, destination))
+
+    def _at_release(self, release: Release, destination: Destination) -> Sequence[Served]:
+        """Return what `Host.answer` does where there is nothing to choose from: one release, no units, no parts."""
+        engine, name = self._engine, str(release.name)
+        verdicts = [engine.verdict(source, release, ()) for source in self._sources]
+        if not all(verdict.compatible for verdict in verdicts) and engine.remedies is not None:
+            members = {at: source for at, source in enumerate(self._sources) if source.device.model in release.sets}
+            way = Way(Runner([release], []), dict.fromkeys(members, release), {at: verdicts[at] for at in members})
+            if not way.takes_all:
+                for at, verdict in engine.add_remedies(Group(members, [way], way), destination).items():
+                    verdicts[at] = verdict
+        return [Served(name, verdict) for verdict in verdicts]
 
     def _answer(self, served: Sequence[Served]) -> Answer:
         devices = tuple(

@@ -7,6 +7,7 @@ from itertools import islice, product
 from math import prod
 
 from app.domain.engine.acceptance import Acceptance
+from app.domain.engine.memo import Memo
 from app.domain.fleet.member import BaselineCode, BaselineProblem, Fleet, Member, Side, named, names_of
 from app.domain.fleet.search import Assignment, Requirement, Tries, UndecidedError, best, candidates, conditions_on
 from app.domain.things.model import Model
@@ -32,6 +33,8 @@ _EXPLAINING_TRIES = 5_000
 # What a profile at a member takes of a request's budget, beyond its first time.
 _STEPS_OF_A_PROFILE = 10
 _MAX_EXPLAINED = 30
+# So many names and states are compared with what is remembered in a step of a request's budget.
+_WORDS_OF_A_STEP = 8
 
 Collide = Callable[[Sequence[Member]], bool]
 
@@ -51,15 +54,54 @@ class Baseline:
     warnings: tuple[Caution, ...] = ()
 
 
+def kept_baseline(
+    name: str, destinations: Sequence[Destination], registry: Registry, profiles: Sequence[Profile], memo: Memo
+) -> Baseline:
+    """Return the baseline, remembered for as long as nothing changes that it depends on.
+
+    Of hosts that restrict or resolve something, or have units, nothing is remembered.
+    """
+    model = registry.model(name)
+    if model is None or not all(destination.is_plain for destination in destinations):
+        return baseline(name, destinations, registry, profiles, memo)
+    objects: list[object] = [model]
+    words: list[str | None] = ["baseline", name]
+    for destination in destinations:
+        words += [destination.id, str(len(destination.releases)), *destination.releases]
+        for release in map(registry.release, destination.releases):
+            words.append(release.state.value if release else None)
+            if release is not None:
+                own = {profile: models[name] for profile, models in release.own_values.items() if name in models}
+                words += [str(len(own)), *own]
+                objects += [release.sets.get(name), release.profiles, release.errata.get(name), *own.values()]
+    for profile in profiles:
+        words += [profile.name, profile.state.value]
+        objects.append(profile.values[name])
+    spend(len(words) // _WORDS_OF_A_STEP)
+    return memo.kept(
+        tuple(objects), tuple(words), lambda: baseline(name, destinations, registry, profiles, memo), _size_of
+    )
+
+
+def _size_of(baseline: Baseline) -> int:
+    """Return as how many variables a baseline counts."""
+    problems = sum(4 + len(problem.members) for problem in baseline.problems)
+    return 10 + 3 * len(baseline.domains) + len(baseline.profiles) + problems + 4 * len(baseline.warnings)
+
+
 def baseline(
-    name: str, destinations: Sequence[Destination], registry: Registry, profiles: Sequence[Profile] = ()
+    name: str,
+    destinations: Sequence[Destination],
+    registry: Registry,
+    profiles: Sequence[Profile] = (),
+    memo: Memo | None = None,
 ) -> Baseline:
     """Return the baseline of a model over releases and hosts, in the order asked.
 
     The best assignment meets every constraint of every member with the fewest variables off their first choice; ties by
     variable name, then preference: the init values in the order asked, the off value, for ints the nearest to the first
     init value, for others canonical order. A host with several releases takes what one of them takes whole.
-    profiles: those that name the model, the newest first.
+    profiles: those that name the model, the newest first. memo: what is remembered of the profiles that sets accept.
     """
     model = registry.model(name)
     if model is None:
@@ -72,7 +114,7 @@ def baseline(
     warnings = tuple(_warnings(name, fleet.members))
     if (unreadable := _unreadable(fleet.members)) is not None:
         return Baseline(None, choice.domains, (), (*choice.problems, unreadable), warnings)
-    acceptance = Acceptance()
+    acceptance = Acceptance(memo)
     accepted = [profile.name for profile in profiles if _all_accept(profile, model, fleet.members, acceptance)]
     # A profile that all list is more certain than one that a release without a list lets pass.
     accepted.sort(key=lambda name: not _all_list(name, fleet.members))

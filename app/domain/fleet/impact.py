@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from app.domain.engine.acceptance import Acceptance
 from app.domain.engine.kind import Kind, Kinds
+from app.domain.engine.memo import Memo
 from app.domain.fleet.difference import Direction, between_releases
 from app.domain.fleet.support_matrix import refusals_at
 from app.domain.things.profile import Profile
@@ -33,12 +34,20 @@ class Impact:
 
 
 def of_release(
-    release: Release, state: State, profiles: Sequence[Profile], hosts: Iterable[Destination], registry: Registry
+    release: Release,
+    state: State,
+    profiles: Sequence[Profile],
+    hosts: Iterable[Destination],
+    registry: Registry,
+    memo: Memo | None = None,
 ) -> Impact:
-    """Return what flips when a release takes a state; profiles: all that are published."""
+    """Return what flips when a release takes a state; profiles: all that are published.
+
+    memo: what is remembered across requests.
+    """
     if _is_retired(release.state) == _is_retired(state):
         return Impact()
-    acceptance = Acceptance()
+    acceptance = Acceptance(memo)
     published = replace(release, state=State.PUBLISHED)
     possible = [profile for profile in profiles if _can_be_at(profile, published)]
     accepted = [profile.name for profile in possible if _accepted_models(profile, release, registry, acceptance)]
@@ -49,12 +58,20 @@ def of_release(
 
 
 def of_profile(
-    profile: Profile, state: State, releases: Sequence[Release], hosts: Iterable[Destination], registry: Registry
+    profile: Profile,
+    state: State,
+    releases: Sequence[Release],
+    hosts: Iterable[Destination],
+    registry: Registry,
+    memo: Memo | None = None,
 ) -> Impact:
-    """Return what flips when a profile takes a state; releases: all that are published."""
+    """Return what flips when a profile takes a state; releases: all that are published.
+
+    memo: what is remembered across requests.
+    """
     if _is_retired(profile.state) == _is_retired(state):
         return Impact()
-    acceptance = Acceptance()
+    acceptance = Acceptance(memo)
     published = replace(profile, state=State.PUBLISHED)
     flipped = [
         release

@@ -32,6 +32,7 @@ class RemedySearch:
         compiled = migration.compiled
         return (
             compiled.origin is not None
+            and bool(compiled.origin.runtime)
             and any(name in compiled.configuration for name in compiled.origin.runtime)
             and all(problem.code in _SOLVABLE for problem in verdict.problems)
         )

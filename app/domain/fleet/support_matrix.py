@@ -20,6 +20,7 @@ from app.domain.verdict.steps import step_7, step_8, step_13
 MAX_PROBLEMS = 20
 # What a cell takes of a request's budget, its models apart.
 _STEPS = 20
+_STEPS_REMEMBERED = 2
 # What a cell takes of an answer, its messages apart.
 _BYTES = 150
 
@@ -62,10 +63,14 @@ def support_matrix(
     """
     matrix = _Matrix(registry, acceptance, are_asked=bool(models))
     names = {model for profile in profiles for model in profile.values if not models or model in models}
-    columns = [(release, {name: release.sets[name] for name in names if name in release.sets}) for release in releases]
+    columns = []
+    for release in releases:
+        sets = {name: release.sets[name] for name in sorted(names) if name in release.sets}
+        columns.append((release, sets, matrix.column(release, sets)))
     for profile in profiles:
         named = {name: profile.values[name] for name in sorted(profile.values) if name in names}
-        yield Row(profile.name, tuple(matrix.cell(profile, named, *column) for column in columns))
+        row = matrix.row(profile, named)
+        yield Row(profile.name, tuple(matrix.known_cell(row, column, profile, named) for column in columns))
 
 
 class _Matrix:
@@ -75,8 +80,49 @@ class _Matrix:
         self._registry = registry
         self._acceptance = acceptance
         self._are_asked = are_asked
+        self._models: dict[str, Model | None] = {}
         # Values and sets that are accepted, by their ids and the release's vendor. The profiles and releases hold them.
         self._accepted: set[tuple[int, int, str]] = set()
+
+    def row(self, profile: Profile, named: Mapping[str, Values]) -> object | None:
+        """Return what stands for all that cells of a profile depend on, None if nothing is remembered."""
+        memo = self._acceptance.memo
+        if memo is None:
+            return None
+        for name in named.keys() - self._models.keys():
+            self._models[name] = self._registry.model(name)
+        models = map(self._models.__getitem__, named)
+        asked = "asked" if self._are_asked else None
+        return memo.token((*named.values(), *models), ("row", profile.name, profile.state.value, asked, *named))
+
+    def column(self, release: Release, sets: Mapping[str, VariableSet]) -> object | None:
+        """Return what stands for all that cells of a release depend on, None if nothing is remembered."""
+        memo = self._acceptance.memo
+        if memo is None:
+            return None
+        errata = tuple(release.errata.get(name) for name in sets)
+        words = ("column", str(release.name), release.state.value, *sets)
+        return memo.token((release.profiles, *sets.values(), *errata), words)
+
+    def known_cell(
+        self,
+        row: object | None,
+        column: tuple[Release, Mapping[str, VariableSet], object | None],
+        profile: Profile,
+        named: Mapping[str, Values],
+    ) -> Cell:
+        """Return a cell, remembered for what its row and its column stand for."""
+        release, sets, of_release = column
+        memo = self._acceptance.memo
+        if memo is None:
+            cell = self.cell(profile, named, release, sets)
+        else:
+            spend(_STEPS_REMEMBERED)
+            cell = memo.kept(
+                (row, of_release), ("cell",), lambda: self.cell(profile, named, release, sets), _size_of_cell
+            )
+        write(_BYTES + sum(len(problem.message) for problem in cell.problems))
+        return cell
 
     def cell(
         self, profile: Profile, named: Mapping[str, Values], release: Release, sets: Mapping[str, VariableSet]
@@ -103,7 +149,6 @@ class _Matrix:
         if not implemented and not self._are_asked:
             message = f"{release.name} implements none of the {len(named)} models that {profile.name} names."
             problems.append(Problem(ProblemCode.MODEL_NOT_SUPPORTED, message))
-        write(_BYTES + sum(len(problem.message) for problem in problems[:MAX_PROBLEMS]))
         return Cell(
             str(release.name),
             not problems,
@@ -113,6 +158,11 @@ class _Matrix:
             implemented - accepted,
             len(named),
         )
+
+
+def _size_of_cell(cell: Cell) -> int:
+    """Return as how many variables a cell counts."""
+    return 2 + sum(2 + len(problem.message) // _BYTES for problem in cell.problems)
 
 
 def refusals_at(

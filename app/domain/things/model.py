@@ -45,6 +45,7 @@ class Model:
     name: str
     statements: Mapping[str, Mapping[str, Statement]]
     _off_values: dict[frozenset[str], Mapping[str, Value]] = field(default_factory=dict, compare=False, repr=False)
+    _renames: dict[str, Mapping[str, StandsFor]] = field(default_factory=dict, compare=False, repr=False)
 
     @lazy
     def vendor(self) -> str:
@@ -58,8 +59,12 @@ class Model:
 
     def renames_for(self, vendor: str) -> Mapping[str, StandsFor]:
         """Return what variables stand for, by their name, in what a vendor says of the model (as `statement_for`)."""
-        counting = {**self.statements.get(vendor, {}), **self.statements.get(self.vendor, {})}
-        return {name: statement.stands_for for name, statement in counting.items() if statement.stands_for is not None}
+        if vendor not in self._renames:
+            counting = {**self.statements.get(vendor, {}), **self.statements.get(self.vendor, {})}
+            self._renames[vendor] = {
+                name: statement.stands_for for name, statement in counting.items() if statement.stands_for is not None
+            }
+        return self._renames[vendor]
 
     def stated_types(self, variable: str) -> tuple[Type, ...]:
         """Return the stated types of a variable; only the one of the model's own vendor if that has the variable.

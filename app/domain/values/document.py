@@ -4,6 +4,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from enum import StrEnum
+from functools import lru_cache
+
+from app.domain.values.budget import spend
 
 MAX_DESCRIPTION = 4096
 # Beyond this many faults the rest is left out.
@@ -14,6 +17,8 @@ MAX_QUOTED = 100
 _MAX_HINTS = 10
 _MAX_HINT_WORDS = 1000
 _MAX_HINT_LENGTH = 64
+# What comparing with one word takes of a request's budget.
+_STEPS_OF_A_HINT = 10
 # A pointer to a fault repeats at most this many characters of a key. No name that is allowed is longer.
 _MAX_STEP = 512
 _TEXT_CONTROLS = frozenset("\n\t")
@@ -78,7 +83,15 @@ _JSON_TYPES: Sequence[tuple[type, str]] = (
 
 def did_you_mean(text: str, known: Iterable[str]) -> str:
     """Return a hint, in parentheses, at the known word that is most like a text; empty if none is."""
-    closest = get_close_matches(text, sorted(known), n=1)
+    hint = _hint if len(text) <= _MAX_HINT_LENGTH else _hint.__wrapped__
+    return hint(text, tuple(sorted(known)))
+
+
+# A misspelt name comes again and again: in each question about the device, for each of its destinations.
+@lru_cache(maxsize=256)
+def _hint(text: str, known: tuple[str, ...]) -> str:
+    spend(_STEPS_OF_A_HINT * len(known))
+    closest = get_close_matches(text, known, n=1)
     return f' (did you mean "{closest[0]}"?)' if closest else ""
 
 

@@ -105,6 +105,7 @@ def variable_name(text: str) -> str:
 _NUMBER = re.compile(r"[0-9]+")
 
 
+@_cached
 def numeric(text: str) -> tuple[int, ...]:
     """Return the numeric components of a version, by which versions are compared (DESIGN 5)."""
     return tuple(int(number) for number in _NUMBER.findall(text))

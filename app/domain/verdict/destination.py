@@ -62,6 +62,8 @@ class Destination(NamedTuple):
 
     def limits(self, model: str, unit: Unit | None = None) -> Sequence[Limits]:
         """Return what the host, and a unit of it, states of the variables of a model; empty if nothing."""
+        if unit is None and not self.restrict and not self.resolves:
+            return ()
         places: list[Destination | Unit] = [self] if unit is None else [self, unit]
         stated = (Limits(place.restrict.get(model) or None, place.resolves.get(model) or None) for place in places)
         return [limits for limits in stated if limits != (None, None)]

@@ -135,7 +135,7 @@ class Vm:
         """devices: with their ids and what they are parts of; equal devices can share a source."""
         self.devices = devices
         self.sources = sources
-        self._has_parts = any(device.role is not None for device in devices)
+        self.has_parts = any(device.role is not None for device in devices)
 
     @lazy
     def _here(self) -> Sequence[AtEnd]:
@@ -148,7 +148,7 @@ class Vm:
     def broken_together(self, ways: Iterable[Way]) -> Mapping[int, Sequence[Problem]]:
         """Return the problems of step 11 by the position of the device; devices without a way are not looked at."""
         problems: dict[int, list[Problem]] = {}
-        if not self._has_parts:
+        if not self.has_parts:
             return problems
         spend(_STEPS_OF_A_PART * len(self.devices))
         there = [AtEnd(None, None, None)] * len(self.devices)
@@ -189,7 +189,7 @@ class Vm:
 
     def required(self, ways: Iterable[Way]) -> frozenset[str]:
         """Return the variables of parts that rules, at the source or there, require to have some values."""
-        if not self._has_parts:
+        if not self.has_parts:
             return frozenset()
         models = [source.device.model for source in self.sources]
         there = (release.sets.get(models[at]) for way in ways for at, release in way.releases.items())

@@ -107,8 +107,11 @@ class Source:
             variable_set, without_effect = narrowed(variable_set, limits, "The source host", is_source=True)
         renames = _renames(device, model, release, variable_set)
         problems += _given_twice(device, renames)
+        values = renamed(device.values, renames)
+        if (model_name, profile) != (device.model, device.profile) or values is not device.values:
+            device = replace(device, model=model_name, profile=profile, values=values)
         return cls(
-            replace(device, model=model_name, profile=profile, values=renamed(device.values, renames)),
+            device,
             model,
             release,
             None if profile is None else registry.profile(profile),

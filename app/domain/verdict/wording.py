@@ -15,7 +15,7 @@ from app.domain.verdict.case import Pair
 from app.domain.verdict.problem import Caution, Problem, ProblemCode, WarningCode
 from app.domain.verdict.source import Source
 
-# What a message takes of a request's budget; a hint as much for each name that it chooses from.
+# What a message takes of a request's budget, its hint apart.
 _STEPS = 10
 
 
@@ -31,7 +31,6 @@ def problem(code: ProblemCode, pair: Pair, source: Source, destination: str) -> 
         case ProblemCode.UNKNOWN_VARIABLE:
             release = f"the source release {source.device.release}"
             stated = source.set.stated if source.set else ()
-            spend(_STEPS * len(stated))
             hint = did_you_mean(name, stated)
             message = f"{name}={shown(value)} is given, but {release} has no variable {name}{hint}."
             return Problem(code, message, name, value)
