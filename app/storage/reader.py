@@ -36,6 +36,8 @@ from app.storage.memory import Memory
 _NAMED_BYTES = 300
 # A host that was asked about takes about this many; its kind is kept elsewhere.
 _HOST_BYTES = 1_000
+# The hosts of a question that names more are not remembered: it would push out all others.
+_MAX_REMEMBERED = 1_000
 _TO_ERRATUM = 10
 
 Key: TypeAlias = tuple[str, ...]
@@ -355,8 +357,10 @@ class Reader:
                 hosts[name] = unknown_host(name, f"No host {name} is registered.")
             else:
                 hosts[name] = fleet.destination(member, kinds[member.digest])
+        if len(hosts) <= _MAX_REMEMBERED:
             # For when the database is away.
-            self._fleet.selections.put(("host", name), hosts[name], _HOST_BYTES)
+            for name, host in hosts.items():
+                self._fleet.selections.put(("host", name), host, _HOST_BYTES)
         return hosts
 
     def _remembered_host(self, name: str) -> Destination:
