@@ -232,12 +232,13 @@ def test_a_page_of_several_long_questions_is_whole(database_url: str, headers: d
 
 def test_the_questions_of_a_page_have_one_budget(database_url: str) -> None:
     with TestClient(make_app(database_url, max_steps=10_000), headers=AUTHORIZATION) as registry:
-        _fill_a_matrix(registry, variables=40, releases=10, profiles=60)
+        _fill_a_matrix(registry, variables=40, releases=10, profiles=90)
         page = registry.get("/ui/support-matrix").text
         assert "The page is incomplete. This is too much at once. Choose a model or an implementation." in page
         # The newest come first, and ten of them are one question, which is answered.
-        assert "vendor-a.com/p59" in page
+        assert "vendor-a.com/p89" in page
         assert "vendor-a.com/p0" not in page
+        # What was found at the first try, on the event loop, is remembered; the rest is still too much.
         problem(registry.get("/support-matrix"), 422, "over-budget")
 
 

@@ -213,7 +213,7 @@ def main(
                 sqlite = (f"sqlite:///{folder}/{number}.db" for number in count())
                 bench.results |= publishing.measured(lambda: next(sqlite), "sqlite", rounds)
                 bench.results |= publishing.measured(lambda: fresh(uri), "postgresql", rounds)
-            if bench.wants("k"):
+            if bench.wants("fleet"):
                 files = (f"sqlite:///{folder}/fleet{number}.db" for number in count())
                 bench.results |= fleet.measured(lambda: next(files), "sqlite")
                 bench.results |= fleet.measured(lambda: fresh(uri), "postgresql")

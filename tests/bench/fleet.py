@@ -44,11 +44,11 @@ def measured(make: Callable[[], str], kind: str) -> dict[str, Any]:
         resident = served.resident >> 20
     first, again, bare = _of_inventory(make)
     return {
-        f"k one {kind}": _ratio(f"one host of {_MANY:,}, against {_FEW:,}", one_of_many, one),
-        f"k drain {kind}": _ratio(f"a drain of 40 VMs over {_MANY:,} hosts, against {_FEW:,}", drain_of_many, drain),
-        f"k memory {kind}": {"title": f"resident memory with {_MANY:,} hosts", "megabytes": resident},
-        f"k inventory {kind}": _ratio(f"an inventory of {_INVENTORY:,}, against a script", first, bare),
-        f"k unchanged {kind}": _ratio("the same inventory again, against the first time", again, first),
+        f"fleet one {kind}": _ratio(f"one host of {_MANY:,}, against {_FEW:,}", one_of_many, one),
+        f"fleet drain {kind}": _ratio(f"a drain over {_MANY:,} hosts, against {_FEW:,}", drain_of_many, drain),
+        f"fleet memory {kind}": {"title": f"resident memory with {_MANY:,} hosts", "megabytes": resident},
+        f"fleet inventory {kind}": _ratio(f"an inventory of {_INVENTORY:,}, against a script", first, bare),
+        f"fleet unchanged {kind}": _ratio("the same inventory again, against the first time", again, first),
     }
 
 
