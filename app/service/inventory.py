@@ -72,31 +72,26 @@ class _Reading:
             host_name(name)
         except InvalidNameError as error:
             self.faults.append({"type": "value_error", "loc": ("hosts", name), "msg": str(error), "input": name})
-        labels: object = {}
-        if isinstance(host, dict):
-            labels = host.get("labels", labels)
-            host = {field: content for field, content in host.items() if field != "labels"}
-        statement, label_set = self._statement(name, host), self._label_set(name, labels)
+        labels: object = host.pop("labels", {}) if isinstance(host, dict) else {}
+        key, label_key = _key(host), b"labels" + _key(labels)
+        statement = self.statements.get(key) or self._statement(name, key, host)
+        label_set = self._label_sets.get(label_key) or self._label_set(name, label_key, labels)
         if statement is None or label_set is None:
             return None
         statement.hosts.append(name)
         registration = Registration(statement.stored, label_set)
         return self._registrations.setdefault(registration, registration)
 
-    def _statement(self, name: str, host: object) -> _Read | None:
-        key = _key(host)
-        statement = self.statements.get(key)
-        if statement is None and (document := self._shape(HostDocument, name, key, host)) is not None:
-            stated = stated_by(document)
-            statement = self.statements[key] = _Read(document, stated, Stated(stated))
-        return statement
+    def _statement(self, name: str, key: bytes, host: object) -> _Read | None:
+        document = self._shape(HostDocument, name, key, host)
+        if document is None:
+            return None
+        stated = stated_by(document)
+        return self.statements.setdefault(key, _Read(document, stated, Stated(stated)))
 
-    def _label_set(self, name: str, labels: object) -> LabelSet | None:
-        key = b"labels" + _key(labels)
-        label_set = self._label_sets.get(key)
-        if label_set is None and (labelled := self._shape(Labelled, name, key, {"labels": labels})) is not None:
-            label_set = self._label_sets[key] = LabelSet(labelled.labels)
-        return label_set
+    def _label_set(self, name: str, key: bytes, labels: object) -> LabelSet | None:
+        labelled = self._shape(Labelled, name, key, {"labels": labels})
+        return None if labelled is None else self._label_sets.setdefault(key, LabelSet(labelled.labels))
 
     def _shape(self, shape: type[Read], name: str, key: bytes, document: object) -> Read | None:
         """Return a document of a host as its shape; None if it has faults, which are added."""

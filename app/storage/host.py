@@ -187,11 +187,11 @@ def put_hosts(
     # By name, the ids of changed hosts, and where they were filed.
     changed: dict[str, tuple[int, Filed]] = {}
     reported: list[int] = []
-    for name, host_id, reported_at, *where in _existing(connection, registrations):
+    for row in _existing(connection, registrations):
+        name, host_id, reported_at, filed = row[0], row[1], row[2], row[3:]
         existing.add(name)
-        filed = Filed(*where)
         if filed != filing.of(registrations[name]):
-            changed[name] = host_id, filed
+            changed[name] = host_id, Filed(*filed)
         elif noted_since is None or reported_at is None or reported_at < noted_since:
             reported.append(host_id)
     added = [name for name in registrations if name not in existing]
@@ -370,14 +370,12 @@ def _names(connection: sa.Connection) -> Iterator[str]:
     yield from connection.execute(query).scalars()
 
 
-def _existing(connection: sa.Connection, names: Iterable[str]) -> Iterator[tuple[Any, ...]]:
+def _existing(connection: sa.Connection, names: Iterable[str]) -> Iterator[sa.Row[*tuple[Any, ...]]]:
     """Iterate over the registered hosts among some names: name, id, reported_at, and the fields of Filed."""
     table = schema.host
     columns = (table.c.name, table.c.id, table.c.reported_at, table.c.kind_id, table.c.label_set_id, table.c.own)
     for batch in lookup.batches(names):
-        yield from map(
-            tuple, connection.execute(sa.select(*columns).where(lookup.among(table.c.name, batch, connection)))
-        )
+        yield from connection.execute(sa.select(*columns).where(lookup.among(table.c.name, batch, connection))).all()
 
 
 def _stored(registration: Registration, filed: Filed, at: str) -> dict[str, Any]:

@@ -28,6 +28,8 @@ class InvalidNameError(ValueError):
 
 
 def _refuse_invisible(text: str, kind: str) -> None:
+    if text.isascii() and text.isprintable() and " " not in text:
+        return
     for character in text:
         if unicodedata.category(character) in _INVISIBLE:
             message = f"{kind} must not have white space or control characters, but has U+{ord(character):04X}"
