@@ -3,9 +3,12 @@
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
+from threading import Lock
 from typing import Any
 
 import sqlalchemy as sa
+from cachetools import LRUCache
 
 from app.domain.engine.acceptance import Acceptance
 from app.domain.fleet import difference
@@ -26,6 +29,32 @@ from app.storage.change import Change, record
 from app.storage.database import Writing
 from app.storage.existing import Names
 from app.storage.lookup import Parts
+
+
+class _Accepted:
+    """Remembers what releases accept, by the digests of all that decides it; the oldest is forgotten first."""
+
+    def __init__(self, most: int) -> None:
+        self._keys: LRUCache[bytes, None] = LRUCache(most)
+        self._lock = Lock()
+
+    def has(self, key: tuple[str, ...]) -> bool:
+        """Return whether it is known that this is accepted."""
+        with self._lock:
+            return _digest_of(key) in self._keys
+
+    def add(self, key: tuple[str, ...]) -> None:
+        """Remember that this is accepted."""
+        with self._lock:
+            self._keys[_digest_of(key)] = None
+
+
+def _digest_of(key: tuple[str, ...]) -> bytes:
+    return blake2b("\n".join(key).encode(), digest_size=20).digest()
+
+
+# About 15 MB. What a release refuses is judged again, for its reasons name the release.
+_ACCEPTED = _Accepted(100_000)
 
 
 def evolution_of(connection: sa.Connection, implementation_id: int) -> Evolution:
@@ -80,19 +109,41 @@ def broken_by(
     entries = _entries(connection, plan, differing) if differing else {}
     if not entries:
         return []
-    needed = {digest for of_release in digests.values() for model, digest in of_release.items() if model in differing}
+    known_models = _models(connection, plan, differing)
+    # A publication is often judged twice: first dry, and by several pipelines.
+    marks = {model: known.mark for model, known in known_models.items()}
+
+    def key(release: ReleaseName, model: str, values: str) -> tuple[str, ...]:
+        return marks[model], digests[release].get(model, ""), values, release.vendor
+
+    refusing = [name, *(before if evolution.mode is Mode.FULL else ())]
+    pending = {
+        profile: left
+        for profile, models_of in entries.items()
+        if (
+            left := {
+                model: values
+                for model, values in models_of.items()
+                if not all(_ACCEPTED.has(key(release, model, values)) for release in refusing)
+            }
+        )
+    }
+    concerned = {model for models_of in pending.values() for model in models_of}
+    needed = {digest for of_release in digests.values() for model, digest in of_release.items() if model in concerned}
     new_sets = {variable_set.digest: variable_set for variable_set in plan.new_sets.values()}
     known_sets = {**lookup.variable_sets(connection, needed - new_sets.keys()), **new_sets}
-    known_models = _models(connection, plan, differing)
-    values = _values(connection, plan, {digest for entry in entries.values() for digest in entry.values()})
+    values_by_digest = _values(connection, plan, {digest for entry in pending.values() for digest in entry.values()})
     acceptance = Acceptance()
 
     def refusals(release: ReleaseName, model: str, digest: str) -> Sequence[Problem]:
         own = digests[release].get(model)
         variable_set = known_sets[own] if own else None
-        return acceptance.refusals(values[digest], known_models[model], str(release), variable_set)
+        problems = acceptance.refusals(values_by_digest[digest], known_models[model], str(release), variable_set)
+        if not problems:
+            _ACCEPTED.add(key(release, model, digest))
+        return problems
 
-    return list(gate.broken(name, before, entries, evolution, refusals))
+    return list(gate.broken(name, before, pending, evolution, refusals))
 
 
 def compare_with_earlier(

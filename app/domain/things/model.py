@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from app.domain.things.variable import StandsFor, Variable
 from app.domain.things.variable_set import VariableSet
+from app.domain.values.canonical import canonical_json, digest
 from app.domain.values.lazy import lazy
 from app.domain.values.name import vendor_of
 from app.domain.values.value import Type, Value, same, shown
@@ -51,6 +52,22 @@ class Model:
     def vendor(self) -> str:
         """The vendor that owns the model."""
         return vendor_of(self.name)
+
+    @lazy
+    def mark(self) -> str:
+        """A digest of the model's name and of all statements: it changes when a vendor adds one."""
+        stated = {
+            vendor: {
+                name: [
+                    statement.type.value,
+                    statement.off_value,
+                    statement.stands_for and [statement.stands_for.variable, statement.stands_for.inverted],
+                ]
+                for name, statement in statements.items()
+            }
+            for vendor, statements in self.statements.items()
+        }
+        return digest(canonical_json([self.name, stated]))
 
     def statement_for(self, vendor: str, variable: str) -> Statement | None:
         """Return the statement that counts for a vendor's sets: that of the model's own vendor, else its own."""
