@@ -169,7 +169,7 @@ def _releases_at(destinations: Sequence[Mapping[str, Any]] | None, registry: "cl
     return [release for release in dict.fromkeys(running) if naming.is_emulator(release)]
 
 
-def _kinds_of(destination: Mapping[str, Any], registry: client.Registry) -> Iterable[Any]:
+def _kinds_of(destination: Mapping[str, Any], registry: "client.Registry") -> Iterable[Any]:
     """Return the kinds of the hosts that a destination selects; there can be very many hosts."""
     question = {
         "devices": [{"model": rendering.CPU_MODEL}],
