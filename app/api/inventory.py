@@ -1,9 +1,11 @@
 """Inventories: what many hosts run, registered in one transaction."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
+import sqlalchemy as sa
 from anyio import to_thread
 from fastapi import APIRouter, Body, Request, Response
 
@@ -14,7 +16,8 @@ from app.api.responses import BODY_ERRORS, UNAUTHORIZED
 from app.api.route import LargeRoute
 from app.api.session import Registering, RegisterSession
 from app.service import inventory
-from app.storage.database import Writing
+from app.storage import change
+from app.storage.database import Position, Writing
 from app.storage.host import put_hosts
 from app.wire.base import AsDocumented
 from app.wire.host import Inventory, InventoryResult
@@ -37,12 +40,27 @@ async def post_inventory(
     Hosts that state the same as before cost no write, but for the time of their report now and then (`reported_at`).
     """
     read = await read_in_turn(request, partial(inventory.read, document))
+    # Checked before the turn to write, so that others can write meanwhile.
+    async with session.reading() as connection:
+        checked = await to_thread.run_sync(_check, read, connection)
     async with session.writing() as writing:
-        return await to_thread.run_sync(_write, read, session, writing)
+        return await to_thread.run_sync(_write, read, checked, session, writing)
 
 
-def _write(read: inventory.InventoryDocument, session: RegisterSession, writing: Writing) -> Response:
-    unknown = inventory.check(read, writing.connection)
+def _check(read: inventory.InventoryDocument, connection: sa.Connection) -> tuple[Position, Mapping[str, Any]]:
+    """Return the position of the registry, and what the inventory names that it does not have."""
+    return change.position(connection), inventory.check(read, connection)
+
+
+def _write(
+    read: inventory.InventoryDocument,
+    checked: tuple[Position, Mapping[str, Any]],
+    session: RegisterSession,
+    writing: Writing,
+) -> Response:
+    position, unknown = checked
+    if change.position(writing.connection) != position:
+        _, unknown = _check(read, writing.connection)
     result = put_hosts(
         writing,
         read.registrations,

@@ -357,17 +357,20 @@ class WriteSession:
             finally:
                 ended.set()
 
-        with shared.urgency.urgent():
-            try:
-                result = await to_thread.run_sync(in_turn, abandon_on_cancel=True, limiter=shared.waiting_to_write)
-            except get_cancelled_exc_class():
-                if entry.give_up():
-                    with CancelScope(shield=True):
-                        await to_thread.run_sync(ended.wait, limiter=shared.ending)
-                raise
-        shared.catalog.outdate()
-        shared.tokens.forget()
-        return result
+        try:
+            with shared.urgency.urgent():
+                try:
+                    return await to_thread.run_sync(in_turn, abandon_on_cancel=True, limiter=shared.waiting_to_write)
+                except get_cancelled_exc_class():
+                    if entry.give_up():
+                        with CancelScope(shield=True):
+                            await to_thread.run_sync(ended.wait, limiter=shared.ending)
+                    raise
+        finally:
+            if self._open is not None:
+                # A COMMIT that failed can have stored it all the same.
+                shared.catalog.outdate()
+                shared.tokens.forget()
 
     def _check(self) -> None:
         """Raise ApiError if what was written must not be committed."""
@@ -423,11 +426,17 @@ async def _turn_to_write(request: Request, by: str, *, dry_run: bool) -> AsyncIt
     """Yield the one transaction that writes; by: the name of who writes."""
     shared = container(request)
     transaction = database.writing(shared.primary, by, dry_run=dry_run)
-    with shared.urgency.urgent():
-        async with _in_thread(transaction, shared, shared.waiting_to_write) as writing:
-            yield writing
-    shared.catalog.outdate()
-    shared.tokens.forget()
+    has_begun = False
+    try:
+        with shared.urgency.urgent():
+            async with _in_thread(transaction, shared, shared.waiting_to_write) as writing:
+                has_begun = True
+                yield writing
+    finally:
+        if has_begun:
+            # A COMMIT that failed can have stored it all the same.
+            shared.catalog.outdate()
+            shared.tokens.forget()
 
 
 async def _publishing(

@@ -31,6 +31,7 @@ from app.storage.reader import HostsClosedError
 from app.storage.replica import ReplicaLostError
 from app.wire import compatibility as wire
 from app.wire.detail import Detail
+from app.wire.reading import AT_ONCE
 
 _PATH = "/compatibility"
 # Parameters of the short question that can be given once, and often.
@@ -95,7 +96,7 @@ def _can_be_read(scope: Scope) -> bool:
         announced.isascii() and announced.isdecimal() and len(announced) <= len(str(limit))
     ):
         return False
-    return int(announced) <= min(limit, QuestionRoute.max_body_bytes(_container(scope).settings))
+    return int(announced) <= min(limit, AT_ONCE, QuestionRoute.max_body_bytes(_container(scope).settings))
 
 
 async def _received(receive: Receive) -> tuple[list[Message], bytes | None]:

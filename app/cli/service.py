@@ -184,9 +184,7 @@ def _migrate(url: str) -> tuple[str, bool]:
     try:
         is_newer = database.migrate(engine, wait_seconds=_WAIT_SECONDS, on_wait=_say_who_writes)
         if not is_newer:
-            # Otherwise the first question would have to wait for it.
-            with database.writing(engine, "the registry") as writing:
-                storage_host.file_hosts(writing.connection)
+            _file_hosts(engine)
     except (sa.exc.SQLAlchemyError, sqlite3.Error, storage_failure.FailureError) as error:
         failure = storage_failure.failure_of(error)
         if failure is None:
@@ -196,6 +194,18 @@ def _migrate(url: str) -> tuple[str, bool]:
     finally:
         engine.dispose()
     return sa.make_url(url).render_as_string(hide_password=True), is_newer
+
+
+def _file_hosts(engine: sa.Engine) -> None:
+    """File the hosts that the version before has registered; otherwise the first question about labels waits for it."""
+    with database.reading(engine) as connection:
+        if storage_host.are_filed(connection):
+            return
+    try:
+        with database.writing(engine, "the registry") as writing:
+            storage_host.file_hosts(writing.connection)
+    except storage_failure.FailureError as error:
+        warn(f"hosts of the version before are not filed yet: {error}")
 
 
 def _say_who_writes(writer: str) -> None:

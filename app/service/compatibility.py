@@ -1,6 +1,6 @@
 """Compatibility: check a question, load what it names, and have the engine answer it."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import NamedTuple, TypeAlias
@@ -339,6 +339,14 @@ def _device(device: wire.Device, vm: _Vm, index: int, hosts: Mapping[str, Destin
     )
 
 
+class _SelectedHosts(NamedTuple):
+    """Selected hosts of a kind. position: of the selection. selections: it, and those before, which leave out hosts."""
+
+    position: int
+    selections: Sequence[Sequence[str]]
+    selected: Selected
+
+
 class _Asked:
     """The destinations that a question asks about, selections of hosts included; each host counts once."""
 
@@ -350,8 +358,11 @@ class _Asked:
         self._reader = reader
         # By id, with the position of the first that names it.
         self._explicit: dict[str, tuple[int, Destination]] = {}
+        # The names of hosts that no selection counts, because the question names them.
+        self._named: set[str] = set()
+        # With the position of each. Those before leave out their hosts.
         self._selections: dict[tuple[str, ...], int] = {}
-        self._selected: dict[str, Selected] = {}
+        self._selected: dict[str, list[_SelectedHosts]] = {}
 
     def listed(self, place: Place) -> Destinations:
         """Return the destinations one by one, in the order asked; report all faults."""
@@ -359,7 +370,9 @@ class _Asked:
         if not self._selections:
             listing = Listing.of([destination for _, destination in self._explicit.values()])
             return Destinations(listing.first, self._count(0, place), listing=listing)
-        kinds = self._kinds(self._reader.selected(list(self._selections)))
+        kinds: dict[str, Destination] = {}
+        for selection in self._selections:
+            kinds |= self._reader.kinds([one.digest for one in self._reader.selected([selection])])
         count = self._count(len(kinds), place)
         listing, numbers = Listing(), dict[str, int]()
         names: set[str] = set()
@@ -373,7 +386,7 @@ class _Asked:
                     listing.add(destination)
                 continue
             for member in self._reader.members(selections[position]):
-                if member.name in names:
+                if member.name in names or (member.name in self._named and member.name not in self._explicit):
                     continue
                 if len(selections) > 1 or explicit:
                     names.add(member.name)
@@ -384,59 +397,64 @@ class _Asked:
     def grouped(self, place: Place) -> Destinations:
         """Return the destinations by kind; report all faults."""
         self._read(place)
-        groups = groups_of(self._explicit.values())
-        selected: Sequence[Selected] = ()
-        if self._selections:
-            selected = self._reader.selected(list(self._selections), self._explicit_hosts)
-            kinds = self._kinds(selected)
-            first = min(self._selections.values())
-            groups = merged([*groups, *(_group(one, kinds[one.digest], first) for one in selected)])
-            self._selected = {one.digest: one for one in selected}
-        return Destinations([group.first for group in groups], self._count(len(selected), place), groups=groups)
+        groups = list(groups_of(self._explicit.values()))
+        kinds: set[str] = set()
+        earlier: list[tuple[str, ...]] = []
+        for selection, position in self._selections.items():
+            selections = [selection, *earlier]
+            earlier.append(selection)
+            selected = self._reader.selected(selections, self._named)
+            content = self._reader.kinds([one.digest for one in selected])
+            groups += [_group(one, content[one.digest], position) for one in selected]
+            kinds |= content.keys()
+            for one in selected:
+                self._selected.setdefault(one.digest, []).append(_SelectedHosts(position, selections, one))
+        groups = list(merged(groups)) if self._selections else groups
+        return Destinations([group.first for group in groups], self._count(len(kinds), place), groups=groups)
 
     def names_of(self, group: Group) -> Iterable[Named]:
         """Return all destinations of a group."""
-        selected = self._selected.get(group.digest or "")
-        if selected is None:
-            return group.explicit
-        names = self._reader.host_names(list(self._selections), selected, self._explicit_hosts)
-        first = min(self._selections.values())
-        return [*group.explicit, *(Named((first, name), name) for name in names)]
-
-    @property
-    def _explicit_hosts(self) -> Collection[str]:
-        return self._explicit.keys()
-
-    def _kinds(self, selected: Sequence[Selected]) -> Mapping[str, Destination]:
-        return self._reader.kinds([one.digest for one in selected])
+        yield from group.explicit
+        for position, selections, selected in self._selected.get(group.digest or "", ()):
+            names = self._reader.host_names(selections, selected, self._named)
+            yield from (Named((position, name), name) for name in names)
 
     def _read(self, place: Place) -> None:
         """Read the destinations that are named one by one, and the selections that some host meets."""
-        for index, wanted in enumerate(self._destinations):
-            if wanted.is_selection:
-                self._select(index, wanted.selection)
-                continue
-            destination = self._destination(wanted, index)
-            _, other = self._explicit.setdefault(destination.id, (index, destination))
-            if other._replace(problem=None) != destination._replace(problem=None):
-                _report_other(place, index, destination.id)
-        if not (self._selections and self._explicit):
+        selections = {wanted.selection for wanted in self._destinations if wanted.is_selection}
+        if len(selections) > wire.MAX_SELECTIONS:
+            message = f"must have at most {wire.MAX_SELECTIONS} selections by labels, not {len(selections):,}"
+            (place / "destinations").fault(FaultCode.LIMIT_EXCEEDED, message)
             return
+        for index, wanted in enumerate(self._destinations):
+            if not wanted.is_selection:
+                self._add(index, self._destination(wanted, index), place)
+                if wanted.host is not None:
+                    self._named.add(wanted.host)
+            elif wanted.selection not in self._selections:
+                if self._reader.selected([wanted.selection]):
+                    self._selections[wanted.selection] = index
+                else:
+                    self._add(index, no_host(wanted.selection), place)
+        self._named |= self._explicit.keys()
+        if self._explicit:
+            self._check_ids_of_hosts(place)
+
+    def _check_ids_of_hosts(self, place: Place) -> None:
+        """Report ids that are also names of selected hosts which state something else."""
         for selection, index in self._selections.items():
-            for name in self._reader.within([selection], self._explicit_hosts):
+            for name in self._reader.within([selection], self._explicit.keys()):
                 position, destination = self._explicit[name]
                 if self._destinations[position].host != name and destination != self._reader.hosts([name])[name]:
-                    _report_other(place, max(position, index), name)
+                    message = f"id {name} is also the name of a host that a selection includes: use another id"
+                    (place / "destinations" / max(position, index)).fault(FaultCode.DUPLICATE, message)
 
-    def _select(self, index: int, selection: tuple[str, ...]) -> None:
-        """Note a selection; one that no host meets is a destination with a problem."""
-        if selection in self._selections:
-            return
-        if self._reader.selected([selection]):
-            self._selections[selection] = index
-        else:
-            unknown = no_host(selection)
-            self._explicit.setdefault(unknown.id, (index, unknown))
+    def _add(self, index: int, destination: Destination, place: Place) -> None:
+        """Add a destination, unless its id is there already; report it if it then states something else."""
+        _, other = self._explicit.setdefault(destination.id, (index, destination))
+        if other._replace(problem=None) != destination._replace(problem=None):
+            message = f"duplicate id {destination.id}, which states something else"
+            (place / "destinations" / index).fault(FaultCode.DUPLICATE, message)
 
     def _destination(self, asked: wire.Destination, index: int) -> Destination:
         """Return a destination that a question names."""
@@ -452,11 +470,6 @@ class _Asked:
             message = f"must have at most {wire.MAX_DESTINATIONS:,} destinations, not {count:,}"
             (place / "destinations").fault(FaultCode.LIMIT_EXCEEDED, message)
         return count
-
-
-def _report_other(place: Place, index: int, name: str) -> None:
-    message = f"duplicate id {name}, which states something else"
-    (place / "destinations" / index).fault(FaultCode.DUPLICATE, message)
 
 
 def _group(selected: Selected, kind: Destination, position: int) -> Group:

@@ -8,7 +8,6 @@ import orjson
 import sqlalchemy as sa
 
 from app.domain.things.restriction import Unknown
-from app.domain.values.canonical import canonical_json
 from app.domain.values.document import Place
 from app.domain.values.name import InvalidNameError, host_name
 from app.service.host import check_host, models_of, stated_by
@@ -109,8 +108,8 @@ def _key(document: object) -> bytes:
     try:
         return orjson.dumps(document)
     except TypeError:
-        # An integer of more than 64 bits.
-        return canonical_json(document).encode()
+        # An integer of more than 64 bits, or a document that is nested deeply. Each of these is read alone.
+        return f"at {id(document)}".encode()
 
 
 def check(inventory: InventoryDocument, connection: sa.Connection) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from app.storage.fleet import count_stale
 from app.storage.host import Staleness, are_filed, file_hosts
 from app.storage.look import Look
 from app.storage.memory import Memory
-from app.storage.reader import FleetAccess, Key, Reader
+from app.storage.reader import FleetAccess, Key, OutdatedError, Reader, UnfiledError
 from app.storage.replica import Databases, ReplicaLostError
 
 MEGABYTES = 128
@@ -57,10 +57,6 @@ _OF_RELEASES = frozenset(
 _OF_PROFILES = frozenset({ChangeKind.PROFILE_PUBLISHED, ChangeKind.PROFILE_EXTENDED, ChangeKind.PROFILE_STATE_CHANGED})
 
 Answer = TypeVar("Answer")
-
-
-class OutdatedError(Exception):
-    """The registry has changed while a question was being asked; the question has to be asked again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +104,9 @@ class Catalog:
         )
         self._named_capacity = capacity // 8
         self._selections_capacity = capacity // 16
-        self._memo = Memo(capacity // 4 // _MEMO_BYTES)
+        self._memo_capacity = capacity // 4 // _MEMO_BYTES
+        self._memo = Memo(self._memo_capacity)
+        self._pushed_out: dict[Contents[Any], int] = {self._sets: 0, self._values: 0}
         self._lock = Lock()
         self._holding = Lock()
         self._checked = float("-inf")
@@ -155,10 +153,9 @@ class Catalog:
                 # Reports that change nothing are not in the feed.
                 if view is not self._view or now > self._stale_until:
                     view = self._with_stale(view, connection)
-                is_filed = _has_same_hosts(view, self._view) or are_filed(connection)
-            if not is_filed:
-                with database.writing(self._databases.primary, "the registry") as writing:
-                    file_hosts(writing.connection)
+                # A report to the version before is not in the feed, either.
+                if view.are_filed is not (is_filed := are_filed(connection)):
+                    view = replace(view, are_filed=is_filed)
             self._view = view
         except Exception as error:
             self.note(error)
@@ -227,7 +224,7 @@ class Catalog:
         return view.after(news, revision, position)
 
     def _with_stale(self, view: "View", connection: sa.Connection) -> "View":
-        """Count the stale hosts; return the view, without its selections if they are others than before."""
+        """Count the stale hosts; return the view, without its selections if the number has changed."""
         began = time.monotonic()
         stale = count_stale(connection, self._staleness)
         now = time.monotonic()
@@ -249,6 +246,7 @@ class Catalog:
         as_of: from memory alone, as the registry was then.
         """
         reads = can_wait and as_of is None
+        self._forget_pushed_out()
         return Reader(
             view.position,
             view.named,
@@ -257,10 +255,25 @@ class Catalog:
             self._kinds,
             self._memo,
             self._connection(view.is_at, held) if reads else None,
-            FleetAccess(self._staleness, view.selections, self._connection(view.is_last_at, held) if reads else None),
+            FleetAccess(
+                self._staleness,
+                view.selections,
+                view.are_filed,
+                self._connection(view.has_hosts_of, held) if reads else None,
+            ),
             can_wait=can_wait,
             as_of=as_of,
         )
+
+    def _forget_pushed_out(self) -> None:
+        """Begin a new memo once much content was pushed out of memory: the old one keeps that content alive.
+
+        It would not be found again, either, because the memo knows content by its identity.
+        """
+        for content in (self._sets, self._values):
+            if content.pushed_out - self._pushed_out[content] > content.capacity // 2:
+                self._pushed_out = {one: one.pushed_out for one in self._pushed_out}
+                self._memo = Memo(self._memo_capacity)
 
     def _connection(
         self, is_at: Callable[[sa.Connection], bool], held: sa.Connection | None
@@ -276,6 +289,13 @@ class Catalog:
                 yield held
                 return
             with self._databases.reading() as opened:
+                if is_at(opened):
+                    yield opened
+                    return
+                if opened.engine is self._databases.primary:
+                    raise OutdatedError
+            # The replica has the changes of the feed, and not yet how hosts are filed.
+            with database.reading(self._databases.primary) as opened:
                 if not is_at(opened):
                     raise OutdatedError
                 yield opened
@@ -329,6 +349,8 @@ class Catalog:
         for _ in range(_TRIES):
             try:
                 return question(self.reader(self.view()))
+            except UnfiledError:
+                self._file_hosts()
             except (OutdatedError, ReplicaLostError):
                 self._recheck()
             if budget.restart() > _FEW_STEPS:
@@ -336,9 +358,23 @@ class Catalog:
         budget.hurry()
         # Under a flood of publications asking again would never end, so the revision is held by a connection. One
         # question at a time: it keeps that connection until it ends, and takes another one for content.
+        try:
+            return self._ask_held(question)
+        except UnfiledError:
+            self._file_hosts()
+            return self._ask_held(question)
+
+    def _ask_held(self, question: Callable[[Reader], Answer]) -> Answer:
         with self._holding, database.reading(self._databases.primary) as connection:
             view = self._empty(database.revision(connection), change.position(connection))
+            view.are_filed = are_filed(connection)
             return question(self.reader(view, held=connection))
+
+    def _file_hosts(self) -> None:
+        """File the hosts that the version before has registered; raises FailureError if others do not let it write."""
+        with database.writing(self._databases.primary, "the registry") as writing:
+            file_hosts(writing.connection)
+        self._recheck()
 
     def outdate(self) -> None:
         """Check again at the next question: this process has added something."""
@@ -356,32 +392,31 @@ class Catalog:
 class View:
     """The registry at one revision: what was looked up of it by name, and what was selected of the registered hosts.
 
-    position: the last change that is in it.
+    position: the last change that is in it. are_filed: whether all hosts are filed (decision 0014).
     """
 
     revision: int
     position: Position
     named: Memory[Key, Any]
     selections: Memory[Key, Any]
+    are_filed: bool = True
 
     def after(self, news: "News", revision: int, position: Position) -> "View":
         """Return the view of a later revision, which keeps what has not changed since."""
         named = self.named.without(news.outdates) if news.releases or news.has_profiles else self.named
         selections: Memory[Key, Any] = self.selections.without(lambda _: True) if news.has_hosts else self.selections
-        return View(revision, position, named, selections)
+        return View(revision, position, named, selections, self.are_filed)
 
     def is_at(self, connection: sa.Connection) -> bool:
         """Return whether a connection sees what is published in this view; hosts may have changed since."""
         return database.revision(connection) == self.revision and change.has(connection, self.position)
 
-    def is_last_at(self, connection: sa.Connection) -> bool:
-        """Return whether a connection sees nothing that is not in this view, hosts included."""
-        return change.position(connection) == self.position
+    def has_hosts_of(self, connection: sa.Connection) -> bool:
+        """Return whether a connection sees the hosts of this view, and how they are filed.
 
-
-def _has_same_hosts(view: View, other: View | None) -> bool:
-    """Return whether no host has changed between two views."""
-    return other is not None and view.selections is other.selections
+        That hosts were filed is in no feed. So a replica can lack it.
+        """
+        return change.position(connection) == self.position and (not self.are_filed or are_filed(connection))
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,16 @@ class Contents(Generic[Content]):
         self._memory = memory
         self.read_count = 0
 
+    @property
+    def capacity(self) -> int:
+        """How much JSON memory has room for, in bytes."""
+        return self._memory.capacity
+
+    @property
+    def pushed_out(self) -> int:
+        """How much JSON was pushed out of memory so far, in bytes."""
+        return self._memory.pushed_out
+
     def load(self, digests: Iterable[str], *, can_wait: bool) -> dict[str, Content]:
         """Return the content of these digests; raises ColdError where it would have to wait."""
         loaded: dict[str, Content] = {}

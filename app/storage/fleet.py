@@ -4,7 +4,7 @@ How many hosts of a kind have which labels is stored, so that a selection reads 
 """
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import nsmallest
 from typing import Any, NamedTuple, TypeAlias
@@ -16,16 +16,16 @@ from app.domain.verdict.destination import Destination
 from app.storage import lookup, schema
 from app.storage.host import Label, Staleness, labels_of
 
-# Conditions on labels, all of which must hold; several of them: hosts that meet one. None: every host.
+# Conditions on labels, all of which must hold; none: every host. Then the same for hosts that are left out.
 Selections: TypeAlias = Sequence[Sequence[Label]]
 ALL: Selections = ((),)
 
 EXAMPLES = 5
-# A selection of at most so many hosts has all their names (DESIGN 6).
+# A selection of at most this many hosts has all their names (DESIGN 6).
 MAX_NAMED = 1_000
-# The names of up to so many selected hosts are sorted; those of more are met by walking through the hosts in order.
+# The names of up to this many selected hosts are sorted; of more, the hosts are looked through in their order.
 _MANY = 10_000
-# So many hosts are looked through in their order for a page of those that are selected.
+# For a page of selected hosts, this many are first looked through in their order.
 _LOOKED_THROUGH = 5_000
 # A page ends after so many characters of documents.
 _MAX_PAGE_CHARACTERS = 8 * 1024 * 1024
@@ -72,15 +72,15 @@ def selected(
     is_named = sum(count for _, count in counts.values()) <= MAX_NAMED
     for kind_id, (digest, count) in counts.items():
         of_kind = _names(connection, selections, kind_id, count, MAX_NAMED if is_named else EXAMPLES, without)
-        silent = stale.get(kind_id, 0)
+        stale_count = stale.get(kind_id, 0)
         kinds.append(
             Selected(
                 kind_id,
                 digest,
                 count,
-                silent,
+                stale_count,
                 of_kind[:EXAMPLES],
-                _stale_names(connection, selections, kind_id, staleness, silent, without) if silent else (),
+                _stale_names(connection, selections, kind_id, staleness, stale_count, without) if stale_count else (),
                 of_kind if is_named else None,
             )
         )
@@ -104,11 +104,11 @@ def _counts(connection: sa.Connection, selections: Selections) -> dict[int, tupl
 
 
 def _is_whole(selections: Selections) -> bool:
-    return not all(selections)
+    return not any(selections)
 
 
 def _meets(selections: Selections, column: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
-    """Return the condition that a set of labels meets all conditions of one of the selections; column: its id.
+    """Return the condition that a set of labels is selected; column: its id.
 
     An index of the column serves it, for a negative condition, too.
     """
@@ -119,7 +119,12 @@ def _meets(selections: Selections, column: sa.ColumnElement[int]) -> sa.ColumnEl
 
 
 def _have_labels(selections: Selections, column: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
-    return sa.or_(*(sa.and_(*(_has_label(label, column) for label in labels)) for labels in selections))
+    return _selected(selections, lambda label: _has_label(label, column))
+
+
+def _selected(selections: Selections, has: Callable[[Label], sa.ColumnElement[bool]]) -> sa.ColumnElement[bool]:
+    wanted, *others = (sa.and_(sa.true(), *map(has, labels)) for labels in selections)
+    return sa.and_(wanted, *(sa.not_(other) for other in others))
 
 
 def _has_label(label: Label, column: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
@@ -212,8 +217,7 @@ def _met(selections: Selections, column: sa.ColumnElement[int]) -> sa.ColumnElem
     """
     if _is_whole(selections):
         return sa.true()
-    conditions = (sa.and_(*(_exists(label, column) for label in labels)) for labels in selections)
-    return sa.case((sa.or_(*conditions), 1), else_=0) == 1
+    return sa.case((_selected(selections, lambda label: _exists(label, column)), 1), else_=0) == 1
 
 
 def _exists(label: Label, column: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
@@ -350,10 +354,11 @@ def page(
 
 def all_hosts(connection: sa.Connection, wanted: Sequence[str]) -> Iterator[Host]:
     """Iterate over the registered hosts among some names, in order."""
-    remaining = list(wanted)
-    while shown := hosts(connection, remaining[: lookup.BATCH]):
-        yield from shown
-        remaining = remaining[remaining.index(shown[-1].name) + 1 :]
+    for start in range(0, len(wanted), lookup.BATCH):
+        remaining = list(wanted[start : start + lookup.BATCH])
+        while shown := hosts(connection, remaining):
+            yield from shown
+            remaining = remaining[remaining.index(shown[-1].name) + 1 :]
 
 
 def hosts(connection: sa.Connection, wanted: Sequence[str]) -> Sequence[Host]:

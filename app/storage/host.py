@@ -50,11 +50,6 @@ class Label:
             return f"{'!' if self.is_negative else ''}{self.name}"
         return f"{self.name}{'!=' if self.is_negative else '='}{self.value}"
 
-    def is_met_by(self, labels: Mapping[str, str]) -> bool:
-        """Return whether a host with these labels meets the condition; one without the label has no value of it."""
-        has = self.name in labels and self.value in {None, labels[self.name]}
-        return has is not self.is_negative
-
 
 @dataclass(frozen=True, slots=True)
 class Staleness:
@@ -262,7 +257,7 @@ def are_filed(connection: sa.Connection) -> bool:
 def _unfiled(*columns: sa.Column[Any]) -> sa.Select[Any]:
     """Return the query of hosts that are not filed.
 
-    No other index has this order. Without it, PostgreSQL would go through all hosts, for it takes most for not filed.
+    No other index has this order. Without it, PostgreSQL goes through all hosts: it expects that most are not filed.
     """
     return sa.select(*columns).where(_IS_UNFILED).order_by(schema.host.c.filed_at)
 

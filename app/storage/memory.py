@@ -10,13 +10,31 @@ Key = TypeVar("Key")
 Entry = TypeVar("Entry")
 
 
+class _Entries(LRUCache[Key, tuple[Entry, int]]):
+    """Counts the bytes of the entries that were pushed out."""
+
+    pushed_out = 0
+
+    def popitem(self) -> tuple[Key, tuple[Entry, int]]:
+        """Push out the least recently used entry."""
+        key, sized = super().popitem()
+        self.pushed_out += sized[1]
+        return key, sized
+
+
 class Memory(Generic[Key, Entry]):
     """Entries by key, each with its approximate size in bytes; any number of threads can use it."""
 
     def __init__(self, capacity: int) -> None:
         """capacity: in bytes."""
-        self._entries: LRUCache[Key, tuple[Entry, int]] = LRUCache(capacity, getsizeof=lambda sized: sized[1])
+        self.capacity = capacity
+        self._entries: _Entries[Key, Entry] = _Entries(capacity, getsizeof=lambda sized: sized[1])
         self._lock = Lock()
+
+    @property
+    def pushed_out(self) -> int:
+        """The bytes of all entries so far that others have pushed out, or for which there was no room."""
+        return self._entries.pushed_out
 
     def get(self, key: Key) -> Entry | None:
         """Return the entry, None if there is none."""
@@ -34,6 +52,8 @@ class Memory(Generic[Key, Entry]):
                 return sized[0]
             if size <= self._entries.maxsize:
                 self._entries[key] = (entry, size)
+            else:
+                self._entries.pushed_out += size
             return entry
 
     def resize(self, key: Key, size: int) -> None:

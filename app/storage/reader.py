@@ -6,6 +6,7 @@ from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager, contextmanager
 from copy import copy
 from dataclasses import asdict, dataclass, field
+from hashlib import blake2b
 from itertools import chain
 from typing import Any, TypeAlias, TypeVar
 
@@ -13,6 +14,7 @@ import orjson
 import sqlalchemy as sa
 
 from app.domain.engine.memo import Memo
+from app.domain.fleet.kind import read_kind
 from app.domain.things.erratum import Erratum, understood
 from app.domain.things.model import Model
 from app.domain.things.profile import Profile, Values
@@ -25,7 +27,7 @@ from app.domain.values.name import ReleaseName, is_name, is_release_name
 from app.domain.values.state import State
 from app.domain.verdict.destination import Destination
 from app.domain.verdict.problem import Problem, ProblemCode
-from app.storage import fleet, lookup
+from app.storage import fleet, lookup, schema
 from app.storage.content import ColdError, Contents
 from app.storage.database import Position
 from app.storage.fleet import Member, Selected, Selections
@@ -82,6 +84,14 @@ class ProfileEntry:
     name: str
     state: State
     values: Mapping[str, str]
+
+
+class OutdatedError(Exception):
+    """The registry has changed while a question was being asked; the question has to be asked again."""
+
+
+class UnfiledError(OutdatedError):
+    """Some hosts have to be filed before the question can be asked again (decision 0014)."""
 
 
 class HostsClosedError(Exception):
@@ -309,7 +319,7 @@ class Reader:
         if names is None:
             with self.connection() as connection:
                 names = read(connection)
-            self._named.put(key, names, (len(names) + 1) * _NAMED_BYTES)
+            self._named.put(key, names, (len(names) + 1) * _NAMED_BYTES + sum(map(len, key)))
         return names
 
     def variable_sets(self, digests: Iterable[str]) -> Mapping[str, VariableSet]:
@@ -373,19 +383,29 @@ class Reader:
     def kinds(self, digests: Iterable[str]) -> Mapping[str, Destination]:
         """Return what stands for the hosts of kinds, by digest."""
         self._check_shown()
-        return self._kinds.load(digests, can_wait=self._connect is not None)
+        wanted = list(digests)
+        kinds = self._kinds.load(wanted, can_wait=self._connect is not None)
+        # A kind is deleted with its last host. Then the hosts have changed, or an earlier state is being held.
+        if missing := [digest for digest in wanted if digest not in kinds]:
+            with self.hosts_connection() as connection:
+                documents = dict(lookup.documents(connection, schema.host_kind, missing))
+            if len(documents) < len(missing):
+                raise OutdatedError
+            kinds |= {digest: read_kind(document) for digest, document in documents.items()}
+        return kinds
 
     def selected(self, selections: Sequence[Sequence[str]], without: Collection[str] = ()) -> Sequence[Selected]:
-        """Return the registered hosts that meet all conditions on labels of one of the selections, by kind.
+        """Return the selected hosts by kind.
 
-        selections: conditions as they are written; empty ones: all hosts. without: names of hosts that do not count.
+        selections: conditions on labels as they are written, all of which must hold; none: all hosts. Then those of
+        hosts that are left out. without: names of hosts that do not count.
         """
 
         def read(connection: sa.Connection) -> tuple[Sequence[Selected], int]:
             kinds = fleet.selected(connection, _parsed(selections), self._fleet.staleness, without)
             return kinds, sum(1 + len(kind.names or kind.examples) for kind in kinds)
 
-        kinds: Sequence[Selected] = self._selection(("kinds", json.dumps([selections, sorted(without)])), read)
+        kinds: Sequence[Selected] = self._selection(("kinds", _digest_of([selections, sorted(without)])), read)
         spend(len(kinds))
         return kinds
 
@@ -396,7 +416,7 @@ class Reader:
             labels = fleet.facets(connection, _parsed([selection]))
             return labels, sum(map(len, labels.values()))
 
-        labels: Mapping[str, Mapping[str, int]] = self._selection(("labels", json.dumps(selection)), read)
+        labels: Mapping[str, Mapping[str, int]] = self._selection(("labels", _digest_of(selection)), read)
         return labels
 
     def host_names(self, selections: Sequence[Sequence[str]], kind: Selected, without: Collection[str]) -> list[str]:
@@ -420,6 +440,7 @@ class Reader:
 
     def members(self, selection: Sequence[str]) -> Sequence[Member]:
         """Return the registered hosts that meet all conditions on labels, by name."""
+        self._check_filed()
         with self.hosts_connection() as connection:
             members = list(fleet.members(connection, _parsed([selection]), self._fleet.staleness))
         spend(len(members) // 4)
@@ -435,6 +456,7 @@ class Reader:
         self._check_shown()
         selection: Entry | None = self._fleet.selections.get(key)
         if selection is None:
+            self._check_filed()
             with self.hosts_connection() as connection:
                 selection, size = read(connection)
             self._fleet.selections.put(key, selection, size * _NAMED_BYTES)
@@ -449,6 +471,11 @@ class Reader:
         with self._fleet.connect() as connection:
             yield connection
 
+    def _check_filed(self) -> None:
+        """Raise UnfiledError if some hosts are not filed, so that labels do not select them."""
+        if self._fleet.connect is not None and not self._fleet.are_filed:
+            raise UnfiledError
+
     def _check_shown(self) -> None:
         """Raise HostsClosedError if whoever asks must not know the hosts."""
         if not self.shows_hosts:
@@ -459,11 +486,13 @@ class Reader:
 class FleetAccess:
     """The registered hosts as a reader sees them. selections: what was read of them at this revision.
 
-    connect: opens a connection that sees the hosts of this revision, None: there is none.
+    are_filed: whether all of them are filed. connect: opens a connection that sees the hosts of this revision, None:
+    there is none.
     """
 
     staleness: Staleness
     selections: Memory[Key, Any]
+    are_filed: bool
     connect: Callable[[], AbstractContextManager[sa.Connection]] | None
 
 
@@ -481,7 +510,11 @@ def no_host(labels: Sequence[str]) -> Destination:
     if not labels:
         return unknown_host("all hosts", "No host is registered.")
     selection = " and ".join(labels)
-    return unknown_host(f"label {selection}", f"No registered host has the labels {selection}.")
+    return unknown_host(f"label {selection}", f"No registered host meets the label conditions {selection}.")
+
+
+def _digest_of(key: object) -> str:
+    return blake2b(orjson.dumps(key), digest_size=20).hexdigest()
 
 
 def _parsed(selections: Sequence[Sequence[str]]) -> Selections:

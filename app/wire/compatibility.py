@@ -18,6 +18,8 @@ MAX_PAIRS_IN_FULL = 50_000
 # name!=value, each of at most 255 characters.
 MAX_LABEL = 512
 MAX_LABELS = 64
+# Distinct selections of registered hosts in a question.
+MAX_SELECTIONS = 64
 MAX_UNITS = 64
 # The same as in the domain, which the client has to do without; a test compares them.
 MAX_ROLE = 128

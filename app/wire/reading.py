@@ -20,7 +20,7 @@ from app.wire.base import Shape
 # The same as in the domain, which reads publications; a test compares them.
 MAX_FAULTS = 1_000
 # A document of this size takes Pydantic six milliseconds where all of it is wrong (measured).
-_AT_ONCE = 16 * 1024
+AT_ONCE = 16 * 1024
 # Of one object, this many unknown fields are reported.
 _MAX_UNKNOWN_FIELDS = 100
 
@@ -57,7 +57,7 @@ def read_shape(shape: type[Read], document: object, size: int | None = None) -> 
     size: of the document in bytes, where it is known. A short document can only have few faults, so it is read at once,
     and in pieces only if it has any.
     """
-    if size is not None and size <= _AT_ONCE:
+    if size is not None and size <= AT_ONCE:
         with suppress(ValidationError):
             return shape.model_validate(document)
     faults: list[ErrorDetails] = []

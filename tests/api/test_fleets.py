@@ -101,7 +101,7 @@ def test_a_label_that_no_host_has_is_an_incompatible_destination(unchanged: Test
         assert (unmatched["destination"], unmatched["compatible"]) == ("label rack=9", False)
         if detail != "verdict":
             (device_result,) = unmatched["devices"]
-            assert "No registered host has the labels rack=9." in [
+            assert "No registered host meets the label conditions rack=9." in [
                 problem["message"] for problem in device_result["problems"]
             ]
 

@@ -199,7 +199,7 @@ def test_selections_and_named_hosts_count_once(published: TestClient) -> None:
         {"host": "h0"},
         {"label": "no=where"},
     )
-    names = ["h4", "h2", "h3", "h5", "h6", "h8", "inline", "h0"]
+    names = ["h4", "h3", "h6", "inline", "h2", "h5", "h8", "h0"]
     assert result["possible"] == names
     assert [(kind["kind"] is None, kind["count"]) for kind in result["kinds"]] == [(False, 8), (False, 1), (True, 1)]
     assert [reason["code"] for reason in result["reasons"]] == ["unknown-host", "variable-not-supported"]
@@ -217,4 +217,31 @@ def test_a_host_keeps_the_ids_of_its_units_in_the_answer_of_its_kind(published: 
     question = {"devices": [device], "destinations": [{"all_hosts": True}, {"host": "h1", "id": "again"}]}
     results = published.post("/compatibility", json=question).json()["results"]
     served = [(one["destination"], one["devices"][0]["unit"], one["devices"][0]["available"]) for one in results]
-    assert served == [("h0", "card0", 0), ("h1", "card1", 1), ("h2", "card2", 2), ("again", "card1", 1)]
+    # A host that the question calls otherwise is not counted twice.
+    assert served == [("h0", "card0", 0), ("h2", "card2", 2), ("again", "card1", 1)]
+
+
+def test_an_id_cannot_hide_a_selection_that_no_host_meets(published: TestClient) -> None:
+    device = {"model": NIC, "release": NEW}
+    hidden = [{"id": "label rack=none", "releases": [NEW]}, {"labels": ["rack=none"]}]
+    refused = published.post("/compatibility", json={"devices": [device], "destinations": hidden})
+    assert problem(refused, 422, "invalid") == [("/destinations/1", "duplicate")]
+
+
+def test_selections_are_limited(published: TestClient) -> None:
+    device = {"model": NIC, "release": NEW}
+    many = [{"labels": [f"rack=r{number}"]} for number in range(65)]
+    for detail in ("summary", "verdict"):
+        question = {"devices": [device], "destinations": many, "detail": detail}
+        refused = published.post("/compatibility", json=question)
+        assert problem(refused, 422, "invalid") == [("/destinations", "limit-exceeded")]
+        question["destinations"] = many[:64]
+        assert published.post("/compatibility", json=question).status_code == 200
+
+
+def test_a_document_that_is_nested_deeply_is_refused(published: TestClient) -> None:
+    for depth in (200, 500, 950):
+        nested = "[" * depth + "]" * depth
+        body = f'{{"hosts": {{"h": {{"releases": {nested}}}}}}}'
+        response = published.post("/hosts", content=body, headers={"Content-Type": "application/json"})
+        assert response.status_code in {400, 422}, depth

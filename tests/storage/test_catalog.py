@@ -3,6 +3,7 @@
 import pytest
 import sqlalchemy as sa
 
+from app.domain.publishing.change import ChangeKind
 from app.domain.things.release import Release
 from app.domain.things.snapshot import NotLoadedError
 from app.domain.things.variable_set import VariableSet
@@ -10,12 +11,14 @@ from app.domain.values.name import ReleaseName
 from app.domain.values.state import State
 from app.storage import database, schema
 from app.storage.catalog import Catalog
+from app.storage.change import Change, record
 from app.storage.content import ColdError
 from app.storage.host import delete_host, put_host
 from app.storage.memory import Memory
 from app.storage.reader import Reader
 from app.storage.replica import Databases
 from app.storage.state import set_release_state
+from tests.storage.test_fleet import register_as_before
 from tests.storage.test_schema import NIC, publish
 
 
@@ -176,3 +179,58 @@ def test_many_rows_fail_like_few_rows(engine: sa.Engine) -> None:
         rows = [{"name": f"v{number % (count - 1)}.com"} for number in range(count)]
         with pytest.raises(sa.exc.IntegrityError), database.noting(engine) as connection:
             database.insert(connection, schema.vendor, rows)
+
+
+def test_content_that_was_pushed_out_is_not_kept_alive_by_the_memo(engine: sa.Engine) -> None:
+    with database.writing(engine, "a test") as writing:
+        for version in range(1, 30):
+            publish(writing, str(version), init=1 + version % 8)
+    small = Catalog(Databases(engine), megabytes=0)
+    memo = small._memo
+    for version in range(1, 30):
+        small.ask(lambda reader, version=version: release(reader, f"vendor-a.com/fw@{version}"))  # type: ignore[misc]
+    assert small._memo is not memo
+    # While there is room, it stays.
+    large = Catalog(Databases(engine))
+    memo = large._memo
+    for version in range(1, 30):
+        large.ask(lambda reader, version=version: release(reader, f"vendor-a.com/fw@{version}"))  # type: ignore[misc]
+    assert large._memo is memo
+
+
+def test_a_kind_that_is_gone_is_asked_again(engine: sa.Engine) -> None:
+    old, new = {"releases": [OLD], "restrict": {}}, {"releases": [NEW], "restrict": {}}
+    with database.writing(engine, "a test") as writing:
+        put_host(writing, "one", old, {})
+    catalog = Catalog(Databases(engine))
+    moved: list[bool] = []
+
+    def ask(reader: Reader) -> list[str]:
+        (selected,) = reader.selected([[]])
+        if not moved:
+            moved.append(True)
+            with database.writing(engine, "a test") as writing:
+                put_host(writing, "one", new, {})
+        (kind,) = reader.kinds([selected.digest]).values()
+        return list(kind.releases)
+
+    assert catalog.ask(ask) == [NEW]
+
+
+@pytest.mark.parametrize("tries", [0, 3])
+def test_what_the_version_before_registers_is_filed_before_hosts_are_selected(
+    engine: sa.Engine, monkeypatch: pytest.MonkeyPatch, tries: int
+) -> None:
+    monkeypatch.setattr("app.storage.catalog._TRIES", tries)
+    with database.writing(engine, "a test") as writing:
+        put_host(writing, "one", {"releases": [OLD], "restrict": {}}, {})
+    catalog = Catalog(Databases(engine))
+    (before,) = catalog.ask(lambda reader: reader.selected([[]]))
+    with database.writing(engine, "a test") as writing:
+        register_as_before(writing.connection, "one", {"releases": [NEW]}, {}, "2026-01-01T00:00:00.000Z")
+        register_as_before(writing.connection, "two", {"releases": [NEW]}, {}, "2026-01-01T00:00:00.000Z")
+        record(writing, *(Change(kind=ChangeKind.HOST_CHANGED, name=name, document={}) for name in ("one", "two")))
+    catalog.outdate()
+    (after,) = catalog.ask(lambda reader: reader.selected([[]]))
+    assert (after.count, after.names) == (2, ["one", "two"])
+    assert after.digest != before.digest

@@ -16,7 +16,7 @@ from app.domain.verdict.joining import Entry, joined
 from app.domain.verdict.problem import Caution, Problem
 from app.domain.verdict.source import Registry
 
-# Destinations that a VM can move to are named where they are at most so many (DESIGN 6).
+# Destinations that a VM can move to are named where they are at most this many (DESIGN 6).
 MAX_NAMED = 1_000
 
 
