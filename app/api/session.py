@@ -360,16 +360,18 @@ class WriteSession:
         try:
             with shared.urgency.urgent():
                 try:
-                    return await to_thread.run_sync(in_turn, abandon_on_cancel=True, limiter=shared.waiting_to_write)
+                    result = await to_thread.run_sync(in_turn, abandon_on_cancel=True, limiter=shared.waiting_to_write)
                 except get_cancelled_exc_class():
                     if entry.give_up():
                         with CancelScope(shield=True):
                             await to_thread.run_sync(ended.wait, limiter=shared.ending)
                     raise
+            shared.catalog.outdate()
+            return result
         finally:
             if self._open is not None:
                 # A COMMIT that failed can have stored it all the same.
-                shared.catalog.outdate()
+                shared.catalog.recheck()
                 shared.tokens.forget()
 
     def _check(self) -> None:
@@ -432,10 +434,11 @@ async def _turn_to_write(request: Request, by: str, *, dry_run: bool) -> AsyncIt
             async with _in_thread(transaction, shared, shared.waiting_to_write) as writing:
                 has_begun = True
                 yield writing
+        shared.catalog.outdate()
     finally:
         if has_begun:
             # A COMMIT that failed can have stored it all the same.
-            shared.catalog.outdate()
+            shared.catalog.recheck()
             shared.tokens.forget()
 
 

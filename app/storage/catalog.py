@@ -352,7 +352,7 @@ class Catalog:
             except UnfiledError:
                 self._file_hosts()
             except (OutdatedError, ReplicaLostError):
-                self._recheck()
+                self.recheck()
             if budget.restart() > _FEW_STEPS:
                 break
         budget.hurry()
@@ -374,14 +374,14 @@ class Catalog:
         """File the hosts that the version before has registered; raises FailureError if others do not let it write."""
         with database.writing(self._databases.primary, "the registry") as writing:
             file_hosts(writing.connection)
-        self._recheck()
+        self.recheck()
 
     def outdate(self) -> None:
         """Check again at the next question: this process has added something."""
         self._written += 1
-        self._recheck()
+        self.recheck()
 
-    def _recheck(self) -> None:
+    def recheck(self) -> None:
         """Check again at the next question."""
         self._outdated += 1
         self._checked = float("-inf")

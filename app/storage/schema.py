@@ -341,7 +341,7 @@ host = Table(
     Column("kind_id", ForeignKey("host_kind.id")),
     Column("label_set_id", ForeignKey("label_set.id")),
     Column("own", Text),  # canonical JSON: the id and the free places of each unit; null: it has no units
-    Index("ix_host_kind_id_name", "kind_id", "name"),
+    Index("ix_host_kind_id_name_label_set_id", "kind_id", "name", "label_set_id"),
     Index("ix_host_label_set_id_kind_id_name", "label_set_id", "kind_id", "name"),
     Index("ix_host_kind_id_reported_at", "kind_id", "reported_at"),
     Index(

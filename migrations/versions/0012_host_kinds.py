@@ -98,7 +98,7 @@ def upgrade() -> None:
         op.create_foreign_key("fk_host_label_set_id", "host", "label_set", ["label_set_id"], ["id"])
         op.execute(_POSTGRESQL_FUNCTION)
         op.execute(_POSTGRESQL_TRIGGER)
-    op.create_index("ix_host_kind_id_name", "host", ["kind_id", "name"])
+    op.create_index("ix_host_kind_id_name_label_set_id", "host", ["kind_id", "name", "label_set_id"])
     op.create_index("ix_host_label_set_id_kind_id_name", "host", ["label_set_id", "kind_id", "name"])
     op.create_index("ix_host_kind_id_reported_at", "host", ["kind_id", "reported_at"])
     op.create_index("ix_host_unfiled", "host", ["filed_at"], sqlite_where=_UNFILED, postgresql_where=_UNFILED)
@@ -106,7 +106,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Remove them."""
-    for index in ("unfiled", "kind_id_reported_at", "label_set_id_kind_id_name", "kind_id_name"):
+    for index in ("unfiled", "kind_id_reported_at", "label_set_id_kind_id_name", "kind_id_name_label_set_id"):
         op.drop_index(f"ix_host_{index}", "host")
     if op.get_bind().dialect.name == "sqlite":
         op.execute("DROP TRIGGER host_leaves_group")
