@@ -37,8 +37,8 @@ _PIECE_BYTES = 4 * 1024 * 1024
 # A destination without any of its fields.
 _NOWHERE = wire.Destination()
 _INSTEAD = (
-    "Ask about fewer VMs, devices or destinations at once. Destinations that state the same count once, and detail "
-    "verdict or summary answers less."
+    "Ask about fewer VMs, devices or destinations at once, or with detail=summary, which answers once for all "
+    "destinations that state the same."
 )
 Render = Annotated[
     list[Form] | None,

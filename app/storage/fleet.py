@@ -27,7 +27,7 @@ MAX_NAMED = 1_000
 _MANY = 10_000
 # For a page of selected hosts, this many are first looked through in their order.
 _LOOKED_THROUGH = 5_000
-# A page ends after so many characters of documents.
+# A page ends after this many characters of documents.
 _MAX_PAGE_CHARACTERS = 8 * 1024 * 1024
 
 

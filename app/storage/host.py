@@ -53,7 +53,7 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class Staleness:
-    """When a host that does not report counts as stale. hours: after so many; 0: never."""
+    """When a host that does not report counts as stale. hours: the time without a report; 0: never."""
 
     hours: int
 

@@ -34,12 +34,13 @@ from app.storage.fleet import Member, Selected, Selections
 from app.storage.host import Label, Staleness
 from app.storage.memory import Memory
 
-# Each name or digest takes about this many bytes (measured), an erratum about as much as so many of them.
+# Each name or digest takes about this many bytes (measured).
 _NAMED_BYTES = 300
 # A host that was asked about takes about this many; its kind is kept elsewhere.
 _HOST_BYTES = 1_000
 # The hosts of a question that names more are not remembered: it would push out all others.
 _MAX_REMEMBERED = 1_000
+# An erratum takes about this many times the memory of a name.
 _TO_ERRATUM = 10
 
 Key: TypeAlias = tuple[str, ...]

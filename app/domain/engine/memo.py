@@ -123,7 +123,7 @@ class Memo:
         return made
 
     def token(self, objects: tuple[object, ...], words: tuple[str | None, ...]) -> object:
-        """Return an object that stands for much content: the same one for as long as it is remembered.
+        """Return an object that identifies much content: the same one for as long as it is remembered.
 
         Two threads can get two: what is remembered under one of them is then made once more.
         """

@@ -68,11 +68,11 @@ def groups_of(destinations: Iterable[tuple[int, Destination]]) -> Sequence[Group
             None if first.problem else digest_of(first),
             len(of_kind),
             of_kind[:EXAMPLES],
-            len(silent),
-            silent[:EXAMPLES],
+            len(stale_of_kind),
+            stale_of_kind[:EXAMPLES],
             of_kind,
         )
-        for first, of_kind, silent in zip(kinds.first, members, stale, strict=True)
+        for first, of_kind, stale_of_kind in zip(kinds.first, members, stale, strict=True)
     ]
 
 

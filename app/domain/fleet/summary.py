@@ -120,9 +120,9 @@ def summarize(
 
 def _stale_reasons(possible: Sequence[Group], sources: Sequence[Destination | None]) -> Iterator[Reason]:
     """Iterate over the warnings of hosts that have not reported for a long time: the VM's own, and possible ones."""
-    silent = [source for source in sources if source is not None and source.is_stale]
+    stale_sources = [source for source in sources if source is not None and source.is_stale]
     count = _count(possible)
-    if silent and count:
+    if stale_sources and count:
         yield Reason(*Entry.of(AT_SOURCE), (), (), count, _examples(possible))
     stale = sum(group.stale for group in possible)
     if stale:

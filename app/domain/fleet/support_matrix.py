@@ -85,7 +85,7 @@ class _Matrix:
         self._accepted: set[tuple[int, int, str]] = set()
 
     def row(self, profile: Profile, named: Mapping[str, Values]) -> object | None:
-        """Return what stands for all that cells of a profile depend on, None if nothing is remembered."""
+        """Return an object that identifies what cells of a profile depend on, None if nothing is remembered."""
         memo = self._acceptance.memo
         if memo is None:
             return None
@@ -96,7 +96,7 @@ class _Matrix:
         return memo.token((*named.values(), *models), ("row", profile.name, profile.state.value, asked, *named))
 
     def column(self, release: Release, sets: Mapping[str, VariableSet]) -> object | None:
-        """Return what stands for all that cells of a release depend on, None if nothing is remembered."""
+        """Return an object that identifies what cells of a release depend on, None if nothing is remembered."""
         memo = self._acceptance.memo
         if memo is None:
             return None
