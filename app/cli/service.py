@@ -196,7 +196,7 @@ def _migrate(url: str) -> tuple[str, bool]:
     return sa.make_url(url).render_as_string(hide_password=True), is_newer
 
 
-def _file_hosts(engine: sa.Engine) -> None:
+def _file_hosts(engine: "sa.Engine") -> None:
     """File the hosts that the version before has registered; otherwise the first question about labels waits for it."""
     with database.reading(engine) as connection:
         if storage_host.are_filed(connection):
