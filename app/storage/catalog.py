@@ -404,7 +404,7 @@ class View:
     def after(self, news: "News", revision: int, position: Position) -> "View":
         """Return the view of a later revision, which keeps what has not changed since."""
         named = self.named.without(news.outdates) if news.releases or news.has_profiles else self.named
-        selections: Memory[Key, Any] = self.selections.without(lambda _: True) if news.has_hosts else self.selections
+        selections: Memory[Key, Any] = Memory(self.selections.capacity) if news.has_hosts else self.selections
         return View(revision, position, named, selections, self.are_filed)
 
     def is_at(self, connection: sa.Connection) -> bool:

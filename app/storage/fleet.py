@@ -11,7 +11,9 @@ from typing import Any, NamedTuple, TypeAlias
 
 import sqlalchemy as sa
 
+from app.domain.fleet.group import EXAMPLES
 from app.domain.fleet.kind import Statement, read_kind, stated_by, units_of
+from app.domain.fleet.summary import MAX_NAMED
 from app.domain.verdict.destination import Destination
 from app.storage import lookup, schema
 from app.storage.host import Label, Staleness, labels_of
@@ -20,9 +22,6 @@ from app.storage.host import Label, Staleness, labels_of
 Selections: TypeAlias = Sequence[Sequence[Label]]
 ALL: Selections = ((),)
 
-EXAMPLES = 5
-# A selection of at most this many hosts has all their names (DESIGN 6).
-MAX_NAMED = 1_000
 # The names of up to this many selected hosts are sorted; of more, the hosts are looked through in their order.
 _MANY = 10_000
 # For a page of selected hosts, this many are first looked through in their order.
@@ -115,11 +114,7 @@ def _meets(selections: Selections, column: sa.ColumnElement[int]) -> sa.ColumnEl
     if _is_whole(selections):
         return sa.true()
     ids = sa.select(schema.label_set.c.id)
-    return column.in_(ids.where(_have_labels(selections, schema.label_set.c.id)))
-
-
-def _have_labels(selections: Selections, column: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
-    return _selected(selections, lambda label: _has_label(label, column))
+    return column.in_(ids.where(_selected(selections, lambda label: _has_label(label, schema.label_set.c.id))))
 
 
 def _selected(selections: Selections, has: Callable[[Label], sa.ColumnElement[bool]]) -> sa.ColumnElement[bool]:
@@ -270,16 +265,11 @@ def _stale_names(
 
 def members(connection: sa.Connection, selections: Selections, staleness: Staleness) -> Iterator[Member]:
     """Iterate over the selected hosts by name."""
-    table = schema.host
-    query = _query().where(_meets(selections, table.c.label_set_id)).order_by(table.c.name)
+    table, kind, is_stale = schema.host, schema.host_kind, staleness.predicate()
+    query = sa.select(table.c.name, table.c.own, table.c.reported_at, kind.c.digest).join_from(table, kind)
+    query = query.where(_meets(selections, table.c.label_set_id)).order_by(table.c.name)
     for row in connection.execute(query.execution_options(yield_per=lookup.BATCH)):
-        yield Member(row.name, row.digest, row.own, staleness.is_stale(row.reported_at))
-
-
-def _query() -> sa.Select[Any]:
-    table, kind = schema.host, schema.host_kind
-    columns = (table.c.name, table.c.own, table.c.reported_at)
-    return sa.select(*columns, kind.c.digest).join_from(table, kind)
+        yield Member(row.name, row.digest, row.own, is_stale(row.reported_at))
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,6 +282,7 @@ class Registered:
 
 def registered(connection: sa.Connection, wanted: Iterable[str], staleness: Staleness) -> Registered:
     """Return the registered hosts among some names; each costs one row."""
+    is_stale = staleness.predicate()
     hosts: dict[str, Member] = {}
     unfiled: dict[str, Destination] = {}
     for row in _rows(connection, wanted):
@@ -300,7 +291,7 @@ def registered(connection: sa.Connection, wanted: Iterable[str], staleness: Stal
             statement = Statement.of(json.loads(row.unfiled))
             digest, own = statement.digest, statement.own
             unfiled[digest] = read_kind(statement.kind)
-        hosts[row.name] = Member(row.name, digest, own, staleness.is_stale(row.reported_at))
+        hosts[row.name] = Member(row.name, digest, own, is_stale(row.reported_at))
     return Registered(hosts, unfiled)
 
 
@@ -365,9 +356,12 @@ def hosts(connection: sa.Connection, wanted: Sequence[str]) -> Sequence[Host]:
     """Return the first of some registered hosts, in order: as many as do not take much memory, but at least one."""
     rows = {row.name: row for row in _rows(connection, wanted)}
     digests = (row.digest for row in rows.values() if row.unfiled is None)
-    kinds = dict(lookup.documents(connection, schema.host_kind, digests))
-    labels = _labels(connection, {row.label_set_id for row in rows.values() if row.unfiled is None})
-    unfiled_labels = labels_of(connection, [row.id for row in rows.values() if row.unfiled is not None])
+    documents = lookup.documents(connection, schema.host_kind, digests)
+    # Hosts of one kind share what was read of it.
+    kinds = {digest: (read_kind(document), len(document)) for digest, document in documents}
+    filed, others = ([row for row in rows.values() if (row.unfiled is None) is is_filed] for is_filed in (True, False))
+    labels = labels_of(connection, schema.label.c.label_set_id, {row.label_set_id for row in filed})
+    unfiled_labels = labels_of(connection, schema.host_label.c.host_id, [row.id for row in others])
     shown: list[Host] = []
     size = 0
     for name in wanted:
@@ -375,26 +369,17 @@ def hosts(connection: sa.Connection, wanted: Sequence[str]) -> Sequence[Host]:
         if row is None:
             continue
         if row.unfiled is None:
-            document, own, digest, of_host = kinds[row.digest], row.own, row.digest, labels.get(row.label_set_id, {})
+            own, digest, of_host = row.own, row.digest, labels.get(row.label_set_id, {})
+            kind, characters = kinds[digest]
         else:
             statement = Statement.of(json.loads(row.unfiled))
-            document, own, digest = statement.kind, statement.own, statement.digest
-            of_host = unfiled_labels.get(row.id, {})
-        shown.append(Host(name, digest, stated_by(read_kind(document), own), of_host, row.reported_at))
-        size += len(document)
+            own, digest, of_host = statement.own, statement.digest, unfiled_labels.get(row.id, {})
+            kind, characters = read_kind(statement.kind), len(statement.kind)
+        shown.append(Host(name, digest, stated_by(kind, own), of_host, row.reported_at))
+        size += characters
         if size >= _MAX_PAGE_CHARACTERS:
             break
     return shown
-
-
-def _labels(connection: sa.Connection, label_set_ids: Iterable[int]) -> Mapping[int, Mapping[str, str]]:
-    table = schema.label
-    labels: dict[int, dict[str, str]] = {}
-    for batch in lookup.batches(label_set_ids):
-        query = sa.select(table.c.label_set_id, table.c.name, table.c.value).where(table.c.label_set_id.in_(batch))
-        for label_set_id, name, value in connection.execute(query.order_by(table.c.name)):
-            labels.setdefault(label_set_id, {})[name] = value
-    return labels
 
 
 def count_stale(connection: sa.Connection, staleness: Staleness) -> tuple[int, str]:

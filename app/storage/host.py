@@ -5,7 +5,7 @@ A host is filed under the kind of what it states and under the set of its labels
 
 import json
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -72,8 +72,12 @@ class Staleness:
 
     def is_stale(self, reported_at: str | None) -> bool:
         """Return whether a host that last reported at a time is stale; None: at a time that nobody noted."""
+        return self.predicate()(reported_at)
+
+    def predicate(self) -> Callable[[str | None], bool]:
+        """Return what tells of many hosts whether they are stale now, as `is_stale` does of one."""
         since = self.since
-        return since is not None and (reported_at is None or reported_at < since)
+        return lambda reported_at: since is not None and (reported_at is None or reported_at < since)
 
 
 def _ago(time: timedelta) -> str:
@@ -268,7 +272,7 @@ def file_hosts(connection: sa.Connection) -> None:
     columns = (table.c.id, table.c.name, table.c.document, table.c.kind_id, table.c.label_set_id)
     query = _unfiled(*columns, table.c.reported_at).limit(lookup.BATCH)
     while rows := connection.execute(query).all():
-        labels = labels_of(connection, [row.id for row in rows])
+        labels = labels_of(connection, schema.host_label.c.host_id, [row.id for row in rows])
         registrations = {row.id: Registration.of(json.loads(row.document), labels.get(row.id, {})) for row in rows}
         filing = _Filing(connection, registrations.values())
         filing.store(registrations.values())
@@ -286,14 +290,14 @@ def file_hosts(connection: sa.Connection) -> None:
         _count(connection, groups)
 
 
-def labels_of(connection: sa.Connection, host_ids: Iterable[int]) -> dict[int, dict[str, str]]:
-    """Return the labels of hosts by the id of the host."""
-    table = schema.host_label
+def labels_of(connection: sa.Connection, owner: sa.Column[int], ids: Iterable[int]) -> dict[int, dict[str, str]]:
+    """Return labels by the id of what has them; owner: the column of that id, of hosts or of sets of labels."""
+    table = owner.table
     labels: dict[int, dict[str, str]] = {}
-    for batch in lookup.batches(host_ids):
-        query = sa.select(table.c.host_id, table.c.name, table.c.value).where(table.c.host_id.in_(batch))
-        for host_id, label, value in connection.execute(query.order_by(table.c.name)):
-            labels.setdefault(host_id, {})[label] = value
+    for batch in lookup.batches(ids):
+        query = sa.select(owner, table.c.name, table.c.value).where(owner.in_(batch))
+        for owner_id, name, value in connection.execute(query.order_by(table.c.name)):
+            labels.setdefault(owner_id, {})[name] = value
     return labels
 
 

@@ -1,6 +1,6 @@
 """The shapes that the client uses repeat limits and words of the domain, which it has to do without."""
 
-from app.domain.fleet import remedy
+from app.domain.fleet import remedy, summary
 from app.domain.values import allowed, value
 from app.domain.verdict.policy import Policy
 from app.wire import base, compatibility
@@ -9,6 +9,7 @@ from app.wire import base, compatibility
 def test_limits_are_those_of_the_domain() -> None:
     assert (base.INT_MIN, base.INT_MAX, base.MAX_TEXT) == (value.INT_MIN, value.INT_MAX, value.MAX_TEXT)
     assert (compatibility.MAX_LISTED, compatibility.MAX_TRIES) == (allowed.MAX_LISTED, remedy.MAX_TRIES)
+    assert compatibility.MAX_NAMED == summary.MAX_NAMED
 
 
 def test_policies_are_those_of_the_domain() -> None:

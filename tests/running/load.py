@@ -3,8 +3,9 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import count
 
 import httpx
@@ -19,6 +20,21 @@ PATHS = (
     "/profiles",
 )
 _PAUSE_SECONDS = 0.02
+
+
+@contextmanager
+def at_work(tasks: Iterable[Callable[[threading.Event], None]]) -> Iterator[None]:
+    """Run each task in a thread of its own meanwhile; it ends once its event is set."""
+    ended = threading.Event()
+    threads = [threading.Thread(target=task, args=(ended,)) for task in tasks]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
 
 
 class Load:
@@ -43,17 +59,9 @@ class Load:
     @contextmanager
     def on(self, server: Server) -> Iterator[None]:
         """Put a publisher and two that ask on a server."""
-        ended = threading.Event()
         work = [self._publish, self._ask, self._ask]
-        threads = [threading.Thread(target=self._work, args=(task, server, ended)) for task in work]
-        for thread in threads:
-            thread.start()
-        try:
+        with at_work(partial(self._work, task, server) for task in work):
             yield
-        finally:
-            ended.set()
-            for thread in threads:
-                thread.join()
 
     def _work(self, task: Callable[[httpx.Client], None], server: Server, ended: threading.Event) -> None:
         with client(server) as registry:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from random import Random
 from typing import Any
@@ -18,7 +19,7 @@ import pytest
 from tests.counts import full
 from tests.running import cluster
 from tests.running.conftest import Server, client, command, environment, running
-from tests.running.load import Load
+from tests.running.load import Load, at_work
 from tests.running.test_kills import NIC, check_stored, document
 
 _LOGGER = logging.getLogger(__name__)
@@ -55,17 +56,9 @@ class _Traffic:
     @contextmanager
     def on(self, *, writers: int, askers: int) -> Iterator[None]:
         """Write and ask meanwhile."""
-        ended = threading.Event()
         tasks = [self._publish] * writers + [self._ask] * askers
-        threads = [threading.Thread(target=self._work, args=(task, seed, ended)) for seed, task in enumerate(tasks)]
-        for thread in threads:
-            thread.start()
-        try:
+        with at_work(partial(self._work, task, seed) for seed, task in enumerate(tasks)):
             yield
-        finally:
-            ended.set()
-            for thread in threads:
-                thread.join()
 
     def _work(
         self, task: Callable[[Callable[[], httpx.Client], Random], None], seed: int, ended: threading.Event
