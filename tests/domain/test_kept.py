@@ -137,3 +137,22 @@ def test_what_did_not_change_costs_a_look_up_after_an_unrelated_publication() ->
         list(support_matrix(before.known_profiles(), before.known_releases(), before, Acceptance(memo)))
     with pytest.raises(OverBudgetError), limited(Budget(100, 10)):
         list(support_matrix(before.known_profiles(), before.known_releases(), before, Acceptance(memo)))
+
+
+def test_what_a_release_accepts_of_one_model_says_nothing_of_another_one_with_the_same_values() -> None:
+    nothing: Values = {}
+    world = (
+        World().publish("vendor-a.com/fw@1", {NIC: {}}).publish("vendor-a.com/fw@2", {OTHER: {"a": variable("int", 1)}})
+    )
+    world.publish("vendor-b.com/clone@1", {}).profile("vendor-a.com/both", {NIC: nothing, "vendor-a.com/gone": nothing})
+    world.profile("vendor-a.com/nic", {NIC: nothing}).profile("vendor-a.com/gone", {"vendor-a.com/gone": nothing})
+    registry = world.lookups()
+    profiles = [profile for name in ("both", "nic", "gone") if (profile := registry.profile(f"vendor-a.com/{name}"))]
+    releases = [
+        release for name in ("vendor-a.com/fw@1", "vendor-b.com/clone@1") if (release := registry.release(name))
+    ]
+    asked = (NIC, "vendor-a.com/gone")
+    rows = list(support_matrix(profiles, releases, registry, Acceptance(), asked))
+    assert [[cell.compatible for cell in row.cells] for row in rows] == [[False, False], [True, False], [False, False]]
+    assert [[cell.refused for cell in row.cells] for row in rows] == [[0, 0], [0, 0], [0, 0]]
+    assert rows[1].cells[1].problems[0].message == f"{NIC}: vendor-b.com/clone@1 does not implement {NIC}."

@@ -14,7 +14,7 @@ from app.domain.values.value import Value
 from app.domain.verdict.judge import compare, profile_as_source
 from app.domain.verdict.problem import Problem, ProblemCode
 from app.domain.verdict.source import Registry, Source
-from app.domain.verdict.steps import step_7, step_8, step_13
+from app.domain.verdict.steps import step_1, step_7, step_8, step_13
 
 # Further problems of one cell are counted, not listed.
 MAX_PROBLEMS = 20
@@ -136,7 +136,7 @@ class _Matrix:
             variable_set = sets.get(model)
             key = (id(values), id(variable_set), vendor)
             implemented += variable_set is not None
-            if key in self._accepted and not _errata_at(release, model):
+            if variable_set is not None and key in self._accepted and not _errata_at(release, model):
                 accepted += 1
                 continue
             refusals = refusals_at(profile, model, release, self._registry, self._acceptance)
@@ -171,7 +171,8 @@ def refusals_at(
     """Return why a release does not accept a profile for a model that the profile names."""
     model, variable_set = registry.model(name), release.sets.get(name)
     if model is None:
-        return ()
+        # Of which no release is published either.
+        return list(step_1(name, variable_set, str(release.name)))
     refusals = acceptance.refusals(profile.values[name], model, str(release.name), variable_set)
     if not _errata_at(release, name):
         return refusals
