@@ -1,6 +1,7 @@
 """Who sends a request, as far as its share of the service is concerned."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address, ip_network
 from typing import NamedTuple
 
@@ -10,6 +11,8 @@ from fastapi import Request
 _IPV6_PREFIX = 64
 # Before the 32 bits of an IPv4 address that is written as one of IPv6.
 _MAPPED_PREFIX = 96
+# The clients at this many addresses are remembered, because to read an address takes as long as to count a request.
+_MAX_ADDRESSES = 4_096
 
 
 class Client(NamedTuple):
@@ -26,13 +29,18 @@ class Client(NamedTuple):
     @classmethod
     def of_address(cls, host: str | None) -> "Client":
         """Return the client at an address; clients of one IPv6 subnet are one."""
-        try:
-            address = _address(host or "")
-        except ValueError:
-            return cls(host or "")
-        if isinstance(address, IPv6Address):
-            return cls(str(ip_network((address, _IPV6_PREFIX), strict=False)))
-        return cls(str(address))
+        return _at_address(host or "")
+
+
+@lru_cache(_MAX_ADDRESSES)
+def _at_address(host: str) -> Client:
+    try:
+        address = _address(host)
+    except ValueError:
+        return Client(host)
+    if isinstance(address, IPv6Address):
+        return Client(str(ip_network((address, _IPV6_PREFIX), strict=False)))
+    return Client(str(address))
 
 
 def _address(host: str) -> IPv4Address | IPv6Address:

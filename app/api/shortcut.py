@@ -158,9 +158,10 @@ def _short_question(query: bytes) -> wire.Question:
 
 
 def _word(kind: type[Word], text: str) -> Word:
-    if text not in list(kind):
-        raise _UnsureError
-    return kind(text)
+    try:
+        return kind(text)
+    except ValueError:
+        raise _UnsureError from None
 
 
 def _answer(scope: Scope, question: Callable[[], wire.Question]) -> Response | None:

@@ -123,6 +123,7 @@ def ask(question: wire.Question, detail: Detail, reader: Reader) -> Loaded:
         Policy(question.policy.value),
         reader.memo,
         remedies=RemedySearch() if detail in _WITH_REMEDIES else None,
+        with_configurations=detail is Detail.FULL,
         only_remembered=not reader.can_wait,
     )
     ids = [(vm.id or str(index)) if question.vms is not None else None for index, vm in enumerate(vms)]

@@ -14,6 +14,7 @@ from app.domain.engine.memo import Memo
 from app.domain.fleet.kind import read_kind
 from app.domain.publishing.change import ChangeKind
 from app.domain.things.profile import Values
+from app.domain.things.snapshot import Snapshot
 from app.domain.things.variable_set import VariableSet
 from app.domain.values import budget
 from app.domain.verdict.destination import Destination
@@ -25,7 +26,7 @@ from app.storage.fleet import count_stale
 from app.storage.host import Staleness, are_filed, file_hosts
 from app.storage.look import Look
 from app.storage.memory import Memory
-from app.storage.reader import FleetAccess, Key, OutdatedError, Reader, UnfiledError
+from app.storage.reader import FleetAccess, Key, Names, OutdatedError, Reader, UnfiledError
 from app.storage.replica import Databases, ReplicaLostError
 
 MEGABYTES = 128
@@ -34,6 +35,8 @@ MEGABYTES = 128
 _TO_JSON = 8
 # What the engine remembers takes about this many bytes for each variable (measured).
 _MEMO_BYTES = 250
+# How many pairs of a model and a release the remembered snapshots have; their content is also in memory otherwise.
+_SNAPSHOTS = 20_000
 # A short question soon fits between two publications. A long one would not, and would be asked in vain.
 _TRIES = 3
 # How many hosts are stale is counted again after this time, and after this many times the time that counting takes.
@@ -236,7 +239,8 @@ class Catalog:
 
     def _empty(self, revision: int, position: Position) -> "View":
         """Return a view in which no name has been looked up."""
-        return View(revision, position, Memory(self._named_capacity), Memory(self._selections_capacity))
+        named: Memory[Key, Any] = Memory(self._named_capacity)
+        return View(revision, position, named, Memory(_SNAPSHOTS), Memory(self._selections_capacity))
 
     def reader(
         self, view: "View", *, can_wait: bool = True, held: sa.Connection | None = None, as_of: str | None = None
@@ -246,10 +250,11 @@ class Catalog:
         as_of: from memory alone, as the registry was then.
         """
         reads = can_wait and as_of is None
-        self._forget_pushed_out()
+        self._forget_pushed_out(view)
         return Reader(
             view.position,
             view.named,
+            view.snapshots,
             self._sets,
             self._values,
             self._kinds,
@@ -265,8 +270,8 @@ class Catalog:
             as_of=as_of,
         )
 
-    def _forget_pushed_out(self) -> None:
-        """Begin a new memo once much content was pushed out of memory: the old one keeps that content alive.
+    def _forget_pushed_out(self, view: "View") -> None:
+        """Begin a new memo, and forget snapshots, once much content was pushed out: they keep that content alive.
 
         It would not be found again, either, because the memo knows content by its identity.
         """
@@ -274,6 +279,7 @@ class Catalog:
             if content.pushed_out - self._pushed_out[content] > content.capacity // 2:
                 self._pushed_out = {one: one.pushed_out for one in self._pushed_out}
                 self._memo = Memo(self._memo_capacity)
+                view.snapshots.clear()
 
     def _connection(
         self, is_at: Callable[[sa.Connection], bool], held: sa.Connection | None
@@ -398,6 +404,7 @@ class View:
     revision: int
     position: Position
     named: Memory[Key, Any]
+    snapshots: Memory[Names, Snapshot]
     selections: Memory[Key, Any]
     are_filed: bool = True
 
@@ -405,7 +412,8 @@ class View:
         """Return the view of a later revision, which keeps what has not changed since."""
         named = self.named.without(news.outdates) if news.releases or news.has_profiles else self.named
         selections: Memory[Key, Any] = Memory(self.selections.capacity) if news.has_hosts else self.selections
-        return View(revision, position, named, selections, self.are_filed)
+        snapshots: Memory[Names, Snapshot] = self.snapshots if named is self.named else Memory(_SNAPSHOTS)
+        return View(revision, position, named, snapshots, selections, self.are_filed)
 
     def is_at(self, connection: sa.Connection) -> bool:
         """Return whether a connection sees what is published in this view; hosts may have changed since."""

@@ -63,6 +63,11 @@ class Memory(Generic[Key, Entry]):
             if sized is not None and size <= self._entries.maxsize:
                 self._entries[key] = (sized[0], size)
 
+    def clear(self) -> None:
+        """Forget all entries."""
+        with self._lock:
+            self._entries.clear()
+
     def without(self, is_outdated: Callable[[Key], bool]) -> "Memory[Key, Entry]":
         """Return a copy without the outdated entries."""
         with self._lock:

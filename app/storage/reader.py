@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager, contextmanager
 from copy import copy
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import chain
 from typing import Any, TypeAlias, TypeVar
@@ -40,10 +40,14 @@ _NAMED_BYTES = 300
 _HOST_BYTES = 1_000
 # The hosts of a question that names more are not remembered: it would push out all others.
 _MAX_REMEMBERED = 1_000
+# A snapshot of more names is not remembered.
+_MAX_REMEMBERED_NAMES = 200
 # An erratum takes about this many times the memory of a name.
 _TO_ERRATUM = 10
 
 Key: TypeAlias = tuple[str, ...]
+# Of models, releases and profiles; and the models of which content is loaded.
+Names: TypeAlias = tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...], tuple[str, ...] | None]
 Content = TypeVar("Content")
 Entry = TypeVar("Entry")
 # Reads the entries under these names, each with the number of names and digests in it.
@@ -110,6 +114,7 @@ class Reader:
         self,
         position: Position,
         named: Memory[Key, Any],
+        snapshots: Memory[Names, Snapshot],
         sets: Contents[VariableSet],
         values: Contents[Values],
         kinds: Contents[Destination],
@@ -120,7 +125,7 @@ class Reader:
         can_wait: bool = True,
         as_of: str | None = None,
     ) -> None:
-        """named: what was looked up by name at this revision. connect: None: from memory alone (ColdError).
+        """named, snapshots: what was looked up by name at this revision. connect: None: from memory alone (ColdError).
 
         can_wait: False: the question is answered on the event loop, so in no time. as_of: when the database, which is
         away, was last seen.
@@ -130,6 +135,7 @@ class Reader:
         self.position = position
         self.memo = memo
         self._named = named
+        self._snapshots = snapshots
         self._sets = sets
         self._values = values
         self._kinds = kinds
@@ -146,7 +152,9 @@ class Reader:
     @property
     def basis(self) -> Mapping[str, Any]:
         """What an answer says of the registry that it is based on: the position in the feed, and when, if it is old."""
-        return {**asdict(self.position), **({} if self.as_of is None else {"as_of": self.as_of})}
+        position = self.position
+        basis = {"registry": position.registry, "seq": position.seq, "link": position.link}
+        return basis if self.as_of is None else {**basis, "as_of": self.as_of}
 
     def connection(self) -> AbstractContextManager[sa.Connection]:
         """Return a connection that sees this revision."""
@@ -162,12 +170,32 @@ class Reader:
         profiles: Iterable[str] = (),
         of_models: Collection[str] | None,
     ) -> Snapshot:
-        """Load models, releases and profiles by name.
+        """Load models, releases and profiles by name; those of a few are remembered as long as nothing changes.
 
         of_models: the models of which the content of releases and profiles is loaded; None: of all that they have,
         and these models, too. Own values are loaded for the profiles that are. What the names are aliases of in one of
         the releases is loaded, too.
         """
+        names = (tuple(models), tuple(releases), tuple(profiles), None if of_models is None else tuple(of_models))
+        if names[3] is None or sum(map(len, names[:3])) > _MAX_REMEMBERED_NAMES:
+            return self._snapshot(*names)
+        snapshot = self._snapshots.get(names)
+        if snapshot is None:
+            snapshot = self._snapshot(*names)
+            # What the registry lacks is looked for each time, because somebody may be about to publish it.
+            if snapshot.is_complete:
+                self._snapshots.put(names, snapshot, 1 + len(names[0]) * (len(names[1]) + 1))
+        else:
+            spend()
+        return snapshot
+
+    def _snapshot(
+        self,
+        models: Iterable[str],
+        releases: Iterable[str],
+        profiles: Iterable[str],
+        of_models: Collection[str] | None,
+    ) -> Snapshot:
         release_entries = self._entries("release", releases, is_release_name, self._read_releases)
         known_releases: dict[str, ReleaseEntry] = _known(release_entries)
         tables = [entry.aliases for entry in known_releases.values() if entry.aliases]

@@ -315,6 +315,50 @@ def test_the_engine_answers_as_the_plain_rule(
                 assert given_json == [canonical_json(served.verdict.configuration) for served in expected]
 
 
+@given(
+    snapshots(),
+    vms(),
+    st.lists(st.sampled_from(WRITTEN), min_size=2, max_size=6),
+    st.lists(hosts(), min_size=1, max_size=2),
+    st.sampled_from(Policy),
+)
+def test_devices_share_a_verdict_only_if_the_rule_gives_them_the_same(
+    registry: list[Snapshot], vm: list[Device], written: list[Any], some: list[Destination], policy: Policy
+) -> None:
+    memo = Memo()
+    destinations = [*some, *(Destination(name, (name,)) for name in RELEASES)]
+    # Devices that give other values of the same variables.
+    vms_alike = [vm, *([replace(one, values=dict.fromkeys(one.values, value)) for one in vm] for value in written), vm]
+    for snapshot in [*registry, in_other_states(registry[-1])]:
+        for asked in vms_alike:
+            engine = Engine(snapshot, policy, memo, with_configurations=False)
+            answers = Question(asked, engine).at_all(destinations)
+            for destination, answer in zip(destinations, answers, strict=True):
+                served = [Served(one.release, without_configuration(one.verdict), one.unit) for one in answer.devices]
+                assert served == [
+                    Served(one.release, without_configuration(one.verdict), one.unit)
+                    for one in plain(asked, destination, snapshot, policy)
+                ]
+
+
+def without_configuration(verdict: Verdict) -> Verdict:
+    return replace(verdict, configuration=None)
+
+
+def test_devices_that_differ_in_free_values_are_judged_once() -> None:
+    world = World().publish(OLD, {NIC: {"queues": QUEUES}}).publish(NEW, {NIC: {"queues": QUEUES}})
+    memo, there = Memo(), Destination("there", (NEW,))
+    verdicts = [
+        Question([device(OLD, queues=queues)], Engine(world.lookups(), memo=memo, with_configurations=False))
+        .at(there)
+        .devices[0]
+        .verdict
+        for queues in (1, 2, 9)
+    ]
+    assert verdicts[0] is verdicts[1]
+    assert [verdict.compatible for verdict in verdicts] == [True, True, False]
+
+
 @given(snapshots(), st.lists(profile_values(), min_size=1, max_size=4))
 def test_acceptance_is_that_of_the_plain_rule(registry: list[Snapshot], values: list[Values]) -> None:
     acceptance = Acceptance()
@@ -692,9 +736,9 @@ class StubRemedies:
         self.possible = possible
         self.asked: list[tuple[object, str, Policy, tuple[str, ...]]] = []
 
-    def is_possible(self, migration: Migration, verdict: Verdict) -> bool:
+    def is_possible(self, compiled: compared.Compiled, verdict: Verdict) -> bool:
         """Return what the stub says of any device."""
-        assert migration.compiled.origin is not None
+        assert compiled.origin is not None
         assert not verdict.compatible
         return self.possible
 

@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
+from app.domain.engine.memo import Memo
 from app.domain.engine.question import Answer, Engine, Question
 from app.domain.fleet.remedy import RemedySearch
 from app.domain.things.erratum import read_erratum, understood
@@ -120,7 +122,28 @@ class World:
         plain = judge_vm(sources, destination, registry, policy)
         assert [Served(one.release, replace(one.verdict, remedies=()), one.unit) for one in answer.devices] == plain
         assert answer.compatible == all(served.verdict.compatible for served in plain)
+        self._check_remembered(devices, destination, policy, plain)
         return answer
+
+    def _check_remembered(
+        self, devices: Sequence[Device], destination: Destination, policy: Policy, plain: Sequence[Served]
+    ) -> None:
+        """Check that devices with other values, judged before, do not decide what is remembered for these."""
+        memo, registry = Memo(), self.lookups()
+
+        def asked(vm: Sequence[Device]) -> Answer:
+            engine = Engine(registry, policy, memo, with_configurations=False)
+            return Question(vm, engine).at(destination)
+
+        names = dict.fromkeys(name for device in devices for name in device.values)
+        for name, written in product(names, _OTHER_VALUES):
+            asked(
+                [replace(one, values={**one.values, name: written}) if name in one.values else one for one in devices]
+            )
+        served = [
+            Served(one.release, replace(one.verdict, configuration=None), one.unit) for one in asked(devices).devices
+        ]
+        assert served == [one._replace(verdict=replace(one.verdict, configuration=None)) for one in plain]
 
     def profiles_for(self, model: str) -> list[Profile]:
         """Return the profiles that name a model, the newest first."""
@@ -134,6 +157,10 @@ class World:
         """Return the question about the devices of a VM."""
         remedies = RemedySearch() if with_remedies else None
         return Question(devices, Engine(self.lookups(), policy, remedies=remedies))
+
+
+# Values that some variable of a test allows.
+_OTHER_VALUES = (1, 2, 4, 8, True, False, "on", "off", "", "x")
 
 
 class _Lookups:

@@ -4,7 +4,7 @@ The rule is that of `verdict/`: every variable that is looked at goes through it
 variables need no look.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
@@ -299,6 +299,43 @@ class Comparison:
     @lazy
     def _free_form(self) -> frozenset[str]:
         return frozenset(name for name, there in self.there.items() if there.allowed.is_free_form)
+
+    @lazy
+    def _indifferent(self) -> frozenset[str]:
+        """The variables of which every value that the source accepts gets the same verdict: no rule names them."""
+        rules = [
+            condition
+            for variable_set in (self.origin.set, self.set)
+            if variable_set is not None
+            for constraint in variable_set.constraints
+            for condition in (constraint.when, constraint.require)
+        ]
+        rules += [
+            block.when
+            for variable_set in (self.origin.set, self.set)
+            if variable_set is not None
+            for block in variable_set.blocks_migration
+        ]
+        return self._alike.difference(*rules)
+
+    def gist(self, compiled: Compiled) -> tuple[Hashable, ...] | None:
+        """Return what decides of the explicit values of a device: with the same gist they get the same verdict.
+
+        That is, the same but for its configuration. None: the values are too many or too long to be worth it, or the
+        roles of parts count as well.
+        """
+        values = compiled.source.device.values
+        if len(values) > MAX_REMEMBERED or any(one is not None and one.needs for one in (self.origin.set, self.set)):
+            return None
+        indifferent, accepted = self._indifferent, compiled.accepted
+        decisive = []
+        for name, written in values.items():
+            if written is None or name not in accepted or name not in indifferent:
+                if isinstance(written, str) and len(written) > _MAX_TEXT:
+                    return None
+                # 1 and true are equal, and different values.
+                decisive.append((name, type(written), written))
+        return (*values, *decisive)
 
     def given(self, compiled: Compiled) -> Outcome:
         """Return what becomes of the variables that a device of the origin gives; all others are as in `made`."""

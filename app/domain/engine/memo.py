@@ -1,7 +1,7 @@
 """What the engine remembers across questions: compiled sources and comparisons, up to a bound."""
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from threading import Lock
 from typing import Any, TypeVar
 
@@ -102,7 +102,7 @@ class Memo:
     def kept(
         self,
         objects: tuple[object, ...],
-        words: tuple[str | None, ...],
+        words: tuple[Hashable, ...],
         make: Callable[[], Kept],
         size_of: Callable[[Kept], int],
     ) -> Kept:
@@ -122,7 +122,7 @@ class Memo:
         self._get(objects, words, size, lambda: made)
         return made
 
-    def token(self, objects: tuple[object, ...], words: tuple[str | None, ...]) -> object:
+    def token(self, objects: tuple[object, ...], words: tuple[Hashable, ...]) -> object:
         """Return an object that identifies much content: the same one for as long as it is remembered.
 
         Two threads can get two: what is remembered under one of them is then made once more.
@@ -137,7 +137,7 @@ class Memo:
             return known
 
     def _get(
-        self, objects: tuple[object, ...], words: tuple[str | None, ...], size: int, make: Callable[[], object]
+        self, objects: tuple[object, ...], words: tuple[Hashable, ...], size: int, make: Callable[[], object]
     ) -> Any:
         key = (*map(id, objects), *words)
         with self._lock:

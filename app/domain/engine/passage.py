@@ -36,6 +36,11 @@ class Passage:
     warns_of_errata: bool
     unchecked: tuple[str, ...]
 
+    @property
+    def decides_alone(self) -> bool:
+        """Whether nothing else is to be looked at because of the releases: no erratum, and step 12 is met."""
+        return self.is_compared and not self.leaving and not self.entering and not self.warns_of_errata
+
     @classmethod
     def of(cls, source: Source, release: Release, variable_set: VariableSet | None, policy: Policy) -> "Passage":
         """Return what is known of a migration before the values are looked at.

@@ -1,6 +1,6 @@
 """The whole question: whether the devices of VMs can move to these destinations, and which release serves them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
@@ -55,13 +55,15 @@ class Remedy:
 
 # What a verdict takes of a request's budget, beside what is compared and worded for it.
 _STEPS = 4
+# A verdict takes as much memory as this many variables, beside the names and problems that it has.
+_SIZE_OF_A_VERDICT = 5
 _NO_CHANGE = Remedy((), (0, [], []))
 
 
 class Remedies(Protocol):
     """Searches for remedies; `fleet/remedy.py` does."""
 
-    def is_possible(self, migration: Migration, verdict: Verdict) -> bool:
+    def is_possible(self, compiled: Compiled, verdict: Verdict) -> bool:
         """Return whether changes to a running device could meet what the verdict refuses."""
 
     def search(self, migration: Migration, release: Release, policy: Policy, verdict: Verdict) -> Remedy | None:
@@ -92,20 +94,25 @@ class Engine:
         memo: Memo | None = None,
         *,
         remedies: Remedies | None = None,
+        with_configurations: bool = True,
         only_remembered: bool = False,
     ) -> None:
         """memo: what earlier questions have compiled. remedies: None: none are searched for.
+
+        with_configurations: False: verdicts need no configuration, so devices share one whatever values decide nothing.
 
         only_remembered: nothing is compiled; TakesLongerError is raised instead.
         """
         self.registry = registry
         self.policy = policy
         self.remedies = remedies
+        self._with_configurations = with_configurations
         self._only_remembered = only_remembered
         self._memo = memo or Memo()
         self._compiled: dict[tuple[object, ...], Compiled] = {}
         self._compiled_of: dict[int, Compiled] = {}
         self._migrations: dict[tuple[int, int, str], Migration] = {}
+        self._gists: dict[tuple[int, int, str], tuple[Comparison, tuple[Hashable, ...]] | None] = {}
         self._of_restricted: dict[tuple[int, int, str], Comparison] = {}
         self._verdicts: dict[tuple[int, int, tuple[str, ...]], tuple[Verdict, Release]] = {}
         self._remedies: dict[tuple[int, str, tuple[str, ...]], Remedy | None] = {}
@@ -158,12 +165,46 @@ class Engine:
         if key not in self._verdicts:
             spend(_STEPS)
             variable_set, cautions = self._narrow(source.device.model, release, limits)
-            migration = self._migration(source, release, variable_set)
-            passage = self._passage(source, release, variable_set)
-            self._verdicts[key] = (migration.judge(release, self.policy, passage).with_warnings(*cautions), release)
+            verdict = self._judged(source, release, variable_set)
+            self._verdicts[key] = (verdict.with_warnings(*cautions), release)
         else:
             spend()
         return self._verdicts[key][0]
+
+    def _judged(self, source: Source, release: Release, variable_set: VariableSet | None) -> Verdict:
+        """Return the verdict on a device at a set; without a configuration it is remembered for all with its gist."""
+        passage = self._passage(source, release, variable_set)
+
+        def judge() -> Verdict:
+            return self._migration(source, release, variable_set).judge(release, self.policy, passage)
+
+        gist = None if self._with_configurations or passage is None else self._gist(source, release, variable_set)
+        if passage is None or gist is None or not passage.decides_alone or source.device.role is not None:
+            return judge()
+        comparison, words = gist
+        own_values = release.made_of(source.device.profile, source.device.model)
+        return self._memo.kept(
+            (comparison, passage, own_values),
+            ("verdict", *words),
+            lambda: replace(judge(), configuration=None),
+            lambda verdict: _SIZE_OF_A_VERDICT + len(words) + len(verdict.problems),
+        )
+
+    def _gist(
+        self, source: Source, release: Release, variable_set: VariableSet | None
+    ) -> tuple[Comparison, tuple[Hashable, ...]] | None:
+        """Return the comparison of a device with a set, and what decides of its values; None where all of them do."""
+        vendor = release.name.vendor
+        key = (id(source), id(variable_set), vendor)
+        if key not in self._gists:
+            compiled = self._compiled_of[id(source)]
+            if at_destination(source, variable_set) is not source:
+                self._gists[key] = None
+            else:
+                comparison = self._comparison(compiled, variable_set, vendor)
+                gist = None if comparison is None else comparison.gist(compiled)
+                self._gists[key] = None if comparison is None or gist is None else (comparison, gist)
+        return self._gists[key]
 
     def _migration(self, source: Source, release: Release, variable_set: VariableSet | None) -> Migration:
         """Return a device at a set; releases that have the same set share it."""
@@ -259,10 +300,11 @@ class Engine:
         key = (id(source), str(release.name), self._key(limits))
         if key not in self._remedies:
             variable_set, _ = self._narrow(source.device.model, release, limits)
-            migration = self._migration(source, release, variable_set)
-            is_possible = self.remedies.is_possible(migration, verdict)
-            self._check_remembered(is_remembered=not is_possible)
-            remedy = self.remedies.search(migration, release, self.policy, verdict) if is_possible else None
+            remedy = None
+            if self.remedies.is_possible(self._compiled_of[id(source)], verdict):
+                self._check_remembered(is_remembered=False)
+                migration = self._migration(source, release, variable_set)
+                remedy = self.remedies.search(migration, release, self.policy, verdict)
             self._remedies[key] = remedy
         return self._remedies[key]
 

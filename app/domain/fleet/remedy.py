@@ -27,9 +27,8 @@ _SOLVABLE = frozenset(code for code, rule in RULES.items() if rule.subject is Su
 class RemedySearch:
     """Searches for remedies; implements `engine.question.Remedies`."""
 
-    def is_possible(self, migration: Migration, verdict: Verdict) -> bool:
+    def is_possible(self, compiled: Compiled, verdict: Verdict) -> bool:
         """Return whether changes to a running device could meet what the verdict refuses, so that a search is due."""
-        compiled = migration.compiled
         return (
             compiled.origin is not None
             and bool(compiled.origin.runtime)
@@ -46,7 +45,7 @@ class RemedySearch:
         compiled, comparison, variable_set = migration.compiled, migration.comparison, migration.set
         source = compiled.source
         own = source.set
-        if comparison is None or own is None or variable_set is None or not self.is_possible(migration, verdict):
+        if comparison is None or own is None or variable_set is None or not self.is_possible(compiled, verdict):
             return None
         changeable = [name for name in comparison.origin.runtime if name in compiled.configuration]
         off = comparison.off

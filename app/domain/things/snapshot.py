@@ -80,6 +80,11 @@ class Snapshot:
         """Return the profile, None if it is not published; raises NotLoadedError."""
         return _loaded(self.profiles, name)
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether something is published under each of the names."""
+        return not any(None in named.values() for named in (self.models, self.releases, self.profiles))
+
     def known_releases(self) -> list[Release]:
         """Return the releases that are published, in the order in which they were loaded."""
         return [release for release in self.releases.values() if release is not None]
