@@ -61,6 +61,9 @@ _SHORT_LOADS = 200
 _MEGABYTE = 1_000_000
 # When the database was last seen, of an answer that memory gives while the database is away.
 AS_OF = "Registry-As-Of"
+# Publications of at most this size share a transaction where several wait.
+_SMALL_BYTES = 64 * 1024
+_DIGITS = 12
 # What the record of a change takes that adds no content.
 _NO_CONTENT_BYTES = 4096
 
@@ -323,10 +326,14 @@ class WriteSession:
     A thread more for the wait and another for COMMIT would keep the turn while the event loop does something else.
     """
 
+    # Whether it shares a transaction with others that wait, if what it writes is small.
+    _shares_commits = False
+
     def __init__(self, request: Request, identity: Identity, *, dry_run: bool) -> None:
         self.dry_run = dry_run
         self._shared = container(request)
         self._identity = identity
+        self._can_share = self._shares_commits and not dry_run and _is_small(request)
         self._open: Writing | None = None
 
     @property
@@ -340,7 +347,9 @@ class WriteSession:
     async def run(self, work: Callable[[], Result]) -> Result:
         """Return the result of work, once it is committed; what is cancelled while it waits gives up its turn."""
         shared = self._shared
-        entry = _Entry(database.writing(shared.primary, self._identity.name, dry_run=self.dry_run))
+        entry = _Entry(
+            database.writing(shared.primary, self._identity.name, dry_run=self.dry_run, can_share=self._can_share)
+        )
         ended = Event()
 
         def in_turn() -> Result:
@@ -378,8 +387,16 @@ class WriteSession:
         """Raise ApiError if what was written must not be committed."""
 
 
+def _is_small(request: Request) -> bool:
+    """Return whether a body is so small that others can wait for what it publishes."""
+    announced = request.headers.get("content-length", "")
+    return announced.isascii() and announced.isdecimal() and int(announced[:_DIGITS]) <= _SMALL_BYTES
+
+
 class PublishSession(WriteSession):
     """Publishes names of the vendors that the token is for. A dry run stores nothing."""
+
+    _shares_commits = True
 
     def of(self, *vendors: str) -> Writing:
         """Return the transaction that writes names of these vendors; raises 403 for a token of another vendor.

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache, partial
 from pathlib import Path
-from threading import Lock
 from typing import Any, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -24,6 +23,7 @@ from sqlalchemy.dialects import postgresql
 
 from app.storage import schema, version
 from app.storage.failure import Cause, FailureError, failure_of
+from app.storage.turn import Shared, Turn
 
 Result = TypeVar("Result")
 
@@ -74,7 +74,7 @@ class Condition:
     """
 
     limits: Limits
-    turn: Lock = field(default_factory=Lock)
+    turn: Turn = field(default_factory=Turn)
     is_corrupt: bool = False
     is_full: bool = False
     version_checked: float = float("-inf")
@@ -355,29 +355,64 @@ class Writing:
 
 
 @contextmanager
-def writing(engine: sa.Engine, by: str, *, dry_run: bool = False) -> Iterator[Writing]:
+def writing(engine: sa.Engine, by: str, *, dry_run: bool = False, can_share: bool = False) -> Iterator[Writing]:
     """Yield a transaction that writes; only one exists at a time, across all processes.
 
-    It commits at the end; an error or a dry run rolls it back. by: who writes. Raises FailureError if others do not let
-    it write in time, and where nothing must be written.
+    It commits at the end; an error or a dry run rolls it back. by: who writes. can_share: the transaction can be that
+    of others who wait, too; each then ends when it is committed, and an error undoes its own part. Raises FailureError
+    if others do not let it write in time, and where nothing must be written.
     """
     known = condition(engine)
     seconds = known.limits.lock
     began = time.monotonic()
+    # The writers of one process wait here without a connection, so that the pool stays free for readers.
+    try:
+        shared = known.turn.take(seconds or None, can_share=can_share)
+    except TimeoutError:
+        message = "Other publications are still being written; try again."
+        raise FailureError(Cause.LOCKED, message, f"no turn to write within {seconds} s") from None
     with ExitStack() as turn:
-        # The writers of one process wait here without a connection, so that the pool stays free for readers.
-        if not known.turn.acquire(timeout=seconds or -1):
-            message = "Other publications are still being written; try again."
-            raise FailureError(Cause.LOCKED, message, f"no turn to write within {seconds} s")
         turn.callback(known.turn.release)
-        remaining = seconds and max(1, math.ceil(seconds - (time.monotonic() - began)))
-        with _alone(engine, remaining, dry_run=dry_run) as connection:
-            version.check(connection)
-            if known.is_corrupt:
-                raise FailureError(Cause.CORRUPT, report="nothing is written since a corrupt page was read")
-            yield Writing(connection, by, is_dry=dry_run, end_turn=turn.close)
-        if not dry_run:
-            known.is_full = False
+        if shared is not None:
+            shared.begin_part()
+        else:
+            remaining = seconds and max(1, math.ceil(seconds - (time.monotonic() - began)))
+            opened = ExitStack()
+            shared = Shared(opened.enter_context(_checked(engine, known, remaining, dry_run=dry_run)), opened)
+        try:
+            yield Writing(shared.connection, by, is_dry=dry_run, end_turn=turn.close)
+        except BaseException as error:
+            if not shared.has_others:
+                shared.end(error)
+            shared.undo_part()
+            _commit(shared, known, turn)
+            raise
+        if can_share:
+            _commit(shared, known, turn)
+        else:
+            shared.end()
+
+
+def _commit(shared: Shared, known: Condition, turn: ExitStack) -> None:
+    """Commit what writers wrote, or have the next one do it."""
+    if known.turn.hand_on(shared):
+        # The next one has the turn now.
+        turn.pop_all()
+        shared.wait()
+    else:
+        shared.end()
+
+
+@contextmanager
+def _checked(engine: sa.Engine, known: Condition, lock_seconds: int, *, dry_run: bool) -> Iterator[sa.Connection]:
+    """Yield the one transaction that writes to a database with the right schema, in which nothing is corrupt."""
+    with _alone(engine, lock_seconds, dry_run=dry_run) as connection:
+        version.check(connection)
+        if known.is_corrupt:
+            raise FailureError(Cause.CORRUPT, report="nothing is written since a corrupt page was read")
+        yield connection
+    if not dry_run:
+        known.is_full = False
 
 
 # Each statement of a writer sees what is committed when it begins, whatever the default of the server is. A snapshot of
