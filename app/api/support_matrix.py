@@ -97,7 +97,7 @@ def _row(row: Row) -> dict[str, object]:
         "profile": row.profile,
         "cells": [
             {
-                "release": cell.release,
+                "release": cell.column,
                 "compatible": cell.compatible,
                 "problems": [problem_document(problem) for problem in cell.problems],
                 "problem_count": cell.problem_count,

@@ -201,10 +201,11 @@ def get_kind_page(
                 rows = asking.ask_from_thread(
                     lambda reader, batch=batch: fleet.accepted(kind, batch, acceptance, reader)  # type: ignore[misc]
                 )
-                for profile, cells in rows:
+                for profile, at_hosts, stated in rows:
                     yield {
                         "profile": profile,
-                        "cells": [(cell, "none" if cell is None else heat(cell)) for cell in cells],
+                        "hosts": (at_hosts, heat(at_hosts)),
+                        "cells": [(cell, "none" if cell is None else heat(cell)) for cell in stated],
                     }
                 place += _AT_ONCE
         except OverBudgetError:

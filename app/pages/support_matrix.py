@@ -186,7 +186,7 @@ def releases_of_profile(
     for release, cell in zip(known, row.cells, strict=True):
         lists = None if release.profiles is None else profile in release.profiles
         errata = [erratum.id for erratum in errata_concerning(named_profile, release, snapshot)]
-        own_mark = replace(marks[cell.release], errata=len(errata))
+        own_mark = replace(marks[str(release.name)], errata=len(errata))
         verdicts.append(ReleaseOfProfile(release.name, cell, heat(cell), lists, own_mark, errata))
     return verdicts, len(names)
 

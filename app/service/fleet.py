@@ -3,12 +3,13 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
+from typing import NamedTuple
 
 from app.domain.engine.acceptance import Acceptance
 from app.domain.engine.question import Engine
-from app.domain.fleet.kind import HostKind, release_at
+from app.domain.fleet.kind import HostKind, SetsAtHosts
 from app.domain.fleet.movement import FleetMap, newest_listed
-from app.domain.fleet.support_matrix import Cell, support_matrix
+from app.domain.fleet.support_matrix import Cell, KindColumn, kind_matrix, support_matrix
 from app.domain.things.profile import Profile
 from app.domain.values.state import State
 from app.domain.verdict.destination import Destination
@@ -112,26 +113,40 @@ def profiles_for(kind: HostKind, reader: Reader) -> Sequence[str]:
     return reader.naming(sorted(models)) if models else []
 
 
-def accepted(
-    kind: HostKind, profiles: Sequence[str], acceptance: Acceptance, reader: Reader
-) -> Sequence[tuple[str, Sequence[Cell | None]]]:
-    """Return for profiles the verdicts of a kind's releases, in the order of `kind.releases()`.
+class AcceptedAt(NamedTuple):
+    """What hosts of a kind accept of a profile, with what they restrict and resolve.
 
-    They count what the hosts restrict and resolve. None: the registry does not have the release. acceptance: remembers
-    the verdicts of earlier profiles.
+    hosts: the verdict. stated: those of each release that they state, in the order of `HostKind.releases()`; None: the
+    registry does not have the release.
     """
+
+    profile: str
+    hosts: Cell
+    stated: Sequence[Cell | None]
+
+
+def accepted(kind: HostKind, profiles: Sequence[str], acceptance: Acceptance, reader: Reader) -> Sequence[AcceptedAt]:
+    """Return what hosts of a kind accept of profiles; acceptance: remembers the verdicts of earlier ones."""
     stated = kind.releases()
-    snapshot = reader.snapshot(releases=dict.fromkeys(name for _, name in stated), profiles=profiles, of_models=None)
+    models = dict.fromkeys([*reader.named_models(profiles), *(model for model, _ in kind.first.named_models())])
+    snapshot = reader.snapshot(
+        models=models, releases=dict.fromkeys(name for _, name in stated), profiles=profiles, of_models=models
+    )
     known = snapshot.known_profiles()
+    column = KindColumn(kind.digest, kind.first)
+    hosts = [row.cells[0] for row in kind_matrix(known, [column], snapshot, acceptance)]
     columns: list[Sequence[Cell | None]] = []
     for unit, name in stated:
         release = snapshot.release(name)
         if release is None:
             columns.append([None] * len(known))
             continue
-        rows = support_matrix(known, [release_at(kind.first, unit, release)], snapshot, acceptance)
-        columns.append([row.cells[0] for row in rows])
-    return [(profile.name, [column[place] for column in columns]) for place, profile in enumerate(known)]
+        here = SetsAtHosts().release_at(kind.first, unit, release, models)
+        columns.append([row.cells[0] for row in support_matrix(known, [here], snapshot, acceptance)])
+    return [
+        AcceptedAt(profile.name, hosts[place], [column[place] for column in columns])
+        for place, profile in enumerate(known)
+    ]
 
 
 def fleet_map(kinds: Sequence[HostKind], profile: str | None, reader: Reader) -> FleetMap:

@@ -15,7 +15,7 @@ from app.domain.engine.question import Engine, Question
 from app.domain.fleet.baseline import baseline
 from app.domain.fleet.difference import between_releases
 from app.domain.fleet.remedy import RemedySearch
-from app.domain.fleet.support_matrix import support_matrix
+from app.domain.fleet.support_matrix import KindColumn, kind_matrix, support_matrix
 from app.domain.values.allowed import AllowedValues
 from app.domain.values.budget import (
     AbandonedError,
@@ -209,6 +209,12 @@ def fill_matrix(sized: Sized) -> None:
     list(support_matrix(profiles, releases, sized.world.lookups(), Acceptance()))
 
 
+def fill_matrix_of_hosts(sized: Sized) -> None:
+    profiles = [profile for name in sized.profiles if (profile := sized.world.profile_named(name))]
+    kinds = [KindColumn(host.id, host) for host in sized.destinations()]
+    list(kind_matrix(profiles, kinds, sized.world.lookups(), Acceptance()))
+
+
 def compare_all(sized: Sized) -> None:
     for before, after in pairwise(sized.releases):
         one, other = sized.world.release(before), sized.world.release(after)
@@ -232,7 +238,9 @@ def _seconds_per_step(work: Callable[[Sized], None], seed: int, size: int) -> fl
 
 
 @pytest.mark.parametrize("seed", range(2))
-@pytest.mark.parametrize("work", [ask, ask_with_remedies, find_baseline, fill_matrix, compare_all])
+@pytest.mark.parametrize(
+    "work", [ask, ask_with_remedies, find_baseline, fill_matrix, fill_matrix_of_hosts, compare_all]
+)
 def test_no_question_takes_more_than_its_steps_say(work: Callable[[Sized], None], seed: int) -> None:
     """The time of a step, in questions that grow, is compared with that in a small one of the same run."""
     small = _seconds_per_step(work, seed, 2)

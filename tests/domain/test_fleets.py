@@ -30,11 +30,11 @@ def world() -> World:
     )
 
 
-def _cells(registry: World, *models: str) -> dict[tuple[str, str], tuple[bool, list[str], int, int]]:
+def _cells(registry: World, *models: str) -> dict[tuple[str, str | None], tuple[bool, list[str], int, int]]:
     profiles = [profile for name in (P, LATER) if (profile := registry.profile_named(name))]
     releases = [release for name in (ONE, TWO, "vendor-b.com/other@1") if (release := registry.release(name))]
     return {
-        (row.profile, cell.release): (
+        (row.profile, cell.column): (
             cell.compatible,
             [problem.code.value for problem in cell.problems],
             cell.accepted,
@@ -87,7 +87,9 @@ def test_an_erratum_about_every_release_refuses_the_cells_that_it_concerns() -> 
 
 def test_a_cell_lists_a_limited_number_of_problems_and_counts_all() -> None:
     many = {f"v{number}": variable("bool", False, False) for number in range(MAX_PROBLEMS + 5)}
-    registry = World().publish(ONE, {NIC: many}).publish(TWO, {NIC: {}}).profile(P, {NIC: dict.fromkeys(many, True)})
+    registry = (
+        World().publish(ONE, {NIC: many}).publish(TWO, {NIC: {}}, [P]).profile(P, {NIC: dict.fromkeys(many, True)})
+    )
     profile, release = registry.profile_named(P), registry.release(TWO)
     assert profile
     assert release

@@ -142,7 +142,9 @@ def test_what_did_not_change_costs_a_look_up_after_an_unrelated_publication() ->
 def test_what_a_release_accepts_of_one_model_says_nothing_of_another_one_with_the_same_values() -> None:
     nothing: Values = {}
     world = (
-        World().publish("vendor-a.com/fw@1", {NIC: {}}).publish("vendor-a.com/fw@2", {OTHER: {"a": variable("int", 1)}})
+        World()
+        .publish("vendor-a.com/fw@1", {NIC: {}}, [f"vendor-a.com/{name}" for name in ("both", "nic", "gone")])
+        .publish("vendor-a.com/fw@2", {OTHER: {"a": variable("int", 1)}})
     )
     world.publish("vendor-b.com/clone@1", {}).profile("vendor-a.com/both", {NIC: nothing, "vendor-a.com/gone": nothing})
     world.profile("vendor-a.com/nic", {NIC: nothing}).profile("vendor-a.com/gone", {"vendor-a.com/gone": nothing})

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from app.domain.engine.question import Engine
 from app.domain.fleet.group import groups_of
-from app.domain.fleet.kind import HostKind, digest_of, release_at
+from app.domain.fleet.kind import HostKind, SetsAtHosts, digest_of
 from app.domain.fleet.leading import Leading
 from app.domain.fleet.movement import FleetMap, newest_listed
 from app.domain.verdict.destination import Destination, Unit
@@ -84,9 +84,13 @@ def test_a_release_at_a_host_allows_what_the_host_and_the_unit_allow() -> None:
     assert release is not None
     unit = Unit("card0", (CARD,), {DPU: {"rings": ["1-2"]}})
     at = host("a", CARD, restrict={DPU: {"rings": ["2-8"]}}, units=(unit,))
-    narrowed = release_at(at, unit, release).sets[DPU].variables["rings"].allowed
+    sets = SetsAtHosts()
+    narrowed = sets.release_at(at, unit, release, [DPU]).sets[DPU].variables["rings"].allowed
     assert [value for value in range(9) if value in narrowed] == [2]
-    assert release_at(host("b", CARD), None, release) is release
+    assert sets.release_at(host("b", CARD), None, release, [DPU]) is release
+    assert sets.release_at(at, unit, release, [NIC]) is release
+    alike = host("c", CARD, restrict={DPU: {"rings": ["2-8"]}}, units=(unit._replace(id="card1"),))
+    assert sets.release_at(alike, alike.units[0], release, [DPU]).sets[DPU].variables["rings"].allowed is narrowed
 
 
 def test_a_map_counts_what_can_move_and_names_what_cannot_move_at_all() -> None:

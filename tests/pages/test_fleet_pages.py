@@ -163,6 +163,12 @@ def test_a_kind_shows_which_profiles_it_accepts_with_its_restrictions(fleet: Tes
     assert f"{newer}✓" in free
     assert f"{newer}✗" in held
     assert f"{older}✓" in held
+    # First whether the hosts accept it, then by what they run. A card of their own does not count for machine types.
+    newer, older = (f"qemu.org/pc-q35-{version} on these hosts: " for version in ("8.0", "7.2"))
+    assert f"{newer}✓" in free
+    assert "vendor-a.com/p on these hosts: ✓" in free
+    assert f"{newer}✗" in held
+    assert f"{older}✓" in held
     assert "not published" in held
 
 

@@ -21,7 +21,7 @@ from app.domain.values.value import Type, Value, same, shown
 from app.domain.verdict.destination import Destination
 from app.domain.verdict.problem import Caution, Problem, WarningCode
 from app.domain.verdict.source import Registry
-from app.domain.verdict.steps import admitted, has_compared, step_7, step_8, unreadable_state
+from app.domain.verdict.steps import admitted, has_compared, step_7, step_8, step_12_of_profile, unreadable_state
 from app.domain.verdict.wording import migratability_unknown
 
 # The search for a model's baseline ends undecided after this many assignments.
@@ -357,7 +357,7 @@ def _all_accept(profile: Profile, model: Model, members: Sequence[Member], accep
     def accepts(side: Side) -> bool:
         spend(_STEPS_OF_A_PROFILE)
         refusals = (*step_7(side.release, profile.name, profile.state), *step_8(side.release, profile.name))
-        is_opaque = not has_compared(side.set) and profile.name not in (side.release.profiles or ())
+        is_opaque = any(step_12_of_profile(side.release, profile.name, side.set))
         return (
             not is_opaque
             and not refusals

@@ -7,10 +7,10 @@ from app.domain.engine.acceptance import Acceptance
 from app.domain.engine.kind import Kind, Kinds
 from app.domain.engine.memo import Memo
 from app.domain.fleet.difference import Direction, between_releases
+from app.domain.fleet.kind import SetsAtHosts
 from app.domain.fleet.support_matrix import refusals_at
 from app.domain.things.profile import Profile
 from app.domain.things.release import Release
-from app.domain.things.restriction import narrowed
 from app.domain.things.variable_set import Migratable, VariableSet
 from app.domain.values.state import State
 from app.domain.verdict.destination import Destination
@@ -107,8 +107,8 @@ class _AtHosts:
         self._registry = registry
         self._acceptance = acceptance
         self._kinds = Kinds()
+        self._sets = SetsAtHosts()
         # Keyed by ids; the objects are held too, so that no id is reused.
-        self._narrowed: dict[tuple[object, ...], tuple[VariableSet, VariableSet]] = {}
         self._covered: dict[tuple[int, int], tuple[bool, VariableSet, VariableSet]] = {}
 
     def flipping(self, hosts: Iterable[Destination], flips: Callable[[Destination], bool]) -> tuple[str, ...]:
@@ -170,7 +170,7 @@ class _AtHosts:
     ) -> bool:
         """Return whether every device of a model that can be at one release can be at another one, too."""
         model = self._registry.model(name)
-        own, other = (self._restricted(host, runner, release.sets[name]) for runner, release in (here, there))
+        own, other = (self._sets.at(host, runner.unit, release.sets[name]) for runner, release in (here, there))
         # The values that a host makes something else of are no part of a difference.
         if model is None or any(
             name in other.variables and not other.variables[name].allowed.excluded <= variable.allowed.excluded
@@ -198,14 +198,5 @@ class _AtHosts:
         model = self._registry.model(name)
         if model is None:
             return False
-        own = self._restricted(host, runner, release.sets[name])
+        own = self._sets.at(host, runner.unit, release.sets[name])
         return self._acceptance.accepts(profile.values[name], model, str(release.name), own)
-
-    def _restricted(self, host: Destination, runner: Runner, own: VariableSet) -> VariableSet:
-        limits = host.limits(own.model, runner.unit)
-        if not limits:
-            return own
-        key = (id(own), *(self._kinds.text(stated) for limit in limits for stated in limit))
-        if key not in self._narrowed:
-            self._narrowed[key] = (narrowed(own, limits)[0], own)
-        return self._narrowed[key][0]

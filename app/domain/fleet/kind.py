@@ -1,14 +1,17 @@
 """Kinds of hosts as people and programs name them: by a digest of what their hosts state (DESIGN 6)."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from app.domain.engine.kind import Kinds
 from app.domain.things.release import Release
+from app.domain.things.restriction import narrowed
+from app.domain.things.variable_set import VariableSet
+from app.domain.values.budget import spend
 from app.domain.values.canonical import canonical_json, digest
 from app.domain.verdict.destination import Destination, Unit
-from app.domain.verdict.host import narrowed
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,21 +105,29 @@ def _runners(host: Destination) -> Iterator[tuple[Unit | None, str]]:
     yield from ((unit, name) for unit in host.units for name in unit.releases)
 
 
-def release_at(host: Destination, unit: Unit | None, release: Release) -> Release:
-    """Return a release with what a host, and a unit of it, state: its sets allow only what they allow."""
-    models = [
-        model
-        for place in (host, unit)
-        if place is not None
-        for stated in (place.restrict, place.resolves)
-        for model in stated
-        if model in release.sets
-    ]
-    if not models:
-        return release
-    sets = dict(release.sets)
-    for model in dict.fromkeys(models):
-        variable_set, _ = narrowed(release, model, host.limits(model, unit))
-        if variable_set is not None:
-            sets[model] = variable_set
-    return replace(release, sets=sets)
+class SetsAtHosts:
+    """Variable sets as hosts and their units restrict and resolve them; equal statements about a set share one."""
+
+    def __init__(self) -> None:
+        self._kinds = Kinds()
+        # Keyed by ids; the objects are held too, so that no id is reused.
+        self._sets: dict[tuple[object, ...], tuple[VariableSet, VariableSet]] = {}
+
+    def at(self, host: Destination, unit: Unit | None, own: VariableSet) -> VariableSet:
+        """Return a set as a host, and a unit of it, restricts and resolves it; the same one if they do not."""
+        limits = host.limits(own.model, unit)
+        if not limits:
+            return own
+        key = (id(own), *(self._kinds.text(stated) for limit in limits for stated in limit))
+        if key not in self._sets:
+            spend(len(own.variables))
+            self._sets[key] = (narrowed(own, limits)[0], own)
+        return self._sets[key][0]
+
+    def release_at(self, host: Destination, unit: Unit | None, release: Release, models: Collection[str]) -> Release:
+        """Return a release with its sets of some models as a host, and a unit of it, restricts and resolves them."""
+        places = [place for place in (host, unit) if place is not None]
+        stated = {model for place in places for stated in (place.restrict, place.resolves) for model in stated}
+        own = {model: release.sets[model] for model in stated.intersection(models) if model in release.sets}
+        sets = {model: self.at(host, unit, variable_set) for model, variable_set in own.items()}
+        return replace(release, sets={**release.sets, **sets}) if sets else release

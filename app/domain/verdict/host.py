@@ -233,7 +233,7 @@ class Host:
         whole = Runner.of(destination.releases, registry)
         units = [Runner.of(unit.releases, registry, unit, index) for index, unit in enumerate(destination.units)]
         unknown = list(dict.fromkeys(name for runner in (whole, *units) for name in runner.unknown))
-        warnings = [Caution(WarningCode.UNKNOWN_RELEASE, _unknown_release(name)) for name in unknown]
+        warnings = [Caution(WarningCode.UNKNOWN_RELEASE, problem.message) for problem in map(unknown_release, unknown)]
         named = dict.fromkeys(destination.named_models())
         messages = (_unknown_model(model, verb) for model, verb in named if registry.model(model) is None)
         warnings += [Caution(WarningCode.RESTRICTION_WITHOUT_EFFECT, message) for message in messages]
@@ -264,11 +264,18 @@ class Host:
 
     def serving(self, model: str) -> Iterator[tuple[Runner, Release]]:
         """Iterate over the releases that can serve a device of a model, in the host's order: its own, or its units'."""
+        for runner, releases in self.choices(model):
+            yield from ((runner, release) for release in releases if model in release.sets)
+
+    def choices(self, model: str) -> Iterator[tuple[Runner, Sequence[Release]]]:
+        """Iterate over the releases that are tried for a device of a model alone, of the host or of each of its units.
+
+        They are those of the first implementation there that has the model, also releases of it that do not.
+        """
         for runner in [self.whole] if self.whole.implements(model) else self.units:
             implementation = serving_implementation(model, runner.releases)
-            for release in runner.releases:
-                if release.name.implementation == implementation and model in release.sets:
-                    yield runner, release
+            if implementation is not None:
+                yield runner, [release for release in runner.releases if release.name.implementation == implementation]
 
     def _groups(self, vm: Vm) -> Iterator[tuple[Mapping[int, Source], int | None]]:
         """Iterate over the devices that belong together, with the outermost one if they are made from units."""
@@ -303,8 +310,7 @@ class Host:
     def _not_supported(self, source: Source, judge_at: Judge) -> Served:
         """Return the answer for a device whose model nothing known of the host implements."""
         if self.unknown or not self.whole.releases:
-            problems = (Problem(ProblemCode.UNKNOWN_RELEASE, _unknown_release(name)) for name in self.unknown)
-            return Served(self.name, Verdict((*unknown_names(source), *problems)))
+            return Served(self.name, Verdict((*unknown_names(source), *map(unknown_release, self.unknown))))
         return Served(self.name, judge_at(source, self.whole.releases[0], self.whole))
 
 
@@ -407,8 +413,9 @@ def serving_implementation(model: str, releases: Sequence[Release]) -> str | Non
     return next((implementation for implementation in in_order if implementation in implementing), None)
 
 
-def _unknown_release(name: str) -> str:
-    return f"The registry has no release {name}, which the destination runs."
+def unknown_release(name: str) -> Problem:
+    """Return that the registry does not have a release that a destination runs."""
+    return Problem(ProblemCode.UNKNOWN_RELEASE, f"The registry has no release {name}, which the destination runs.")
 
 
 def _unknown_model(name: str, verb: str) -> str:

@@ -364,8 +364,19 @@ def step_12(source: Source, release: Release, variable_set: VariableSet | None) 
     """
     if variable_set is None or source.model is None or has_compared(variable_set, source.device.values, source.set):
         return
-    if source.profile_values is None or source.device.profile not in (release.profiles or ()):
+    if source.profile_values is None or not names_in_list(release, source.device.profile):
         yield wording.nothing_compared(str(release.name), source.model.name)
+
+
+def step_12_of_profile(release: Release, profile: str, variable_set: VariableSet | None) -> Iterator[Problem]:
+    """Take step 12 for a device that is made with a profile, without values of its own and without a source release."""
+    if variable_set is not None and not names_in_list(release, profile) and not has_compared(variable_set):
+        yield wording.nothing_compared(str(release.name), variable_set.model)
+
+
+def names_in_list(release: Release, profile: str | None) -> bool:
+    """Return whether a release has a list of profiles, and names this one there."""
+    return profile in (release.profiles or ())
 
 
 def has_compared(variable_set: VariableSet, given: Container[str] = (), own: VariableSet | None = None) -> bool:
