@@ -1,27 +1,32 @@
-"""The support matrix: which releases support which profiles."""
+"""The support matrix: which releases, or which kinds of hosts, support which profiles."""
 
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
+from fastapi.exceptions import RequestValidationError
 
 from app.api.answer import json_response
+from app.api.parameters import Labels
 from app.api.responses import OVER_BUDGET, not_found
 from app.api.route import Route
 from app.api.session import Asking
+from app.domain.fleet.group import Group
 from app.domain.fleet.support_matrix import Cell, Row
 from app.service import support_matrix as service
 from app.service.document import problem_document
+from app.service.support_matrix import Matrix
 from app.storage.reader import Reader
+from app.wire.compatibility import MAX_DESTINATIONS, Id
 from app.wire.support_matrix import SupportMatrix
 
 router = APIRouter(route_class=Route, tags=["fleets"])
 
-_INSTEAD = "Name a profile, a model or an implementation."
+_INSTEAD = "Name a profile, a model or an implementation; of hosts, name fewer or narrow them by labels."
 _WEIGHT = re.compile(r"[01](?:\.[0-9]{0,3})?")
 Names = Annotated[list[Annotated[str, Query(max_length=400)]] | None, Query()]
 
@@ -35,11 +40,20 @@ Names = Annotated[list[Annotated[str, Query(max_length=400)]] | None, Query()]
         **OVER_BUDGET,
     },
 )
-async def get_support_matrix(
+async def get_support_matrix(  # noqa: PLR0913, PLR0917 (the parameters of the matrix)
     session: Asking,
     profile: Annotated[Names, Query(description="only this profile; can be repeated")] = None,
     model: Annotated[Names, Query(description="judge only this device model; can be repeated")] = None,
     implementation: Annotated[Names, Query(description="only releases of this implementation; can be repeated")] = None,
+    host: Annotated[
+        list[Id] | None,
+        Query(
+            max_length=MAX_DESTINATIONS,
+            description="kinds of hosts as columns, not releases: the kind of this registered host; can be repeated, "
+            f"at most {MAX_DESTINATIONS:,} times; not together with `implementation`",
+        ),
+    ] = None,
+    label: Labels = None,
     accept: Annotated[str | None, Header(include_in_schema=False)] = None,
 ) -> Response:
     """Return for each profile and release whether the release accepts the profile for every model that it implements.
@@ -47,23 +61,37 @@ async def get_support_matrix(
     The policy is strict: a release with a list of profiles has to list the profile. The matrix has at most 100,000
     cells. In CSV (`Accept: text/csv`) a cell is `yes`, `yes 17/20` if the release implements only some of the models,
     or `no 17/20: <reason>`.
+
+    With `host` or `label`, the columns are the kinds of these registered hosts: a cell is the verdict on new devices
+    with the profile on such a host, with what it restricts and resolves. A host that is not registered, and conditions
+    that no host meets, are a column whose cells have the problem `unknown-host`.
     """
     is_csv = accept is not None and _prefers_csv(accept)
-    return await session.ask_or_recall(partial(_answer, profile, model, implementation, is_csv), _INSTEAD)
+    if not host and not label:
+        find = partial(service.find, profile, model, implementation)
+    elif implementation:
+        message = "must not be given together with host or label, because the columns are then kinds of hosts"
+        raise RequestValidationError([{"type": "value_error", "loc": ("query", "implementation"), "msg": message}])
+    else:
+        find = partial(service.find_at_hosts, profile, model, host or [], label or [])
+    return await session.ask_or_recall(partial(_answer, find, is_csv), _INSTEAD)
 
 
 def _answer(
-    profiles: Sequence[str] | None,
-    models: Sequence[str] | None,
-    implementations: Sequence[str] | None,
+    find: Callable[[Reader], Matrix],
     is_csv: bool,  # noqa: FBT001 (given by position to partial)
     reader: Reader,
 ) -> Response:
-    matrix = service.find(profiles, models, implementations, reader)
+    matrix = find(reader)
     if is_csv:
-        return Response(_csv(matrix.releases, matrix.rows), media_type="text/csv")
-    rows = [_row(row) for row in matrix.rows]
-    return json_response({"releases": matrix.releases, "rows": rows, **matrix.basis})
+        return Response(_csv(matrix), media_type="text/csv")
+    columns = "kind" if matrix.kinds else "release"
+    content = {
+        "releases": matrix.releases,
+        "kinds": [_kind(group) for group in matrix.kinds],
+        "rows": [_row(row, columns) for row in matrix.rows],
+    }
+    return json_response({**content, **matrix.basis})
 
 
 def _prefers_csv(accept: str) -> bool:
@@ -76,12 +104,20 @@ def _prefers_csv(accept: str) -> bool:
     return weights.get("text/csv", 0) > max(weights.get(kind, 0) for kind in ("application/json", "application/*"))
 
 
-def _csv(releases: Sequence[str], rows: Sequence[Row]) -> str:
+def _csv(matrix: Matrix) -> str:
     text = io.StringIO()
     table = csv.writer(text)
-    table.writerow(["profile", *releases])
-    table.writerows([row.profile, *(_shown(cell) for cell in row.cells)] for row in rows)
+    table.writerow(["profile", *matrix.releases, *map(_heading, matrix.kinds)])
+    table.writerows([row.profile, *(_shown(cell) for cell in row.cells)] for row in matrix.rows)
     return text.getvalue()
+
+
+def _heading(group: Group) -> str:
+    """Return the heading of a kind in CSV: the digest, then the number of the hosts and the first one."""
+    if group.first.problem is not None:
+        return group.first.problem.message
+    hosts = "1 host" if group.count == 1 else f"{group.count:,} hosts"
+    return f"{group.digest} ({hosts}: {group.examples[0].name}{'' if group.count == 1 else ', …'})"
 
 
 def _shown(cell: Cell) -> str:
@@ -92,12 +128,22 @@ def _shown(cell: Cell) -> str:
     return f"no{ratio}: {cell.problems[0].message}{more}"
 
 
-def _row(row: Row) -> dict[str, object]:
+def _kind(group: Group) -> dict[str, object]:
+    return {
+        "kind": group.digest,
+        "count": group.count,
+        "releases": group.first.all_releases(),
+        "examples": [example.name for example in group.examples],
+    }
+
+
+def _row(row: Row, columns: str) -> dict[str, object]:
+    """Return a row; columns: the field that names the column of a cell."""
     return {
         "profile": row.profile,
         "cells": [
             {
-                "release": cell.column,
+                columns: cell.column,
                 "compatible": cell.compatible,
                 "problems": [problem_document(problem) for problem in cell.problems],
                 "problem_count": cell.problem_count,

@@ -37,7 +37,7 @@ _COMMANDS = {
     "check": _Entry("checking:check", "Check whether devices can move elsewhere."),
     "baseline": _Entry("planning:baseline", "Show settings that a whole fleet accepts."),
     "diff": _Entry("difference:diff", "Compare two releases or two profiles."),
-    "matrix": _Entry("planning:matrix", "Show which release supports which profile."),
+    "matrix": _Entry("planning:matrix", "Show which release or host supports which profile."),
     "impact": _Entry("planning:impact", "Show what a change of state would flip."),
     "changes": _Entry("changes:changes", "Print and follow the feed of changes."),
     "host": _Entry("hosts:commands", "Register what hosts run, and list hosts."),

@@ -16,19 +16,27 @@ _MAX_NAMES = 6
 _MAX_PAIRS = 2
 _MAX_SWITCHES = 50
 _RETIRED = {"release-retired", "profile-retired"}
+_UNKNOWN = {"unknown-host", "unknown-release"}
 # The cell of a release that implements none of the profile's models.
 _NONE = "-"
-_LABELS = {"release-retired": "retired", "profile-retired": "retired", "profile-not-listed": "unlisted"}
+_CELLS = {
+    "unknown-host": "unknown",
+    "unknown-release": "unknown",
+    "release-retired": "retired",
+    "profile-retired": "retired",
+    "profile-not-listed": "unlisted",
+}
+_Labels = Annotated[
+    list[str] | None,
+    typer.Option(help="All registered hosts with this label: name=value, name!=value, name or !name. Repeatable."),
+]
 
 
 def baseline(
     model: Annotated[list[str], typer.Option(help="A device model of the new VM. Repeatable.")],
     release: Annotated[list[str] | None, typer.Option(help="A release that it must run on. Repeatable.")] = None,
     host: Annotated[list[str] | None, typer.Option(help="A registered host. Repeatable.")] = None,
-    label: Annotated[
-        list[str] | None,
-        typer.Option(help="All registered hosts with this label: name=value, name!=value, name or !name. Repeatable."),
-    ] = None,
+    label: _Labels = None,
     *,
     as_json: AsJson = False,
 ) -> None:
@@ -96,50 +104,84 @@ def _domain(allowed: Sequence[Any] | None) -> str:
     return "any" if allowed is None else ", ".join(map(_text, allowed))
 
 
-def matrix(
+def matrix(  # noqa: PLR0913 (the options of the command)
     profile: Annotated[list[str] | None, typer.Option(help="Only this profile. Repeatable.")] = None,
     model: Annotated[list[str] | None, typer.Option(help="Only this device model. Repeatable.")] = None,
     implementation: Annotated[
         list[str] | None, typer.Option(help="Only releases of this implementation. Repeatable.")
     ] = None,
+    host: Annotated[
+        list[str] | None, typer.Option(help="Kinds of hosts as columns: this registered host. Repeatable.")
+    ] = None,
+    label: _Labels = None,
     *,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV with the reasons, for a spreadsheet.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show which release supports which profile: yes or no, with the number of models if it supports only some.
 
+    With --host or --label the columns are kinds of hosts, which accept a profile with what they restrict and resolve.
+
     Example:
 
         profile-registry matrix --csv > support.csv
         profile-registry matrix --implementation qemu.org/qemu-system-x86_64
+        profile-registry matrix --profile qemu.org/pc-q35-7.2 --label rack=r1
     """
     if as_csv and as_json:
         fail("use either --csv or --json, not both")
-    filters = {"profile": profile or [], "model": model or [], "implementation": implementation or []}
+    filters = {
+        "profile": profile or [],
+        "model": model or [],
+        "implementation": implementation or [],
+        "host": host or [],
+        "label": label or [],
+    }
     try:
         with client.Registry() as registry:
             if as_csv:
                 sys.stdout.write(registry.text("/support-matrix", "text/csv", **filters))
                 return
             answer = registry.get("/support-matrix", **filters)
+            codes = {problem["code"] for row in answer["rows"] for cell in row["cells"] for problem in cell["problems"]}
+            near = list(near_names.suggestions(registry, {"hosts": host or []}, codes & {"unknown-host"}))
     except client.RegistryError as error:
         refuse(error)
     if as_json:
         print_json(answer)
-        return
-    if not answer["rows"] or not answer["releases"]:
+    else:
+        _print_support(answer)
+    for line in near:
+        warn(line)
+
+
+def _print_support(answer: Mapping[str, Any]) -> None:
+    kinds = answer.get("kinds", [])
+    what = "host" if kinds else "release"
+    columns = [*answer["releases"], *map(_kind, kinds)]
+    if not answer["rows"] or not columns:
         fail("no profile or no release matches; GET /profiles and GET /releases list what is published")
     # The columns have numbers instead of names so that many releases fit the terminal.
-    for number, release in enumerate(answer["releases"], 1):
-        print_line(f"{number}: {release}")
-    numbers = [str(number) for number in range(1, len(answer["releases"]) + 1)]
+    for number, column in enumerate(columns, 1):
+        print_line(f"{number}: {column}")
+    numbers = [str(number) for number in range(1, len(columns) + 1)]
     rows = [(row["profile"], list(map(_cell, row["cells"]))) for row in answer["rows"]]
     print_matrix("profile", numbers, rows)
     texts = {cell.plain for _, cells in rows for cell in cells}
     if any("/" in text for text in texts):
-        print_line("17/20: the release accepts 17 of the profile's 20 models; --json or --csv shows the reasons")
+        print_line(f"17/20: the {what} accepts 17 of the profile's 20 models; --json or --csv shows the reasons")
     if _NONE in texts:
-        print_line(f"{_NONE}: the release implements none of the profile's models")
+        print_line(f"{_NONE}: the {what} implements none of the profile's models")
+    if _CELLS["unknown-host"] in texts:
+        print_line("unknown: the registry does not have the host, or a release that it runs")
+
+
+def _kind(kind: Mapping[str, Any]) -> str:
+    """Return what a column is about: hosts of a kind."""
+    hosts = ", ".join(kind["examples"]) + (", …" if kind["count"] > len(kind["examples"]) else "")
+    if kind["kind"] is None:
+        return f"{hosts}: no registered host"
+    return f"{kind['count']:,} host{'' if kind['count'] == 1 else 's'} ({hosts}): {', '.join(kind['releases'])}"
 
 
 def _cell(cell: Mapping[str, Any]) -> "rich.text.Text":
@@ -147,9 +189,9 @@ def _cell(cell: Mapping[str, Any]) -> "rich.text.Text":
     if cell["compatible"]:
         return rich.text.Text(f"yes{'' if cell['accepted_models'] == cell['model_count'] else ratio}", style="green")
     codes = {problem["code"] for problem in cell["problems"]}
-    if not cell["accepted_models"] + cell["refused_models"] and codes.isdisjoint(_RETIRED):
+    if not cell["accepted_models"] + cell["refused_models"] and codes.isdisjoint(_RETIRED | _UNKNOWN):
         return rich.text.Text(_NONE)
-    for code, label in _LABELS.items():
+    for code, label in _CELLS.items():
         if code in codes:
             return rich.text.Text(label, style="yellow")
     return rich.text.Text(f"no{ratio if cell['accepted_models'] else ''}", style="red")

@@ -340,6 +340,19 @@ def _device(device: wire.Device, vm: _Vm, index: int, hosts: Mapping[str, Destin
     )
 
 
+def groups_of_hosts(names: Sequence[str], labels: Sequence[str], reader: Reader, place: Place) -> Sequence[Group]:
+    """Return registered hosts by kind: those that are named, then those that meet all conditions; each counts once.
+
+    names, labels: can be empty. What is not registered, and conditions that no host meets, are groups of their own with
+    the problem `unknown-host`. Report more than wire.MAX_DESTINATIONS names and kinds.
+    """
+    wanted = list(dict.fromkeys(names))
+    asked = [wire.Destination.model_construct(host=name) for name in wanted]
+    if labels:
+        asked.append(wire.Destination.model_construct(labels=list(labels)))
+    return _Asked(asked, reader.hosts(wanted), reader).grouped(place).groups or ()
+
+
 class _SelectedHosts(NamedTuple):
     """Selected hosts of a kind. position: of the selection. selections: it, and those before, which leave out hosts."""
 

@@ -236,6 +236,8 @@ def _record_other_media_types(recorder: Recorder, registry: httpx.Client) -> Non
     matrix = recorder.operations["get_support_matrix"]
     _, parameters, _ = next(matrix.requests())
     recorder.keep(matrix.id, matrix.send(registry, parameters, headers={"Accept": "text/csv"}), "in-the-sample")
+    of_hosts = {name: parameters[name] for name in ("profile", "model")} | {"label": ["rack=r1"]}
+    recorder.keep(matrix.id, matrix.send(registry, of_hosts), "kinds-of-hosts")
     with registry.stream("GET", "/changes", headers={"Accept": "text/event-stream"}) as stream:
         lines = []
         for line in stream.iter_lines():

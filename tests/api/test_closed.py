@@ -50,6 +50,8 @@ HOST_READS = [
     f"/ui/ask?model={NIC}&source={ONE}&label=rack%3Dsecret-rack",
     f"/compatibility?model={NIC}&source={ONE}&host={SECRET}",
     f"/compatibility?model={NIC}&source={ONE}&label=rack",
+    f"/support-matrix?host={SECRET}",
+    "/support-matrix?label=rack",
 ]
 DRAFT_READS = [
     "/releases?include_drafts=true",

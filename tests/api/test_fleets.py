@@ -198,6 +198,124 @@ def test_the_support_matrix_in_json_and_csv(unchanged: TestClient) -> None:
         assert answer.headers["content-type"].startswith(kind), accept
 
 
+RACK: dict[str, Any] = {
+    "a-1": {"releases": [TWO], "labels": {"rack": "r1"}},
+    "a-2": {"releases": [TWO], "labels": {"rack": "r1", "draining": "yes"}},
+    "b-1": {"releases": [ONE, THREE], "labels": {"rack": "r1"}},
+    "c-1": {"releases": [THREE], "restrict": {NIC: {"feature": [False]}}, "labels": {"rack": "r2"}},
+    "d-1": {"releases": [f"{GFX}/gfx-4GB@1"], "units": [{"id": "card0", "releases": [ONE]}]},
+}
+
+
+@pytest.fixture
+def rack(fleet: TestClient) -> TestClient:
+    """Return a registry with hosts of four kinds."""
+    for name, document in RACK.items():
+        assert fleet.put(f"/hosts/{name}", json=document).is_success
+    return fleet
+
+
+def matrix_of_hosts(registry: TestClient, **parameters: Any) -> Any:
+    response = registry.get("/support-matrix", params=parameters)
+    assert response.status_code == 200, response.text
+    SupportMatrix.model_validate_json(response.content, extra="forbid")
+    return response.json()
+
+
+def test_the_columns_of_a_matrix_can_be_kinds_of_hosts(rack: TestClient) -> None:
+    matrix = matrix_of_hosts(rack, label=["rack=r1", "!draining"], host=["c-1", "d-1", "a-2", "c-1"])
+    assert matrix["releases"] == []
+    # First the hosts that are named; each counts once.
+    assert [(kind["examples"], kind["count"], kind["releases"]) for kind in matrix["kinds"]] == [
+        (["c-1"], 1, [THREE]),
+        (["d-1"], 1, [f"{GFX}/gfx-4GB@1", ONE]),
+        (["a-2", "a-1"], 2, [TWO]),
+        (["b-1"], 1, [ONE, THREE]),
+    ]
+    digests = [rack.get(f"/hosts/{host}").json()["kind"] for host in ("c-1", "d-1", "a-1", "b-1")]
+    assert [kind["kind"] for kind in matrix["kinds"]] == digests
+    rows = {row["profile"]: row["cells"] for row in matrix["rows"]}
+    assert [cell["kind"] for cell in rows[Q]] == digests
+    assert {name: [cell["compatible"] for cell in cells] for name, cells in rows.items()} == {
+        P: [True, True, True, True],
+        # c-1 does not allow the feature, and the card of d-1 does not have it.
+        Q: [False, False, True, True],
+    }
+    assert [problem["code"] for problem in rows[Q][0]["problems"]] == ["value-not-allowed"]
+    assert all("release" not in cell for cells in rows.values() for cell in cells)
+
+
+@pytest.mark.parametrize("host", RACK)
+def test_a_cell_of_a_kind_is_the_answer_to_the_question(rack: TestClient, host: str) -> None:
+    for profile in (P, Q):
+        ((cell,),) = [row["cells"] for row in matrix_of_hosts(rack, host=host, profile=profile, model=NIC)["rows"]]
+        device = {"model": NIC, "profile": profile}
+        (result,) = rack.post("/compatibility", json={"devices": [device], "destinations": [{"host": host}]}).json()[
+            "results"
+        ]
+        assert cell["compatible"] == result["compatible"]
+        codes = [sorted(one["code"] for one in answer["problems"]) for answer in (cell, result["devices"][0])]
+        assert codes[0] == codes[1]
+
+
+def test_unknown_hosts_and_selections_that_no_host_meets_are_refused_in_every_row(rack: TestClient) -> None:
+    matrix = matrix_of_hosts(rack, host=["z", "a-1"], label=["rack=r9", "!draining"], profile=P)
+    assert [(kind["kind"] is None, kind["count"], kind["examples"]) for kind in matrix["kinds"]] == [
+        (True, 1, ["z"]),
+        (False, 1, ["a-1"]),
+        (True, 1, ["label rack=r9 and !draining"]),
+    ]
+    (row,) = matrix["rows"]
+    assert [(cell["compatible"], [problem["code"] for problem in cell["problems"]]) for cell in row["cells"]] == [
+        (False, ["unknown-host"]),
+        (True, []),
+        (False, ["unknown-host"]),
+    ]
+    assert row["cells"][0]["kind"] is None
+    header, cells = csv.reader(
+        io.StringIO(
+            rack.get(
+                "/support-matrix",
+                params={"host": ["z", "a-1", "a-2"], "profile": P},
+                headers={"Accept": "text/csv"},
+            ).text
+        )
+    )
+    digest = rack.get("/hosts/a-1").json()["kind"]
+    assert header == ["profile", "No host z is registered.", f"{digest} (2 hosts: a-1, …)"]
+    assert cells == [P, "no 0/1: No host z is registered.", "yes"]
+
+
+def test_what_a_matrix_of_hosts_refuses(rack: TestClient) -> None:
+    both = rack.get("/support-matrix", params={"host": "a-1", "implementation": FIRMWARE})
+    assert problem(both, 422, "invalid") == [("implementation", "invalid-value")]
+    assert problem(rack.get("/support-matrix", params={"label": "=r1"}), 422, "invalid")
+    problem(rack.get("/support-matrix", params={"host": "a-1", "model": "vendor-a.com/none"}), 404, "unknown-model")
+    # Each host that is not registered is a column of its own.
+    for number in range(40):
+        profile = {"name": f"vendor-a.com/p{number}", "values": {NIC: {}}}
+        assert rack.post("/profiles", json=profile).is_success
+    many = [f"{number:x}" for number in range(3_000)]
+    refused = problem(rack.get("/support-matrix", params={"host": many}), 422, "invalid")
+    assert refused == [("", "limit-exceeded")]
+
+
+def test_a_matrix_of_hosts_changes_with_the_hosts_and_has_an_etag(rack: TestClient) -> None:
+    parameters = {"label": "rack=r2", "profile": Q}
+    first = rack.get("/support-matrix", params=parameters)
+    etag = {"If-None-Match": first.headers["ETag"]}
+    assert rack.get("/support-matrix", params=parameters, headers=etag).status_code == 304
+    assert not first.json()["rows"][0]["cells"][0]["compatible"]
+    assert rack.put("/hosts/c-1", json={**RACK["c-1"], "restrict": {}}).is_success
+    second = rack.get("/support-matrix", params=parameters, headers=etag)
+    assert second.status_code == 200
+    assert second.json()["rows"][0]["cells"][0]["compatible"]
+    # What a release or a profile becomes counts at once, too.
+    assert rack.patch(f"/profiles/{Q}", json={"state": "retired"}).is_success
+    (cell,) = rack.get("/support-matrix", params=parameters).json()["rows"][0]["cells"]
+    assert [problem["code"] for problem in cell["problems"]] == ["profile-retired"]
+
+
 def ask(registry: TestClient, **more: Any) -> Any:
     parameters = {"model": NIC, **more}
     response = registry.get("/compatibility", params=parameters)

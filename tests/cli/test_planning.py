@@ -89,6 +89,26 @@ def test_matrix_shows_which_release_supports_which_profile(fleet: Run) -> None:
     assert fleet("matrix", "--profile", "vendor-a.com/none").exit_code == 2
 
 
+def test_matrix_shows_which_kinds_of_hosts_accept_which_profile(fleet: Run, api: Registry) -> None:
+    for name, more in {"h-1": {}, "h-2": {}, "h-3": {"restrict": {NIC: {"queues": [1]}}}}.items():
+        api.put(f"/hosts/{name}", {"releases": [TWO], "labels": {"rack": "r1"}, **more})
+    shown = fleet("matrix", "--label", "rack=r1").stdout.splitlines()
+    assert shown[0] == f"1: 2 hosts (h-1, h-2): {TWO}"
+    assert shown[1] == f"2: 1 host (h-3): {TWO}"
+    assert f"{P}\tyes\tno" in shown
+    header, row = fleet("matrix", "--label", "rack=r1", "--host", "h-3", "--csv").stdout.splitlines()
+    assert header.startswith("profile,sha256:")
+    assert row.endswith(",yes")
+    kinds = json.loads(fleet("matrix", "--host", "h-1", "--host", "h-2", "--json").stdout)["kinds"]
+    assert [kind["examples"] for kind in kinds] == [["h-1", "h-2"]]
+    misspelt = fleet("matrix", "--host", "h-11", "--host", "h-3")
+    assert "1: h-11: no registered host" in misspelt.stdout
+    assert f"{P}\tunknown\tno" in misspelt.stdout
+    assert "Did you mean h-1?" in misspelt.stderr
+    refused = fleet("matrix", "--host", "h-1", "--implementation", "vendor-a.com/fw")
+    assert (refused.exit_code, "must not be given together with host" in refused.stderr) == (2, True)
+
+
 def test_impact_names_what_would_flip(fleet: Run) -> None:
     shown = fleet("impact", ONE)
     assert (shown.exit_code, P in shown.stdout) == (0, True)

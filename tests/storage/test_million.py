@@ -115,6 +115,8 @@ _PATHS = [
     f"/ui/kinds/{_KIND}",
     "/ui/hosts/host-0004711",
     f"/impact?name={_RELEASE}",
+    "/support-matrix?label=zone=z1",
+    "/support-matrix?label=rack&host=host-0004711",
 ]
 
 

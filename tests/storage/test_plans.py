@@ -205,6 +205,7 @@ _REQUESTS: list[tuple[str, str, Any]] = [
     ("GET", f"/diff?from={_RELEASE}&to={_VENDOR}/dpu@8", None),
     ("GET", f"/diff?from={_PROFILE}&to={_VENDOR}/profile-17", None),
     ("GET", f"/support-matrix?model={_MODEL}&profile={_PROFILE}", None),
+    ("GET", f"/support-matrix?model={_MODEL}&profile={_PROFILE}&host=host-1007&label=rack=r7", None),
     ("POST", "/compatibility", {"devices": [{"model": _MODEL, "release": _RELEASE}]}),
     (
         "POST",
