@@ -3,7 +3,7 @@
 import json
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -30,17 +30,23 @@ def measured(make: Callable[[], str], kind: str, rounds: int) -> dict[str, Any]:
 
     make: returns the URL of a new database.
     """
-    whole, small = [_of_qemu(make) for _ in range(rounds)], _of_small(make)
-    ours, floor = (statistics.median(seconds) for seconds in zip(*whole, strict=True))
+    ours, floor = _medians([_of_qemu(make) for _ in range(rounds)])
+    of_small, floor_of_small = _medians([_of_small(make) for _ in range(rounds)])
     return {
         f"f {kind}": {"title": "publishing QEMU 10.0", "time": ours / floor, "ours s": ours, "floor s": floor},
         f"f small {kind}": {
             "title": f"{_SMALL:,} small releases, {_WRITERS} writers",
-            "time": small[0] / small[1],
-            "ours s": small[0],
-            "floor s": small[1],
+            "time": of_small / floor_of_small,
+            "ours s": of_small,
+            "floor s": floor_of_small,
         },
     }
+
+
+def _medians(rounds: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Return the medians of our seconds, and of the floor's."""
+    ours, floor = (statistics.median(seconds) for seconds in zip(*rounds, strict=True))
+    return ours, floor
 
 
 def _of_qemu(make: Callable[[], str]) -> tuple[float, float]:
