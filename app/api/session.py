@@ -320,6 +320,10 @@ async def _reading(request: Request, _: Annotated[None, Depends(check_reader)]) 
         yield connection
 
 
+class _NotAloneError(Exception):
+    """What decides about a publication cannot be told from what others write in the same transaction."""
+
+
 class WriteSession:
     """Writes in the one transaction that writes; its route runs in one thread from the wait for its turn to COMMIT.
 
@@ -333,7 +337,7 @@ class WriteSession:
         self.dry_run = dry_run
         self._shared = container(request)
         self._identity = identity
-        self._can_share = self._shares_commits and not dry_run and _is_small(request)
+        self._can_share = self._shares_commits and not dry_run and _is_small_publication(request)
         self._open: Writing | None = None
 
     @property
@@ -345,7 +349,17 @@ class WriteSession:
         return self._open
 
     async def run(self, work: Callable[[], Result]) -> Result:
-        """Return the result of work, once it is committed; what is cancelled while it waits gives up its turn."""
+        """Return the result of work, once it is committed; what is cancelled while it waits gives up its turn.
+
+        It is done again alone where what others write in the same transaction decides about it.
+        """
+        try:
+            return await self._run(work)
+        except _NotAloneError:
+            self._can_share = False
+            return await self._run(work)
+
+    async def _run(self, work: Callable[[], Result]) -> Result:
         shared = self._shared
         entry = _Entry(
             database.writing(shared.primary, self._identity.name, dry_run=self.dry_run, can_share=self._can_share)
@@ -387,10 +401,11 @@ class WriteSession:
         """Raise ApiError if what was written must not be committed."""
 
 
-def _is_small(request: Request) -> bool:
-    """Return whether a body is so small that others can wait for what it publishes."""
+def _is_small_publication(request: Request) -> bool:
+    """Return whether a request publishes so little that others can wait for it; a PATCH can publish a large draft."""
     announced = request.headers.get("content-length", "")
-    return announced.isascii() and announced.isdecimal() and int(announced[:_DIGITS]) <= _SMALL_BYTES
+    is_small = announced.isascii() and announced.isdecimal() and int(announced[:_DIGITS]) <= _SMALL_BYTES
+    return is_small and request.method == "PUT"
 
 
 class PublishSession(WriteSession):
@@ -470,6 +485,8 @@ def _check_quota(shared: Container, writing: Writing, vendor: str) -> None:
     limit = shared.settings.vendor_megabytes * _MEGABYTE
     if not limit or (after := stored_bytes(writing.connection, vendor)) <= limit:
         return
+    if not writing.is_first:
+        raise _NotAloneError
     with database.reading(shared.primary) as connection:
         before = stored_bytes(connection, vendor)
     # A state can still change, and a draft be deleted.

@@ -4,6 +4,7 @@ import csv
 import io
 import re
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from functools import partial
 from typing import Annotated
 
@@ -26,7 +27,8 @@ from app.wire.support_matrix import SupportMatrix
 
 router = APIRouter(route_class=Route, tags=["fleets"])
 
-_INSTEAD = "Name a profile, a model or an implementation; of hosts, name fewer or narrow them by labels."
+_FEWER_RELEASES = "Name a profile, a model or an implementation."
+_FEWER_HOSTS = "Name a profile or a model, name fewer hosts, or narrow them by labels."
 _WEIGHT = re.compile(r"[01](?:\.[0-9]{0,3})?")
 Names = Annotated[list[Annotated[str, Query(max_length=400)]] | None, Query()]
 
@@ -68,13 +70,13 @@ async def get_support_matrix(  # noqa: PLR0913, PLR0917 (the parameters of the m
     """
     is_csv = accept is not None and _prefers_csv(accept)
     if not host and not label:
-        find = partial(service.find, profile, model, implementation)
+        find, instead = partial(service.find, profile, model, implementation), _FEWER_RELEASES
     elif implementation:
         message = "must not be given together with host or label, because the columns are then kinds of hosts"
         raise RequestValidationError([{"type": "value_error", "loc": ("query", "implementation"), "msg": message}])
     else:
-        find = partial(service.find_at_hosts, profile, model, host or [], label or [])
-    return await session.ask_or_recall(partial(_answer, find, is_csv), _INSTEAD)
+        find, instead = partial(service.find_at_hosts, profile, model, host or [], label or []), _FEWER_HOSTS
+    return await session.ask_or_recall(partial(_answer, find, is_csv), instead)
 
 
 def _answer(
@@ -88,7 +90,7 @@ def _answer(
     columns = "kind" if matrix.kinds else "release"
     content = {
         "releases": matrix.releases,
-        "kinds": [_kind(group) for group in matrix.kinds],
+        "kinds": [_kind(group, matrix.unknown_releases) for group in matrix.kinds],
         "rows": [_row(row, columns) for row in matrix.rows],
     }
     return json_response({**content, **matrix.basis})
@@ -128,11 +130,13 @@ def _shown(cell: Cell) -> str:
     return f"no{ratio}: {cell.problems[0].message}{more}"
 
 
-def _kind(group: Group) -> dict[str, object]:
+def _kind(group: Group, unknown: AbstractSet[str]) -> dict[str, object]:
+    releases = group.first.all_releases()
     return {
         "kind": group.digest,
         "count": group.count,
-        "releases": group.first.all_releases(),
+        "releases": releases,
+        "unknown_releases": [release for release in releases if release in unknown],
         "examples": [example.name for example in group.examples],
     }
 

@@ -160,6 +160,8 @@ def _print_support(answer: Mapping[str, Any]) -> None:
     what = "host" if kinds else "release"
     columns = [*answer["releases"], *map(_kind, kinds)]
     if not answer["rows"] or not columns:
+        if kinds:
+            fail("no profile names one of the models; GET /profiles lists what is published")
         fail("no profile or no release matches; GET /profiles and GET /releases list what is published")
     # The columns have numbers instead of names so that many releases fit the terminal.
     for number, column in enumerate(columns, 1):
@@ -181,7 +183,9 @@ def _kind(kind: Mapping[str, Any]) -> str:
     hosts = ", ".join(kind["examples"]) + (", …" if kind["count"] > len(kind["examples"]) else "")
     if kind["kind"] is None:
         return f"{hosts}: no registered host"
-    return f"{kind['count']:,} host{'' if kind['count'] == 1 else 's'} ({hosts}): {', '.join(kind['releases'])}"
+    unknown = kind["unknown_releases"]
+    releases = (f"{release} (unknown)" if release in unknown else release for release in kind["releases"])
+    return f"{kind['count']:,} host{'' if kind['count'] == 1 else 's'} ({hosts}): {', '.join(releases)}"
 
 
 def _cell(cell: Mapping[str, Any]) -> "rich.text.Text":

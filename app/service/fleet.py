@@ -136,12 +136,13 @@ def accepted(kind: HostKind, profiles: Sequence[str], acceptance: Acceptance, re
     column = KindColumn(kind.digest, kind.first)
     hosts = [row.cells[0] for row in kind_matrix(known, [column], snapshot, acceptance)]
     columns: list[Sequence[Cell | None]] = []
+    sets = SetsAtHosts()
     for unit, name in stated:
         release = snapshot.release(name)
         if release is None:
             columns.append([None] * len(known))
             continue
-        here = SetsAtHosts().release_at(kind.first, unit, release, models)
+        here = sets.release_at(kind.first, unit, release, models)
         columns.append([row.cells[0] for row in support_matrix(known, [here], snapshot, acceptance)])
     return [
         AcceptedAt(profile.name, hosts[place], [column[place] for column in columns])

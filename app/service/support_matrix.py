@@ -19,11 +19,13 @@ MAX_CELLS = 100_000
 class Matrix:
     """The support matrix: a row for each profile, with a cell for each column.
 
-    releases, kinds: the columns, either of them; kinds: registered hosts by kind. basis: what it is based on.
+    releases, kinds: the columns, either of them; kinds: registered hosts by kind. unknown_releases: those of the hosts
+    that the registry does not have, of which nothing is judged. basis: what it is based on.
     """
 
     releases: Sequence[str]
     kinds: Sequence[Group]
+    unknown_releases: frozenset[str]
     rows: Sequence[Row]
     basis: Mapping[str, Any]
 
@@ -48,7 +50,7 @@ def find(
     rows = support_matrix(
         snapshot.known_profiles(), snapshot.known_releases(), snapshot, Acceptance(reader.memo), models or ()
     )
-    return Matrix(list(releases), (), list(rows), reader.basis)
+    return Matrix(list(releases), (), frozenset(), list(rows), reader.basis)
 
 
 def find_at_hosts(
@@ -78,7 +80,8 @@ def find_at_hosts(
     )
     columns = [KindColumn(group.digest, group.first) for group in groups]
     rows = kind_matrix(snapshot.known_profiles(), columns, snapshot, Acceptance(reader.memo), models or ())
-    return Matrix((), groups, list(rows), reader.basis)
+    unknown = frozenset(name for name, release in snapshot.releases.items() if release is None)
+    return Matrix((), groups, unknown, list(rows), reader.basis)
 
 
 def _naming(profiles: Sequence[str] | None, models: Sequence[str] | None, reader: Reader) -> Sequence[str]:

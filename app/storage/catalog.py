@@ -35,8 +35,8 @@ MEGABYTES = 128
 _TO_JSON = 8
 # What the engine remembers takes about this many bytes for each variable (measured).
 _MEMO_BYTES = 250
-# How many pairs of a model and a release the remembered snapshots have; their content is also in memory otherwise.
-_SNAPSHOTS = 20_000
+# The remembered snapshots take this many bytes; their content is in memory anyway.
+_SNAPSHOTS = 4 * 1024 * 1024
 # A short question soon fits between two publications. A long one would not, and would be asked in vain.
 _TRIES = 3
 # How many hosts are stale is counted again after this time, and after this many times the time that counting takes.

@@ -79,6 +79,11 @@ class Condition:
     is_full: bool = False
     version_checked: float = float("-inf")
 
+    def check_sound(self) -> None:
+        """Raise FailureError where nothing must be written."""
+        if self.is_corrupt:
+            raise FailureError(Cause.CORRUPT, report="nothing is written since a corrupt page was read")
+
     def note(self, error: BaseException) -> None:
         """Note what an error says about the database."""
         failure = failure_of(error)
@@ -337,6 +342,7 @@ class Writing:
 
     by, at, detail: who makes its changes, when, and the detail that is added to each. first_seq: the seq of its first
     change, None before that. end: the end of the feed, None before it was read. is_dry: it is rolled back at the end.
+    is_first: nobody else has written in this transaction before.
     """
 
     connection: sa.Connection
@@ -346,6 +352,7 @@ class Writing:
     first_seq: int | None = None
     end: Position | None = None
     is_dry: bool = False
+    is_first: bool = True
     end_turn: Callable[[], None] = lambda: None
 
     def undo(self) -> None:
@@ -359,8 +366,8 @@ def writing(engine: sa.Engine, by: str, *, dry_run: bool = False, can_share: boo
     """Yield a transaction that writes; only one exists at a time, across all processes.
 
     It commits at the end; an error or a dry run rolls it back. by: who writes. can_share: the transaction can be that
-    of others who wait, too; each then ends when it is committed, and an error undoes its own part. Raises FailureError
-    if others do not let it write in time, and where nothing must be written.
+    of others who wait, too; each writer then returns after the shared COMMIT, and an error undoes its own part. Raises
+    FailureError if others do not let it write in time, and where nothing must be written.
     """
     known = condition(engine)
     seconds = known.limits.lock
@@ -380,11 +387,12 @@ def writing(engine: sa.Engine, by: str, *, dry_run: bool = False, can_share: boo
             opened = ExitStack()
             shared = Shared(opened.enter_context(_checked(engine, known, remaining, dry_run=dry_run)), opened)
         try:
-            yield Writing(shared.connection, by, is_dry=dry_run, end_turn=turn.close)
+            known.check_sound()
+            yield Writing(shared.connection, by, is_dry=dry_run, is_first=not shared.has_others, end_turn=turn.close)
         except BaseException as error:
             if not shared.has_others:
                 shared.end(error)
-            shared.undo_part()
+            shared.undo_part(error)
             _commit(shared, known, turn)
             raise
         if can_share:
@@ -405,11 +413,9 @@ def _commit(shared: Shared, known: Condition, turn: ExitStack) -> None:
 
 @contextmanager
 def _checked(engine: sa.Engine, known: Condition, lock_seconds: int, *, dry_run: bool) -> Iterator[sa.Connection]:
-    """Yield the one transaction that writes to a database with the right schema, in which nothing is corrupt."""
+    """Yield the one transaction that writes to a database with the right schema."""
     with _alone(engine, lock_seconds, dry_run=dry_run) as connection:
         version.check(connection)
-        if known.is_corrupt:
-            raise FailureError(Cause.CORRUPT, report="nothing is written since a corrupt page was read")
         yield connection
     if not dry_run:
         known.is_full = False

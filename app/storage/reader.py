@@ -182,9 +182,10 @@ class Reader:
         snapshot = self._snapshots.get(names)
         if snapshot is None:
             snapshot = self._snapshot(*names)
-            # What the registry lacks is looked for each time, because somebody may be about to publish it.
+            # A snapshot with missing names is not remembered: the names can be published at any time.
             if snapshot.is_complete:
-                self._snapshots.put(names, snapshot, 1 + len(names[0]) * (len(names[1]) + 1))
+                entries = len(names[1]) + len(names[2])
+                self._snapshots.put(names, snapshot, (entries + len(names[0]) * (entries + 1)) * _NAMED_BYTES)
         else:
             spend()
         return snapshot

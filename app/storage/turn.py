@@ -1,6 +1,6 @@
-"""The turn to write: the writers of one process, one at a time; small ones that wait share a transaction.
+"""The turn to write: the writers of one process, one at a time; those that wait can share a transaction.
 
-Publications are few, but pipelines send many at once. Of a small one, BEGIN and COMMIT take a third of the time.
+Publications are few, but pipelines send many at once. BEGIN and COMMIT take a third of the time of a small publication.
 """
 
 import time
@@ -10,10 +10,14 @@ from threading import Event, Lock
 
 import sqlalchemy as sa
 
-# A transaction is handed on to at most this many writers in all, and no longer than this, so that nobody waits long for
-# the work of others.
+from app.storage.failure import Cause, failure_of
+
+# At most this many writers share a transaction, and it is handed on for no longer than this. The first one still waits
+# for the work of the last one.
 _MOST_SHARING = 16
 _SHARING_SECONDS = 0.05
+# After these failures of one writer the transaction goes on for the others.
+_OF_ONE = frozenset({Cause.LOCKED, Cause.SLOW})
 
 
 class Shared:
@@ -43,19 +47,23 @@ class Shared:
         return is_young and self.size < _MOST_SHARING and self._error is None
 
     def begin_part(self) -> None:
-        """Begin the part of a further writer."""
-        self._run("SAVEPOINT part")
-
-    def undo_part(self) -> None:
-        """Undo what the last writer wrote since its part began."""
-        self._run("ROLLBACK TO SAVEPOINT part")
-
-    def _run(self, statement: str) -> None:
+        """Begin the part of a further writer; raises why that failed, and rolls back, because nothing can be added."""
         try:
-            self.connection.exec_driver_sql(statement)
+            self.connection.exec_driver_sql("SAVEPOINT part")
         except Exception as error:  # noqa: BLE001 (each of the writers raises it)
-            # Then the database has undone more than this part.
+            self.end(error)
+
+    def undo_part(self, error: BaseException) -> None:
+        """Undo what the last writer wrote since its part began; error: why."""
+        failure = failure_of(error)
+        if failure is not None and failure.cause not in _OF_ONE:
             self._error = error
+            return
+        try:
+            self.connection.exec_driver_sql("ROLLBACK TO SAVEPOINT part")
+        except Exception as failed:  # noqa: BLE001 (each of the writers raises it)
+            # Then the database has undone more than this part.
+            self._error = failed if failure is None else error
 
     def end(self, error: BaseException | None = None) -> None:
         """Commit it; raises why that failed, as `wait` does for the others. error: why it is rolled back."""
@@ -73,7 +81,7 @@ class Shared:
         self._raise()
 
     def wait(self) -> None:
-        """Wait until it is committed; raises why it was not."""
+        """Wait until it is committed; raises the error that rolled it back."""
         self._ended.wait()
         self._raise()
 
@@ -83,7 +91,10 @@ class Shared:
 
 
 class _Waiting:
-    """A writer that waits for its turn. can_share: with the one before. shared: the transaction that it gets."""
+    """A writer that waits for its turn.
+
+    can_share: whether it takes an open transaction of the writer before. shared: that transaction.
+    """
 
     def __init__(self, *, can_share: bool) -> None:
         self.can_share = can_share

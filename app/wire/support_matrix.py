@@ -46,6 +46,9 @@ class KindOfHosts(OpenShape):
     )
     count: int = Field(description="the number of the selected hosts of the kind")
     releases: list[str] = Field(description="what they run, in their order of preference, units included")
+    unknown_releases: list[str] = Field(
+        description="those of `releases` that the registry does not have: nothing is judged there"
+    )
     examples: list[str] = Field(description="the first five of these hosts")
 
 

@@ -1,13 +1,18 @@
 """A vendor's publications take a limited amount; the service answers to its own names alone."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
+from app.storage import database
+from app.storage import turn as turns
 from tests.api.stories import NIC, QUEUES, problem, vendor
 from tests.conftest import AUTHORIZATION, make_app
+from tests.storage.test_turn import are_waiting, until
 
 LARGE = "x" * 4000
 
@@ -79,3 +84,24 @@ def test_the_service_answers_to_its_own_names_alone(database_url: str, host: str
             assert "content-security-policy" in response.headers
         for path in ("/healthz", "/readyz", "/metrics"):
             assert client.get(path, headers={"Host": host}).status_code == 200
+
+
+def test_what_others_publish_in_the_same_transaction_counts_for_them(
+    limited: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns, "_SHARING_SECONDS", 60)
+    small = {"models": {NIC: {"variables": {"v0": QUEUES}}}}
+    assert limited.put("/releases/vendor-a.com/fw@1", json=small).status_code == 201
+    assert limited.put("/releases/vendor-a.com/fw@2", json=large(1200), headers=AUTHORIZATION).status_code == 201
+    app: Any = limited.app
+    turn = database.condition(app.state.container.primary).turn
+    assert turn.take(1, can_share=False) is None
+    with ThreadPoolExecutor(2) as pool:
+        admin = pool.submit(limited.put, "/releases/vendor-a.com/fw@3", json=large(40), headers=AUTHORIZATION)
+        until(partial(are_waiting, turn, 1))
+        # It adds nothing, so it is allowed beyond the limit.
+        publisher = pool.submit(limited.put, "/releases/vendor-a.com/fw@1", json=small)
+        until(partial(are_waiting, turn, 2))
+        turn.release()
+        assert admin.result().status_code == 201
+        assert publisher.result().status_code == 200

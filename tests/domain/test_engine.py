@@ -327,7 +327,6 @@ def test_devices_share_a_verdict_only_if_the_rule_gives_them_the_same(
 ) -> None:
     memo = Memo()
     destinations = [*some, *(Destination(name, (name,)) for name in RELEASES)]
-    # Devices that give other values of the same variables.
     vms_alike = [vm, *([replace(one, values=dict.fromkeys(one.values, value)) for one in vm] for value in written), vm]
     for snapshot in [*registry, in_other_states(registry[-1])]:
         for asked in vms_alike:
@@ -357,6 +356,22 @@ def test_devices_that_differ_in_free_values_are_judged_once() -> None:
     ]
     assert verdicts[0] is verdicts[1]
     assert [verdict.compatible for verdict in verdicts] == [True, True, False]
+
+
+def test_a_part_does_not_get_the_verdict_of_an_equal_device_that_is_none() -> None:
+    whole, part = "vendor-a.com/whole", "vendor-a.com/part"
+    together = [{"role": "vf", "over": 1, "require": {"p2p": [True]}}]
+    models = {whole: {"queues": QUEUES}, part: {"p2p": variable("bool", False, False)}}
+    world = World().publish(OLD, models)
+    world.publish(NEW, {whole: {"variables": models[whole], "together": together}, part: models[part]})
+    engine = Engine(world.lookups(), memo=Memo(), with_configurations=False)
+    alone = Device(id="alone", model=part, release=OLD)
+    wholes = [Device(id=f"w{number}", model=whole, release=OLD) for number in range(2)]
+    parts = [replace(alone, id=f"p{number}", part_of=f"w{number}", role="vf") for number in range(2)]
+    there = Destination("there", (NEW,))
+    assert Question([alone], engine).at(there).compatible
+    assert not Question([*wholes, *parts], engine).at(there).compatible
+    assert not Question([alone, *wholes, *parts], engine).at(there).compatible
 
 
 @given(snapshots(), st.lists(profile_values(), min_size=1, max_size=4))

@@ -135,6 +135,8 @@ class World:
             engine = Engine(registry, policy, memo, with_configurations=False)
             return Question(vm, engine).at(destination)
 
+        # A device that is no part, but equal to one.
+        asked([replace(device, id=f"other {device.id}", part_of=None, role=None) for device in devices])
         names = dict.fromkeys(name for device in devices for name in device.values)
         for name, written in product(names, _OTHER_VALUES):
             asked(

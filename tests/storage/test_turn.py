@@ -1,4 +1,4 @@
-"""Writers that wait share a transaction: all of it is committed, or nothing; each is told the truth."""
+"""Writers that wait share a transaction: all of it is committed, or nothing, and no answer comes before."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from app.domain.publishing.outcome import ConflictError
 from app.storage import database, schema
 from app.storage import turn as turns
-from app.storage.failure import FailureError
+from app.storage.failure import Cause, FailureError
 from app.storage.publication import publish_vendor
 from app.storage.turn import Turn
 
@@ -65,12 +65,13 @@ def queued(engine: sa.Engine, pool: ThreadPoolExecutor, writers: Sequence[Callab
     futures = []
     for number, writer in enumerate(writers, 1):
         futures.append(pool.submit(writer))
-        until(partial(_are_waiting, turn, number))
+        until(partial(are_waiting, turn, number))
     turn.release()
     return futures
 
 
-def _are_waiting(turn: Turn, count: int) -> bool:
+def are_waiting(turn: Turn, count: int) -> bool:
+    """Return whether this many writers wait for their turn."""
     return len(turn._waiting) == count
 
 
@@ -124,7 +125,7 @@ def test_an_error_undoes_the_part_of_one_writer(engine: sa.Engine, pool: ThreadP
     assert vendors(engine) == {name(0), name(1), name(2)}
 
 
-def test_nobody_is_told_of_success_before_the_commit(engine: sa.Engine, pool: ThreadPoolExecutor) -> None:
+def test_no_writer_returns_before_the_commit(engine: sa.Engine, pool: ThreadPoolExecutor) -> None:
     begun, may_end = Event(), Event()
 
     def slow() -> int:
@@ -144,7 +145,7 @@ def test_nobody_is_told_of_success_before_the_commit(engine: sa.Engine, pool: Th
 
 
 @pytest.mark.parametrize("failing", [1, 3])
-def test_all_hear_of_a_commit_that_fails(engine: sa.Engine, pool: ThreadPoolExecutor, failing: int) -> None:
+def test_all_raise_the_error_of_the_commit(engine: sa.Engine, pool: ThreadPoolExecutor, failing: int) -> None:
     def refused() -> None:
         with database.writing(engine, "test", can_share=True):
             raise ConflictError([])
@@ -178,6 +179,45 @@ def test_a_lost_transaction_is_lost_for_all(engine: sa.Engine, pool: ThreadPoolE
             future.result()
     assert vendors(engine) == set()
     assert publish(engine, 1)
+
+
+def test_a_full_disk_and_a_corrupt_page_are_the_failure_of_all(engine: sa.Engine, pool: ThreadPoolExecutor) -> None:
+    def failing(cause: Cause) -> None:
+        with database.writing(engine, "test", can_share=True):
+            raise FailureError(cause)
+
+    for cause in (Cause.FULL, Cause.CORRUPT):
+        for future in queued(engine, pool, [partial(publish, engine, 0), partial(failing, cause)]):
+            with pytest.raises(FailureError) as raised:
+                future.result()
+            assert raised.value.failure.cause is cause
+    assert vendors(engine) == set()
+
+
+def test_who_was_too_slow_does_not_fail_the_others(engine: sa.Engine, pool: ThreadPoolExecutor) -> None:
+    def slow() -> None:
+        with database.writing(engine, "test", can_share=True) as writing:
+            publish_vendor(writing, name(1), None, None)
+            raise FailureError(Cause.SLOW)
+
+    first, second, third = queued(engine, pool, [partial(publish, engine, 0), slow, partial(publish, engine, 2)])
+    with pytest.raises(FailureError):
+        second.result()
+    assert first.result()
+    assert third.result()
+    assert vendors(engine) == {name(0), name(2)}
+
+
+def test_nothing_is_written_after_a_corrupt_page_was_read(engine: sa.Engine, pool: ThreadPoolExecutor) -> None:
+    def reads_it() -> None:
+        with database.writing(engine, "test", can_share=True) as writing:
+            publish_vendor(writing, name(1), None, None)
+            database.condition(engine).is_corrupt = True
+
+    for future in queued(engine, pool, [reads_it, partial(publish, engine, 2)]):
+        with pytest.raises(FailureError, match="corrupt"):
+            future.result()
+    assert vendors(engine) == set()
 
 
 def test_a_dry_run_and_a_large_write_share_nothing(engine: sa.Engine, pool: ThreadPoolExecutor) -> None:

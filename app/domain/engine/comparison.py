@@ -32,6 +32,8 @@ _MAX_LISTS = 16
 # A value of this type is a value of the variable as it is: nothing has to be read (an int is in the range once the set
 # allows it).
 _OF_TYPE = {Type.BOOL: bool, Type.INT: int}
+# A verdict that more values than this decide is not worth its memory: hardly another device has the same.
+_MAX_DECISIVE = 8
 # Longer texts are not worth their memory.
 _MAX_TEXT = 64
 
@@ -303,35 +305,31 @@ class Comparison:
     @lazy
     def _indifferent(self) -> frozenset[str]:
         """The variables of which every value that the source accepts gets the same verdict: no rule names them."""
-        rules = [
+        conditions = [
             condition
             for variable_set in (self.origin.set, self.set)
             if variable_set is not None
-            for constraint in variable_set.constraints
-            for condition in (constraint.when, constraint.require)
+            for condition in (
+                *(condition for rule in variable_set.constraints for condition in (rule.when, rule.require)),
+                *(block.when for block in variable_set.blocks_migration),
+            )
         ]
-        rules += [
-            block.when
-            for variable_set in (self.origin.set, self.set)
-            if variable_set is not None
-            for block in variable_set.blocks_migration
-        ]
-        return self._alike.difference(*rules)
+        return self._alike.difference(*conditions)
 
-    def gist(self, compiled: Compiled) -> tuple[Hashable, ...] | None:
-        """Return what decides of the explicit values of a device: with the same gist they get the same verdict.
+    def verdict_key(self, compiled: Compiled) -> tuple[Hashable, ...] | None:
+        """Return the part of the explicit values that can change the verdict on a device, its configuration apart.
 
-        That is, the same but for its configuration. None: the values are too many or too long to be worth it, or the
-        roles of parts count as well.
+        None: they are too many or too long to be worth it, or the roles of parts count as well.
         """
         values = compiled.source.device.values
-        if len(values) > MAX_REMEMBERED or any(one is not None and one.needs for one in (self.origin.set, self.set)):
+        sets = [variable_set for variable_set in (self.origin.set, self.set) if variable_set is not None]
+        if len(values) > MAX_REMEMBERED or any(variable_set.needs for variable_set in sets):
             return None
         indifferent, accepted = self._indifferent, compiled.accepted
-        decisive = []
+        decisive: list[tuple[str, type, Written | None]] = []
         for name, written in values.items():
             if written is None or name not in accepted or name not in indifferent:
-                if isinstance(written, str) and len(written) > _MAX_TEXT:
+                if len(decisive) == _MAX_DECISIVE or (isinstance(written, str) and len(written) > _MAX_TEXT):
                     return None
                 # 1 and true are equal, and different values.
                 decisive.append((name, type(written), written))

@@ -11,6 +11,7 @@ from app.domain.things.model import Model
 from app.domain.things.profile import Values
 from app.domain.things.release import NOTHING, Release
 from app.domain.things.variable_set import VariableSet
+from app.domain.values.lazy import lazy
 from app.domain.verdict.policy import Policy
 from app.domain.verdict.source import Source
 
@@ -29,12 +30,17 @@ class Memo:
     """
 
     def __init__(self, capacity: int = 100_000) -> None:
-        """capacity: how many variables are remembered in all."""
+        """capacity: how many variables are remembered, verdicts apart, which take a quarter as much."""
         self._capacity = capacity
         self._size = 0
         self._lock = Lock()
         # Keys are ids, so the objects that they stand for are held too: no id is reused while its entry lives.
         self._entries: OrderedDict[tuple[object, ...], tuple[Any, int, tuple[object, ...]]] = OrderedDict()
+
+    @lazy
+    def verdicts(self) -> "Memo":
+        """The memo of verdicts: many devices have values of their own, and must not push out what others share."""
+        return Memo(self._capacity // 4)
 
     def origin(
         self,

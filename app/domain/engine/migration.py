@@ -115,6 +115,7 @@ class Migration:
 
         passage: what `Passage.of` returns for the source and this release, where the caller has it already.
         """
+        # Whatever is looked at here must be in the key of a remembered verdict, or `Passage.decides_alone` excludes it.
         source = self.compiled.source
         passage = passage or Passage.of(source, release, self.set, policy)
         problems = [*passage.problems, *self._parts(release), *self._errata(release, passage)]

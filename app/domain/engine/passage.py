@@ -38,7 +38,7 @@ class Passage:
 
     @property
     def decides_alone(self) -> bool:
-        """Whether nothing else is to be looked at because of the releases: no erratum, and step 12 is met."""
+        """Whether errata and step 12 need no look at the values of a device."""
         return self.is_compared and not self.leaving and not self.entering and not self.warns_of_errata
 
     @classmethod

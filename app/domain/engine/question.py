@@ -55,8 +55,9 @@ class Remedy:
 
 # What a verdict takes of a request's budget, beside what is compared and worded for it.
 _STEPS = 4
-# A verdict takes as much memory as this many variables, beside the names and problems that it has.
-_SIZE_OF_A_VERDICT = 5
+# A verdict takes as much memory as this many variables, and this many names as much as one.
+_SIZE_OF_A_VERDICT = 4
+_NAMES_OF_A_VARIABLE = 4
 _NO_CHANGE = Remedy((), (0, [], []))
 
 
@@ -99,7 +100,8 @@ class Engine:
     ) -> None:
         """memo: what earlier questions have compiled. remedies: None: none are searched for.
 
-        with_configurations: False: verdicts need no configuration, so devices share one whatever values decide nothing.
+        with_configurations: False: verdicts carry no configuration, but those of parts; devices that differ only in
+        values that cannot change the verdict share one.
 
         only_remembered: nothing is compiled; TakesLongerError is raised instead.
         """
@@ -112,7 +114,7 @@ class Engine:
         self._compiled: dict[tuple[object, ...], Compiled] = {}
         self._compiled_of: dict[int, Compiled] = {}
         self._migrations: dict[tuple[int, int, str], Migration] = {}
-        self._gists: dict[tuple[int, int, str], tuple[Comparison, tuple[Hashable, ...]] | None] = {}
+        self._verdict_keys: dict[tuple[int, int, str], tuple[Comparison | None, tuple[Hashable, ...]]] = {}
         self._of_restricted: dict[tuple[int, int, str], Comparison] = {}
         self._verdicts: dict[tuple[int, int, tuple[str, ...]], tuple[Verdict, Release]] = {}
         self._remedies: dict[tuple[int, str, tuple[str, ...]], Remedy | None] = {}
@@ -128,8 +130,17 @@ class Engine:
         """Return what the registry has of a device's source; one object for devices that differ in the id alone."""
         # Compared as text, for 1 is not true. Values in another order cost one more source.
         host = (device.host.id, device.unit) if device.host else None
-        filled = device.filled
-        key = (device.model, device.release, device.profile, device.complete, host, filled, repr(device.values))
+        filled, is_part = device.filled, device.role is not None
+        key = (
+            device.model,
+            device.release,
+            device.profile,
+            device.complete,
+            host,
+            filled,
+            is_part,
+            repr(device.values),
+        )
         compiled = self._compiled.get(key)
         if compiled is None:
             compiled = self._compiled[key] = self._compile(Source.of(device, self.registry))
@@ -172,39 +183,39 @@ class Engine:
         return self._verdicts[key][0]
 
     def _judged(self, source: Source, release: Release, variable_set: VariableSet | None) -> Verdict:
-        """Return the verdict on a device at a set; without a configuration it is remembered for all with its gist."""
+        """Return the verdict on a device at a set; one without a configuration is remembered by its key."""
         passage = self._passage(source, release, variable_set)
 
         def judge() -> Verdict:
             return self._migration(source, release, variable_set).judge(release, self.policy, passage)
 
-        gist = None if self._with_configurations or passage is None else self._gist(source, release, variable_set)
-        if passage is None or gist is None or not passage.decides_alone or source.device.role is not None:
+        # The configurations of parts decide step 11.
+        if self._with_configurations or passage is None or not passage.decides_alone or source.device.role is not None:
             return judge()
-        comparison, words = gist
+        comparison, words = self._verdict_key(source, release, variable_set)
+        if comparison is None:
+            return judge()
         own_values = release.made_of(source.device.profile, source.device.model)
-        return self._memo.kept(
+        return self._memo.verdicts.kept(
             (comparison, passage, own_values),
-            ("verdict", *words),
+            words,
             lambda: replace(judge(), configuration=None),
-            lambda verdict: _SIZE_OF_A_VERDICT + len(words) + len(verdict.problems),
+            lambda verdict: _SIZE_OF_A_VERDICT + len(words) // _NAMES_OF_A_VARIABLE + len(verdict.problems),
         )
 
-    def _gist(
+    def _verdict_key(
         self, source: Source, release: Release, variable_set: VariableSet | None
-    ) -> tuple[Comparison, tuple[Hashable, ...]] | None:
-        """Return the comparison of a device with a set, and what decides of its values; None where all of them do."""
+    ) -> tuple[Comparison | None, tuple[Hashable, ...]]:
+        """Return the comparison of a device with a set, and its `verdict_key`; no comparison where there is none."""
         vendor = release.name.vendor
         key = (id(source), id(variable_set), vendor)
-        if key not in self._gists:
+        if key not in self._verdict_keys:
             compiled = self._compiled_of[id(source)]
-            if at_destination(source, variable_set) is not source:
-                self._gists[key] = None
-            else:
-                comparison = self._comparison(compiled, variable_set, vendor)
-                gist = None if comparison is None else comparison.gist(compiled)
-                self._gists[key] = None if comparison is None or gist is None else (comparison, gist)
-        return self._gists[key]
+            is_renamed = at_destination(source, variable_set) is not source
+            comparison = None if is_renamed else self._comparison(compiled, variable_set, vendor)
+            words = None if comparison is None else comparison.verdict_key(compiled)
+            self._verdict_keys[key] = (None, ()) if words is None else (comparison, words)
+        return self._verdict_keys[key]
 
     def _migration(self, source: Source, release: Release, variable_set: VariableSet | None) -> Migration:
         """Return a device at a set; releases that have the same set share it."""

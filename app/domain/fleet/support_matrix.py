@@ -134,11 +134,11 @@ class _Column(Protocol):
 
     @property
     def unknown(self) -> Sequence[Problem]:
-        """Why it is not known."""
+        """The problems because of which `first` is None."""
 
     @property
     def words(self) -> tuple[str, ...] | None:
-        """What tells it from others with the same releases; None: its cells are not remembered."""
+        """The part of the memo key that separates columns with the same releases; None: cells are not remembered."""
 
     def serving(self, model: str) -> _Serving:
         """Return what is tried for a device of a model; nothing where no release implements it."""
@@ -376,7 +376,7 @@ def refusals_at(
     model, variable_set = registry.model(name), release.sets.get(name)
     what = destination_name(release, variable_set)
     if model is None:
-        # Of which no release is published either.
+        # A model that is not published has no release either.
         return list(step_1(name, variable_set, what))
     refusals = [
         *acceptance.refusals(profile.values[name], model, what, variable_set),

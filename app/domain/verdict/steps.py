@@ -362,16 +362,23 @@ def step_12(source: Source, release: Release, variable_set: VariableSet | None) 
 
     An instance variable says it only where one is given.
     """
-    if variable_set is None or source.model is None or has_compared(variable_set, source.device.values, source.set):
+    if variable_set is None or source.model is None:
         return
-    if source.profile_values is None or not names_in_list(release, source.device.profile):
-        yield wording.nothing_compared(str(release.name), source.model.name)
+    profile = None if source.profile_values is None else source.device.profile
+    yield from step_12_of_profile(release, profile, variable_set, source.device.values, source.set)
 
 
-def step_12_of_profile(release: Release, profile: str, variable_set: VariableSet | None) -> Iterator[Problem]:
-    """Take step 12 for a device that is made with a profile, without values of its own and without a source release."""
-    if variable_set is not None and not names_in_list(release, profile) and not has_compared(variable_set):
-        yield wording.nothing_compared(str(release.name), variable_set.model)
+def step_12_of_profile(
+    release: Release,
+    profile: str | None,
+    variable_set: VariableSet | None,
+    given: Container[str] = (),
+    own: VariableSet | None = None,
+) -> Iterator[Problem]:
+    """Take step 12 for a device with a profile; given, own: as for `has_compared`."""
+    if variable_set is None or has_compared(variable_set, given, own) or names_in_list(release, profile):
+        return
+    yield wording.nothing_compared(str(release.name), variable_set.model)
 
 
 def names_in_list(release: Release, profile: str | None) -> bool:
