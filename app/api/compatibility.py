@@ -34,8 +34,12 @@ MAX_VALUES = 1_000
 MAX_WRITTEN = MAX_VARIABLE_NAME + 1 + MAX_TEXT
 # A larger answer is sent in pieces.
 _PIECE_BYTES = 4 * 1024 * 1024
-# A destination without any of its fields.
+# Copied for the short question, because to construct them field by field takes twice as long.
 _NOWHERE = wire.Destination()
+_SHORT_DEVICE = wire.Device.model_construct(id=None, model="", profile=None, release=None, values={}, complete=False)
+_SHORT_QUESTION = wire.Question.model_construct(
+    devices=None, vms=None, destinations=None, policy=wire.Policy.STRICT, detail=Detail.PROBLEMS
+)
 _INSTEAD = (
     "Ask about fewer VMs, devices or destinations at once, or with detail=summary, which answers once for all "
     "destinations that state the same."
@@ -121,21 +125,19 @@ def short_question(  # noqa: PLR0913, PLR0917 (the question's own parameters)
     detail: Detail,
 ) -> wire.Question:
     """Return the whole question that a short one stands for; raises 422 for a wrong parameter."""
-    device = wire.Device.model_construct(
-        id=None, model=model, profile=profile, release=source, values=dict(read_values(value or [])), complete=False
-    )
+    values = dict(read_values(value or []))
+    device = _SHORT_DEVICE.model_copy(update={"model": model, "profile": profile, "release": source, "values": values})
     seen: set[str] = set()
     for index, release in enumerate(destination or []):
         if release in seen:
             _refuse_parameter("destination", index, f"duplicate destination {release}")
         seen.add(release)
-    # Copies, because to construct thousands takes seconds.
     destinations = [_NOWHERE.model_copy(update={"id": name, "releases": [name]}) for name in destination or []]
     destinations += [_NOWHERE.model_copy(update={"host": name}) for name in host or []]
     if label:
         destinations.append(_NOWHERE.model_copy(update={"labels": list(label)}))
-    return wire.Question.model_construct(
-        devices=[device], vms=None, destinations=destinations or None, policy=policy, detail=detail
+    return _SHORT_QUESTION.model_copy(
+        update={"devices": [device], "destinations": destinations or None, "policy": policy, "detail": detail}
     )
 
 
