@@ -18,6 +18,10 @@ PREFIX = "REGISTRY_"
 _OF_FILE = "_FILE"
 # What the client commands take, beside ClientSettings.
 _OF_COMMANDS = frozenset({"REGISTRY_TRUST", "REGISTRY_SIGN", "REGISTRY_SOURCE_TOKEN"})
+# What the schedulers' adapters take, beside ClientSettings: a test compares them with AdapterSettings.
+_OF_ADAPTERS = frozenset(
+    f"{PREFIX}ADAPTER_{name}" for name in ("ASK_SECONDS", "LOOK_SECONDS", "POLICY", "ALLOW_MUST_BE_SET")
+)
 # Kubernetes and Docker set these in containers where a service is called "registry".
 _OF_PLATFORMS = re.compile(r"REGISTRY_(SERVICE_(HOST|PORT.*)|PORT(_.*)?|NAME|ENV_.*)")
 # The environment variable that names the folder in which several workers store their counters, so that each of them can
@@ -265,7 +269,7 @@ class ClientSettings(BaseSettings):
 def unknown_variables(environment: Mapping[str, str]) -> Iterator[tuple[str, frozenset[str]]]:
     """Iterate over variables that look like settings and are not, with the names that there are."""
     fields = [*Settings.model_fields, *ClientSettings.model_fields]
-    known = {f"{PREFIX}{name.upper()}" for name in fields} | _OF_COMMANDS
+    known = {f"{PREFIX}{name.upper()}" for name in fields} | _OF_COMMANDS | _OF_ADAPTERS
     of_files = {f"{PREFIX}{name.upper()}{_OF_FILE}" for name in Settings.model_fields}
     for name in sorted(environment):
         if name.startswith(PREFIX) and name not in known | of_files and not _OF_PLATFORMS.fullmatch(name):

@@ -20,6 +20,7 @@ from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 from typer.testing import CliRunner
 
+from app.adapters.settings import AdapterSettings
 from app.cli.command import command
 from app.settings import ClientSettings, Settings
 from app.storage.failure import Cause
@@ -162,8 +163,10 @@ def _default(name: str, default: Any) -> str:
     return json.dumps(default).strip('"')
 
 
-@pytest.mark.parametrize("settings", [Settings, ClientSettings])
-def test_every_setting_is_described_with_its_default(settings: type[Settings | ClientSettings]) -> None:
+@pytest.mark.parametrize("settings", [Settings, ClientSettings, AdapterSettings])
+def test_every_setting_is_described_with_its_default(
+    settings: type[Settings | ClientSettings | AdapterSettings],
+) -> None:
     rows = [line.split(" | ") for line in _page("configuration.md").splitlines() if line.startswith("| `REGISTRY_")]
     for name, field in settings.model_fields.items():
         variable = f"`REGISTRY_{name.upper()}`"

@@ -42,6 +42,7 @@ _COMMANDS = {
     "changes": _Entry("changes:changes", "Print and follow the feed of changes."),
     "host": _Entry("hosts:commands", "Register what hosts run, and list hosts."),
     "hook": _Entry("hook:commands", "Let libvirt ask before a migration."),
+    "adapter": _Entry("adapters:commands", "Let schedulers such as Nova's ask."),
     "try-migration": _Entry("trying:try_migration", "Migrate devices between two QEMUs for real."),
     "mirror": _Entry("mirroring:mirror", "Copy another registry into this one."),
     "export": _Entry("mirroring:export", "Write what is published to an archive."),

@@ -46,13 +46,17 @@ class Registry:
         token: str | None = None,
         *,
         retry_seconds: float = RETRY_SECONDS,
+        timeout_seconds: float = TIMEOUT_SECONDS,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        """token: needed to write, or to read a closed registry. retry_seconds: 0 means a single attempt."""
+        """token: needed to write, or to read a closed registry. retry_seconds: 0 means a single attempt.
+
+        timeout_seconds: how long to wait for a connection, and for each part of a response.
+        """
         self._core = Core(url, token)
         self._retry_seconds = retry_seconds
         self._http = httpx.Client(
-            base_url=url, headers=self._core.headers, timeout=TIMEOUT_SECONDS, transport=transport
+            base_url=url, headers=self._core.headers, timeout=timeout_seconds, transport=transport
         )
 
     def __enter__(self) -> Self:
@@ -164,13 +168,17 @@ class AsyncRegistry:
         token: str | None = None,
         *,
         retry_seconds: float = RETRY_SECONDS,
+        timeout_seconds: float = TIMEOUT_SECONDS,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        """token: needed to write, or to read a closed registry. retry_seconds: 0 means a single attempt."""
+        """token: needed to write, or to read a closed registry. retry_seconds: 0 means a single attempt.
+
+        timeout_seconds: how long to wait for a connection, and for each part of a response.
+        """
         self._core = Core(url, token)
         self._retry_seconds = retry_seconds
         self._http = httpx.AsyncClient(
-            base_url=url, headers=self._core.headers, timeout=TIMEOUT_SECONDS, transport=transport
+            base_url=url, headers=self._core.headers, timeout=timeout_seconds, transport=transport
         )
 
     async def __aenter__(self) -> Self:

@@ -1,0 +1,1 @@
+"""The commands of profile-registry adapter, one module each."""

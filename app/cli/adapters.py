@@ -1,0 +1,17 @@
+"""profile-registry adapter: lets the schedulers that people have ask the registry."""
+
+import typer
+
+from app.cli.adapter import nova
+
+commands = typer.Typer(
+    help="""Let a scheduler ask the registry.
+
+    Example:
+
+        profile-registry adapter nova
+    """,
+    no_args_is_help=True,
+)
+# Each adapter's command is in a module of its own.
+commands.command("nova", short_help="Show what Nova's filter needs and decides.")(nova.nova)

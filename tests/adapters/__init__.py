@@ -1,0 +1,1 @@
+"""Adapters against the real service, and where they can be installed, the real schedulers."""
