@@ -55,3 +55,5 @@ docs: install
 lock: install
 	$(COMPILE) --extra dev pyproject.toml -o requirements/dev.txt
 	$(COMPILE) --constraint requirements/dev.txt pyproject.toml -o requirements/runtime.txt
+# What the adapters are tested against; in environments of their own, because they would decide about our versions.
+	$(COMPILE) requirements/nova.in -o requirements/nova.txt

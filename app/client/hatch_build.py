@@ -11,6 +11,8 @@ _CLIENT = ("__init__.py", "core.py", "registry.py", "py.typed")
 # The shapes that the client uses; they import nothing else of the service, which a test checks.
 _WIRE = ("__init__.py", "base.py", "compatibility.py", "detail.py", "problem.py")
 _SIGNING = ("__init__.py", "checkpoint.py", "key.py")
+# The adapters that run inside a scheduler, whose Python has this package and not the service.
+_ADAPTERS = ("__init__.py", "asking.py", "devices.py", "nova.py")
 
 
 class ClientHook(BuildHookInterface):  # type: ignore[type-arg]
@@ -27,9 +29,13 @@ class ClientHook(BuildHookInterface):  # type: ignore[type-arg]
             *((here / name, name) for name in _CLIENT),
             *((here.parent / "wire" / name, f"wire/{name}") for name in _WIRE),
             *((here.parent / "signing" / name, f"signing/{name}") for name in _SIGNING),
+            *((here.parent / "adapters" / name, f"adapters/{name}") for name in _ADAPTERS),
         ):
             copy = target / name
             copy.parent.mkdir(exist_ok=True)
-            text = source.read_text().replace("app.wire", f"{_NAME}.wire").replace("app.signing", f"{_NAME}.signing")
+            text = source.read_text()
+            for package in ("wire", "signing", "adapters"):
+                text = text.replace(f"app.{package}", f"{_NAME}.{package}")
+            text = text.replace("app.client", _NAME)
             copy.write_text(text)
             build_data["force_include"][str(copy)] = f"{_NAME}/{name}"

@@ -77,7 +77,10 @@ def test_the_client_needs_httpx_and_pydantic_alone_unless_it_verifies(client: Pa
     package = client / "profile_registry_client"
     assert (package / "py.typed").exists()
     imported = set()
-    for file in package.rglob("*.py"):
+    # What runs inside a scheduler imports the scheduler, too.
+    adapter = package / "adapters" / "nova.py"
+    assert adapter.exists()
+    for file in set(package.rglob("*.py")) - {adapter}:
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Import):
                 imported |= {alias.name for alias in node.names}
