@@ -31,12 +31,14 @@ from tests.running.test_proxies import serving
 
 _PAGES = ROOT / "docs" / "pages"
 _DEPLOY = ROOT / "deploy"
-_GUIDES = ("production.md", "configuration.md", "speed.md", "pipelines.md")
+_GUIDES = ("production.md", "configuration.md", "speed.md", "pipelines.md", "adapters/nova.md")
 _FILE = re.compile(r"<!-- file: (\S+) -->\n(?:\n```[a-z]*\n.*?\n```\n)?", re.DOTALL)
 _BLOCK = re.compile(r"(?:<!-- (?P<mark>[^\n]*) -->\n)?```(?P<kind>[a-z]+)\n(?P<text>.*?)```\n", re.DOTALL)
 _KINDS = {".yml": "yaml", ".conf": "nginx", "": "text"}
 # What the commands of each mark need.
 _PROGRAMS = {"service": "bash", "postgresql": "bash", "sqlite": "sqlite3", "monitoring": "promtool"}
+# Marks of commands that tests of their own run, because they need more than the service: tests/adapters.
+_ELSEWHERE = {"nova"}
 
 
 def with_files(text: str) -> str:
@@ -78,7 +80,7 @@ def test_the_files_in_a_guide_are_those_of_deploy(page: str) -> None:
 @pytest.mark.parametrize("block", list(_blocks()), ids=lambda block: f"{block.page}: {block.text.splitlines()[0][:40]}")
 def test_commands_of_a_guide_are_shell_and_are_run_or_say_why_not(block: _Block) -> None:
     kind, _, detail = block.mark.partition(": ")
-    assert (kind == "run" and detail in _PROGRAMS) or (kind == "not run" and detail), block
+    assert (kind == "run" and detail in {*_PROGRAMS, *_ELSEWHERE}) or (kind == "not run" and detail), block
     subprocess.run(["bash", "-n"], input=block.text, text=True, check=True)
     # Whatever is run here or not: the options of the command are those that there are.
     for line in block.text.replace("\\\n", " ").splitlines():
@@ -103,7 +105,7 @@ def _on_postgresql(_folder: Path) -> Iterator[tuple[Any, dict[str, str]]]:
     with postgresql.server() as database:
         database.execute("CREATE DATABASE live")
         live, drill = (database.url.removesuffix("postgres") + name for name in ("live", "registry_drill"))
-        _run("profile-registry migrate", {"REGISTRY_DATABASE_URL": live}, ROOT)
+        run_commands("profile-registry migrate", {"REGISTRY_DATABASE_URL": live}, ROOT)
         with running(live) as server:
             yield server, {"REGISTRY_DATABASE_URL": live, "DRILL_DATABASE_URL": drill}
 
@@ -115,7 +117,7 @@ def _on_sqlite(folder: Path) -> Iterator[tuple[Any, dict[str, str]]]:
         yield server, {"DATABASE_FILE": str(folder / "r.db")}
 
 
-def _run(script: str, variables: dict[str, str], folder: Path) -> str:
+def run_commands(script: str, variables: dict[str, str], folder: Path) -> str:
     """Run commands of a guide as bash does with errexit; return what they print."""
     path = os.pathsep.join((str(Path(sys.executable).parent), str(postgresql.programs()), os.environ["PATH"]))
     done = subprocess.run(
@@ -140,7 +142,7 @@ def test_the_commands_of_the_guides_run(kind: str, tmp_path: Path) -> None:
     (tmp_path / "deploy").symlink_to(_DEPLOY)
     with _serving(kind, tmp_path / "data") as variables:
         for block in blocks:
-            _run(block.text, variables, tmp_path)
+            run_commands(block.text, variables, tmp_path)
 
 
 @contextmanager

@@ -1,8 +1,9 @@
 """A whole Nova in one process: its API, conductor, scheduler, placement and compute services, with its fake hypervisor.
 
-Run by the Python that has Nova (.ci/nova): `python nova_cloud.py nova.conf`. Nova's own functional tests bring what is
-not here: Keystone, Neutron, Glance, Cinder and the message queue. Each line of standard input is a command, the name of
-a method of Cloud and its arguments as JSON; each line of standard output is what it returns, and what was logged.
+Run by the Python that has Nova (.ci/nova): `python -P nova_cloud.py FILE …`, the files of its configuration. Nova's own
+functional tests bring what is not here: Keystone, Neutron, Glance, Cinder and the message queue. Each line of standard
+input is a command, the name of a method of Cloud and its arguments as JSON; each line of standard output is what it
+returns, and what was logged.
 """
 
 import json
@@ -33,10 +34,10 @@ _SETTLED = {"ACTIVE", "ERROR", "SHUTOFF", "VERIFY_RESIZE"}
 _parse_args = config.parse_args
 
 
-def _parse_file(argv: Any, default_config_files: Any = None, **options: Any) -> None:
-    """Parse the configuration as Nova does, from the file that this process was given."""
+def _parse_files(argv: Any, default_config_files: Any = None, **options: Any) -> None:
+    """Parse the configuration as Nova does, from the files that this process was given."""
     del default_config_files
-    _parse_args(argv, default_config_files=[sys.argv[1]], **options)
+    _parse_args(argv, default_config_files=sys.argv[1:], **options)
 
 
 class _Log(logging.Handler):
@@ -139,6 +140,11 @@ class Cloud(integrated_helpers.ProviderUsageBaseTestCase):
         weighed = zip((state.host for state in states), weights, strict=True)
         return {"id": instance or server, "host": None, "passing": sorted(passing), "weights": dict(weighed)}
 
+    def do_options(self) -> Any:
+        """Return the defaults of the adapter's options."""
+        group = CONF["device_profile_registry"]
+        return {name: CONF._get_opt_info(name, "device_profile_registry")["opt"].default for name in group}
+
     def do_delete(self) -> None:
         """Delete all servers."""
         for server in self.api.get_servers(detail=False):
@@ -165,7 +171,7 @@ class Cloud(integrated_helpers.ProviderUsageBaseTestCase):
 
 
 if __name__ == "__main__":
-    config.parse_args = _parse_file
+    config.parse_args = _parse_files
     outcome = TestResult()
     Cloud("serve").run(outcome)
     for _, trace in [*outcome.errors, *outcome.failures]:

@@ -4,13 +4,11 @@ Every request goes through Nova's API, conductor, scheduler, placement and compu
 threads and under eventlet; only the hypervisor is Nova's fake one.
 """
 
-import json
 import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -18,99 +16,17 @@ from uuid import uuid4
 import pytest
 
 from app.client import Registry
+from tests.adapters.cloud import Cloud, needs_nova, nova_in
 from tests.adapters.conftest import NEW, NIC, OLD, PROFILE, PROPERTIES, admin
 from tests.running.conftest import ROOT, Server, command, environment, running
 from tests.running.test_wheels import build, unpack
 
-_PYTHON = ROOT / "var" / "nova" / "bin" / "python"
 # Accepts the profile, but does not read the state of running devices.
 NEXT = "vendor-a.com/fw@3"
 # gone-1 is a host of Nova that nobody has registered.
 HOSTS = ["gone-1", "new-1", "new-2", "next-1", "old-1"]
 
-pytestmark = pytest.mark.skipif(not _PYTHON.exists(), reason="there is no Nova in var/nova: .ci/nova installs it")
-
-
-@dataclass(frozen=True)
-class Done:
-    """What came of a request: the server, and what Nova logged meanwhile."""
-
-    server: Any
-    log: Sequence[str]
-
-    @property
-    def host(self) -> str | None:
-        """Return the host that the server is on."""
-        host: str | None = self.server["host"]
-        return host
-
-    @property
-    def reasons(self) -> list[str]:
-        """Return what the filter logged, without the prefix of each line."""
-        return [
-            line.partition("device profiles: ")[2].replace(self.server["id"], "SERVER")
-            for line in self.log
-            if "device profiles: " in line
-        ]
-
-    def was_refused(self) -> bool:
-        """Return whether Nova found no host, in the way that it says so itself; no exception came from the filter."""
-        assert not any("nova.py" in line or "Traceback" in line for line in self.log), self.log
-        assert any(line == "INFO nova.filters: Filter DeviceProfileFilter returned 0 hosts" for line in self.log)
-        return True
-
-
-class Cloud:
-    """A Nova in a process of its own."""
-
-    def __init__(self, process: "subprocess.Popen[str]", errors: Path) -> None:
-        self._process = process
-        self._errors = errors
-        self._read()
-
-    def _read(self) -> Any:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        assert line, self._errors.read_text()[-10_000:]
-        return json.loads(line)
-
-    def send(self, name: str, **arguments: Any) -> None:
-        """Begin a command."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(f"{json.dumps([name, arguments])}\n")
-        self._process.stdin.flush()
-
-    def done(self) -> Done:
-        """Wait for the command that was begun."""
-        answer = self._read()
-        return Done(answer["result"], answer["log"])
-
-    def do(self, name: str, **arguments: Any) -> Done:
-        """Execute a command."""
-        self.send(name, **arguments)
-        return self.done()
-
-    def flavor(self, extra_specs: dict[str, str]) -> str:
-        """Create a flavor."""
-        identifier: str = self.do("flavor", extra_specs=extra_specs).server
-        return identifier
-
-    def image(self, properties: dict[str, str]) -> str:
-        """Create an image."""
-        identifier: str = self.do("image", properties=properties).server
-        return identifier
-
-    def boot(self, flavor: str, **more: Any) -> Done:
-        """Create a server."""
-        return self.do("boot", flavor=flavor, **more)
-
-    def live_migrate(self, server: Done, host: str | None = None) -> Done:
-        """Migrate a server; host: where the administrator wants it."""
-        return self.do("act", server=server.server["id"], action="os-migrateLive", host=host, block_migration="auto")
-
-    def act(self, server: Done, action: str, **arguments: Any) -> Done:
-        """Do something else with a server."""
-        return self.do("act", server=server.server["id"], action=action, **arguments)
+pytestmark = needs_nova
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +62,7 @@ def client_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return unpack(build(folder, ROOT / "app" / "client"), folder / "installed")
 
 
-@pytest.fixture(scope="module", params=["threads", "eventlet"])
+@pytest.fixture(scope="module", params=[True, False], ids=["threads", "eventlet"])
 def cloud(
     request: pytest.FixtureRequest,
     registry_server: Server,
@@ -156,36 +72,15 @@ def cloud(
     """Yield a Nova whose configuration has the lines that the command prints."""
     folder = tmp_path_factory.mktemp("nova")
     lines = subprocess.check_output(
-        command("adapter", "nova"),
-        env=environment(url=registry_server.url, adapter_ask_seconds="2"),
-        text=True,
+        command("adapter", "nova"), env=environment(url=registry_server.url, adapter_ask_seconds="2"), text=True
     )
     conf = folder / "nova.conf"
     # The weigher decides alone among hosts that are otherwise alike.
-    conf.write_text(
-        f"{lines}weight_multiplier = 1000\n[wsgi]\napi_paste_config = {_PYTHON.parents[1]}/etc/nova/api-paste.ini\n"
-    )
-    variables = {**os.environ, "PYTHONPATH": str(client_wheel)}
-    if request.param == "threads":
-        variables["OS_NOVA_DISABLE_EVENTLET_PATCHING"] = "1"
-    errors = folder / "errors"
-    with errors.open("w") as file:
-        process = subprocess.Popen(
-            [_PYTHON, Path(__file__).with_name("nova_cloud.py"), conf],
-            env=variables,
-            cwd=folder,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=file,
-            text=True,
-        )
-    try:
-        started = Cloud(process, errors)
+    conf.write_text(f"{lines}weight_multiplier = 1000\n")
+    variables = {"PYTHONPATH": str(client_wheel)}
+    with nova_in(folder, [conf], variables, has_threads=request.param) as started:
         started.do("start", hosts=HOSTS)
         yield started
-    finally:
-        process.kill()
-        process.communicate()
 
 
 @pytest.fixture(autouse=True)
