@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from logging import getLogger
-from threading import Thread
+from threading import Lock, Thread
 from typing import Any, TypeAlias
 
 from pydantic import ValidationError
@@ -83,6 +83,7 @@ class Asker:
         self._allow_must_be_set = allow_must_be_set
         self._connect = connect
         self._registry: Registry | None = None
+        self._connecting = Lock()
 
     def close(self) -> None:
         """Close the connections; the next question opens new ones."""
@@ -201,10 +202,11 @@ class Asker:
             yield "the registry answers that it is incompatible"
 
     def _connected(self) -> Registry:
-        if self._registry is None:
-            # A question that is given up ends by itself a little later. It is not sent again: the scheduler does that.
-            self._registry = self._connect(self._url, self._token, retry_seconds=0, timeout_seconds=self._seconds)
-        return self._registry
+        with self._connecting:
+            if self._registry is None:
+                # It is not sent again: the scheduler does that. A question that is given up ends by itself soon.
+                self._registry = self._connect(self._url, self._token, retry_seconds=0, timeout_seconds=self._seconds)
+            return self._registry
 
 
 def _line(error: Exception) -> str:

@@ -33,6 +33,8 @@ from app.adapters.devices import PREFIX
 from app.wire.compatibility import Policy
 
 _GROUP = "device_profile_registry"
+# Nova keeps 255 bytes of a property, fewer where that would cut a character in two.
+_MAX_KEPT = 251
 _LOG = getLogger(__name__)
 _OPTIONS = [
     cfg.StrOpt("url", default="http://127.0.0.1:8000", help="The address of the registry."),
@@ -160,7 +162,8 @@ def _ask(hosts: Sequence[Any], spec: Any) -> _Answer:
         vm = _vm(spec)
         return _Answer(_asker().about_properties(vm.properties, names, source=vm.source), vm.source)
     except Exception as error:  # noqa: BLE001 (an exception would end the request, and say nothing of why)
-        return _Answer(refused(names, f"the VM's devices are not known: {type(error).__name__}: {error}"))
+        message = " ".join(str(error).split())
+        return _Answer(refused(names, f"the VM's devices are not known: {type(error).__name__}: {message}"))
 
 
 @cache
@@ -228,6 +231,10 @@ def _image_properties(instance: Any) -> Mapping[str, str]:
     The image of the request has only those that Nova itself knows.
     """
     properties: Mapping[str, str] = nova_utils.get_image_from_system_metadata(instance.system_metadata)["properties"]
+    for key, value in properties.items():
+        if key.startswith(PREFIX) and len(value.encode()) > _MAX_KEPT:
+            message = f"Nova has cut off the image's {key}, or nearly: declare the device in the flavor"
+            raise ValueError(message)
     return properties
 
 
