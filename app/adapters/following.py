@@ -44,16 +44,19 @@ class Follower:
         look_seconds: float = LOOK_SECONDS,
         wait_seconds: int = WAIT_SECONDS,
         pause_seconds: float = 1.0,
+        heard: Callable[[Exception | None], None] = lambda _error: None,
     ) -> None:
         """look_seconds: after this long without a look at everything, there is one. wait_seconds: at most 60.
 
-        pause_seconds: the pause after the first failure; it doubles up to 30 seconds.
+        pause_seconds: the pause after the first failure; it doubles up to 30 seconds. heard: called with None whenever
+        the registry has said that everything was looked at, and with the error whenever that failed; it raises nothing.
         """
         self._registry = registry
         self._look = look
         self._look_seconds = look_seconds
         self._wait_seconds = wait_seconds
         self._pause_seconds = pause_seconds
+        self._heard = heard
 
     def run(self, stop: Event) -> None:
         """Follow the feed until the event is set. A wait ends within wait_seconds; a look is not interrupted."""
@@ -69,12 +72,16 @@ class Follower:
                     _LOG.warning("%s; trying again", error if isinstance(error, RegistryError) else repr(error))
                 pause = min(self._pause_seconds * 2**failures, _MAX_PAUSE_SECONDS)
                 failures = min(failures + 1, _MAX_DOUBLINGS)
+                self._heard(error)
                 # The adapters of a fleet do not come back together.
                 stop.wait(pause * random.uniform(0.5, 1))  # noqa: S311 (no secret)
             else:
-                if failures and position is not None:
+                if position is None:
+                    continue
+                if failures:
                     _LOG.warning("following the registry again from change %d", position.seq)
                     failures = 0
+                self._heard(None)
 
     def _step(self, position: "_Position | None") -> "_Position | None":
         """Look at everything, or wait for changes and look at them; return the position after that.

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from app.adapters.following import IRRELEVANT, Follower, Look
-from app.client import Registry
+from app.client import Registry, RegistryError
 from app.domain.publishing.change import ChangeKind
 from tests.adapters.conftest import OLD, admin
 from tests.running.conftest import Server
@@ -106,6 +106,20 @@ def test_a_look_that_fails_is_repeated_as_a_look_at_everything(
     # Not once for each attempt.
     assert caplog.text.count("the scheduler is away") == 1
     assert looks.kinds() == []
+
+
+def test_whether_the_registry_is_heard_of_is_told_at_each_step(own_fleet: Server) -> None:
+    looks = Looks()
+    heard: list[Exception | None] = []
+    with following(own_fleet, looks, heard=heard.append):
+        # The look, and waits without changes.
+        looks.until(lambda _: len(heard) > 2)
+        assert heard == [None] * len(heard)
+        own_fleet.kill()
+        looks.until(lambda _: isinstance(heard[-1], RegistryError))
+        own_fleet.start()
+        looks.until(lambda _: heard[-1] is None)
+    assert looks.full == 2
 
 
 def test_very_many_changes_are_one_look_at_everything(own_fleet: Server) -> None:
