@@ -53,7 +53,9 @@ docs: install
 
 # With the constraint, what is tested is what is shipped: the same versions.
 lock: install
-	$(COMPILE) --extra dev pyproject.toml -o requirements/dev.txt
+	$(COMPILE) --extra dev --extra placement pyproject.toml -o requirements/dev.txt
 	$(COMPILE) --constraint requirements/dev.txt pyproject.toml -o requirements/runtime.txt
+	$(COMPILE) --constraint requirements/dev.txt --extra placement pyproject.toml -o requirements/runtime-placement.txt
 # What the adapters are tested against; in environments of their own, because they would decide about our versions.
 	$(COMPILE) requirements/nova.in -o requirements/nova.txt
+	echo openstack-placement | $(COMPILE) - -o requirements/openstack-placement.txt

@@ -2,7 +2,7 @@
 
 import typer
 
-from app.cli.adapter import nova
+from app.cli.adapter import nova, placement
 
 commands = typer.Typer(
     help="""Let a scheduler ask the registry.
@@ -15,3 +15,4 @@ commands = typer.Typer(
 )
 # Each adapter's command is in a module of its own.
 commands.command("nova", short_help="Show what Nova's filter needs and decides.")(nova.nova)
+commands.command("placement", short_help="Keep what hosts accept as traits in Placement.")(placement.placement)
