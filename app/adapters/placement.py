@@ -79,13 +79,15 @@ class Change:
 class Outcome:
     """What a look at the registry and Placement changes, or would change.
 
-    profiles: the chosen profiles by their traits. counts: how many providers have each trait then. unmatched: root
-    providers that stand for no registered host. absent: registered hosts that no root provider stands for.
+    profiles: the chosen profiles by their traits. counts: how many providers have each trait then. refusals: by a trait
+    and the reason, the providers of registered hosts that do not have it. unmatched: root providers that stand for no
+    registered host. absent: registered hosts that no root provider stands for.
     """
 
     profiles: Mapping[str, str]
     counts: Mapping[str, int]
     changes: Sequence[Change]
+    refusals: Mapping[tuple[str, str], Sequence[str]] = field(default_factory=dict)
     unmatched: Sequence[str] = ()
     absent: Sequence[str] = ()
 
@@ -138,6 +140,8 @@ class TraitKeeper:
         self._confirmed_at = time.monotonic()
         self._is_withdrawn = False
         self._failure = "it has not answered yet"
+        # Those that the log has named.
+        self._refusals: Mapping[tuple[str, str], Sequence[str]] = {}
 
     def look(self, *, is_dry: bool = False) -> Outcome:
         """Ask the registry what hosts accept, and change the traits accordingly; is_dry: say what would change.
@@ -201,15 +205,21 @@ class TraitKeeper:
                 self._placement.create(profiles)
             goals = self._goals(accepted, profiles)
             changes = self._settle(goals, answer.position, is_dry=is_dry)
-        roots = {
+        hosts = {
             goal.provider.name: self._providers.host(goal.provider.name) for goal in goals if goal.provider.is_root
         }
+        refusals: dict[tuple[str, str], list[str]] = {}
+        for goal in goals:
+            if hosts.get(goal.provider.name) in accepted.hosts:
+                for trait in profiles.keys() - goal.traits:
+                    refusals.setdefault((trait, goal.why(trait)), []).append(goal.provider.name)
         return Outcome(
             profiles,
             Counter(trait for goal in goals for trait in goal.traits),
             changes,
-            sorted(name for name, host in roots.items() if host not in accepted.hosts),
-            sorted(accepted.hosts.keys() - roots.values()),
+            refusals,
+            sorted(name for name, host in hosts.items() if host not in accepted.hosts),
+            sorted(accepted.hosts.keys() - hosts.values()),
         )
 
     def withdraw(self, reason: str) -> Sequence[Change]:
@@ -218,7 +228,6 @@ class TraitKeeper:
             return self._withdraw(reason)
 
     def _withdraw(self, reason: str) -> Sequence[Change]:
-        self._seen.clear()
         scope = self._in_scope(self._placement.providers())
         changes = self._settle([_Goal(provider, frozenset(), lambda _trait: reason) for provider in scope])
         self._is_withdrawn = True
@@ -260,7 +269,12 @@ class TraitKeeper:
             # Everything: also what is remembered of Placement.
             self._seen.clear()
         time.sleep(_FRESH_SECONDS)
-        log(self.look().changes)
+        outcome = self.look()
+        log(outcome.changes)
+        refusals = {key: names for key, names in outcome.refusals.items() if self._refusals.get(key) != names}
+        for (trait, reason), names in sorted(refusals.items()):
+            _LOG.info("%s is not on %s: %s", trait, _some(names), reason)
+        self._refusals = outcome.refusals
 
     def _hear(self, error: Exception | None) -> None:
         if error is None:
@@ -425,9 +439,12 @@ def grouped(changes: Sequence[Change]) -> Iterator[tuple[tuple[bool, str, str], 
 def log(changes: Sequence[Change]) -> None:
     """Log what has changed, and why."""
     for (is_added, trait, reason), names in grouped(changes):
-        more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
-        verb = "added to" if is_added else "removed from"
-        _LOG.info("%s %s %s%s: %s", trait, verb, ", ".join(names[:_SHOWN]), more, reason)
+        _LOG.info("%s %s %s: %s", trait, "added to" if is_added else "removed from", _some(names), reason)
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
+    return f"{', '.join(names[:_SHOWN])}{more}"
 
 
 def _line(error: Exception) -> str:

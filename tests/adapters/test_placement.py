@@ -106,6 +106,8 @@ def test_candidates_are_the_hosts_that_accept_the_profile(registry: Registry, pl
     assert placement.candidates(required=f"!{TRAIT}") == {"old-1", "old-2"}
     assert outcome.profiles == {TRAIT: PROFILE}
     assert outcome.counts == {TRAIT: 2}
+    refusal = f"{NIC}: The profile sets num-queues=8, but {OLD} allows 1-4. (value-not-allowed)"
+    assert outcome.refusals == {(TRAIT, refusal): ["old-1", "old-2"]}
     assert {(change.provider.name, change.is_added) for change in outcome.changes} == {("new-1", True), ("new-2", True)}
     assert nobody_lost_a_trait(placement)
 
@@ -203,24 +205,23 @@ def test_with_the_registry_killed_no_host_gets_or_keeps_a_wrong_trait(
     own_fleet: Server, remote: Registry, placement: PlacementServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "app.adapters")
-    hold = 4.0
+    hold = 6.0
     with running(keeper_of(remote, placement, hold_seconds=hold)):
         until(lambda: placement.candidates(required=TRAIT) == {"new-1", "new-2"})
         own_fleet.kill()
         killed = time.monotonic()
-        while time.monotonic() - killed < hold - 2:
+        while time.monotonic() - killed < hold - 4:
             # What was true stays for the set time.
             assert placement.candidates(required=TRAIT) == {"new-1", "new-2"}
             time.sleep(0.2)
-        until(lambda: placement.candidates(required=TRAIT) == set(), seconds=5)
-        assert time.monotonic() - killed < hold + 4
+        until(lambda: placement.candidates(required=TRAIT) == set(), seconds=hold + 2)
         time.sleep(2)
         assert placement.candidates(required=TRAIT) == set()
         own_fleet.start()
         until(lambda: placement.candidates(required=TRAIT) == {"new-1", "new-2"})
     assert nobody_lost_a_trait(placement)
     removal = next(record.message for record in caplog.records if "removed from" in record.message)
-    assert removal.startswith(f"{TRAIT} removed from new-1, new-2: the registry has given no answer for 4 seconds: ")
+    assert removal.startswith(f"{TRAIT} removed from new-1, new-2: the registry has given no answer for 6 seconds: ")
     assert "cannot be reached" in removal
 
 

@@ -15,11 +15,12 @@ from app.adapters import placement as adapter
 from app.adapters.accepted import MAX_PROFILES
 from app.adapters.trait import trait_of
 from app.cli.adapter import placement as placement_command
-from tests.adapters.conftest import NEW, PROFILE, admin
+from tests.adapters.conftest import NEW, NIC, OLD, PROFILE, admin
 from tests.adapters.openstack import PlacementServer, placement_in
 from tests.running.conftest import Server, command, environment
 
 TRAIT = trait_of(PROFILE)
+REFUSAL = f"{NIC}: The profile sets num-queues=8, but {OLD} allows 1-4. (value-not-allowed)"
 _PATIENCE_SECONDS = 60
 
 
@@ -61,6 +62,7 @@ def test_it_shows_what_would_change_and_does_it_once(own_fleet: Server, placemen
         f"{TRAIT}\t{PROFILE}\t1",
         "\ttrait\tproviders\twhy",
         f"would be added\t{TRAIT}\tnew-1.example.org\tthe host accepts {PROFILE}",
+        f"not there\t{TRAIT}\told-1.example.org\t{REFUSAL}",
         "No provider stands for these registered hosts: new-2, old-2",
     ]
     assert placement.candidates(required=TRAIT) == set()
@@ -71,6 +73,7 @@ def test_it_shows_what_would_change_and_does_it_once(own_fleet: Server, placemen
     assert change["change"] == "added"
     assert change["provider"] == "new-1.example.org"
     assert change["reason"] == f"the host accepts {PROFILE}"
+    assert done_once["refusals"] == [{"trait": TRAIT, "reason": REFUSAL, "providers": ["old-1.example.org"]}]
     assert done_once["absent_hosts"] == ["new-2", "old-2"]
     assert placement.candidates(required=TRAIT) == {"new-1.example.org"}
     assert "Nothing changed." in run(own_fleet, placement, "--once").stdout
@@ -122,7 +125,9 @@ def test_it_follows_until_it_is_told_to_stop(own_fleet: Server, placement: Place
     assert status == 0
     lines = log.read_text().splitlines()
     assert [line.partition(" INFO ")[2] for line in lines] == [
-        f"{TRAIT} added to {host}.example.org: the host accepts {PROFILE}" for host in ("new-1", "old-1")
+        f"{TRAIT} added to new-1.example.org: the host accepts {PROFILE}",
+        f"{TRAIT} is not on old-1.example.org: {REFUSAL}",
+        f"{TRAIT} added to old-1.example.org: the host accepts {PROFILE}",
     ]
     # They stay: a restart is no reason to empty the cloud.
     assert placement.candidates(required=TRAIT) == {"new-1.example.org", "old-1.example.org"}

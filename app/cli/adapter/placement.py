@@ -1,7 +1,7 @@
 """profile-registry adapter placement: the profiles that hosts accept, as traits in OpenStack's Placement."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
@@ -138,26 +138,23 @@ def _print(outcome: "adapter.Outcome", *, as_json: bool, is_dry: bool) -> None:
         print_json(_document(outcome, is_dry=is_dry))
         return
     if outcome.profiles:
-        rows = [
+        traits = [
             (trait, profile, f"{outcome.counts.get(trait, 0):,}") for trait, profile in sorted(outcome.profiles.items())
         ]
-        print_table(("trait", "profile", "providers"), rows)
-    if outcome.changes:
-        would = "would be " if is_dry else ""
-        print_table(("", "trait", "providers", "why"), _rows(outcome.changes, would))
-    else:
-        print_line("Nothing changes." if is_dry else "Nothing changed.")
+        print_table(("trait", "profile", "providers"), traits)
+    rows = [
+        (f"{'would be ' if is_dry else ''}{'added' if is_added else 'removed'}", trait, named(providers), reason)
+        for (is_added, trait, reason), providers in adapter.grouped(outcome.changes)
+    ]
+    rows += [("not there", trait, named(names), reason) for (trait, reason), names in sorted(outcome.refusals.items())]
+    if rows:
+        print_table(("", "trait", "providers", "why"), rows)
+    if not outcome.changes:
+        print_line("Nothing would change." if is_dry else "Nothing changed.")
     if outcome.unmatched:
         print_line(f"These providers stand for no registered host: {named(outcome.unmatched)}")
     if outcome.absent:
         print_line(f"No provider stands for these registered hosts: {named(outcome.absent)}")
-
-
-def _rows(changes: "Sequence[adapter.Change]", would: str) -> Sequence[tuple[str, str, str, str]]:
-    return [
-        (f"{would}{'added' if is_added else 'removed'}", trait, named(providers), reason)
-        for (is_added, trait, reason), providers in adapter.grouped(changes)
-    ]
 
 
 def _document(outcome: "adapter.Outcome", *, is_dry: bool) -> Mapping[str, Any]:
@@ -176,6 +173,10 @@ def _document(outcome: "adapter.Outcome", *, is_dry: bool) -> Mapping[str, Any]:
                 "reason": change.reason,
             }
             for change in outcome.changes
+        ],
+        "refusals": [
+            {"trait": trait, "reason": reason, "providers": names}
+            for (trait, reason), names in sorted(outcome.refusals.items())
         ],
         "unmatched_providers": outcome.unmatched,
         "absent_hosts": outcome.absent,
