@@ -9,8 +9,6 @@ from logging import getLogger
 from types import MappingProxyType
 from typing import Any
 
-import httpx
-
 from app.client import Registry, RegistryError
 
 # A question names one host of each kind. Small enough for an address, and for the budget of a question (DESIGN 6).
@@ -18,6 +16,7 @@ _PROFILES_AT_ONCE = 25
 _HOSTS_AT_ONCE = 50
 MAX_PROFILES = 200
 _RETIRED = "retired"
+_OVER_BUDGET = "over-budget"
 # What may differ between units that are alike (DESIGN 6, kinds).
 _OF_ONE_UNIT = frozenset({"id", "available"})
 _LOG = getLogger(__name__)
@@ -59,7 +58,7 @@ class Accepted:
         """Return why a host does not accept a profile; None: it does. What is not known is not accepted (DESIGN 1)."""
         if host not in self.hosts:
             return f"no host {host} is registered"
-        return self.hosts[host].get(profile, f"the registry does not say whether {host} accepts {profile}")
+        return self.hosts[host].get(profile, f"the registry does not say whether the host accepts {profile}")
 
 
 def read_accepted(
@@ -133,10 +132,11 @@ def _ask(
     try:
         matrix = registry.get("/support-matrix", host=hosts, profile=profiles, model=models)
     except RegistryError as error:
-        if error.status != httpx.codes.UNPROCESSABLE_ENTITY:
+        if error.problem is None or error.problem.get("code") != _OVER_BUDGET:
             raise
         if len(hosts) * len(profiles) <= 1:
-            _LOG.warning("the registry does not say whether %s accepts %s: %s", hosts[0], profiles[0], error)
+            line = str(error).partition("\n")[0]
+            _LOG.warning("the registry does not say whether %s accepts %s: %s", hosts[0], profiles[0], line)
             return
         # Over the budget of a question: two smaller ones.
         for some_hosts, some_profiles in _halves(hosts, profiles):

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from threading import Event, Thread
 from typing import Any
 
@@ -556,30 +557,41 @@ def test_a_publication_displaces_no_trait_where_there_are_too_many(
 class Halving(Registry):
     """A registry that answers only small questions."""
 
-    asked: list[int]
+    most = 1
+    code = "over-budget"
 
     def get(self, path: str, **parameters: Any) -> Any:
-        """Refuse a matrix of more than one cell."""
+        """Refuse a matrix of more than so many cells."""
         if path == "/support-matrix":
             cells = len(parameters["host"]) * len(parameters["profile"])
             self.asked.append(cells)
-            if cells > 1:
+            if cells > self.most:
                 message = "too much work"
-                raise RegistryError(message, {"status": 422, "code": "over-budget"})
+                raise RegistryError(message, {"status": 422, "code": self.code})
         return super().get(path, **parameters)
+
+    @cached_property
+    def asked(self) -> list[int]:
+        """The numbers of cells of the questions."""
+        return []
 
 
 def test_a_question_beyond_the_budget_is_asked_in_parts(writer: Registry, placement: PlacementServer) -> None:
     writer.post("/profiles", {"name": "vendor-a.com/nic-4", "values": {NIC: {"num-queues": 4}}})
     with Halving("http://testserver", retry_seconds=0, transport=writer._http._transport) as registry:
-        registry.asked = []
         keeper_of(registry, placement).look()
         assert registry.asked == [4, 2, 1, 1, 2, 1, 1]
-    assert placement.candidates(required=TRAIT) == {"new-1", "new-2"}
-    assert placement.candidates(required=trait_of("vendor-a.com/nic-4")) == {"old-1", "old-2"}
-
-
-FPGA = "CUSTOM_FPGA"
+        assert placement.candidates(required=TRAIT) == {"new-1", "new-2"}
+        assert placement.candidates(required=trait_of("vendor-a.com/nic-4")) == {"old-1", "old-2"}
+        # What is too much even alone is not known, so it is not accepted.
+        registry.most = 0
+        reasons = {change.reason for change in keeper_of(registry, placement).look().changes}
+        assert "the registry does not say whether the host accepts vendor-a.com/nic-8" in reasons
+        assert placement.candidates(required=TRAIT) == set()
+        # Another refusal is no answer at all.
+        registry.code = "invalid"
+        with pytest.raises(RegistryError):
+            keeper_of(registry, placement).look()
 
 
 def test_a_group_of_cyborg_needs_the_trait_on_the_device(
