@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import httpx
 import typer
 
-from app.cli import client, json_text, service
+from app.cli import client, json_text, listening, service
 from app.cli.output import fail, print_line, progress_bar
 from app.cli.qemu import capture as qemu_capture
 from app.cli.qemu import publication
@@ -43,7 +43,7 @@ def demo(
 
         profile-registry demo --port 8080
     """
-    service.check_free("127.0.0.1", port)
+    listening.check_free("127.0.0.1", port)
     # SIGTERM must also stop the service: exit through the finally block.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     service.read_settings()

@@ -39,3 +39,12 @@ def load_lazily() -> None:
     """
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
+
+
+def load_all() -> None:
+    """Load what waits to be loaded, and no more modules lazily, so that threads can start."""
+    sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _Finder)]
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] in _PACKAGES:
+            # Any name will do.
+            getattr(module, "__doc__", None)

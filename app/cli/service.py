@@ -1,9 +1,7 @@
 """profile-registry serve, migrate: runs the service and migrates its database."""
 
-import errno
 import os
 import resource
-import socket
 import sqlite3
 from contextlib import nullcontext
 from pathlib import Path
@@ -18,6 +16,7 @@ import uvicorn
 
 from app import settings as registry_settings
 from app.api import client, connection
+from app.cli import listening
 from app.cli.output import AsJson, fail, print_json, print_line, warn
 from app.domain.values.document import did_you_mean
 from app.storage import database
@@ -53,7 +52,7 @@ def serve(
         REGISTRY_ADMIN_TOKEN=a-long-secret \
           profile-registry serve --host 0.0.0.0 --workers 2
     """
-    check_free(host, port)
+    listening.check_free(host, port)
     if not access_log:
         # The worker processes read the settings anew.
         os.environ["REGISTRY_LOG_REQUESTS"] = "false"
@@ -140,17 +139,6 @@ def _error_line(error: "ErrorDetails") -> str:
     min_length = error.get("ctx", {}).get("min_length")
     message = error["msg"] if min_length is None else f"must have at least {min_length} characters"
     return f"REGISTRY_{str(error['loc'][0]).upper()}: {message}"
-
-
-def check_free(host: str, port: int) -> None:
-    """Exit with an error if the port is in use."""
-    try:
-        with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
-            pass
-    except OSError as error:
-        if error.errno != errno.EADDRINUSE:
-            fail(f"cannot listen on {host}, port {port}: {error.strerror}")
-        fail(f"port {port} is in use; choose another, such as --port {port + 1}")
 
 
 def _check_replica(settings: "registry_settings.Settings") -> None:

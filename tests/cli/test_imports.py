@@ -109,6 +109,22 @@ def test_a_client_command_loads_nothing_of_the_service(
     assert _loaded(*given, environment=environment, folder=tmp_path) & _ONLY_SERVICE == set()
 
 
+def test_everything_is_loaded_before_threads_start() -> None:
+    program = """
+import sys, types
+from app.cli.lazy import load_all, load_lazily
+load_lazily()
+from app.cli import client
+assert type(client) is not types.ModuleType
+load_all()
+print([name for name, module in sys.modules.items() if name.startswith("app") and type(module) is not types.ModuleType])
+from app.cli import mirroring
+print(type(mirroring) is types.ModuleType)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("[]\nTrue\n", "")
+
+
 def _cpu(*arguments: str, **environment: str) -> float:
     """Return the seconds of CPU that a process takes: the least of several runs, which others disturb least."""
 
