@@ -140,7 +140,7 @@ class TraitKeeper:
         self._confirmed_at = time.monotonic()
         self._is_withdrawn = False
         self._failure = "it has not answered yet"
-        # Those that the log has named.
+        # Of the last look; the log names others only.
         self._refusals: Mapping[tuple[str, str], Sequence[str]] = {}
 
     def look(self, *, is_dry: bool = False) -> Outcome:
@@ -271,9 +271,11 @@ class TraitKeeper:
         time.sleep(_FRESH_SECONDS)
         outcome = self.look()
         log(outcome.changes)
-        refusals = {key: names for key, names in outcome.refusals.items() if self._refusals.get(key) != names}
-        for (trait, reason), names in sorted(refusals.items()):
-            _LOG.info("%s is not on %s: %s", trait, _some(names), reason)
+        removed = {(change.trait, change.provider.name) for change in outcome.changes}
+        for (trait, reason), names in sorted(outcome.refusals.items()):
+            known = self._refusals.get((trait, reason), ())
+            if others := [name for name in names if name not in known and (trait, name) not in removed]:
+                _LOG.info("%s is not on %s: %s", trait, _some(others), reason)
         self._refusals = outcome.refusals
 
     def _hear(self, error: Exception | None) -> None:

@@ -18,6 +18,20 @@ from tests.running.conftest import ROOT, TLS
 
 _PYTHON = ROOT / "var" / "openstack-placement" / "bin" / "python"
 _READY_SECONDS = 60
+
+needs_placement = pytest.mark.skipif(
+    not _PYTHON.exists(), reason="there is no Placement in var/openstack-placement: .ci/openstack-placement installs it"
+)
+
+
+def free_port() -> int:
+    """Return a port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
 _HEADERS = {"X-Auth-Token": "admin", "OpenStack-API-Version": "placement 1.39"}
 
 
@@ -26,9 +40,7 @@ class PlacementServer:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._port = probe.getsockname()[1]
+        self._port = free_port()
         self.url = f"http://127.0.0.1:{self._port}"
         self._process: subprocess.Popen[bytes] | None = None
         self._http = httpx.Client(base_url=self.url, headers=_HEADERS, timeout=60, verify=TLS)
@@ -145,9 +157,7 @@ class PlacementServer:
 
 @contextmanager
 def placement_in(folder: Path) -> Iterator[PlacementServer]:
-    """Yield a running Placement with its database in a folder; skip the test where there is no Placement."""
-    if not _PYTHON.exists():
-        pytest.skip("OpenStack's Placement is not installed: .ci/openstack-placement installs it")
+    """Yield a running Placement with its database in a folder."""
     server = PlacementServer(folder)
     try:
         server.start()

@@ -6,7 +6,7 @@ The arguments are the file and a port. Any token is accepted; `admin` may do eve
 import sys
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
-from oslo_config import cfg  # type: ignore[import-not-found]
+from oslo_config import cfg
 from placement import conf, db_api, deploy  # type: ignore[import-not-found]
 
 

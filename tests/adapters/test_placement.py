@@ -21,7 +21,7 @@ from app.adapters.placement_api import Placement, PlacementError
 from app.adapters.trait import PREFIX, trait_of
 from app.client import Registry, RegistryError
 from tests.adapters.conftest import NEW, NIC, OLD, PROFILE, admin, fill
-from tests.adapters.openstack import PlacementServer, placement_in
+from tests.adapters.openstack import PlacementServer, needs_placement, placement_in
 from tests.cli.conftest import AppTransport
 from tests.conftest import TOKEN, fresh_database, make_app
 from tests.counts import full
@@ -30,6 +30,8 @@ from tests.running.conftest import Server
 TRAIT = trait_of(PROFILE)
 _PATIENCE_SECONDS = 30
 _HOSTS = ("old-1", "old-2", "new-1", "new-2")
+
+pytestmark = needs_placement
 
 
 @pytest.fixture(scope="module")

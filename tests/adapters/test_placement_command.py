@@ -16,12 +16,14 @@ from app.adapters.accepted import MAX_PROFILES
 from app.adapters.trait import trait_of
 from app.cli.adapter import placement as placement_command
 from tests.adapters.conftest import NEW, NIC, OLD, PROFILE, admin
-from tests.adapters.openstack import PlacementServer, placement_in
+from tests.adapters.openstack import PlacementServer, needs_placement, placement_in
 from tests.running.conftest import Server, command, environment
 
 TRAIT = trait_of(PROFILE)
 REFUSAL = f"{NIC}: The profile sets num-queues=8, but {OLD} allows 1-4. (value-not-allowed)"
 _PATIENCE_SECONDS = 60
+
+pytestmark = needs_placement
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import typer
 
 from app.adapters import accepted, placement_api
 from app.adapters import placement as adapter
-from app.cli import client
+from app.cli import client, lazy
 from app.cli.adapter import explaining, running
 from app.cli.output import AsJson, fail, named, print_json, print_line, print_table, progress_bar, refuse
 
@@ -84,10 +84,11 @@ def placement(  # noqa: PLR0913, PLR0917 (the options)
         fail(f"--hold must be at least {adapter.MIN_HOLD_SECONDS:g}: a wait for changes takes some seconds itself")
     choice = accepted.Choice(patterns=profile or (), vendors=vendor or (), models=model or (), limit=limit)
     providers = adapter.Providers(suffix=suffix, hosts=_host_names(names), nested=nested or ())
+    settings = explaining.read_settings()
     running.log_to_standard_error()
     try:
         with (
-            explaining.read_settings().registry() as registry,
+            settings.registry() as registry,
             nullcontext(_no_progress) if is_following else progress_bar() as progress,
         ):
             keeper = adapter.TraitKeeper(
@@ -98,8 +99,10 @@ def placement(  # noqa: PLR0913, PLR0917 (the options)
                 hold_seconds=hold,
                 progress=progress,
             )
+            # It starts a thread.
+            lazy.load_all()
             if is_following:
-                keeper.run(running.until_signal())
+                keeper.run(running.until_signal(), look_seconds=settings.adapter_look_seconds)
                 return
             if withdraw:
                 changes = keeper.withdraw("--withdraw")
