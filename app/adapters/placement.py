@@ -217,7 +217,7 @@ class TraitKeeper:
             profiles,
             Counter(trait for goal in goals for trait in goal.traits),
             changes,
-            refusals,
+            {key: sorted(names) for key, names in refusals.items()},
             sorted(name for name, host in hosts.items() if host not in accepted.hosts),
             sorted(accepted.hosts.keys() - hosts.values()),
         )

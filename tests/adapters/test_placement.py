@@ -12,6 +12,7 @@ from threading import Event, Thread
 from typing import Any
 
 import pytest
+import requests
 from fastapi.testclient import TestClient
 
 from app.adapters import placement_api
@@ -360,6 +361,52 @@ def test_what_others_change_at_the_same_time_is_kept(
     assert session.writes == times + 1
 
 
+class Colliding(Meddling):
+    """Others write at the same moment as we do, so Placement answers 500: it does not expect that (seen in 16.0)."""
+
+    def request(self, url: str, method: str, **options: Any) -> Any:
+        """Send a request; a write that others interrupt has no effect."""
+        if method == "PUT" and url.startswith("/resource_providers/") and self.times > 0:
+            self.times -= 1
+            self._meddle()
+            response = requests.Response()
+            response.status_code = 500
+            return response
+        return super().request(url, method, **options)
+
+
+def test_a_write_at_the_same_moment_is_repeated(registry: Registry, alone: tuple[PlacementServer, str]) -> None:
+    placement, uuid = alone
+    session = Colliding(placement.session(), lambda: placement.put_traits(uuid, ["HW_CPU_X86_AVX"]), 2)
+    TraitKeeper(registry, Placement(session)).look()
+    assert placement.traits(uuid) == {"HW_CPU_X86_AVX", TRAIT}
+
+
+def test_what_others_change_between_two_looks_is_put_right(
+    registry: Registry, alone: tuple[PlacementServer, str]
+) -> None:
+    placement, uuid = alone
+    keeper = keeper_of(registry, placement)
+    keeper.look()
+    placement.put_traits(uuid, ["CUSTOM_GOLD", f"{PREFIX}OTHER"])
+    keeper.look()
+    assert placement.traits(uuid) == {"CUSTOM_GOLD", TRAIT}
+
+
+def test_what_is_no_longer_true_is_removed_before_anything_is_added(
+    writer: Registry, registry: Registry, placement: PlacementServer
+) -> None:
+    keeper_of(registry, placement).look()
+    writer.put("/hosts/old-1", {"releases": [NEW]})
+    writer.put("/hosts/old-2", {"releases": [NEW]})
+    writer.put("/hosts/new-2", {"releases": [OLD]})
+    seen: list[set[str]] = []
+    meddling = Meddling(placement.session(), lambda: seen.append(placement.candidates(required=TRAIT)), 9)
+    TraitKeeper(registry, Placement(meddling)).look()
+    assert seen[:2] == [{"new-1", "new-2"}, {"new-1"}]
+    assert placement.candidates(required=TRAIT) == {"new-1", "old-1", "old-2"}
+
+
 def test_a_provider_that_others_never_leave_alone_does_not_stop_the_rest(
     registry: Registry, alone: tuple[PlacementServer, str], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -506,6 +553,8 @@ def test_providers_stand_for_hosts_by_suffix_or_by_a_table(registry: Registry, e
         empty.add(name)
     outcome = keeper_of(registry, empty, providers=providers).look()
     assert empty.candidates(required=TRAIT) == {"new-1.example.org", "compute-9"}
+    (refused,) = outcome.refusals.values()
+    assert refused == ["new-1", "old-1.example.org"]
     assert outcome.unmatched == ["new-2", "shared-disk.example.org"]
     assert outcome.absent == ["old-2"]
 
