@@ -11,6 +11,7 @@
 ID is the id of the device, without a dot. The fields mean what they mean in POST /compatibility (DESIGN 6).
 """
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
@@ -49,6 +50,29 @@ def read_devices(properties: Mapping[str, str], prefix: str = PREFIX) -> Sequenc
     if faults:
         raise DevicesError("; ".join(faults))
     return [devices[identifier] for identifier in sorted(devices)]
+
+
+def read_words(text: str) -> Mapping[str, str]:
+    """Return the properties in a text where a scheduler has room for one text alone: dpr:KEY=VALUE, and so on.
+
+    White space separates them, and quotes keep it in a value, as in a shell. Raises DevicesError for any other word.
+    """
+    properties: dict[str, str] = {}
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        message = f"{text} cannot be read: {error}"
+        raise DevicesError(message) from error
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not (equals and key.startswith(PREFIX)):
+            message = f"{word} must be {PREFIX}ID.model=vendor/model and so on"
+            raise DevicesError(message)
+        if key in properties:
+            message = f"{key} is given twice"
+            raise DevicesError(message)
+        properties[key] = value
+    return properties
 
 
 def _read(device: dict[str, Any], key: str, field: str, value: object) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.adapters.devices import DevicesError, read_devices
+from app.adapters.devices import DevicesError, read_devices, read_words
 from app.adapters.settings import AdapterSettings
 from app.settings import ClientSettings, unknown_variables
 
@@ -65,3 +65,27 @@ def test_the_service_knows_the_settings_of_adapters() -> None:
     assert own
     assert not list(unknown_variables({f"REGISTRY_{name.upper()}": "1" for name in own}))
     assert [name for name, _ in unknown_variables({"REGISTRY_ADAPTER_X": "1"})] == ["REGISTRY_ADAPTER_X"]
+
+
+def test_one_text_has_several_properties() -> None:
+    text = "dpr:nic0.model=a.com/nic  dpr:nic0.values.note='two words'\ndpr:nic0.values.empty="
+    assert read_words(text) == {
+        "dpr:nic0.model": "a.com/nic",
+        "dpr:nic0.values.note": "two words",
+        "dpr:nic0.values.empty": "",
+    }
+    assert read_words(" ") == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("nic0.model=a.com/nic", "nic0.model=a.com/nic must be dpr:ID.model=vendor/model and so on"),
+        ("dpr:nic0.model", "dpr:nic0.model must be dpr:ID.model=vendor/model and so on"),
+        ("dpr:a.model=x dpr:a.model=y", "dpr:a.model is given twice"),
+        ("dpr:a.model='x", "cannot be read: No closing quotation"),
+    ],
+)
+def test_a_text_with_another_word_is_a_fault(text: str, message: str) -> None:
+    with pytest.raises(DevicesError, match=message.replace("(", r"\(")):
+        read_words(text)
