@@ -8,7 +8,7 @@ from pydantic import SecretStr
 
 from app import client
 from app.client import RegistryError
-from app.client.core import RETRY_SECONDS, Call
+from app.client.core import RETRY_SECONDS, TIMEOUT_SECONDS, Call
 from app.settings import ClientSettings
 from app.signing.envelope import Subject, sign
 from app.signing.key import PrivateKey
@@ -23,7 +23,7 @@ _NO_TYPE = "about:blank"
 class Registry(client.Registry):
     """A registry configured from the environment; its errors name the next step on the command line."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (each is a setting of its own)
         self,
         settings: ClientSettings | None = None,
         transport: httpx.BaseTransport | None = None,
@@ -32,6 +32,7 @@ class Registry(client.Registry):
         retry_seconds: float = RETRY_SECONDS,
         *,
         signing_keys: Sequence[PrivateKey] = (),
+        timeout_seconds: float = TIMEOUT_SECONDS,
     ) -> None:
         """settings: those of the environment by default; address_hint: the advice if the registry cannot be reached.
 
@@ -44,7 +45,9 @@ class Registry(client.Registry):
             message = f"{token_variable} must contain only visible ASCII characters"
             raise RegistryError(message)
         try:
-            super().__init__(settings.url, token, retry_seconds=retry_seconds, transport=transport)
+            super().__init__(
+                settings.url, token, retry_seconds=retry_seconds, timeout_seconds=timeout_seconds, transport=transport
+            )
         except httpx.InvalidURL as error:
             # The error quotes parts of the address, which can be those of a password.
             why = "" if "@" in settings.url else f": {error}"

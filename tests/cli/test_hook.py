@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from app.cli import hook
+from app.cli import incoming
 from app.cli.client import Registry
-from app.cli.hook import NAMESPACE, Stamp
 from app.cli.host.emulator import Emulator
+from app.cli.incoming import NAMESPACE, Stamp
 from app.hypervisor.domain import parsed
 from tests.cli.conftest import Run
 
@@ -133,7 +133,7 @@ def test_a_host_that_is_not_registered_and_a_registry_that_is_away_refuse(
     assert (status, "No host nowhere is registered" in reason) == (1, True)
     # From here on, the command sends its requests itself.
     monkeypatch.undo()
-    monkeypatch.setattr(hook, "_RETRY_SECONDS", 0.1)
+    monkeypatch.setattr(incoming, "_RETRY_SECONDS", 0.1)
     monkeypatch.setenv("REGISTRY_URL", "http://127.0.0.1:1")
     status, reason = migrate(fleet, "old", domain())
     assert (status, "127.0.0.1:1" in reason) == (2, True)

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from app.cli.hook import NAMESPACE
+from app.cli.incoming import NAMESPACE
 from app.client import Registry
 from tests.conftest import TOKEN
 from tests.libvirt.conftest import BINARY, MACHINE, OLD, command_of, installed
