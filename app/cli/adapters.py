@@ -2,7 +2,7 @@
 
 import typer
 
-from app.cli.adapter import nova, placement
+from app.cli.adapter import incus, nova, opennebula, ovirt, placement, proxmox
 
 commands = typer.Typer(
     help="""Let a scheduler ask the registry.
@@ -16,3 +16,7 @@ commands = typer.Typer(
 # Each adapter's command is in a module of its own.
 commands.command("nova", short_help="Show what Nova's filter needs and decides.")(nova.nova)
 commands.command("placement", short_help="Keep what hosts accept as traits in Placement.")(placement.placement)
+commands.command("incus", short_help="Keep the scriptlet that places instances of Incus.")(incus.incus)
+commands.command("opennebula", short_help="Be OpenNebula's external scheduler.")(opennebula.opennebula)
+commands.command("ovirt", short_help="Act as a hook of oVirt's VDSM.")(ovirt.ovirt)
+commands.command("proxmox", short_help="Act as a hookscript of Proxmox VE.")(proxmox.proxmox)

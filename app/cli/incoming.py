@@ -11,7 +11,7 @@ from xml.sax.saxutils import quoteattr  # it only writes
 from app.cli import asking, client
 from app.cli.host import emulator as host_emulator
 from app.cli.output import COULD_NOT_ASK, REFUSED, named
-from app.domain.values import name
+from app.domain.values import name as names
 from app.domain.verdict import problem
 from app.hypervisor import domain as hypervisor_domain
 from app.hypervisor import naming, question
@@ -47,7 +47,7 @@ class Stamp:
         if stated is None:
             return None
         domain, host, *emulator = (stated.get(field, "") for field in _FIELDS)
-        if not (name.is_host_name(host) and all(emulator[:2]) and domain == root.findtext("uuid", "")):
+        if not (names.is_host_name(host) and all(emulator[:2]) and domain == root.findtext("uuid", "")):
             return None
         return cls(domain, host, host_emulator.Emulator(*emulator))
 
@@ -144,23 +144,22 @@ def _question(root: Element, given_by: str, registry: "client.Registry", move: M
 
     The source is what the VM was started with, as its metadata says, otherwise the host that it runs on.
     """
-    options = hypervisor_domain.DomainOptions(without=move.without)
     stamp = Stamp.of(root)
-    if stamp is None:
-        domain = hypervisor_domain.Domain.of(root, given_by, options)
-        asked = question.domain_question_of([domain], [domain.name])
-        if move.source is not None:
-            for vm in asked.document["vms"]:
-                vm["host"] = move.source
-        return asked
-    emulator = stamp.emulator
-    release = next(naming.releases_of(registry.is_published, emulator.product, emulator.version, emulator.package))
+    host, release = move.source, None
+    registered = registry.find(f"/hosts/{stamp.host if stamp else host}") if stamp or host else None
+    running = [] if registered is None else registered["releases"]
+    if stamp is not None:
+        emulator = stamp.emulator
+        release = next(naming.releases_of(registry.is_published, emulator.product, emulator.version, emulator.package))
+        host = stamp.host if release in running else None
+    elif len(emulators := [name for name in running if naming.is_emulator(name)]) == 1:
+        (release,) = emulators
+    options = hypervisor_domain.DomainOptions(without=move.without)
     domain = hypervisor_domain.Domain.of(root, given_by, options, release)
     asked = question.domain_question_of([domain], [domain.name])
-    registered = registry.find(f"/hosts/{stamp.host}")
-    if registered is not None and release in registered["releases"]:
+    if host is not None:
         for vm in asked.document["vms"]:
-            vm["host"] = stamp.host
+            vm["host"] = host
     return asked
 
 
@@ -174,7 +173,7 @@ def _by_device(
             for entry in device[field]:
                 if codes is None or entry["code"] in codes:
                     devices.setdefault(f"{entry['message']} ({entry['code']})", []).append(device["id"])
-    return [f"{named(ids)}: {reason}" for reason, ids in devices.items()]
+    return [f"{named(list(dict.fromkeys(ids)))}: {reason}" for reason, ids in devices.items()]
 
 
 def _lines(message: str, reasons: Sequence[str]) -> str:

@@ -33,7 +33,14 @@ main()
 """
 _COMMAND = [sys.executable, "-c", _PROBE]
 # Options without which a command would ask this machine.
-_OPTIONS = {"host report": ["--root", "."], "import qemu": ["--capture", "none"], "mirror": ["--once"]}
+_OPTIONS = {
+    "host report": ["--root", "."],
+    "import qemu": ["--capture", "none"],
+    "mirror": ["--once"],
+    # Otherwise they go on until they are ended.
+    "adapter incus": ["--once"],
+    "adapter opennebula": ["--driver", "none"],
+}
 
 
 def _loaded(*words: str, environment: Mapping[str, str], folder: Path | None = None) -> set[str]:
