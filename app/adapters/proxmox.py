@@ -114,7 +114,7 @@ def decide(  # noqa: PLR0913 (what qemu-server gives, and each a setting of the 
         return _refused(vm, host, verdict.reason)
     lines = [f"VM {vm} can run on {host}: {', '.join(device['id'] for device in machine.devices)}"]
     if machine.not_described:
-        lines.append(f"not asked about, for the notes do not describe it: {', '.join(machine.not_described)}")
+        lines.append(f"not asked about, because the notes do not describe it: {', '.join(machine.not_described)}")
     return Decision(is_allowed=True, lines=lines)
 
 

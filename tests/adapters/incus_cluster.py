@@ -12,9 +12,9 @@ from tempfile import mkdtemp
 
 from tests.running.conftest import ROOT
 
-_ROOT = ROOT / "var" / "incus" / "root"
+ROOT_OF_INCUS = ROOT / "var" / "incus" / "root"
 _SECONDS = 90
-_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 # The pool needs nothing of the machine. Instances are empty containers: they are placed and moved, never started.
 _START = """
 set -eu
@@ -75,12 +75,16 @@ class Cluster:
         """The socket of the first member."""
         return self.folder / self.first / "unix.socket"
 
+    @property
+    def inside(self) -> Path:
+        """The folder of the first member, as the daemons see it."""
+        return Path("/") / self.folder.relative_to(ROOT_OF_INCUS) / self.first
+
     def incus(self, *arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
         """Run the command incus on the first member."""
-        folder = Path("/") / self.folder.relative_to(_ROOT) / self.first
         return subprocess.run(
-            ["chroot", str(_ROOT), "incus", *arguments],
-            env={"PATH": _PATH, "INCUS_DIR": str(folder), "HOME": "/root"},
+            ["chroot", str(ROOT_OF_INCUS), "incus", *arguments],
+            env={"PATH": PATH, "INCUS_DIR": str(self.inside), "HOME": "/root"},
             input=text,
             capture_output=True,
             text=True,
@@ -97,19 +101,19 @@ class Cluster:
 def running(members: Sequence[str]) -> Iterator[Cluster]:
     """Yield a cluster with these members; nothing of it is left at the end."""
     # In the folder that the daemons see as their root; short, for a socket's path is.
-    (_ROOT / "t").mkdir(exist_ok=True)
-    folder = Path(mkdtemp(dir=_ROOT / "t"))
-    inside = Path("/") / folder.relative_to(_ROOT)
+    (ROOT_OF_INCUS / "t").mkdir(exist_ok=True)
+    folder = Path(mkdtemp(dir=ROOT_OF_INCUS / "t"))
+    inside = Path("/") / folder.relative_to(ROOT_OF_INCUS)
     log = folder / "start.log"
     with log.open("w", encoding="utf-8") as output:
         process = subprocess.Popen(
             [
                 *("unshare", "--mount", "--propagation", "private", "--net", "--pid", "--fork", "--kill-child"),
-                *("sh", "-c", _START, "start", str(_ROOT), str(inside), " ".join(members)),
+                *("sh", "-c", _START, "start", str(ROOT_OF_INCUS), str(inside), " ".join(members)),
             ],
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={"PATH": _PATH, "HOME": "/root"},
+            env={"PATH": PATH, "HOME": "/root"},
         )
     try:
         deadline = time.monotonic() + _SECONDS

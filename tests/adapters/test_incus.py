@@ -24,6 +24,7 @@ _CONFIG = {f"user.{key}": value for key, value in PROPERTIES.items()}
 _DESCRIPTION = f"dpr:nic0.model={NIC}\ndpr:nic0.profile={PROFILE}"
 _ALLOWED = Verdict(is_allowed=True, reason="it can re-create all devices")
 _NO = Verdict(is_allowed=False, reason="nic0: only 4 queues (value-not-allowed)")
+_OTHER = Verdict(is_allowed=False, reason="nic0: retired (release-retired)")
 _TABLE: Table = {
     (_DESCRIPTION, ""): {"old-1": _NO, "new-1": _ALLOWED, "new-2": _ALLOWED},
     (_DESCRIPTION, "new-1"): {"old-1": _NO, "new-1": _ALLOWED, "new-2": _ALLOWED},
@@ -95,6 +96,12 @@ def test_without_an_able_member_the_reasons_are_said() -> None:
     placed = place(scriptlet_of(_TABLE, _UPTIMES), _CONFIG, ["old-1"])
     assert placed.target == ""
     assert placed.refusal == f"device-profile registry: default/vm1 is not placed: old-1: {_NO.reason}"
+
+
+def test_a_reason_is_said_once_for_all_its_members() -> None:
+    table: Table = {(_DESCRIPTION, ""): {**dict.fromkeys(("new-1", "new-2"), _NO), "old-1": _OTHER}}
+    placed = place(scriptlet_of(table, _UPTIMES), _CONFIG, ["old-1", "new-2", "new-1"])
+    assert placed.refusal.endswith(f" is not placed: new-1, new-2: {_NO.reason}; old-1: {_OTHER.reason}")
 
 
 def test_what_is_not_described_is_left_to_incus() -> None:
@@ -238,7 +245,7 @@ def test_with_the_registry_away_nothing_is_allowed_and_it_is_asked_again_afterwa
     instances = [{"expanded_config": _CONFIG, "location": "old-1"}]
     placement = Placement(_cluster(instances=instances, settings=settings), ask(fleet.url))
     now = {"old-1": 77, "new-1": 77}
-    placement.failed("connection refused")
+    placement.heard(ConnectionError("connection refused"))
     assert placement.wake.is_set()
     placement.renew()
     refusal = place(settings[SETTING], _CONFIG, ["old-1", "new-1"], now=now).refusal

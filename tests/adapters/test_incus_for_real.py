@@ -97,8 +97,8 @@ def test_instances_are_placed_moved_and_refused_as_the_registry_says(
         assert "default/eight0 not on old-1: nic0: " in cluster.logged()
         # Nobody has sixteen queues.
         reason = refused(cluster, "init", "--empty", "sixteen", "-p", "default", "-p", "sixteen")
-        assert "device-profile registry: default/sixteen is not placed: old-1: nic0: " in reason
-        assert "; new-1: nic0: num-queues=16 at the source, but vendor-a.com/fw@2 allows 1-8. (value-not-allo" in reason
+        assert "device-profile registry: default/sixteen is not placed: new-1, new-2: nic0: num-queues=16 " in reason
+        assert " allows 1-8. (value-not-allowed); old-1: nic0: " in reason
         assert "default/sixteen is not placed" in cluster.logged()
         assert location(cluster, "sixteen") == ""
         # What nothing describes is placed by Incus alone, here on the member with the fewest instances.
@@ -107,6 +107,12 @@ def test_instances_are_placed_moved_and_refused_as_the_registry_says(
         # A description that is in no profile is not known.
         keys = [option for key in ("model", "profile") for option in ("-c", f"user.dpr:nic1.{key}={NIC}")]
         assert "its devices are not known yet" in refused(cluster, "init", "--empty", "other", *keys)
+
+        # To name a member does not help.
+        assert "default/there is not placed: old-1: nic0: " in refused(
+            cluster, "init", "--empty", "there", "-p", "default", "-p", "eight", "--target", "old-1"
+        )
+        assert "default/eight0 is not placed: old-1: nic0: " in refused(cluster, "move", "eight0", "--target", "old-1")
 
         # The members' instances leave one by one, to members that can have them; with the source now.
         until(lambda: "from new-1: new-1, new-2" in log.read_text(encoding="utf-8"))

@@ -63,7 +63,7 @@ def test_a_node_that_can_take_the_vm_lets_it_start(decided: Callable[..., Decisi
     assert decision.is_allowed, decision.lines
     assert decision.lines == [
         "VM 100 can run on new-2: hostpci0",
-        "not asked about, for the notes do not describe it: net0, scsi0",
+        "not asked about, because the notes do not describe it: net0, scsi0",
     ]
 
 

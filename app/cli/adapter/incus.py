@@ -16,7 +16,7 @@ from app.cli.output import fail, print_line
 
 
 def incus(
-    socket: Annotated[Path, typer.Option(help="The socket of Incus on this member.")] = Path(
+    socket: Annotated[Path, typer.Option(help="The socket of Incus on this member.", envvar="INCUS_SOCKET")] = Path(
         "/var/lib/incus/unix.socket"
     ),
     lease: Annotated[

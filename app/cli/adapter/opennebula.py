@@ -128,7 +128,7 @@ def _handler(scheduler: "adapter.ExternalScheduler") -> type[BaseHTTPRequestHand
                 self._answer(HTTPStatus.OK, answer)
 
         def _answer(self, status: HTTPStatus, document: object) -> None:
-            body = json.dumps(document).encode()
+            body = f"{json.dumps(document)}\n".encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))

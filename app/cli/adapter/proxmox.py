@@ -2,6 +2,7 @@
 
 import os
 import socket
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -21,6 +22,9 @@ def proxmox(
         list[str] | None,
         typer.Option(help="A setting, such as hostpci1, that the notes need not describe. Repeatable."),
     ] = None,
+    configuration: Annotated[
+        Path, typer.Option(help="The folder with the configuration of all nodes.", metavar="FOLDER")
+    ] = Path("/etc/pve"),
     *,
     every_start: Annotated[
         bool, typer.Option("--every-start", help="Ask before every start of the VM, not only before a migration.")
@@ -49,6 +53,7 @@ def proxmox(
         host or socket.gethostname(),
         every_start=every_start,
         without=without or (),
+        folder=configuration,
     )
     if not decision.is_allowed:
         fail("\n".join(f"device-profile registry: {line}" for line in decision.lines), status=explaining.NOT_ALLOWED)
