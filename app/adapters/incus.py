@@ -240,11 +240,12 @@ class Placement:
             (description, source) for description, devices in described.items() for source in {"", *devices.members}
         ]
         with self._lock:
-            away, known = self._away, self._known
-        if away is not None:
-            return dict.fromkeys(pairs, refused(members, away))
+            known = self._known
         table = {}
         for description, source in pairs:
+            # It can go while it is asked.
+            if (away := self._away) is not None:
+                return dict.fromkeys(pairs, refused(members, away))
             verdicts = known.get((description, source), {})
             # What nobody takes is asked about again: the question itself may have failed.
             if set(verdicts) != set(members) or not any(verdict.is_allowed for verdict in verdicts.values()):

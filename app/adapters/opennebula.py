@@ -13,8 +13,9 @@ import base64
 import binascii
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from logging import getLogger
+from time import monotonic
 from typing import Any
 from xml.etree.ElementTree import Element, ParseError, tostring  # the parser is defusedxml's
 
@@ -28,6 +29,8 @@ from app.client import Registry, RegistryError
 ATTRIBUTE = "DPR"
 # The label of a registered host that says its id in OpenNebula: the external scheduler's protocol has no names.
 LABEL = "opennebula"
+# OpenNebula waits, with all VMs.
+ANSWER_SECONDS = 30.0
 _LOG = getLogger(__name__)
 
 
@@ -58,29 +61,46 @@ class _Vm:
     source: int | None = None
 
 
-def _verdicts(vm: _Vm, names: Mapping[int, str], lacking: str, asker: Asker) -> Mapping[int, Verdict] | None:
-    """Return whether each host takes a VM, by id; None if nothing describes its devices. lacking: why a name is."""
-    verdicts = _about(vm, names, lacking, asker)
-    if verdicts is None:
-        return None
-    return {
-        host: verdicts[names[host]] if host in names else Verdict(is_allowed=False, reason=lacking) for host in vm.hosts
-    }
+@dataclass(slots=True)
+class _Questions:
+    """The questions about the VMs of one request or document, which have to be answered by a deadline together.
 
+    names: of the hosts, by id. lacking: why a host has no name. deadline: as monotonic() says it.
+    """
 
-def _about(vm: _Vm, names: Mapping[int, str], lacking: str, asker: Asker) -> Verdicts | None:
-    known = [names[host] for host in vm.hosts if host in names]
-    try:
-        devices = read_devices(read_words(vm.described))
-    except DevicesError as error:
-        return refused(known, f"the VM's devices cannot be read: {error}")
-    if not devices:
-        return None
-    if vm.source is None:
-        return asker.about({"devices": devices}, known)
-    if vm.source not in names:
-        return refused(known, f"the VM runs on host {vm.source}: {lacking}")
-    return asker.about({"host": names[vm.source], "devices": devices}, known)
+    asker: Asker
+    names: Mapping[int, str]
+    lacking: str
+    deadline: float
+    _answers: dict[object, Mapping[int, Verdict] | None] = field(default_factory=dict)
+
+    def verdicts(self, vm: _Vm) -> Mapping[int, Verdict] | None:
+        """Return whether each host takes a VM, by id; None if nothing describes its devices."""
+        # VMs of one template share their question.
+        key = vm.described, vm.source, tuple(vm.hosts)
+        if key not in self._answers:
+            verdicts = self._about(vm, [self.names[host] for host in vm.hosts if host in self.names])
+            self._answers[key] = None if verdicts is None else self._by_id(vm, verdicts)
+        return self._answers[key]
+
+    def _by_id(self, vm: _Vm, verdicts: Verdicts) -> Mapping[int, Verdict]:
+        lacking = Verdict(is_allowed=False, reason=self.lacking)
+        return {host: verdicts[self.names[host]] if host in self.names else lacking for host in vm.hosts}
+
+    def _about(self, vm: _Vm, known: Sequence[str]) -> Verdicts | None:
+        try:
+            devices = read_devices(read_words(vm.described))
+        except DevicesError as error:
+            return refused(known, f"the VM's devices cannot be read: {error}")
+        if not devices:
+            return None
+        if monotonic() > self.deadline:
+            return refused(known, "no time was left to ask the registry")
+        if vm.source is None:
+            return self.asker.about({"devices": devices}, known)
+        if vm.source not in self.names:
+            return refused(known, f"the VM runs on host {vm.source}: {self.lacking}")
+        return self.asker.about({"host": self.names[vm.source], "devices": devices}, known)
 
 
 def _lines(verdicts: Mapping[int, Verdict], names: Mapping[int, str]) -> Iterator[str]:
@@ -95,20 +115,32 @@ def _lines(verdicts: Mapping[int, Verdict], names: Mapping[int, str]) -> Iterato
 class ExternalScheduler:
     """Chooses hosts for the VMs of a request: the first one that takes it, of those with the fewest VMs so far."""
 
-    def __init__(self, asker: Asker, names: Callable[[], Mapping[int, str]], label: str = LABEL) -> None:
-        """names: returns the names of hosts by their ids; raises RegistryError. label: what states the ids."""
+    def __init__(
+        self,
+        asker: Asker,
+        names: Callable[[], Mapping[int, str]],
+        label: str = LABEL,
+        seconds: float = ANSWER_SECONDS,
+    ) -> None:
+        """names: returns the names of hosts by their ids; raises RegistryError. label: what states the ids.
+
+        seconds: how long the questions of a request can take; VMs that are left then get no host.
+        """
         self._asker = asker
         self._names = names
         self._label = label
+        self._seconds = seconds
 
     def answer(self, request: object) -> Mapping[str, Any]:
         """Return the answer to a request; a VM that no host takes is not in it. Raises DocumentError."""
         vms = _vms_of(request)
+        deadline = monotonic() + self._seconds
         names, lacking = self._known(vms)
+        questions = _Questions(self._asker, names, lacking, deadline)
         placed: Counter[int] = Counter()
         answers = []
         for vm in vms:
-            verdicts = _verdicts(vm, names, lacking, self._asker)
+            verdicts = questions.verdicts(vm)
             for line in _lines(verdicts or {}, names):
                 _LOG.warning("VM %d: not on host %s", vm.id, line)
             hosts = [host for host in vm.hosts if verdicts is None or verdicts[host].is_allowed]
@@ -163,11 +195,12 @@ def _vm_of(vm: object, place: str) -> _Vm:
 # The scheduler driver, from 7.0 on.
 
 
-def narrowed(document: bytes, asker: Asker, log: Callable[[str], None]) -> bytes:
+def narrowed(document: bytes, asker: Asker, log: Callable[[str], None], seconds: float = ANSWER_SECONDS) -> bytes:
     """Return a SCHEDULER_DRIVER_ACTION document without the hosts that VMs cannot use.
 
     The host that a VM runs on stays: to stay is no migration. It is base64 if the document was, as oned sends it. log:
-    takes lines for the VMs' logs, in the driver's form. Raises DocumentError for a document that cannot be read.
+    takes lines for the VMs' logs, in the driver's form. seconds: how long the questions can take; VMs that are left
+    then get no other host. Raises DocumentError for a document that cannot be read.
     """
     is_plain = document.lstrip().startswith(b"<")
     try:
@@ -181,35 +214,30 @@ def narrowed(document: bytes, asker: Asker, log: Callable[[str], None]) -> bytes
     names = {_id(host): host.findtext("NAME") or "" for host in root.findall("HOST_POOL/HOST")}
     sources = {_number(vm): _id(host) for host in root.findall("HOST_POOL/HOST") for vm in host.findall("VMS/ID")}
     described = {_id(vm): vm.findtext(f"USER_TEMPLATE/{ATTRIBUTE}") or "" for vm in root.findall("VM_POOL/VM")}
+    questions = _Questions(asker, names, "HOST_POOL does not have the host", monotonic() + seconds)
     for required in root.findall("REQUIREMENTS/VM"):
-        _narrow(required, described, names, sources, asker, log)
+        vm = _id(required)
+        if vm not in described:
+            message = f"REQUIREMENTS has VM {vm}, which VM_POOL has not"
+            raise DocumentError(message)
+        _narrow(required, described[vm], sources.get(vm), questions, log)
     narrow = tostring(root)
     return narrow if is_plain else base64.b64encode(narrow)
 
 
 def _narrow(
-    required: Element,
-    described: Mapping[int, str],
-    names: Mapping[int, str],
-    sources: Mapping[int, int],
-    asker: Asker,
-    log: Callable[[str], None],
+    required: Element, described: str, source: int | None, questions: _Questions, log: Callable[[str], None]
 ) -> None:
-    """Take the hosts out of a VM's requirements that it cannot use."""
-    vm, hosts = _id(required), required.find("HOSTS")
+    """Take the hosts out of a VM's requirements that it cannot use. source: the host that it runs on."""
+    hosts = required.find("HOSTS")
     if hosts is None:
         return
-    if vm not in described:
-        message = f"REQUIREMENTS has VM {vm}, which VM_POOL has not"
-        raise DocumentError(message)
     ids = {_number(host): host for host in hosts.findall("ID")}
-    source = sources.get(vm)
-    candidates = [host for host in ids if host != source]
-    lacking = "HOST_POOL does not have the host"
-    verdicts = _verdicts(_Vm(vm, described[vm], candidates, source), names, lacking, asker) or {}
-    for line in _lines(verdicts, names):
+    vm = _Vm(_id(required), described, [host for host in ids if host != source], source)
+    verdicts = questions.verdicts(vm) or {}
+    for line in _lines(verdicts, questions.names):
         # The driver's log has the VM's id after the level.
-        log(f"WARNING: {vm} not on host {line}")
+        log(f"WARNING: {vm.id} not on host {line}")
     for host, verdict in verdicts.items():
         if not verdict.is_allowed:
             hosts.remove(ids[host])

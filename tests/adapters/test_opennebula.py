@@ -3,7 +3,7 @@
 import base64
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import httpx
 import pytest
 from defusedxml.ElementTree import fromstring
 
-from app.adapters.asking import Asker
+from app.adapters.asking import Asker, Verdicts
 from app.adapters.opennebula import DocumentError, ExternalScheduler, host_names, narrowed
 from app.client import Registry, RegistryError
 from tests.adapters.conftest import NEW, NIC, OLD, PROFILE, admin, fleet_in
@@ -130,6 +130,31 @@ def test_with_the_registry_away_only_what_nothing_describes_gets_a_host(
         assert scheduler.answer(REQUEST) == {"VMS": [{"ID": 33, "HOST_ID": 3}]}
         assert "the registry gave no answer" in caplog.text
         caplog.clear()
+
+
+def test_vms_that_are_left_when_the_time_is_over_get_no_host(
+    fleet: Server, ask: Callable[..., Asker], caplog: pytest.LogCaptureFixture
+) -> None:
+    scheduler = ExternalScheduler(ask(fleet.url), lambda: _IDS, seconds=-1)
+    assert scheduler.answer(REQUEST) == {"VMS": [{"ID": 33, "HOST_ID": 3}]}
+    assert "no time was left to ask the registry" in caplog.text
+    lines: list[str] = []
+    assert left(narrowed(_ACTION.encode(), ask(fleet.url), lines.append, seconds=-1)) == {0: [4], 1: [], 2: [3, 4]}
+
+
+def test_vms_of_one_template_share_a_question(fleet: Server, ask: Callable[..., Asker]) -> None:
+    asker, asked = ask(fleet.url), list[object]()
+    about = asker.about
+
+    def count(vm: Mapping[str, Any], hosts: Sequence[str]) -> Verdicts:
+        asked.append(vm)
+        return about(vm, hosts)
+
+    asker.about = count  # type: ignore[method-assign]
+    vms = [{"ID": number, "HOST_IDS": [3, 4], "VM_ATTRIBUTES": {"DPR": _DPR}} for number in range(5)]
+    answer = ExternalScheduler(asker, lambda: _IDS).answer({"VMS": [*vms, {**vms[0], "ID": 9, "HOST_ID": 5}]})
+    assert [vm["HOST_ID"] for vm in answer["VMS"]] == [4] * 6
+    assert len(asked) == 2
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,10 @@ def opennebula(
     label: Annotated[str, typer.Option(help="The label of registered hosts that states their ids in OpenNebula.")] = (
         "opennebula"
     ),
+    seconds: Annotated[
+        float,
+        typer.Option(help="How long to ask about the VMs of a request; those that are left then get no host.", min=1),
+    ] = 30,
     driver: Annotated[
         Path | None,
         typer.Option(
@@ -60,18 +64,18 @@ def opennebula(
         profile-registry adapter opennebula --driver /var/lib/one/remotes/scheduler/rank/place
     """
     if driver is not None:
-        _drive(driver, [] if cluster is None else [cluster])
+        _drive(driver, [] if cluster is None else [cluster], seconds)
     if cluster is not None:
         fail("an argument has no effect without --driver")
-    _serve(bind, port, label)
+    _serve(bind, port, label, seconds)
 
 
-def _drive(driver: Path, arguments: list[str]) -> None:
+def _drive(driver: Path, arguments: list[str], seconds: float) -> None:
     """Run the next driver with the narrowed document, and exit with its status."""
     # oned reads the plan from standard output, and lines with a level from standard error.
     asker = explaining.read_settings().asker()
     try:
-        document = adapter.narrowed(sys.stdin.buffer.read(), asker, warn)
+        document = adapter.narrowed(sys.stdin.buffer.read(), asker, warn, seconds)
         status = subprocess.run([driver, *arguments], input=document, check=False).returncode
     except (adapter.DocumentError, OSError) as error:
         fail(f"ERROR: no VM is placed: {error}", status=1)
@@ -79,14 +83,14 @@ def _drive(driver: Path, arguments: list[str]) -> None:
     raise typer.Exit(status if status >= 0 else 1)
 
 
-def _serve(bind: str, port: int, label: str) -> None:
+def _serve(bind: str, port: int, label: str, seconds: float) -> None:
     """Answer requests until the process is told to end."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     lazy.load_all()
     settings = explaining.read_settings()
     registry = settings.registry()
-    scheduler = adapter.ExternalScheduler(settings.asker(), lambda: adapter.host_names(registry, label), label)
+    scheduler = adapter.ExternalScheduler(settings.asker(), lambda: adapter.host_names(registry, label), label, seconds)
     try:
         server = ThreadingHTTPServer((bind, port), _handler(scheduler))
     except OSError as error:
