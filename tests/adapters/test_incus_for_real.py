@@ -108,6 +108,8 @@ def test_instances_are_placed_moved_and_refused_as_the_registry_says(
         keys = [option for key in ("model", "profile") for option in ("-c", f"user.dpr:nic1.{key}={NIC}")]
         assert "its devices are not known yet" in refused(cluster, "init", "--empty", "other", *keys)
 
+        # The members that described instances run on are known a little later.
+        until(lambda: all(f"from {member}: new-1, new-2" in log.read_text(encoding="utf-8") for member in set(where)))
         # To name a member does not help.
         assert "default/there is not placed: old-1: nic0: " in refused(
             cluster, "init", "--empty", "there", "-p", "default", "-p", "eight", "--target", "old-1"
@@ -115,7 +117,6 @@ def test_instances_are_placed_moved_and_refused_as_the_registry_says(
         assert "default/eight0 is not placed: old-1: nic0: " in refused(cluster, "move", "eight0", "--target", "old-1")
 
         # The members' instances leave one by one, to members that can have them; with the source now.
-        until(lambda: "from new-1: new-1, new-2" in log.read_text(encoding="utf-8"))
         done(cluster, "cluster", "evacuate", "new-1", "--force")
         assert {location(cluster, f"eight{number}") for number in range(4)} == {"new-2"}
         done(cluster, "cluster", "restore", "new-1", "--force")
