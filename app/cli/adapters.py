@@ -2,7 +2,7 @@
 
 import typer
 
-from app.cli.adapter import incus, nova, opennebula, ovirt, placement, proxmox
+from app.cli.adapter import incus, kubernetes, nova, opennebula, ovirt, placement, proxmox
 
 commands = typer.Typer(
     help="""Let a scheduler ask the registry.
@@ -20,3 +20,8 @@ commands.command("incus", short_help="Keep the scriptlet that places instances o
 commands.command("opennebula", short_help="Be OpenNebula's external scheduler.")(opennebula.opennebula)
 commands.command("ovirt", short_help="Act as a hook of oVirt's VDSM.")(ovirt.ovirt)
 commands.command("proxmox", short_help="Act as a hookscript of Proxmox VE.")(proxmox.proxmox)
+commands.command("kubernetes", short_help="Serve kube-scheduler's extender.")(kubernetes.kubernetes)
+commands.command("kubernetes-labels", short_help="Label nodes with what they accept.")(kubernetes.kubernetes_labels)
+commands.command("kubernetes-migration", short_help="Print a migration by these labels.")(
+    kubernetes.kubernetes_migration
+)
