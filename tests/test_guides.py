@@ -33,15 +33,16 @@ _PAGES = ROOT / "docs" / "pages"
 _DEPLOY = ROOT / "deploy"
 _GUIDES = (
     *("production.md", "configuration.md", "speed.md", "pipelines.md", "adapters/nova.md", "adapters/placement.md"),
+    "adapters/kubernetes.md",
     *("adapters/opennebula.md", "adapters/ovirt.md", "adapters/proxmox.md", "adapters/incus.md"),
 )
 _FILE = re.compile(r"<!-- file: (\S+) -->\n(?:\n```[a-z]*\n.*?\n```\n)?", re.DOTALL)
 _BLOCK = re.compile(r"(?:<!-- (?P<mark>[^\n]*) -->\n)?```(?P<kind>[a-z]+)\n(?P<text>.*?)```\n", re.DOTALL)
-_KINDS = {".yml": "yaml", ".conf": "nginx", ".service": "ini", "": "text"}
+_KINDS = {".yml": "yaml", ".yaml": "yaml", ".conf": "nginx", ".service": "ini", "": "text"}
 # What the commands of each mark need.
 _PROGRAMS = {"service": "bash", "postgresql": "bash", "sqlite": "sqlite3", "monitoring": "promtool"}
 # Marks of commands that tests of their own run, because they need more than the service: tests/adapters.
-_ELSEWHERE = {"nova", "placement", "placement server", "demo", "incus"}
+_ELSEWHERE = {"nova", "placement", "placement server", "demo", "incus", "kubernetes"}
 
 
 def with_files(text: str) -> str:

@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,7 +34,11 @@ _NEEDS_KUBECTL = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kub
 @pytest.fixture(scope="module")
 def built() -> Mapping[tuple[str, str], Any]:
     """The resources that kubectl apply --kustomize would apply, by kind and name."""
-    done = subprocess.run(["kubectl", "kustomize", str(FOLDER)], capture_output=True, text=True, check=True)
+    return _built(FOLDER)
+
+
+def _built(folder: Path) -> Mapping[tuple[str, str], Any]:
+    done = subprocess.run(["kubectl", "kustomize", str(folder)], capture_output=True, text=True, check=True)
     return {(item["kind"], item["metadata"]["name"]): item for item in yaml.safe_load_all(done.stdout)}
 
 
@@ -166,6 +171,22 @@ def test_every_container_is_hardened_and_runs_a_command_that_there_is(built: Map
         # Namespace: restricted.
         assert context["seccompProfile"] == {"type": "RuntimeDefault"}
         assert context["runAsNonRoot"] is True
+
+
+@_NEEDS_KUBECTL
+def test_the_overlay_of_the_guide_names_images_and_the_registry(tmp_path: Path) -> None:
+    guide = (ROOT / "docs" / "pages" / "adapters" / "kubernetes.md").read_text(encoding="utf-8")
+    (overlay,) = re.findall(r"```yaml\n(# kustomization\.yaml\n.*?)```", guide, re.DOTALL)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "kustomization.yaml").write_text(overlay)
+    (tmp_path / "deploy").symlink_to(FOLDER.parent)
+    resources = _built(tmp_path / "mine")
+    images = {container["name"]: container["image"] for container in _containers(resources)}
+    ours = f"images.example/device-profile-registry:{VERSION}"
+    assert images == {"kube-scheduler": "images.example/kube-scheduler:v1.34.1", "extender": ours, "labels": ours}
+    sources = [container["envFrom"][0] for container in _containers(resources) if "envFrom" in container]
+    (source,) = {entry["configMapRef"]["name"] for entry in sources}
+    assert resources["ConfigMap", source]["data"] == {"REGISTRY_URL": "https://registry.example"}
 
 
 @_NEEDS_KUBECTL
