@@ -24,6 +24,7 @@ from app.api.error_code import ERRORS
 from app.api.errors import ERROR_PAGE, ApiError, ErrorResponse, problem_of, response_of, root_of
 from app.api.identity import client_with
 from app.api.route import Route
+from app.domain.fleet.drain import ranges
 from app.domain.values.budget import AbandonedError, OverBudgetError
 from app.domain.values.fault import FAULTS
 from app.domain.values.value import shown
@@ -112,7 +113,7 @@ def _environment() -> Environment:
     # A long name breaks between its components.
     environment.filters["breakable"] = lambda name: Markup("/<wbr>").join(name.split("/"))
     environment.filters["thousands"] = lambda number: f"{number:,}"
-    environment.filters["ranges"] = _ranges
+    environment.filters["ranges"] = ranges
     environment.globals["cures"] = {code: rule.cure for code, rule in RULES.items()}
     environment.globals["errors"] = {code.value: rule for code, rule in ERRORS.items()}
     # The first table that has a code says what it means most often.
@@ -120,17 +121,6 @@ def _environment() -> Environment:
         code.value: row.sentence for table in (ERRORS, FAULTS, WARNINGS, RULES) for code, row in table.items()
     }
     return environment
-
-
-def _ranges(positions: Sequence[int]) -> str:
-    """Return ascending positions, from 0, as numbers for people: `1-4, 7`."""
-    runs: list[list[int]] = []
-    for position in positions:
-        if runs and runs[-1][-1] == position:
-            runs[-1].append(position + 1)
-        else:
-            runs.append([position + 1])
-    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 
 
 def _joined(problems: Sequence[Problem]) -> Iterator[Problem | Entry]:
