@@ -99,7 +99,7 @@ def ask(question: wire.Question, detail: Detail, reader: Reader) -> Loaded:
     hosts = _registered(vms, question.destinations or (), reader)
     devices_of = [[_device(device, vm, index, hosts) for index, device in enumerate(vm.devices)] for vm in vms]
     devices = [device for devices in devices_of for device in devices]
-    asked = _Asked(question.destinations or (), hosts, reader)
+    asked = _Asked(question.destinations or (), hosts, reader, question.leave_out)
     if question.destinations:
         destinations = asked.grouped(place) if detail is Detail.SUMMARY else asked.listed(place)
         place.raise_faults()
@@ -365,15 +365,20 @@ class _Asked:
     """The destinations that a question asks about, selections of hosts included; each host counts once."""
 
     def __init__(
-        self, destinations: Sequence[wire.Destination], hosts: Mapping[str, Destination], reader: Reader
+        self,
+        destinations: Sequence[wire.Destination],
+        hosts: Mapping[str, Destination],
+        reader: Reader,
+        left_out: Sequence[str] = (),
     ) -> None:
         self._destinations = destinations
+        self._left_out = frozenset(left_out)
         self._hosts = hosts
         self._reader = reader
         # By id, with the position of the first that names it.
         self._explicit: dict[str, tuple[int, Destination]] = {}
-        # The names of hosts that no selection counts, because the question names them.
-        self._named: set[str] = set()
+        # The names of hosts that no selection counts, because the question names them, or leaves them out.
+        self._named = set(self._left_out)
         # With the position of each. Those before leave out their hosts.
         self._selections: dict[tuple[str, ...], int] = {}
         self._selected: dict[str, list[_SelectedHosts]] = {}
@@ -446,10 +451,10 @@ class _Asked:
                 if wanted.host is not None:
                     self._named.add(wanted.host)
             elif wanted.selection not in self._selections:
-                if self._reader.selected([wanted.selection]):
+                if self._reader.selected([wanted.selection], self._left_out):
                     self._selections[wanted.selection] = index
                 else:
-                    self._add(index, no_host(wanted.selection), place)
+                    self._add(index, no_host(wanted.selection, with_left_out=bool(self._left_out)), place)
         self._named |= self._explicit.keys()
         if self._explicit:
             self._check_ids_of_hosts(place)

@@ -531,16 +531,18 @@ def unknown_host(name: str, why: str) -> Destination:
     return Destination(name, (), problem=Problem(ProblemCode.UNKNOWN_HOST, why))
 
 
-def no_host(labels: Sequence[str]) -> Destination:
+def no_host(labels: Sequence[str], *, with_left_out: bool = False) -> Destination:
     """Return the destination that stands for conditions on labels that no registered host meets.
 
+    with_left_out: hosts are left out, which can be those that meet them.
     Without it, nothing would be refused and an answer would look positive. Its id has a space, so it cannot be the name
     of a host.
     """
+    apart = ", apart from hosts that are left out" if with_left_out else ""
     if not labels:
-        return unknown_host("all hosts", "No host is registered.")
+        return unknown_host("all hosts", f"No host is registered{apart}.")
     selection = " and ".join(labels)
-    return unknown_host(f"label {selection}", f"No registered host meets the label conditions {selection}.")
+    return unknown_host(f"label {selection}", f"No registered host meets the label conditions {selection}{apart}.")
 
 
 def _digest_of(key: object) -> str:

@@ -20,6 +20,8 @@ MAX_LABEL = 512
 MAX_LABELS = 64
 # Distinct selections of registered hosts in a question.
 MAX_SELECTIONS = 64
+# Hosts that selections leave out.
+MAX_LEFT_OUT = 1_000
 MAX_UNITS = 64
 # The same as in the domain, which the client has to do without; a test compares them.
 MAX_ROLE = 128
@@ -233,6 +235,13 @@ class Question(Shape):
         max_length=MAX_DESTINATIONS,
         description="at most 10,000, of selected hosts each kind counts once; absent: every release that implements "
         "one of the models and is not retired",
+    )
+    leave_out: list[Id] = Field(
+        default_factory=list,
+        max_length=MAX_LEFT_OUT,
+        description="registered hosts that neither `labels` nor `all_hosts` selects, such as the one that is drained; "
+        f"at most {MAX_LEFT_OUT:,}",
+        examples=[["host-17"]],
     )
     policy: Annotated[Policy, Field(strict=False)] = Field(default=Policy.STRICT, description=POLICY)
     detail: Annotated[Detail, Field(strict=False)] = Field(

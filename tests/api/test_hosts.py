@@ -146,6 +146,25 @@ def test_destinations_are_named_by_host_by_label_or_all_at_once(unchanged: TestC
     assert compatible(short.json()["results"]) == {"host-2": True, "host-3": True}
 
 
+def test_a_host_that_is_left_out_is_not_selected(unchanged: TestClient) -> None:
+    every = compatible(ask(unchanged, {"all_hosts": True}, leave_out=["host-1", "nowhere"]))
+    assert every == {"host-2": False, "host-3": False, "host-4": True}
+    assert compatible(ask(unchanged, {"label": "rack=r1"}, {"label": "gen=new"}, leave_out=["host-1"])) == {
+        "host-2": False,
+        "label gen=new": False,
+    }
+    # Whoever names a host wants to know.
+    named = ask(unchanged, {"host": "host-1"}, {"label": "rack=r1"}, leave_out=["host-1"])
+    assert compatible(named) == {"host-1": True, "host-2": False}
+    (summary,) = ask(unchanged, {"all_hosts": True}, leave_out=["host-1"], detail="summary")
+    assert (summary["possible"], summary["possible_count"], summary["impossible_count"]) == (["host-4"], 1, 2)
+    assert "host-1" not in [name for kind in summary["kinds"] for name in kind["examples"]]
+    (nothing,) = ask(unchanged, {"label": "gen=new"}, leave_out=["host-1"], detail="summary")
+    assert nothing["reasons"][0]["message"] == (
+        "No registered host meets the label conditions gen=new, apart from hosts that are left out."
+    )
+
+
 def test_a_problem_names_the_restriction_of_the_host(unchanged: TestClient) -> None:
     ((refusal,),) = [result["devices"][0]["problems"] for result in ask(unchanged, {"host": "host-3"})]
     assert refusal["message"] == f"feature=on at the source, but {NEW} on this host allows off."
