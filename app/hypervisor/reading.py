@@ -2,12 +2,15 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from typing import Any
 from xml.etree.ElementTree import Element
 
 from app.hypervisor.domain import DomainError, parsed
 
 _DOMAIN = re.compile(rb"<domain(?=[\s>/])")
 _SPACE = b" \t\r\n"
+# What a question says beside its VMs.
+_OF_QUESTION = frozenset({"destinations", "leave_out", "policy", "detail"})
 # What can stand between documents, with how it ends.
 _BETWEEN = ((b"<!--", b"-->"), (b"<?", b"?>"))
 
@@ -29,6 +32,35 @@ def domains(text: bytes, source: str) -> Iterator[Element | DomainError]:
             yield parsed(_without_prolog(text[start:end]), name)
         except DomainError as error:
             yield error
+
+
+def is_json(text: bytes) -> bool:
+    """Return whether a text is meant as JSON, not as XML."""
+    return text.lstrip()[:1] in {b"{", b"["}
+
+
+def vms_in(document: Any) -> tuple[Any, Sequence[str]]:
+    """Return the VMs of a question, and the fields of it that are left aside, such as its destinations.
+
+    document: {"devices": …}, {"vms": …}, or a list of VMs. The VMs can be something else than a list, then it is wrong.
+    """
+    if not isinstance(document, dict):
+        return document, ()
+    aside = sorted(document.keys() & _OF_QUESTION)
+    if "vms" in document:
+        return document["vms"], aside
+    return [{name: content for name, content in document.items() if name not in _OF_QUESTION}], aside
+
+
+def hosts_of(vm: Any) -> frozenset[str]:
+    """Return the registered hosts on which a VM runs, as far as it says so: they are no places to go to in a drain.
+
+    vm: as a question has it, or something wrong.
+    """
+    devices = vm.get("devices") if isinstance(vm, dict) else None
+    places = [vm, *(devices if isinstance(devices, list) else ())]
+    stated = (place.get("host") for place in places if isinstance(place, dict))
+    return frozenset(host for host in stated if isinstance(host, str))
 
 
 def _without_prolog(text: bytes) -> bytes:

@@ -68,12 +68,13 @@ class Asked:
 
 @dataclass
 class Gathered:
-    """What was read: the VMs, and the faults, each with the place where it is."""
+    """What was read: the VMs, and the faults, each with the place where it is. sources: hosts that VMs run on."""
 
     asks: list[drain.Ask] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     names: set[str] = field(default_factory=set)
+    sources: set[str] = field(default_factory=set)
     unknown: list[set[str]] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
 
@@ -135,13 +136,7 @@ def _content(asked: Asked, gathered: Gathered, reader: Reader) -> Mapping[str, o
             gathered.faults.append(f"label {label}: {error}")
     release, host = _source(asked.source, reader, gathered)
     options = _options(asked, gathered)
-    places = [] if gathered.faults or not reader.shows_hosts else drain.places_of_hosts(asked.labels, host, reader)
-    domains = _Domains(options, release, host, places, reader)
-    for source, text in asked.texts:
-        if text.lstrip()[:1] in {b"{", b"["}:
-            _add_json(text, source, gathered)
-        else:
-            domains.add(text, source, gathered)
+    places = _read(asked, release, host, options, gathered, reader)
     if gathered.unknown and (wrong := set.intersection(*gathered.unknown)):
         there = ", ".join(sorted(gathered.names))
         gathered.faults.append(f"No VM has {', '.join(sorted(wrong))}. They have {there}.")
@@ -169,6 +164,25 @@ def _content(asked: Asked, gathered: Gathered, reader: Reader) -> Mapping[str, o
         "host_count": sum(place.count for place in places),
         "is_asked": is_asked,
     }
+
+
+def _read(
+    asked: Asked, release: str | None, host: str | None, options: DomainOptions, gathered: Gathered, reader: Reader
+) -> Sequence[drain.Place]:
+    """Read the VMs, and return the kinds of hosts to go to: not those hosts on which one of the VMs runs."""
+    if host is not None:
+        gathered.sources.add(host)
+    for source, text in asked.texts:
+        if reading.is_json(text):
+            _add_json(text, source, gathered)
+    places: Sequence[drain.Place] = []
+    if reader.shows_hosts and not gathered.faults:
+        places = drain.places_of_hosts(asked.labels, gathered.sources, reader)
+    domains = _Domains(options, release, host, places, reader)
+    for source, text in asked.texts:
+        if not reading.is_json(text):
+            domains.add(text, source, gathered)
+    return places
 
 
 def _runs(place: drain.Place) -> Sequence[Runs]:
@@ -210,14 +224,12 @@ def _add_json(text: bytes, source: str, gathered: Gathered) -> None:
     except ApiError as error:
         gathered.faults.append(f"{source}: {error.detail}")
         return
-    if isinstance(document, dict) and "vms" not in document:
-        vms: Any = [{name: document[name] for name in document.keys() - {"destinations", "policy", "detail"}}]
-    else:
-        vms = document["vms"] if isinstance(document, dict) else document
+    vms, _ = reading.vms_in(document)
     if not isinstance(vms, list):
         gathered.faults.append(f"{source}: vms must be a list of VMs")
         return
     for number, vm in enumerate(vms, 1):
+        gathered.sources |= reading.hosts_of(vm)
         gathered.add(vm, source if len(vms) == 1 else f"{source}, VM {number}", {})
 
 

@@ -1,9 +1,10 @@
 """A drain: where many VMs can move, by kinds of hosts, and why not elsewhere."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from app.domain.engine.question import Answer
+from app.domain.fleet.drain import by_scarcity
 from app.domain.fleet.kind import HostKind
 from app.domain.fleet.leading import Leading
 from app.domain.values.state import State
@@ -70,12 +71,12 @@ class Ask:
     unasked: Mapping[str, str] = field(default_factory=dict)
 
 
-def places_of_hosts(labels: Sequence[str], source: str | None, reader: Reader) -> Sequence[Place]:
+def places_of_hosts(labels: Sequence[str], sources: Collection[str], reader: Reader) -> Sequence[Place]:
     """Return the kinds of hosts that meet all conditions on labels, the one with most hosts first; none without hosts.
 
-    source: the host that is drained, which is no place to go to.
+    sources: the hosts that are drained, which are no places to go to.
     """
-    groups = fleet.groups(labels, reader, () if source is None else (source,))
+    groups = fleet.groups(labels, reader, sources)
     return [
         Place(
             group.kind,
@@ -113,7 +114,7 @@ def drain(
         leading = Leading(loaded.snapshot)
         for ask, of_vm in zip(batch, loaded.answers, strict=True):
             results.append(_places_of(ask, of_vm.answers, places, leading))
-    return places, sorted(results, key=lambda vm: (vm.host_count, sum(vm.possible), vm.vm))
+    return places, sorted(results, key=lambda vm: by_scarcity(vm.host_count, sum(vm.possible), vm.vm))
 
 
 def _destination(place: Place) -> wire.Destination:

@@ -254,7 +254,12 @@ def test_a_drain_takes_files_and_questions_in_json(fleet: TestClient) -> None:
     # VMs of one name are told apart.
     assert "one (2)" in shown
     question = f'{{"devices": [{{"model": "{NIC}", "release": "{ONE}", "profile": "vendor-a.com/p"}}]}}'
-    assert "Can go to 1 host" in drain(fleet, question)
+    shown = drain(fleet, question)
+    assert "Can go to 1 host" in shown
+    # It says on which host it runs: that one is no place to go to.
+    leaving = drain(fleet, question.replace('{"devices"', '{"host": "new-1", "devices"'))
+    assert "The source host new-1 is left out." in leaving
+    assert "Can go nowhere" in leaving
 
 
 def test_the_faults_of_all_texts_are_shown_at_once_and_nothing_is_lost(fleet: TestClient) -> None:
