@@ -11,7 +11,7 @@ import typer
 
 from app.cli import client
 from app.cli import running as running_vm
-from app.cli.output import fail, progress_bar, refuse, warn
+from app.cli.output import fail, named, progress_bar, refuse, warn
 from app.cli.qemu import monitor as qemu_monitor
 from app.domain.fleet import rendering
 from app.domain.fleet.form import Form
@@ -45,18 +45,41 @@ def warn_of(asked: "vm_question.Asked") -> None:
 
 
 def ask(registry: "client.Registry", document: Any, render: Sequence[Form] | None) -> Any:
-    """Return the answer to a question; VMs with too many devices for one are asked about in several."""
+    """Return the answer to a question; VMs that are too many for one are asked about in several."""
+    several = answers(registry, document, render)
+    results = [result for answer in several for result in answer["results"]]
+    # The first one is the oldest: all are at least as recent.
+    return {**several[0], "results": results}
+
+
+def answers(registry: "client.Registry", document: Any, render: Sequence[Form] | None = None) -> Sequence[Any]:
+    """Return the answers to a question: one, or several where the limits of a question make it necessary."""
     parameters = {"render": list(render)} if render else {}
     vms = document.get("vms") if isinstance(document, dict) else None
     if not isinstance(vms, list):
-        return registry.post("/compatibility", document, **parameters)
-    answers = [registry.post("/compatibility", {**document, "vms": batch}, **parameters) for batch in _batches(vms)]
-    results = [result for answer in answers for result in answer["results"]]
-    # The first one is the oldest: all are at least as recent.
-    return {**answers[0], "results": results}
+        return [registry.post("/compatibility", document, **parameters)]
+    asked: list[Any] = []
+    waiting = list(_batches(vms))[::-1]
+    while waiting:
+        batch = waiting.pop()
+        try:
+            asked.append(registry.post("/compatibility", {**document, "vms": batch}, **parameters))
+        except client.RegistryError as error:
+            if len(batch) <= 1 or not is_too_much(error):
+                raise
+            half = len(batch) // 2
+            waiting += [batch[half:], batch[:half]]
+    return asked
 
 
-def _has_cpu_models(release: str | None, registry: "client.Registry") -> bool:
+def is_too_much(error: "client.RegistryError") -> bool:
+    """Return whether the registry refused a question because it asks too much at once."""
+    problem = error.problem or {}
+    codes = {problem.get("code"), *(fault.get("code") for fault in problem.get("faults", ()))}
+    return not codes.isdisjoint({"over-budget", "too-large", "limit-exceeded"})
+
+
+def has_cpu_models(release: str | None, registry: "client.Registry") -> bool:
     """Return whether the registry has the CPU models of a release; None: of any."""
     if release is None:
         return registry.find(f"/models/{rendering.CPU_MODEL}") is not None
@@ -135,8 +158,8 @@ def without_cpus(asked: "vm_question.Asked", registry: "client.Registry") -> Map
     """Take CPUs out of a question where the registry has no CPU models to compare; return them with the reason."""
     unasked, defaults = vm_question.without_cpus(
         asked,
-        partial(_has_cpu_models, registry=registry),
-        partial(_releases_at, asked.document.get("destinations"), registry),
+        partial(has_cpu_models, registry=registry),
+        partial(releases_at, asked.document.get("destinations"), registry),
     )
     for sentence in defaults:
         warn(sentence)
@@ -153,13 +176,13 @@ def check_left(asked: "vm_question.Asked") -> None:
     _fail_unasked("nothing is left to check", asked.unasked or {})
 
 
-def _releases_at(destinations: Sequence[Mapping[str, Any]] | None, registry: "client.Registry") -> list[str]:
+def releases_at(destinations: Sequence[Mapping[str, Any]] | None, registry: "client.Registry") -> list[str]:
     """Return QEMU's releases that the destinations of a question run; without destinations, all that are in use."""
     running: list[str] = []
     if destinations is None:
         running += [entry["release"] for entry in registry.items("/releases") if entry["state"] != "retired"]
     for destination in destinations or ():
-        if "labels" in destination:
+        if "labels" in destination or "all_hosts" in destination:
             hosts: Iterable[Any] = _kinds_of(destination, registry)
         elif "host" in destination:
             hosts = [registry.find(f"/hosts/{destination['host']}") or {}]
@@ -244,7 +267,8 @@ def domain_question(
         domains = [hypervisor_domain.Domain.read(path, options, release, profile) for path in paths]
     except hypervisor_domain.DomainError as error:
         fail(str(error))
-    _check_stated(paths, domains, options)
+    check_stated(paths, domains, options)
+    _warn_of_shared(domains, options)
     asked = vm_question.domain_question_of(domains, list(map(str, paths)))
     if not asked.document["vms"]:
         names = ", ".join(map(str, paths))
@@ -259,10 +283,10 @@ def _names(domains: "Sequence[hypervisor_domain.Domain]") -> str:
     return ", ".join(domain.name for domain in domains)
 
 
-def _check_stated(
-    paths: Sequence[Path], domains: "Sequence[hypervisor_domain.Domain]", options: "hypervisor_domain.DomainOptions"
+def check_stated(
+    paths: Sequence[object], domains: "Sequence[hypervisor_domain.Domain]", options: "hypervisor_domain.DomainOptions"
 ) -> None:
-    """Exit if something is stated of what no VM has, and warn of what is stated of several."""
+    """Exit if something is stated of what no VM has; paths: where the domains come from."""
     of_vms = {
         name: [domain for domain in domains if hypervisor_domain.id_of_vm(name, domain.name)] for name in options.names
     }
@@ -278,6 +302,10 @@ def _check_stated(
         names = ", ".join(sorted(set.union(*(domain.names for domain in domains))))
         none_has = f"{paths[0]} has no device" if len(paths) == 1 else "None of the domains has a device"
         fail(f"{none_has} {', '.join(sorted(unknown))}; there are {names}")
+
+
+def _warn_of_shared(domains: "Sequence[hypervisor_domain.Domain]", options: "hypervisor_domain.DomainOptions") -> None:
+    """Print what is stated of several VMs at once."""
     for name in sorted(filter(hypervisor_domain.is_general, options.stated)):
         with_own = {
             domain.name
@@ -311,9 +339,7 @@ def running_question(
 
     host: the registered one that they run on, None: the one of the name that the monitor says.
     """
-    release, of_devices = _vm_and_devices("--source", sources)
-    if of_devices:
-        fail("with --live and --qmp, --source names QEMU's release, not that of a device")
+    release = release_of_running(sources)
     vms: list[running_vm.RunningVm] = []
     try:
         monitors: list[qemu_monitor.VirshMonitor | qemu_monitor.SocketMonitor] = [
@@ -330,24 +356,56 @@ def running_question(
         refuse(error)
     if twice := [name for name, count in Counter(vm.name for vm in vms).items() if count > 1]:
         fail(f"several VMs are called {', '.join(twice)}; ask about one at a time")
-    _check_without(without, vms)
+    check_without(without, vms)
+    warn_of_packages(vms, release)
     question = []
     unasked: dict[str, str] = {}
     for vm in vms:
-        if vm.package and release is None and vm.release.startswith("qemu.org/"):
-            warn(f"{vm.name} runs {vm.package}, which is not published; it is asked about as {vm.release} (--source)")
-        left_out = {_id_in(name, vm.name) for name in without}
-        devices = [device for device in vm.devices if device["id"] not in left_out]
-        left = {name: why for name, why in vm.unasked.items() if name not in left_out}
+        document, left = question_of_running(vm, without)
         unasked |= {name if len(vms) == 1 else f"{vm.name}: {name}": why for name, why in left.items()}
-        if devices:
-            question.append({"id": vm.name, "devices": devices, **({"host": vm.host} if vm.host else {})})
-        else:
+        if document is None:
             unasked[vm.name] = "the VM has no device that can be checked"
+        else:
+            question.append({"id": vm.name, **document})
     blocked = {vm.name: list(vm.blocked) for vm in vms if vm.blocked}
     if not question and not blocked:
         _fail_unasked("there is no device that can be checked", unasked)
     return vm_question.Asked({"vms": question}, unasked, blocked, {vm.name: vm.negotiated for vm in vms})
+
+
+def release_of_running(sources: list[str]) -> str | None:
+    """Return QEMU's release as --source states it for running VMs; exits with an error if it is about a device."""
+    release, of_devices = _vm_and_devices("--source", sources)
+    if of_devices:
+        fail("of a running VM, --source names QEMU's release, not that of a device")
+    return release
+
+
+def warn_of_packages(vms: "Sequence[running_vm.RunningVm]", release: str | None) -> None:
+    """Print which VMs are asked about as another release than the package that they run; release: the one stated."""
+    running: dict[tuple[str, str], list[str]] = {}
+    for vm in vms:
+        if vm.package and release is None and vm.release.startswith("qemu.org/"):
+            running.setdefault((vm.package, vm.release), []).append(vm.name)
+    for (package, name), names in running.items():
+        verbs = ("runs", "it is") if len(names) == 1 else ("run", "they are")
+        warn(
+            f"{named(names)} {verbs[0]} {package}, which is not published; {verbs[1]} asked about as {name} (--source)"
+        )
+
+
+def question_of_running(
+    vm: "running_vm.RunningVm", without: Sequence[str]
+) -> tuple[dict[str, Any] | None, dict[str, str]]:
+    """Return a running VM as a question has it, without its name, and what is not asked of it, with the reason.
+
+    None: nothing can be asked. without: devices and settings that the user leaves out.
+    """
+    left_out = {_id_in(name, vm.name) for name in without}
+    devices = [device for device in vm.devices if device["id"] not in left_out]
+    unasked = {name: why for name, why in vm.unasked.items() if name not in left_out}
+    host = {"host": vm.host} if vm.host else {}
+    return ({"devices": devices, **host} if devices else None), unasked
 
 
 def _id_in(name: str, vm: str) -> str | None:
@@ -355,7 +413,7 @@ def _id_in(name: str, vm: str) -> str | None:
     return name if hypervisor_domain.is_general(name) else hypervisor_domain.id_of_vm(name, vm)
 
 
-def _check_without(without: Sequence[str], vms: "Sequence[running_vm.RunningVm]") -> None:
+def check_without(without: Sequence[str], vms: "Sequence[running_vm.RunningVm]") -> None:
     """Exit with an error if something is to be left out that no VM has."""
     names = {vm.name: [*(device["id"] for device in vm.devices), *vm.unasked] for vm in vms}
     unknown = [name for name in without if not any(_id_in(name, vm) in own for vm, own in names.items())]

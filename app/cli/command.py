@@ -35,6 +35,7 @@ _COMMANDS = {
     "profile": _Entry("states:profiles", "List, deprecate and retire profiles."),
     "erratum": _Entry("errata:commands", "Say what a release turned out to do wrong."),
     "check": _Entry("checking:check", "Check whether devices can move elsewhere."),
+    "drain": _Entry("draining:drain", "Plan where the VMs of a host move."),
     "baseline": _Entry("planning:baseline", "Show settings that a whole fleet accepts."),
     "diff": _Entry("difference:diff", "Compare two releases or two profiles."),
     "matrix": _Entry("planning:matrix", "Show which release or host supports which profile."),

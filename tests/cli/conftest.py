@@ -1,8 +1,10 @@
 """Fixtures for the command line: it talks to the real service without a network."""
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import copy_context
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -19,6 +21,7 @@ DATA = Path(__file__).parents[1] / "data"
 RELEASE = {"7.2": "qemu.org/qemu-system-x86_64@7.2.22", "10.0": "qemu.org/qemu-system-x86_64@10.0.13"}
 
 Run = Callable[..., Result]
+Save = Callable[[str, object], str]
 
 
 class AppTransport(httpx.BaseTransport):
@@ -72,3 +75,28 @@ def run(service: TestClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
         return copy_context().run(CliRunner().invoke, command(), list(arguments), input=stdin)
 
     return run
+
+
+@pytest.fixture
+def save(tmp_path: Path) -> Save:
+    """Return what writes a text or a JSON document to a file, and returns its path."""
+
+    def write(name: str, content: object) -> str:
+        path = tmp_path / name
+        path.write_text(content if isinstance(content, str) else json.dumps(content))
+        return str(path)
+
+    return write
+
+
+def planned(run: Run, *arguments: str, status: int = 0) -> dict[str, Any]:
+    """Return the plan of a drain as JSON."""
+    ended = run("drain", *arguments, "--json")
+    assert ended.exit_code == status, ended.output
+    answer: dict[str, Any] = json.loads(ended.stdout)
+    return answer
+
+
+def moves(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """Return where the VMs of a plan move, by their names."""
+    return {vm["vm"]: vm["move"] for vm in answer["vms"] if vm["move"]}

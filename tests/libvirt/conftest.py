@@ -62,8 +62,13 @@ def installed() -> str:
     return f"{PRODUCT}@{version}"
 
 
-def command_of(server: Server, *arguments: str, libvirt: str = "") -> str:
-    """Run the command against a registry, and return what it prints; libvirt: the URI of the daemon that it asks."""
+def command_of(server: Server, *arguments: str, libvirt: str = "", status: int | None = 0) -> str:
+    """Run the command against a registry, and return what it prints.
+
+    libvirt: the URI of the daemon that it asks. status: the one that it ends with, None: any.
+    """
     settings: dict[str, Any] = {"url": server.url, "token": TOKEN}
     variables = {**environment(**settings), "LIBVIRT_DEFAULT_URI": libvirt}
-    return subprocess.run(command(*arguments), env=variables, check=True, capture_output=True, text=True).stdout
+    done = subprocess.run(command(*arguments), env=variables, check=False, capture_output=True, text=True)
+    assert status is None or done.returncode == status, done.stderr
+    return done.stdout

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,7 +11,8 @@ from typing import Any
 import pytest
 
 from app.cli.qemu.monitor import Call, Refused, VirshMonitor
-from tests.libvirt.conftest import MACHINE, OLD_BOARD, command_of, installed
+from app.client import Registry
+from tests.libvirt.conftest import MACHINE, OLD, OLD_BOARD, command_of, installed
 from tests.libvirt.daemons import Daemon, missing
 from tests.running.conftest import Server
 
@@ -124,3 +126,27 @@ def test_what_libvirt_really_starts_can_run_where_it_runs(server: Server, daemon
     answer = json.loads(printed)
     assert answer["results"][0]["compatible"]
     assert answer["unasked"] == {}
+
+
+def test_all_that_runs_on_a_libvirt_host_is_drained(server: Server, daemon: Daemon, api: Registry) -> None:
+    # libvirt says this name, too, and the report would be registered under it.
+    here = socket.gethostname()
+    hosts = {here: (installed(), "new"), "other": (installed(), "new"), "old": (OLD, "old")}
+    for name, (release, generation) in hosts.items():
+        api.put(f"/hosts/{name}", {"releases": [release], "labels": {"gen": generation}})
+    drain = ("drain", "--live-host", daemon.uri, "--source", installed(), "--json")
+    answer = json.loads(command_of(server, *drain, status=None))
+    assert sorted(vm["vm"] for vm in answer["vms"]) == sorted(_DOMAINS)
+    assert answer["left_out"] == [here]
+    assert {"network", "scsi", "cpu"} <= set(answer["order"])
+    (scsi,) = [vm for vm in answer["vms"] if vm["vm"] == "scsi"]
+    assert [kind["examples"] for kind in scsi["kinds"] if kind["compatible"]] == [["other"]]
+    # The older QEMU has none of these machine types.
+    stuck = json.loads(command_of(server, *drain, "--label", "gen=old", status=1))
+    assert sorted(stuck["stuck"]) == sorted(_DOMAINS)
+    helps = {entry["change"]: entry for vm in stuck["vms"] if vm["vm"] == "scsi" for entry in vm["help"]}
+    assert helps["labels"]["examples"] == ["other"]
+    # It has a machine type, but of another board.
+    assert "profile" not in helps
+    for name in hosts:
+        api.delete(f"/hosts/{name}")

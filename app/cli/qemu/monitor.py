@@ -130,74 +130,42 @@ class SocketMonitor:
         return MonitorError(f"{self._socket} cannot be asked over QMP: {why}")
 
 
-class VirshMonitor:
-    """A domain of libvirt, at the connection that virsh uses (LIBVIRT_DEFAULT_URI)."""
+class Libvirt:
+    """A libvirt, as virsh reaches it. uri: None: what virsh uses by default (LIBVIRT_DEFAULT_URI)."""
 
-    def __init__(self, domain: str) -> None:
-        """Raises MonitorError for a name that virsh would read otherwise."""
-        if domain.isdecimal():
-            message = f"{domain} is an id for virsh; name the domain, or give its UUID"
-            raise MonitorError(message)
-        if not domain.isprintable() or domain.startswith("-") or _FORBIDDEN.intersection(domain):
-            message = f"{domain!r} cannot be the name of a libvirt domain here: it has quotes, semicolons or new lines"
-            if domain.startswith("-"):
-                message = f"{domain!r} is an option for virsh; give the UUID of the domain"
-            raise MonitorError(message)
-        self._domain = domain
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Do nothing: each time virsh connects anew."""
+    def __init__(self, uri: str | None = None) -> None:
+        self._connection = [] if uri is None else ["--connect", uri]
 
     @cached_property
     def is_local(self) -> bool:
-        """Whether the address of libvirt names no other host (https://libvirt.org/uri.html)."""
+        """Whether its address names no other host (https://libvirt.org/uri.html)."""
         with suppress(MonitorError, ValueError):
-            address = self._run("", "uri").stdout.strip()
+            address = self.run("", "uri").stdout.strip()
             return bool(address) and not urlsplit(address).netloc
         return False
 
     @cached_property
     def host(self) -> str | None:
-        """The name of the host, as libvirt says it."""
+        """The name of its host, None if nobody says."""
         with suppress(MonitorError):
-            return self._run("", "hostname").stdout.strip() or None
+            return self.run("", "hostname").stdout.strip() or None
         return None
 
-    def vdpa_nodes(self) -> Sequence[tuple[str, str]]:
-        """Return the network cards with a vDPA device behind them, as libvirt has given it to QEMU."""
-        with suppress(MonitorError, ParseError, defusedxml.DefusedXmlException):
-            domain = defusedxml.ElementTree.fromstring(self._run("", "dumpxml", "--domain", self._domain).stdout)
-            return list(_vdpa_nodes(domain))
-        return ()
-
-    def ask(self, calls: Sequence[Call]) -> list[Any]:
-        """Return the answers in this order, Refused where QEMU refuses a command; raises MonitorError."""
-        # One virsh for all commands: to start one for each takes most of the time.
-        commands = "".join(f"qemu-monitor-command '{self._domain}' '{_quoted(call)}'\n" for call in calls)
-        done = self._run(commands)
-        # Where it reads commands, virsh also prints them.
-        lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
-        if len(lines) != len(calls):
-            why = next(iter(done.stderr.strip().splitlines()), "it did not answer all commands")
-            message = f"{self._domain} cannot be asked through virsh: {why.removeprefix('error: ')}"
+    def domains(self) -> Mapping[str, str]:
+        """Return the names of the domains that run, paused ones included, by their UUIDs; raises MonitorError."""
+        done = self.run("", "list", "--uuid", "--name")
+        if done.returncode:
+            why = ": ".join(line.removeprefix("error: ") for line in done.stderr.strip().splitlines())
+            message = f"libvirt cannot be asked through virsh: {why}"
             raise MonitorError(message)
-        try:
-            return [_answer(json.loads(line)) for line in lines]
-        except ValueError as error:
-            message = f"{self._domain} cannot be asked through virsh: it does not answer with JSON"
-            raise MonitorError(message) from error
+        lines = (line.strip().partition(" ") for line in done.stdout.splitlines() if line.strip())
+        return {uuid: name.strip() for uuid, _, name in lines}
 
-    @staticmethod
-    def _run(commands: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    def run(self, commands: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """Run virsh with a command, or with commands on its standard input; raises MonitorError."""
         try:
             return subprocess.run(  # noqa: S603 (the names of domains are checked)
-                ["virsh", "--quiet", *arguments],  # noqa: S607 (as the shell finds it)
+                ["virsh", "--quiet", *self._connection, *arguments],  # noqa: S607 (as the shell finds it)
                 input=commands,
                 capture_output=True,
                 text=True,
@@ -209,6 +177,65 @@ class VirshMonitor:
             raise MonitorError(message) from error
         except (OSError, subprocess.TimeoutExpired) as error:
             message = f"virsh cannot be asked: {error}"
+            raise MonitorError(message) from error
+
+
+class VirshMonitor:
+    """A domain of libvirt."""
+
+    def __init__(self, domain: str, libvirt: Libvirt | None = None) -> None:
+        """Raises MonitorError for a name that virsh would read otherwise."""
+        if domain.isdecimal():
+            message = f"{domain} is an id for virsh; name the domain, or give its UUID"
+            raise MonitorError(message)
+        if not domain.isprintable() or domain.startswith("-") or _FORBIDDEN.intersection(domain):
+            message = f"{domain!r} cannot be the name of a libvirt domain here: it has quotes, semicolons or new lines"
+            if domain.startswith("-"):
+                message = f"{domain!r} is an option for virsh; give the UUID of the domain"
+            raise MonitorError(message)
+        self._domain = domain
+        self._libvirt = libvirt or Libvirt()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Do nothing: each time virsh connects anew."""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the address of libvirt names no other host."""
+        return self._libvirt.is_local
+
+    @property
+    def host(self) -> str | None:
+        """The name of the host, as libvirt says it."""
+        return self._libvirt.host
+
+    def vdpa_nodes(self) -> Sequence[tuple[str, str]]:
+        """Return the network cards with a vDPA device behind them, as libvirt has given it to QEMU."""
+        with suppress(MonitorError, ParseError, defusedxml.DefusedXmlException):
+            dumped = self._libvirt.run("", "dumpxml", "--domain", self._domain).stdout
+            return list(_vdpa_nodes(defusedxml.ElementTree.fromstring(dumped)))
+        return ()
+
+    def ask(self, calls: Sequence[Call]) -> list[Any]:
+        """Return the answers in this order, Refused where QEMU refuses a command; raises MonitorError."""
+        # One virsh for all commands: to start one for each takes most of the time.
+        commands = "".join(f"qemu-monitor-command '{self._domain}' '{_quoted(call)}'\n" for call in calls)
+        done = self._libvirt.run(commands)
+        # Where it reads commands, virsh also prints them.
+        lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
+        if len(lines) != len(calls):
+            why = next(iter(done.stderr.strip().splitlines()), "it did not answer all commands")
+            message = f"{self._domain} cannot be asked through virsh: {why.removeprefix('error: ')}"
+            raise MonitorError(message)
+        try:
+            return [_answer(json.loads(line)) for line in lines]
+        except ValueError as error:
+            message = f"{self._domain} cannot be asked through virsh: it does not answer with JSON"
             raise MonitorError(message) from error
 
 
