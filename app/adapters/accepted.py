@@ -115,8 +115,8 @@ def _chosen(registry: Registry, choice: Choice, is_preferred: Callable[[str], bo
         left_out = [name for name in order[choice.limit :] if states[name] != _RETIRED]
         if left_out:
             _LOG.warning(
-                "%d profiles are left out, such as %s: at most %d are asked about; choose fewer, or raise the limit",
-                *(len(left_out), left_out[0], choice.limit),
+                "%d of %d profiles are left out, such as %s: the limit is %d; choose fewer, or raise it",
+                *(len(left_out), len(order), left_out[0], choice.limit),
             )
     return {name: states[name] for name in sorted(order[: choice.limit])}
 

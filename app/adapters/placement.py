@@ -368,7 +368,7 @@ class TraitKeeper:
             raise
         if failures:
             log(done)
-            message = f"{len(failures)} providers could not be changed; {failures[0]}"
+            message = f"{len(failures)} of {len(steps)} providers could not be changed; {failures[0]}"
             raise PlacementError(message)
         return done
 

@@ -418,7 +418,7 @@ def test_a_provider_that_others_never_leave_alone_does_not_stop_the_rest(
     def meddle() -> None:
         placement.put_traits(uuid, [f"CUSTOM_ROUND_{next(numbers)}"])
 
-    with pytest.raises(PlacementError, match=r"1 providers could not be changed; new-1: Placement answered 409"):
+    with pytest.raises(PlacementError, match=r"1 of 2 providers could not be changed; new-1: Placement answered 409"):
         TraitKeeper(registry, Placement(OnlyOne(placement.session(), meddle, uuid))).look()
     assert placement.traits(uuid) == {"CUSTOM_ROUND_4"}
     assert placement.traits(other) == {TRAIT}
@@ -597,7 +597,7 @@ def test_a_publication_displaces_no_trait_where_there_are_too_many(
     assert "left out" not in caplog.text
     writer.post("/profiles", {"name": "vendor-a.com/a", "values": {NIC: {}}})
     assert keeper_of(registry, placement, choice=choice).look().profiles == {TRAIT: PROFILE}
-    assert "1 profiles are left out, such as vendor-a.com/a" in caplog.text
+    assert "1 of 2 profiles are left out, such as vendor-a.com/a" in caplog.text
     writer.patch(f"/profiles/{PROFILE}", {"state": "retired"})
     assert keeper_of(registry, placement, choice=choice).look().profiles == {
         trait_of("vendor-a.com/a"): "vendor-a.com/a"
