@@ -29,6 +29,8 @@ ASK_SECONDS = 5.0
 # Schedulers start VMs from what they were defined with, so nobody sets what this warning names; the guest would find
 # other hardware. It counts as a problem.
 MUST_BE_SET = "must-be-set"
+# How much longer the connection of a question that was given up waits, so that it is given up for one reason.
+_LATER_SECONDS = 1.0
 _SHOWN_HOSTS = 5
 _SHOWN_FAULTS = 3
 _LOG = getLogger(__name__)
@@ -204,8 +206,9 @@ class Asker:
     def _connected(self) -> Registry:
         with self._connecting:
             if self._registry is None:
-                # It is not sent again: the scheduler does that. A question that is given up ends by itself soon.
-                self._registry = self._connect(self._url, self._token, retry_seconds=0, timeout_seconds=self._seconds)
+                # Questions are not sent again: the scheduler does that. One that is given up ends by itself soon after.
+                seconds = self._seconds + _LATER_SECONDS
+                self._registry = self._connect(self._url, self._token, retry_seconds=0, timeout_seconds=seconds)
             return self._registry
 
 

@@ -42,7 +42,7 @@ class Done:
     def was_refused(self) -> bool:
         """Return whether Nova found no host, in the way that it says so itself; no exception came from the filter."""
         assert not any("nova.py" in line or "Traceback" in line for line in self.log), self.log
-        assert any(line == "INFO nova.filters: Filter DeviceProfileFilter returned 0 hosts" for line in self.log)
+        assert "INFO nova.filters: Filter DeviceProfileFilter returned 0 hosts" in self.log, (self.server, self.log)
         return True
 
 

@@ -105,7 +105,7 @@ def test_a_registry_that_hangs_holds_the_scheduler_no_longer_than_the_limit(ask:
         started = time.monotonic()
         (reason,) = reasons(ask(f"http://127.0.0.1:{server.getsockname()[1]}", seconds=0.3).about(VM, ALL))
         assert time.monotonic() - started < 2
-    assert "0.3 seconds" in reason or "timed out" in reason
+    assert reason == "the registry gave no answer within 0.3 seconds"
 
 
 def test_a_registry_that_answers_byte_by_byte_holds_the_scheduler_no_longer_than_the_limit(ask: Ask) -> None:
