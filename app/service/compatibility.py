@@ -454,7 +454,8 @@ class _Asked:
                 if self._reader.selected([wanted.selection], self._left_out):
                     self._selections[wanted.selection] = index
                 else:
-                    self._add(index, no_host(wanted.selection, with_left_out=bool(self._left_out)), place)
+                    are_left_out = bool(self._left_out and self._reader.selected([wanted.selection]))
+                    self._add(index, no_host(wanted.selection, are_left_out=are_left_out), place)
         self._named |= self._explicit.keys()
         if self._explicit:
             self._check_ids_of_hosts(place)
@@ -462,7 +463,7 @@ class _Asked:
     def _check_ids_of_hosts(self, place: Place) -> None:
         """Report ids that are also names of selected hosts which state something else."""
         for selection, index in self._selections.items():
-            for name in self._reader.within([selection], self._explicit.keys()):
+            for name in self._reader.within([selection], self._explicit.keys() - self._left_out):
                 position, destination = self._explicit[name]
                 if self._destinations[position].host != name and destination != self._reader.hosts([name])[name]:
                     message = f"id {name} is also the name of a host that a selection includes: use another id"

@@ -531,18 +531,23 @@ def unknown_host(name: str, why: str) -> Destination:
     return Destination(name, (), problem=Problem(ProblemCode.UNKNOWN_HOST, why))
 
 
-def no_host(labels: Sequence[str], *, with_left_out: bool = False) -> Destination:
+def no_host(labels: Sequence[str], *, are_left_out: bool = False) -> Destination:
     """Return the destination that stands for conditions on labels that no registered host meets.
 
-    with_left_out: hosts are left out, which can be those that meet them.
+    are_left_out: some do, and the question leaves all of them out.
     Without it, nothing would be refused and an answer would look positive. Its id has a space, so it cannot be the name
     of a host.
     """
-    apart = ", apart from hosts that are left out" if with_left_out else ""
-    if not labels:
-        return unknown_host("all hosts", f"No host is registered{apart}.")
     selection = " and ".join(labels)
-    return unknown_host(f"label {selection}", f"No registered host meets the label conditions {selection}{apart}.")
+    name = f"label {selection}" if labels else "all hosts"
+    if are_left_out:
+        meeting = (
+            f"All registered hosts that meet the label conditions {selection}" if labels else "All registered hosts"
+        )
+        return unknown_host(name, f"{meeting} are left out.")
+    if not labels:
+        return unknown_host(name, "No host is registered.")
+    return unknown_host(name, f"No registered host meets the label conditions {selection}.")
 
 
 def _digest_of(key: object) -> str:

@@ -240,6 +240,7 @@ class Question(Shape):
         default_factory=list,
         max_length=MAX_LEFT_OUT,
         description="registered hosts that neither `labels` nor `all_hosts` selects, such as the one that is drained; "
+        "a name that is not registered leaves nothing out, and destinations that are named stay; "
         f"at most {MAX_LEFT_OUT:,}",
         examples=[["host-17"]],
     )

@@ -161,8 +161,13 @@ def test_a_host_that_is_left_out_is_not_selected(unchanged: TestClient) -> None:
     assert "host-1" not in [name for kind in summary["kinds"] for name in kind["examples"]]
     (nothing,) = ask(unchanged, {"label": "gen=new"}, leave_out=["host-1"], detail="summary")
     assert nothing["reasons"][0]["message"] == (
-        "No registered host meets the label conditions gen=new, apart from hosts that are left out."
+        "All registered hosts that meet the label conditions gen=new are left out."
     )
+    (nobody,) = ask(unchanged, {"label": "gen=newest"}, leave_out=["host-1"], detail="summary")
+    assert nobody["reasons"][0]["message"] == "No registered host meets the label conditions gen=newest."
+    # What if the host that is left out ran something else?
+    other = ask(unchanged, {"id": "host-2", "releases": [NEW]}, {"label": "rack=r1"}, leave_out=["host-2"])
+    assert compatible(other) == {"host-2": True, "host-1": True}
 
 
 def test_a_problem_names_the_restriction_of_the_host(unchanged: TestClient) -> None:
