@@ -18,7 +18,7 @@ PREFIX = "REGISTRY_"
 _OF_FILE = "_FILE"
 # What the client commands take, beside ClientSettings.
 _OF_COMMANDS = frozenset({"REGISTRY_TRUST", "REGISTRY_SIGN", "REGISTRY_SOURCE_TOKEN"})
-# What the schedulers' adapters take, beside ClientSettings: a test compares them with AdapterSettings.
+# What the schedulers' adapters take, in addition to ClientSettings: a test compares them with AdapterSettings.
 _OF_ADAPTERS = frozenset(
     f"{PREFIX}ADAPTER_{name}" for name in ("ASK_SECONDS", "LOOK_SECONDS", "POLICY", "ALLOW_MUST_BE_SET")
 )

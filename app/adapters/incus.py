@@ -190,7 +190,7 @@ class Placement:
         self.wake.set()
 
     def run(self, stop: Event, seconds: float = LOOK_SECONDS) -> None:
-        """Renew the scriptlet every so many seconds, and when something changes, until the event is set."""
+        """Renew the scriptlet every this many seconds, and when something changes, until the event is set."""
         failure = ""
         while not stop.is_set():
             self.wake.clear()

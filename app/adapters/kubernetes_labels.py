@@ -1,6 +1,6 @@
 """Kubernetes: labels of nodes say which profiles their hosts accept, as KubeVirt's labeller says it of CPU models.
 
-A module of its own beside the extender, because it is a program with other rights: it changes nodes, the extender
+A module of its own, because it is a program with other rights: it changes nodes, the extender
 changes nothing.
 """
 

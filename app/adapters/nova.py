@@ -55,7 +55,7 @@ _OPTIONS = [
     cfg.BoolOpt(
         "allow_must_be_set",
         default=False,
-        help="Whether hosts pass where variables must be set beside the profile. Nova does not set them.",
+        help="Whether hosts pass where variables must be set in addition to the profile. Nova does not set them.",
     ),
     cfg.StrOpt(
         "host_name",

@@ -3,7 +3,7 @@
 VDSM runs the executables in /usr/libexec/vdsm/hooks/<event>/, with the path of the libvirt domain in the environment
 variable _hook_domxml (Red Hat Virtualization 4.4, Administration Guide, appendix A). before_vm_migrate_source runs on
 the host that the VM leaves, before_vm_migrate_destination on the host that it goes to; both have the domain of the
-source. Neither is told the other host.
+source. Neither gets the name of the other host.
 """
 
 from collections.abc import Mapping

@@ -22,13 +22,13 @@ from app.client import Registry
 HOLD_SECONDS = 300.0
 # A wait of the feed takes five seconds, and an answer can take ten more.
 MIN_HOLD_SECONDS = 15.0
-# Of a provider that others change at the same time.
+# How often a change of a provider that others change at the same time is tried.
 _ATTEMPTS = 5
 _RETRY_SECONDS = 0.2
 _PAUSE_SECONDS = 1.0
 _MAX_PAUSE_SECONDS = 30.0
 _TICK_SECONDS = 0.5
-# Of a registry with several workers, each knows after a second what another one has said (DESIGN 8).
+# With several workers, each knows after a second what another one has published (DESIGN 8).
 _FRESH_SECONDS = 1.5
 _SHOWN = 5
 _LOG = getLogger(__name__)
@@ -140,7 +140,7 @@ class TraitKeeper:
         self._confirmed_at = time.monotonic()
         self._is_withdrawn = False
         self._failure = "it has not answered yet"
-        # Of the last look; the log names others only.
+        # Those of the last look; the log names others only.
         self._refusals: Mapping[tuple[str, str], Sequence[str]] = {}
 
     def look(self, *, is_dry: bool = False) -> Outcome:

@@ -9,7 +9,7 @@ from app.adapters.following import LOOK_SECONDS, WAIT_SECONDS
 from app.client import Registry
 from app.wire.compatibility import Policy
 
-# Of a wait, the registry answers only at its end.
+# The registry answers only at the end of a wait.
 _ANSWER_SECONDS = 10
 
 
@@ -28,7 +28,7 @@ class AdapterSettings(BaseSettings):
     )
     adapter_look_seconds: float = Field(
         default=LOOK_SECONDS,
-        description="an adapter that follows the feed looks at everything at least every so many seconds",
+        description="an adapter that follows the feed looks at everything at least every this many seconds",
         ge=1,
         le=86400,
     )
@@ -38,7 +38,7 @@ class AdapterSettings(BaseSettings):
     )
     adapter_allow_must_be_set: bool = Field(
         default=False,
-        description="whether a host is allowed where variables must be set explicitly, beside the profile; only if "
+        description="whether a host is allowed where variables must be set explicitly, in addition to the profile; only if "
         "whoever starts the VM sets them",
     )
 

@@ -9,7 +9,7 @@ from app.hypervisor.domain import DomainError, parsed
 
 _DOMAIN = re.compile(rb"<domain(?=[\s>/])")
 _SPACE = b" \t\r\n"
-# What a question says beside its VMs.
+# What a question says in addition to its VMs.
 _OF_QUESTION = frozenset({"destinations", "leave_out", "policy", "detail"})
 # What can stand between documents, with how it ends.
 _BETWEEN = ((b"<!--", b"-->"), (b"<?", b"?>"))

@@ -27,7 +27,7 @@ def incus(
         ),
     ] = 900,
     every: Annotated[
-        float, typer.Option(help="Look for new instances and profiles every so many seconds.", min=1)
+        float, typer.Option(help="Look for new instances and profiles every this many seconds.", min=1)
     ] = 10,
     *,
     once: Annotated[bool, typer.Option("--once", help="Write the scriptlet once, and end.")] = False,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _SECTION = "filter_scheduler"
 _OWN_SECTION = "device_profile_registry"
-# Where the client's wheel has them, which is what is installed beside Nova.
+# Where the client's wheel has them, which is installed where Nova is.
 _MODULE = "profile_registry_client.adapters.nova"
 _FILTER, _WEIGHER = "DeviceProfileFilter", "DeviceProfileWeigher"
 # The defaults of Nova 34, of which all that are named replace those that are not.
@@ -119,7 +119,7 @@ def _existing(config: Path | None, name: str) -> Sequence[str]:
     except (OSError, UnicodeDecodeError) as error:
         fail(f"{config} cannot be read: {getattr(error, 'strerror', None) or error}")
     lines = list(_lines(text, name))
-    # Of an option that has one line, the last one counts.
+    # The last line of an option counts.
     counted = lines if name == _REPEATED else lines[-1:]
     values = [value.strip() for line in counted for value in (line.split(",") if name != _REPEATED else [line])]
     return [value for value in values if value and value != _OWN[name]] or _DEFAULTS[name]

@@ -84,7 +84,7 @@ def _drive(driver: Path, arguments: list[str], seconds: float) -> None:
 
 
 def _serve(bind: str, port: int, label: str, seconds: float) -> None:
-    """Answer requests until the process is told to end."""
+    """Answer requests until the process is stopped."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     lazy.load_all()

@@ -86,7 +86,7 @@ def _best(confirmed: Sequence[Cure]) -> Sequence[Cure]:
         if key not in best or cure.possible_count > best[key].possible_count:
             best[key] = cure
     singles = [cure for cure in best.values() if cure.change is Change.LABELS and len(cure.detail["without"]) == 1]
-    # That all labels are too many is no news where one of them is.
+    # Where one label is too many, all of them are.
     kept = [cure for cure in best.values() if cure.change is not Change.LABELS or not singles or cure in singles]
     return sorted(kept, key=lambda cure: list(Change).index(cure.change))
 

@@ -17,7 +17,7 @@ from app.wire.detail import Detail
 
 # What of a unit decides whether it takes a device.
 _OF_UNIT = ("releases", "restrict", "resolves")
-# So many hosts are described in a question, which must not be larger than a megabyte.
+# A question describes at most this many hosts, because it must not be larger than a megabyte.
 _AT_ONCE = 500
 
 
