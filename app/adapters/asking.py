@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from logging import getLogger
-from threading import Lock, Thread
+from threading import Lock
 from typing import Any, TypeAlias
 
 from pydantic import ValidationError
 
 from app.adapters.devices import PREFIX, DevicesError, read_devices
+from app.adapters.limit import LateError, within
 from app.client import Registry, RegistryError
 from app.wire.compatibility import (
     MAX_DESTINATIONS,
@@ -86,6 +87,7 @@ class Asker:
         self._connect = connect
         self._registry: Registry | None = None
         self._connecting = Lock()
+        self._is_from_memory = False
 
     def close(self) -> None:
         """Close the connections; the next question opens new ones."""
@@ -130,49 +132,31 @@ class Asker:
         missing = refused(names, "the registry's answer does not mention the host")
         return {name: answered.get(name, missing[name]) for name in names}
 
-    def about_labels(self, vm: Mapping[str, Any], labels: Sequence[str]) -> Verdicts:
-        """Return a verdict for each registered host that has all these labels; none: for all registered hosts.
-
-        A host that is not in the result is not allowed either. If the question fails, the result is empty, and the log
-        says why.
-        """
-        destination = {"labels": list(labels)} if labels else {"all_hosts": True}
-        answered = self._within_limit(lambda: self._verdicts(vm, [destination]))
-        if isinstance(answered, str):
-            _LOG.warning("no host is allowed: %s", answered)
-            return {}
-        return answered
-
     def _within_limit(self, ask: Callable[[], Verdicts]) -> Verdicts | str:
-        """Return the verdicts that a function returns, or why there are none.
-
-        It runs in a thread of its own, so that not even a name server that hangs makes the scheduler wait.
-        """
-        answers: list[Verdicts | str] = []
-
-        def run() -> None:
-            try:
-                answers.append(ask())
-            except (RegistryError, ValueError) as error:
-                answers.append(f"the registry gave no answer: {_line(error)}")
-            except Exception as error:  # noqa: BLE001 (a scheduler must go on, and choose no host)
-                answers.append(f"the registry was not asked: {type(error).__name__}: {_line(error)}")
-
+        """Return the verdicts that a function returns, or why there are none."""
         try:
-            thread = Thread(target=run, name="device-profile question", daemon=True)
-            thread.start()
-            thread.join(self._seconds)
-        except Exception as error:  # noqa: BLE001 (as above: no thread can be started)
+            return within(self._seconds, ask)
+        except LateError as error:
+            return f"the registry gave {error}"
+        except (RegistryError, ValueError) as error:
+            return f"the registry gave no answer: {_line(error)}"
+        except Exception as error:  # noqa: BLE001 (a scheduler must go on, and choose no host)
             return f"the registry was not asked: {type(error).__name__}: {_line(error)}"
-        return answers[0] if answers else f"the registry gave no answer within {self._seconds:g} seconds"
 
     def _verdicts(self, vm: Mapping[str, Any], destinations: Sequence[Mapping[str, Any]]) -> Verdicts:
         question = Question.model_validate(
             {"vms": [{"id": "vm", **vm}], "destinations": destinations, "policy": self._policy.value}
         )
         answer = self._connected().ask(question)
+        self._note_memory(answer)
         ids = [device.id or str(position) for position, device in enumerate((question.vms or [])[0].devices)]
         return dict(self._judged(answer, ids))
+
+    def _note_memory(self, answer: Answer) -> None:
+        """Log once that the registry answers from memory; again only after it has had its database meanwhile."""
+        if answer.as_of is not None and not self._is_from_memory:
+            _LOG.warning("the registry's database is away: it answers from memory, as of %s", answer.as_of)
+        self._is_from_memory = answer.as_of is not None
 
     def _judged(self, answer: Answer, ids: Sequence[str]) -> Iterator[tuple[str, Verdict]]:
         for result in answer.results:

@@ -17,6 +17,8 @@ from difflib import get_close_matches
 from typing import Any
 
 PREFIX = "dpr:"
+# How a key begins that is meant for an adapter, in whatever spelling.
+_SPELLINGS = ("dpr:", "dpr/", "dpr.")
 _VALUES = "values"
 _FIELDS = ("model", "profile", "release", "complete", "part_of", "role")
 # As a command line writes them (DESIGN 3).
@@ -27,17 +29,24 @@ class DevicesError(ValueError):
     """Properties that begin with dpr: and describe no devices; the message names each fault."""
 
 
+def is_meant(key: str) -> bool:
+    """Return whether a key is meant to describe a device: it begins with dpr, in any letters, and a separator."""
+    return key.strip().lower().startswith(_SPELLINGS)
+
+
 def read_devices(properties: Mapping[str, str], prefix: str = PREFIX) -> Sequence[Mapping[str, Any]]:
     """Return the devices that properties describe, as POST /compatibility takes them, sorted by id.
 
-    prefix: what the scheduler lets begin the keys, where it allows no colon. Properties with another prefix are not
-    read; without any, there are no devices. Raises DevicesError for a key that has the prefix and is not in the table
-    above: a device that is misspelt is not a device that needs no check.
+    prefix: what the scheduler lets begin the keys, where it allows no colon. Other properties are not read; without
+    any, there are no devices. Raises DevicesError for a key that has the prefix and is not in the table above, and for
+    one that has it in another spelling: a device that is misspelt is not a device that needs no check.
     """
     devices: dict[str, dict[str, Any]] = {}
     faults: list[str] = []
     for key, value in sorted(properties.items()):
         if not key.startswith(prefix):
+            if is_meant(key):
+                faults.append(f"{key} must begin with {prefix}")
             continue
         identifier, _, field = key.removeprefix(prefix).partition(".")
         device = devices.setdefault(identifier, {"id": identifier})

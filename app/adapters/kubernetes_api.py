@@ -127,12 +127,12 @@ def declared_devices(annotations: Mapping[str, Any]) -> Sequence[Mapping[str, An
     """Return the devices that annotations declare, as POST /compatibility takes them; none if they declare none.
 
     dpr/ID.model, dpr/ID.profile and so on (see app.adapters.devices), and dpr/devices: all fields of any devices, as
-    JSON. Raises DevicesError.
+    JSON. Raises DevicesError, also for a key that is spelt otherwise (DPR/ID.model), or twice in an object of the JSON.
     """
     devices = [*read_devices({key: text for key, text in annotations.items() if key != DEVICES}, PREFIX)]
     if DEVICES in annotations:
         try:
-            stated = json.loads(annotations[DEVICES])
+            stated = json.loads(annotations[DEVICES], object_pairs_hook=_object)
         except (TypeError, ValueError) as error:
             message = f"{DEVICES} must be JSON: {error}"
             raise DevicesError(message) from error
@@ -141,3 +141,14 @@ def declared_devices(annotations: Mapping[str, Any]) -> Sequence[Mapping[str, An
             raise DevicesError(message)
         devices += stated
     return devices
+
+
+def _object(pairs: Sequence[tuple[str, Any]]) -> Mapping[str, Any]:
+    """Return an object of JSON; raises ValueError if a key is in it twice, of which json would take the last."""
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            message = f"the key {key} is given twice"
+            raise ValueError(message)
+        found[key] = value
+    return found

@@ -29,7 +29,7 @@ from nova.scheduler import utils as scheduler_utils
 from oslo_config import cfg
 
 from app.adapters.asking import ASK_SECONDS, Asker, Verdicts, by_reason, refused
-from app.adapters.devices import PREFIX
+from app.adapters.devices import PREFIX, is_meant
 from app.wire.compatibility import Policy
 
 _GROUP = "device_profile_registry"
@@ -207,10 +207,10 @@ def _vm(spec: Any) -> _Vm:
 
 
 def _by_device(properties: Mapping[str, str]) -> Mapping[str, Mapping[str, str]]:
-    """Return the properties that describe devices, by device."""
+    """Return the properties that describe devices, or are meant to, by device."""
     devices: dict[str, dict[str, str]] = {}
     for key, value in properties.items():
-        if key.startswith(PREFIX):
+        if is_meant(key):
             devices.setdefault(key.partition(".")[0], {})[key] = value
     return devices
 

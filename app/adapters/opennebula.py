@@ -31,6 +31,8 @@ ATTRIBUTE = "DPR"
 LABEL = "opennebula"
 # OpenNebula waits, with all VMs.
 ANSWER_SECONDS = 30.0
+# The state of a VM that a host runs (or migrates).
+_ACTIVE = "3"
 _LOG = getLogger(__name__)
 
 
@@ -53,12 +55,17 @@ def host_names(registry: Registry, label: str = LABEL) -> Mapping[int, str]:
 
 @dataclass(frozen=True, slots=True)
 class _Vm:
-    """A VM to place. hosts: the ids of those that it could run on. source: the one that it runs on, if it runs."""
+    """A VM to place. hosts: the ids of those that it could run on. source: the one that it runs on, if it runs.
+
+    fault: why `described` does not say what its devices are. is_running: it runs, although no source may be known.
+    """
 
     id: int
     described: str
     hosts: Sequence[int]
     source: int | None = None
+    fault: str = ""
+    is_running: bool = False
 
 
 @dataclass(slots=True)
@@ -77,7 +84,7 @@ class _Questions:
     def verdicts(self, vm: _Vm) -> Mapping[int, Verdict] | None:
         """Return whether each host takes a VM, by id; None if nothing describes its devices."""
         # VMs of one template share their question.
-        key = vm.described, vm.source, tuple(vm.hosts)
+        key = vm.described, vm.fault, vm.source, vm.is_running, tuple(vm.hosts)
         if key not in self._answers:
             verdicts = self._about(vm, [self.names[host] for host in vm.hosts if host in self.names])
             self._answers[key] = None if verdicts is None else self._by_id(vm, verdicts)
@@ -92,15 +99,25 @@ class _Questions:
             devices = read_devices(read_words(vm.described))
         except DevicesError as error:
             return refused(known, f"the VM's devices cannot be read: {error}")
-        if not devices:
+        if not (devices or vm.fault):
             return None
-        if monotonic() > self.deadline:
-            return refused(known, "no time was left to ask the registry")
+        if reason := self._refusal(vm):
+            return refused(known, reason)
         if vm.source is None:
             return self.asker.about({"devices": devices}, known)
-        if vm.source not in self.names:
-            return refused(known, f"the VM runs on host {vm.source}: {self.lacking}")
         return self.asker.about({"host": self.names[vm.source], "devices": devices}, known)
+
+    def _refusal(self, vm: _Vm) -> str:
+        """Return why the registry is not asked about a VM; empty: it is."""
+        if vm.fault:
+            return f"the VM's devices cannot be read: {vm.fault}"
+        if monotonic() > self.deadline:
+            return "no time was left to ask the registry"
+        if vm.source is None and vm.is_running:
+            return "the VM runs, and no host in HOST_POOL has it"
+        if vm.source is not None and vm.source not in self.names:
+            return f"the VM runs on host {vm.source}: {self.lacking}"
+        return ""
 
 
 def _lines(verdicts: Mapping[int, Verdict], names: Mapping[int, str]) -> Iterator[str]:
@@ -213,34 +230,52 @@ def narrowed(document: bytes, asker: Asker, log: Callable[[str], None], seconds:
         raise DocumentError(message)
     names = {_id(host): host.findtext("NAME") or "" for host in root.findall("HOST_POOL/HOST")}
     sources = {_number(vm): _id(host) for host in root.findall("HOST_POOL/HOST") for vm in host.findall("VMS/ID")}
-    described = {_id(vm): vm.findtext(f"USER_TEMPLATE/{ATTRIBUTE}") or "" for vm in root.findall("VM_POOL/VM")}
+    vms = {_id(vm): vm for vm in root.findall("VM_POOL/VM")}
     questions = _Questions(asker, names, "HOST_POOL does not have the host", monotonic() + seconds)
     for required in root.findall("REQUIREMENTS/VM"):
         vm = _id(required)
-        if vm not in described:
+        if vm not in vms:
             message = f"REQUIREMENTS has VM {vm}, which VM_POOL has not"
             raise DocumentError(message)
-        _narrow(required, described[vm], sources.get(vm), questions, log)
+        _narrow(required, vms[vm], sources.get(vm), questions, log)
     narrow = tostring(root)
     return narrow if is_plain else base64.b64encode(narrow)
 
 
 def _narrow(
-    required: Element, described: str, source: int | None, questions: _Questions, log: Callable[[str], None]
+    required: Element, pooled: Element, source: int | None, questions: _Questions, log: Callable[[str], None]
 ) -> None:
-    """Take the hosts out of a VM's requirements that it cannot use. source: the host that it runs on."""
+    """Take the hosts out of a VM's requirements that it cannot use.
+
+    pooled: the VM in VM_POOL. source: the host that it runs on.
+    """
     hosts = required.find("HOSTS")
     if hosts is None:
         return
-    ids = {_number(host): host for host in hosts.findall("ID")}
-    vm = _Vm(_id(required), described, [host for host in ids if host != source], source)
+    elements: dict[int, list[Element]] = {}
+    for element in hosts.findall("ID"):
+        elements.setdefault(_number(element), []).append(element)
+    described, fault = _described(pooled)
+    is_running = (pooled.findtext("STATE") or "").strip() == _ACTIVE
+    others = [host for host in elements if host != source]
+    vm = _Vm(_id(required), described, others, source, fault, is_running)
     verdicts = questions.verdicts(vm) or {}
     for line in _lines(verdicts, questions.names):
         # The driver's log has the VM's id after the level.
         log(f"WARNING: {vm.id} not on host {line}")
     for host, verdict in verdicts.items():
         if not verdict.is_allowed:
-            hosts.remove(ids[host])
+            for element in elements[host]:
+                hosts.remove(element)
+
+
+def _described(vm: Element) -> tuple[str, str]:
+    """Return what describes the devices of a VM in VM_POOL, and why it cannot be read; empty: it can."""
+    found = vm.findall(f"USER_TEMPLATE/{ATTRIBUTE}")
+    if len(found) > 1 or any(len(attribute) for attribute in found):
+        # Neither attributes that are repeated nor vectors have a meaning here; they are not "no devices" either.
+        return "", f"USER_TEMPLATE must have one {ATTRIBUTE}, with a text"
+    return (found[0].text or "" if found else ""), ""
 
 
 def _id(element: Element) -> int:

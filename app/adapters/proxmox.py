@@ -58,7 +58,10 @@ class Machine:
 
 
 def _described(lines: Sequence[str]) -> Mapping[str, str]:
-    """Return the properties in the notes: the lines that begin with dpr:, percent-encoded as Proxmox writes them."""
+    """Return the properties in the notes: the lines that begin with dpr:, percent-encoded as Proxmox writes them.
+
+    Raises DevicesError for a line that has it elsewhere or in other letters, too: it is not prose.
+    """
     properties: dict[str, str] = {}
     for line in lines:
         note = unquote(line[1:]).strip() if line.startswith("#") else ""
@@ -68,6 +71,9 @@ def _described(lines: Sequence[str]) -> Mapping[str, str]:
                 message = f"{min(twice)} is given twice"
                 raise DevicesError(message)
             properties.update(words)
+        elif PREFIX in note.lower():
+            message = f"{note} must begin with {PREFIX}"
+            raise DevicesError(message)
     return properties
 
 

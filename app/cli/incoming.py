@@ -8,6 +8,7 @@ from typing import Any
 from xml.etree.ElementTree import Element  # only the type; defusedxml parses
 from xml.sax.saxutils import quoteattr  # it only writes
 
+from app.adapters.limit import LateError, within
 from app.cli import asking, client
 from app.cli.host import emulator as host_emulator
 from app.cli.output import COULD_NOT_ASK, REFUSED, named
@@ -20,9 +21,11 @@ from app.wire import detail
 # The metadata of a domain (https://libvirt.org/formatdomain.html, "General metadata") is kept by its namespace.
 NAMESPACE = "urn:device-profile-registry:libvirt:1"
 _FIELDS = ("domain", "host", "product", "version", "package")
-# The migration waits meanwhile.
+# The migration waits meanwhile, in all.
+_LIMIT_SECONDS = 30.0
 _RETRY_SECONDS = 5.0
-_TIMEOUT_SECONDS = 30.0
+# The connection of a question that was given up waits longer, so that it is given up for one reason.
+_LATER_SECONDS = 1.0
 
 
 class Unasked(StrEnum):
@@ -88,13 +91,21 @@ class Decision:
 
 
 def decide(text: bytes, given_by: str, vm: str | None, move: Move) -> Decision:
-    """Return whether the VM of a domain can move.
+    """Return whether the VM of a domain can move, within a limit: the registry may answer a byte at a time.
 
     text: the domain's XML. given_by: where it comes from. vm: its name; None: the one in the XML.
     """
     try:
+        return within(_LIMIT_SECONDS, lambda: _decide(text, given_by, vm, move))
+    except LateError as error:
+        return Decision(COULD_NOT_ASK, f"the device-profile registry gave {error} (REGISTRY_URL sets its address)")
+
+
+def _decide(text: bytes, given_by: str, vm: str | None, move: Move) -> Decision:
+    seconds = _LIMIT_SECONDS + _LATER_SECONDS
+    try:
         root = hypervisor_domain.parsed(text, given_by)
-        with client.Registry(retry_seconds=_RETRY_SECONDS, timeout_seconds=_TIMEOUT_SECONDS) as registry:
+        with client.Registry(retry_seconds=_RETRY_SECONDS, timeout_seconds=seconds) as registry:
             asked = _question(root, given_by, registry, move)
             asked.document.update(policy=move.policy, detail=detail.Detail.PROBLEMS, destinations=[move.destination])
             asked = replace(asked, unasked={**(asked.unasked or {}), **asking.without_cpus(asked, registry)})

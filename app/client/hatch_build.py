@@ -12,7 +12,7 @@ _CLIENT = ("__init__.py", "core.py", "registry.py", "py.typed")
 _WIRE = ("__init__.py", "base.py", "compatibility.py", "detail.py", "problem.py")
 _SIGNING = ("__init__.py", "checkpoint.py", "key.py")
 # The adapters that run inside a scheduler, whose Python has this package and not the service.
-_ADAPTERS = ("__init__.py", "asking.py", "devices.py", "nova.py")
+_ADAPTERS = ("__init__.py", "asking.py", "devices.py", "limit.py", "nova.py")
 
 
 class ClientHook(BuildHookInterface):  # type: ignore[type-arg]

@@ -2,7 +2,7 @@
 
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from threading import Thread
 from typing import Any
 
@@ -82,20 +82,12 @@ def test_devices_that_cannot_be_read_allow_no_host(ask: Ask, fleet: Server) -> N
     assert "vms.0.devices: Input should be a valid list" in reason
 
 
-def test_all_hosts_with_labels_can_be_asked_about(ask: Ask, fleet: Server) -> None:
-    asker = ask(fleet.url)
-    assert sorted(decided(asker.about_labels(VM, ["rack=r1"]))) == ["new-1", "new-2"]
-    assert sorted(decided(asker.about_labels(VM, []))) == ["new-1", "new-2"]
-    assert decided(asker.about_labels(VM, ["rack=r9"])) == []
-
-
 def test_no_host_is_allowed_while_the_registry_is_away_and_again_when_it_is_back(ask: Ask, own_fleet: Server) -> None:
     asker = ask(own_fleet.url)
     assert decided(asker.about_properties(PROPERTIES, ALL)) == ["new-1", "new-2"]
     own_fleet.kill()
     (reason,) = reasons(asker.about_properties(PROPERTIES, ALL))
     assert "cannot be reached" in reason
-    assert asker.about_labels(VM, []) == {}
     own_fleet.start()
     assert decided(asker.about_properties(PROPERTIES, ALL)) == ["new-1", "new-2"]
 
@@ -132,13 +124,18 @@ def test_wrong_settings_allow_no_host(ask: Ask, url: str, token: str | None) -> 
     assert len(reasons(ask(url, token).about(VM, ALL))) == 1
 
 
-def answering(*results: Mapping[str, Any]) -> Any:
-    """Return what connects to a registry that gives these results, whatever it is asked."""
+def answering(*results: Mapping[str, Any], times: Iterable[str | None] = ()) -> Any:
+    """Return what connects to a registry that gives these results, whatever it is asked.
+
+    times: of the memory that each answer is from; None, and afterwards: it is from the database.
+    """
+    left = iter(times)
 
     class Given(Registry):
         def ask(self, question: object) -> Answer:
             del question
-            return Answer.model_validate({"registry": "r", "seq": 1, "link": "l", "results": list(results)})
+            answer = {"registry": "r", "seq": 1, "link": "l", "as_of": next(left, None), "results": list(results)}
+            return Answer.model_validate(answer)
 
     return Given
 
@@ -155,6 +152,21 @@ def test_an_answer_that_lacks_a_host_or_a_device_does_not_allow_it(ask: Ask) -> 
     assert decided(verdicts) == ["a"]
     assert verdicts["b"].reason == "nic0: the registry's answer does not mention the device"
     assert verdicts["c"].reason == "the registry's answer does not mention the host"
+
+
+def test_answers_from_memory_are_logged_once_until_the_database_is_back(
+    ask: Ask, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = "2026-07-01T12:00:00Z", "2026-07-02T12:00:00Z"
+    times = [None, first, first, None, second, second]
+    result = {"destination": "a", "compatible": True, "devices": [device()]}
+    asker = ask("http://registry", connect=answering(result, times=times))
+    for _ in range(6):
+        assert decided(asker.about(VM, ["a"])) == ["a"]
+    assert [(record.levelname, record.message) for record in caplog.records if record.name.endswith("asking")] == [
+        ("WARNING", f"the registry's database is away: it answers from memory, as of {time}")
+        for time in (first, second)
+    ]
 
 
 def test_a_host_is_not_allowed_unless_the_answer_says_so_of_the_host_and_of_each_device(ask: Ask) -> None:

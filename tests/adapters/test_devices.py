@@ -60,6 +60,28 @@ def test_every_fault_is_named(key: str, value: str, message: str) -> None:
     assert "dpr:nic1.typo is unknown" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("key", "prefix"),
+    [
+        ("DPR:nic0.model", "dpr:"),
+        ("Dpr:nic0.model", "dpr:"),
+        ("dpr/nic0.model", "dpr:"),
+        ("dpr.nic0.model", "dpr:"),
+        (" dpr:nic0.model", "dpr:"),
+        ("DPR/nic0.model", "dpr/"),
+        ("DPR/devices", "dpr/"),
+        ("dpr:nic0.model", "dpr/"),
+        ("dpr.nic0.model", "dpr/"),
+    ],
+)
+def test_a_key_in_another_spelling_is_a_fault(key: str, prefix: str) -> None:
+    for others in ({}, {f"{prefix}nic1.model": "a.com/nic"}):
+        with pytest.raises(DevicesError) as caught:
+            read_devices({key: "a.com/nic", **others}, prefix)
+        assert str(caught.value) == f"{key} must begin with {prefix}"
+    assert read_devices({"dprx:nic0.model": "x", "x.dpr:nic0.model": "x", "dpr": "x"}, prefix) == []
+
+
 def test_the_service_knows_the_settings_of_adapters() -> None:
     own = set(AdapterSettings.model_fields) - set(ClientSettings.model_fields)
     assert own

@@ -129,6 +129,8 @@ def test_an_unknown_device_goes_nowhere(cloud: Cloud) -> None:
         ({**PROPERTIES, "dpr:nic1.model": "vendor-a.com/unheard-of"}, "has no device model vendor-a.com/unheard-of"),
         ({**PROPERTIES, "dpr:nic0.profile": "vendor-a.com/unheard-of"}, "has no profile vendor-a.com/unheard-of"),
         ({"dpr:nic0.modle": NIC}, "dpr:nic0.modle is unknown"),
+        ({"DPR:nic0.model": NIC}, "DPR:nic0.model must begin with dpr:"),
+        ({"dpr.nic0.model": NIC}, "dpr.nic0.model must begin with dpr:"),
         ({"dpr:nic0.model": NIC}, "The device names neither a release nor a profile"),
     ):
         done = cloud.boot(cloud.flavor(properties))

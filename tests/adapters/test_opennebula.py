@@ -281,6 +281,39 @@ def test_a_driver_with_the_registry_away_leaves_only_where_a_vm_is(ask: Callable
 
 
 @pytest.mark.parametrize(
+    "described",
+    [
+        f"<DPR/><DPR>{_DPR}</DPR>",
+        f"<DPR>{_DPR}</DPR><DPR>dpr:nic1.model={NIC}</DPR>",
+        f"<DPR><MODEL>{NIC}</MODEL></DPR>",
+    ],
+)
+def test_a_driver_leaves_no_other_host_to_a_vm_without_exactly_one_text_in_dpr(
+    fleet: Server, ask: Callable[..., Asker], described: str
+) -> None:
+    document = _ACTION.replace(f"<DPR><![CDATA[{_DPR}]]></DPR>", described)
+    lines: list[str] = []
+    assert left(narrowed(document.encode(), ask(fleet.url), lines.append)) == {0: [4], 1: [], 2: [3, 4]}
+    assert all("the VM's devices cannot be read: USER_TEMPLATE must have one DPR" in line for line in lines[:1])
+    assert lines
+
+
+def test_a_driver_leaves_no_host_to_a_running_vm_that_no_host_has(fleet: Server, ask: Callable[..., Asker]) -> None:
+    document = _ACTION.replace("<VMS><ID>0</ID></VMS>", "<VMS/>")
+    lines: list[str] = []
+    assert left(narrowed(document.encode(), ask(fleet.url), lines.append)) == {0: [], 1: [], 2: [3, 4]}
+    assert "the VM runs, and no host in HOST_POOL has it" in lines[0]
+    # Nothing describes the devices of this one.
+    document = document.replace("<ID>2</ID><NAME>testvm-2</NAME><STATE>1<", "<ID>2</ID><NAME>testvm-2</NAME><STATE>3<")
+    assert left(narrowed(document.encode(), ask(fleet.url), lines.append))[2] == [3, 4]
+
+
+def test_a_driver_removes_each_mention_of_a_host(fleet: Server, ask: Callable[..., Asker]) -> None:
+    document = _ACTION.replace("<HOSTS><ID>3</ID><ID>4</ID><ID>5</ID>", "<HOSTS><ID>3</ID><ID>4</ID><ID>3</ID>")
+    assert left(narrowed(document.encode(), ask(fleet.url), lambda _: None))[0] == [4]
+
+
+@pytest.mark.parametrize(
     "document",
     [
         b"",

@@ -85,6 +85,9 @@ def test_a_node_that_cannot_refuses_with_the_reason(decided: Callable[..., Decis
         (_CONF.replace("values.num-queues=8", f"model={NIC}"), "dpr:hostpci0.model is given twice"),
         ("#dpr%3Ahostpci0.model='\n", "its configuration cannot be used: dpr:hostpci0.model=' cannot be read"),
         (_CONF.replace(NIC, "unknown.example/nic"), "hostpci0: "),
+        (f"#- dpr%3Anet0.model=x\n{_CONF}", "- dpr:net0.model=x must begin with dpr:"),
+        (f"#DPR%3Anet0.model=x\n{_CONF}", "DPR:net0.model=x must begin with dpr:"),
+        (f"#see `dpr:net0.model=x`\n{_CONF}", "see `dpr:net0.model=x` must begin with dpr:"),
     ],
 )
 def test_a_device_that_is_not_known_is_refused(decided: Callable[..., Decision], text: str, reason: str) -> None:

@@ -1,8 +1,12 @@
 """hook libvirt answers libvirt by its exit status and standard error; a real libvirt asks it in tests/libvirt."""
 
+import contextlib
 import json
+import socket
 import subprocess
+import time
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -137,6 +141,28 @@ def test_a_host_that_is_not_registered_and_a_registry_that_is_away_refuse(
     monkeypatch.setenv("REGISTRY_URL", "http://127.0.0.1:1")
     status, reason = migrate(fleet, "old", domain())
     assert (status, "127.0.0.1:1" in reason) == (2, True)
+
+
+def test_a_registry_that_answers_byte_by_byte_holds_a_migration_no_longer_than_the_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def drip(server: socket.socket) -> None:
+        connection, _ = server.accept()
+        with connection, contextlib.suppress(OSError):
+            for byte in b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 1000:
+                connection.send(bytes([byte]))
+                time.sleep(0.05)
+
+    monkeypatch.setattr(incoming, "_LIMIT_SECONDS", 0.5)
+    move = incoming.Move({"host": "new"}, "new", "strict", incoming.Unasked.ALLOW, source="old")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("REGISTRY_URL", f"http://127.0.0.1:{server.getsockname()[1]}")
+        Thread(target=drip, args=(server,), daemon=True).start()
+        started = time.monotonic()
+        decision = incoming.decide(domain().encode(), "the domain", None, move)
+        assert time.monotonic() - started < 2
+    assert decision.status == 2
+    assert decision.message.startswith("the device-profile registry gave no answer within 0.5 seconds")
 
 
 @pytest.mark.parametrize(
