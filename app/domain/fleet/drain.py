@@ -11,8 +11,10 @@ from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import NamedTuple, TypeAlias
 
-# How long it is searched where VMs need several places of one host: so many times, a VM's places are looked at.
+# The search ends after this many steps. A step looks at the places of one VM, or copies a part of a matching.
 MAX_STEPS = 300_000
+# How many entries of a matching are copied in the time of one step.
+_COPIED_PER_STEP = 250
 
 # What one device needs: a place in any of these units, by their positions at the hosts of a kind.
 Need: TypeAlias = frozenset[int]
@@ -209,6 +211,11 @@ class _Effort:
 
     steps: int = 0
 
+    @property
+    def is_spent(self) -> bool:
+        """Whether the search ends."""
+        return self.steps >= MAX_STEPS
+
 
 @dataclass(slots=True)
 class _Matching:
@@ -224,6 +231,11 @@ class _Matching:
     given: dict[_Taker, _Place] = field(default_factory=dict)
     takers: dict[_Place, AbstractSet[_Taker]] = field(default_factory=dict)
     closed: AbstractSet[_Place] = frozenset()
+
+    @property
+    def size(self) -> int:
+        """How many entries a copy has."""
+        return len(self.room) + len(self.wishes) + len(self.given) + len(self.takers)
 
     def copy(self) -> "_Matching":
         """Return an independent copy."""
@@ -323,8 +335,7 @@ class _Search:
         bound = self._bound()
         # Depth first, those that need several places before the others; each iterator has what becomes of one VM.
         waiting = [iter([_Node(empty, 0, 0)])]
-        has_ended_once = False
-        while waiting and best_count < bound and (effort.steps < MAX_STEPS or not has_ended_once):
+        while waiting and best_count < bound and not effort.is_spent:
             node = next(waiting[-1], None)
             if node is None:
                 waiting.pop()
@@ -334,7 +345,6 @@ class _Search:
             if node.looked_at < len(self._several):
                 waiting.append(self._tried(node))
                 continue
-            has_ended_once = True
             matching = self._completed(node.matching)
             if (count := _count(matching)) > best_count:
                 best, best_count = matching, count
@@ -343,7 +353,7 @@ class _Search:
             name: next(option for option in self._options[name] if option.room.host == host)
             for name, host in hosts.items()
         }
-        return placed, not waiting or best_count == bound
+        return placed, best_count == bound or not (waiting or effort.is_spent)
 
     def _bound(self) -> int:
         """Return how many VMs move at most: as many as would if each of them needed only one of its places."""
@@ -367,7 +377,7 @@ class _Search:
                 if further.add_all(self._wishes(name, option)):
                     matching = further
                     break
-                if matching.effort.steps > MAX_STEPS:
+                if matching.effort.is_spent:
                     return matching
         return matching
 
@@ -399,6 +409,8 @@ class _Search:
             there.setdefault(wished[0][0], []).append(tuple(unit for _, unit in wished))
         tried: set[tuple[object, ...]] = set()
         for option in self._options[name]:
+            if node.matching.effort.is_spent:
+                return
             room = option.room
             # Hosts of a kind with the same room, to which VMs with the same needs move, are interchangeable.
             key = (room.kind, room.available, tuple(sorted(there.get(room.host, ()), key=str)))
@@ -406,6 +418,7 @@ class _Search:
                 continue
             tried.add(key)
             matching = node.matching.copy()
+            matching.effort.steps += 1 + matching.size // _COPIED_PER_STEP
             if matching.add_all(self._wishes(name, option)):
                 yield _Node(matching, node.looked_at + 1, node.placed + 1)
         yield _Node(node.matching, node.looked_at + 1, node.placed)
