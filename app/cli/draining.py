@@ -17,6 +17,7 @@ from app.domain.fleet import drain as fleet_drain
 from app.domain.verdict import problem
 from app.domain.verdict.policy import Policy
 from app.hypervisor import reading
+from app.wire import compatibility
 
 _MAX_HOSTS = 3
 _MAX_REASONS = 4
@@ -116,6 +117,11 @@ def drain(  # noqa: PLR0913, PLR0917 (each is an option of the command)
                 vms = drain_vms.in_files(files or [], stated)
                 sources = set() if source_host is None else {source_host}
             leave_out = sorted(sources.union(*(reading.hosts_of(vm.document) for vm in vms)))
+            if len(leave_out) > compatibility.MAX_LEFT_OUT:
+                fail(
+                    f"the VMs run on {len(leave_out):,} hosts, and a question can leave out at most "
+                    f"{compatibility.MAX_LEFT_OUT:,}: plan fewer VMs at a time"
+                )
             question = drain_question.Question(label or [], leave_out, policy)
             plan = drain_planned.planned(vms, question, registry, progress)
             near = list(near_names.suggestions(registry, *plan.unknown()))

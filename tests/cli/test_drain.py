@@ -217,6 +217,12 @@ def test_what_is_not_checked_is_named_and_no_exit_status_promises_it(run: Run, s
         (("{json}", "--without", "net0"), "--device, --value and --without have no effect"),
         (("{unreadable}",), "{unreadable} is not valid JSON"),
         (("{text}",), "must be a question with devices or vms, or a list of VMs"),
+        (("{none}",), "{none} has no VM; was its export complete?"),
+        (("{file}", "{empty}"), "{empty} has no VM; was its export complete?"),
+        (
+            ("{hosts}", "--source-host", "host-02"),
+            "the VMs run on 1,001 hosts, and a question can leave out at most 1,000: plan fewer VMs at a time",
+        ),
     ],
 )
 def test_what_cannot_be_asked_is_an_error(run: Run, save: Save, arguments: Sequence[str], message: str) -> None:
@@ -226,6 +232,9 @@ def test_what_cannot_be_asked_is_an_error(run: Run, save: Save, arguments: Seque
         "json": save("vm.json", [gpu_vm("vm", "4g")]),
         "unreadable": save("unreadable.json", "{"),
         "text": save("text.json", '{"vms": "x"}'),
+        "none": save("none.json", {"vms": []}),
+        "empty": save("empty.json", []),
+        "hosts": save("hosts.json", [{**gpu_vm(f"vm-{at}", "4g"), "host": f"host-x{at}"} for at in range(1000)]),
     }
     ended = run("drain", *(argument.format(**files) for argument in arguments))
     assert ended.exit_code == 2, ended.output

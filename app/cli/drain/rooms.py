@@ -81,7 +81,8 @@ def read_rooms(
     units: dict[str, Sequence[str]] = {}
     partial: set[str] = set()
     for kind in kinds:
-        wanted = [needs[vm.name, kind.digest] for vm in kind.vms if (vm.name, kind.digest) in needs]
+        # Hosts are not read for a VM with a device that none of their units takes.
+        wanted = [own for vm in kind.vms if all(own := needs.get((vm.name, kind.digest), ())) and own]
         if not wanted:
             continue
         count = roomy = 0
@@ -141,6 +142,7 @@ def _needs(kinds: Sequence[_Kind], policy: Policy, registry: Registry) -> Mappin
     """Return what VMs need of the units of kinds, by VM and kind; those that need none are not in it.
 
     The answer about a host names the first unit that takes a device. Which others take it is asked about each alone.
+    A device that no unit takes needs a place in none of them: a VM with it has no room there.
     """
     in_units = _in_units(kinds, policy, registry)
     groups = {group.key: group for _, group in in_units}
@@ -156,14 +158,13 @@ def _needs(kinds: Sequence[_Kind], policy: Policy, registry: Registry) -> Mappin
             if kind.digest not in several or (group.key, kind.only(first)) in takes
             for unit in positions
         ]
-        if units:
-            needs.setdefault((group.vm.name, kind.digest), []).append(frozenset(units))
+        needs.setdefault((group.vm.name, kind.digest), []).append(frozenset(units))
     return {key: tuple(sorted(own, key=sorted)) for key, own in needs.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """A device of a VM with its parts: one unit makes what of them no release of the whole host implements."""
+    """A device of a VM that is made from a unit, with all parts behind it: one unit takes those that units make."""
 
     vm: Vm
     root: str
@@ -173,18 +174,43 @@ class _Group:
     def key(self) -> tuple[str, str]:
         return self.vm.name, self.root
 
+    def asked(self, name: str) -> Mapping[str, Any]:
+        """Return the group as a VM of its own: without the device that the root is a part of, which the host serves."""
+        vm = {**self.vm.asked(), "id": name}
+        # The VM's release and profile are defaults of devices that are not parts. The root must not get them if it was
+        # a part.
+        defaults: dict[str, Any] = {key: vm.pop(key) for key in ("release", "profile") if key in vm}
+        return {**vm, "devices": [self._without_parent(device, defaults) for device in self.devices]}
 
-def _groups_of(vm: Vm) -> Sequence[_Group]:
-    """Return the devices of a VM, each with its parts."""
+    def _without_parent(self, device: Mapping[str, Any], defaults: Mapping[str, Any]) -> Mapping[str, Any]:
+        if device["id"] != self.root:
+            return device
+        own = {key: content for key, content in device.items() if content is not None}
+        if own.pop("part_of", None) is None:
+            return {**defaults, **own}
+        own.pop("role", None)
+        return own
+
+
+def _groups_of(vm: Vm, made: AbstractSet[str]) -> Sequence[_Group]:
+    """Return the devices of a VM that go to units together. made: the ids of those that units make."""
     document = vm.asked()
     # Without an id, a device is called by its position.
-    devices = {str(device.get("id", number)): device for number, device in enumerate(document["devices"])}
+    names = (device.get("id") for device in document["devices"])
+    devices = {
+        str(number if name is None else name): device
+        for number, (name, device) in enumerate(zip(names, document["devices"], strict=True))
+    }
     members: dict[str, list[Mapping[str, Any]]] = {}
     for name, device in devices.items():
-        root = name
-        for _ in devices:
-            root = devices[root].get("part_of", root)
-        members.setdefault(root, []).append({**device, "id": name})
+        # The outermost one that a unit makes, itself or above it (DESIGN 5, Units).
+        root = name if name in made else None
+        above = device.get("part_of")
+        while above is not None:
+            root = above if above in made else root
+            above = devices[above].get("part_of")
+        if root is not None:
+            members.setdefault(root, []).append({**device, "id": name})
     return [_Group(vm, root, of_root) for root, of_root in members.items()]
 
 
@@ -204,14 +230,7 @@ def _in_units(kinds: Sequence[_Kind], policy: Policy, registry: Registry) -> Seq
         for answer in asking.answers(registry, question)
         for result in answer["results"]
     }
-    groups = {name: _groups_of(vm) for name, vm in vms.items()}
-    return [
-        (kind, group)
-        for kind in kinds
-        for vm in kind.vms
-        for group in groups[vm.name]
-        if any(device["id"] in made[vm.name, kind.host] for device in group.devices)
-    ]
+    return [(kind, group) for kind in kinds for vm in kind.vms for group in _groups_of(vm, made[vm.name, kind.host])]
 
 
 def _with_one_unit(kind: _Kind, unit: int, models: Collection[str]) -> Mapping[str, Any]:
@@ -233,7 +252,7 @@ def _taking(
 ) -> Collection[tuple[tuple[str, str], str]]:
     """Return which devices, with their parts, which destinations take."""
     keys = {str(number): group.key for number, group in enumerate(groups)}
-    vms = [{**group.vm.asked(), "id": str(number), "devices": group.devices} for number, group in enumerate(groups)]
+    vms = [group.asked(str(number)) for number, group in enumerate(groups)]
     taking: set[tuple[tuple[str, str], str]] = set()
     left = iter(destinations)
     while batch := list(islice(left, _AT_ONCE)):

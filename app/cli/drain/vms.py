@@ -131,6 +131,8 @@ def _in_json(text: bytes, file: str, stated: Stated) -> Iterator[Vm]:
         fail(f"{file} is not valid JSON: {error}")
     if not isinstance(vms, list) or not all(isinstance(vm, dict) for vm in vms):
         fail(f"{file}: must be a question with devices or vms, or a list of VMs")
+    if not vms:
+        fail(f"{file} has no VM; was its export complete?")
     if aside:
         warn(f"{file}: of the question, only the VMs are used, not {', '.join(aside)}")
     for number, document in enumerate(vms, 1):
