@@ -38,8 +38,8 @@ class AdapterSettings(BaseSettings):
     )
     adapter_allow_must_be_set: bool = Field(
         default=False,
-        description="whether a host is allowed where variables must be set explicitly, in addition to the profile; only if "
-        "whoever starts the VM sets them",
+        description="whether a host is allowed where variables must be set explicitly, in addition to the profile; "
+        "only if whoever starts the VM sets them",
     )
 
     def asker(self) -> Asker:
