@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from logging import getLogger
-from threading import Event
-from typing import Any
+from threading import Event, Thread
+from typing import Any, TypeVar
 
 from app.client import Registry, RegistryError
 
@@ -20,6 +20,64 @@ _PAGE = 1000
 _MAX_PAUSE_SECONDS = 30.0
 _MAX_DOUBLINGS = 10
 _LOG = getLogger(__name__)
+_T = TypeVar("_T")
+
+
+class Confirmation:
+    """When the registry last confirmed a copy of what hosts accept, and whether that is too long ago.
+
+    Before the first answer, the copy is as old as this object. Threads can share it.
+    """
+
+    def __init__(self, hold_seconds: float) -> None:
+        """hold_seconds: how long a copy holds after it was confirmed."""
+        self.hold_seconds = hold_seconds
+        self._at = time.monotonic()
+
+    def confirm(self, at: float | None = None) -> None:
+        """Note that the registry confirmed the copy at a time (monotonic); None: now."""
+        self._at = max(self._at, time.monotonic() if at is None else at)
+
+    @property
+    def age(self) -> float:
+        """The seconds since the copy was confirmed."""
+        return time.monotonic() - self._at
+
+    @property
+    def remaining(self) -> float:
+        """The seconds that the copy still holds; negative: since when it no longer does."""
+        return self.hold_seconds - self.age
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the copy still holds."""
+        return self.remaining >= 0
+
+
+def within(seconds: float, ask: Callable[[], _T]) -> _T:
+    """Return what a function returns, or raise what it raises; raises TimeoutError after so many seconds.
+
+    The timeout of an HTTP client limits each part of an answer, not the answer: one that trickles never ends. The
+    function runs in a thread of its own, which goes on after a timeout.
+    """
+    answers: list[_T] = []
+    errors: list[Exception] = []
+
+    def run() -> None:
+        try:
+            answers.append(ask())
+        except Exception as error:  # noqa: BLE001 (it is raised where the function was called)
+            errors.append(error)
+
+    thread = Thread(target=run, name="device-profile question", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if answers:
+        return answers[0]
+    if errors:
+        raise errors[0]
+    message = f"no answer within {seconds:.3g} seconds"
+    raise TimeoutError(message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +115,11 @@ class Follower:
         self._wait_seconds = wait_seconds
         self._pause_seconds = pause_seconds
         self._heard = heard
+        self._again = Event()
+
+    def look_again(self) -> None:
+        """Look at everything in the next step: the copy was altered."""
+        self._again.set()
 
     def run(self, stop: Event) -> None:
         """Follow the feed until the event is set. A wait ends within wait_seconds; a look is not interrupted."""
@@ -88,7 +151,9 @@ class Follower:
 
         None: the next step has to look at everything.
         """
-        if position is None or time.monotonic() - position.looked_at >= self._look_seconds:
+        is_asked = self._again.is_set()
+        if position is None or is_asked or time.monotonic() - position.looked_at >= self._look_seconds:
+            self._again.clear()
             # The head is read first: what is changed during the look is looked at after it.
             page = self._registry.get("/changes", after=0, limit=1)
             looked_at = time.monotonic()

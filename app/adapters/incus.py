@@ -7,6 +7,7 @@ take them. The descriptions are the keys user.dpr:ID.model and so on (app.adapte
 """
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -21,7 +22,7 @@ import httpx
 
 from app.adapters.asking import Asker, Verdict, Verdicts, refused
 from app.adapters.devices import PREFIX
-from app.adapters.following import Look
+from app.adapters.following import Confirmation, Look
 
 SOCKET = Path("/var/lib/incus/unix.socket")
 SETTING = "instances.placement.scriptlet"
@@ -136,7 +137,10 @@ def _on_a_line(value: str) -> str:
 
 
 def scriptlet_of(table: Table, uptimes: Mapping[str, int], seconds: int = LEASE_SECONDS) -> str:
-    """Return the scriptlet with a table. uptimes: of the members now; after so many seconds, it refuses everything."""
+    """Return the scriptlet with a table; after so many seconds, it refuses everything.
+
+    uptimes: of the members now; one that is not in it gets no instance.
+    """
     rows: list[Mapping[str, str]] = []
     sources: dict[str, dict[str, int]] = {}
     for (description, source), verdicts in sorted(table.items()):
@@ -173,16 +177,24 @@ class Placement:
     _lock: Lock = field(default_factory=Lock)
     _known: dict[tuple[str, str], Verdicts] = field(default_factory=dict)
     _away: str | None = None
+    # What was written, and when it must be written again.
     _written: tuple[object, str, float] | None = None
+    _confirmation: Confirmation = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._confirmation = Confirmation(self.lease_seconds)
 
     def look(self, _: Look) -> None:
         """Ask the registry about everything again."""
         with self._lock:
             self._known, self._away = {}, None
+        self._confirmation.confirm()
         self.wake.set()
 
     def heard(self, error: Exception | None) -> None:
         """Let no member take anything, as long as the registry is away."""
+        if error is None:
+            self._confirmation.confirm()
         with self._lock:
             if error is None or self._away is not None:
                 return
@@ -215,22 +227,40 @@ class Placement:
             raise IncusError(message)
         shown = {pair: {member: _reason(verdict) for member, verdict in row.items()} for pair, row in table.items()}
         if self._written is not None:
-            what, text, since = self._written
-            if what == shown and text == current and monotonic() - since < self.lease_seconds / _RENEWALS:
+            what, text, due_at = self._written
+            if what == shown and text == current and monotonic() < due_at:
                 return
             is_new = what != shown
         else:
             is_new = True
-        text = self.text(table)
+        seconds, text = self._lease(table)
+        due_at = monotonic() + seconds / _RENEWALS
         self.incus.set_scriptlet(text)
-        self._written = shown, text, monotonic()
+        self._written = shown, text, due_at
         if is_new:
             for line in _lines(table):
                 _LOG.info(line)
 
     def text(self, table: Table) -> str:
         """Return the scriptlet with a table; raises IncusError."""
-        return scriptlet_of(table, self.incus.uptimes(self.incus.members()), self.lease_seconds)
+        return self._lease(table)[1]
+
+    def _lease(self, table: Table) -> tuple[int, str]:
+        """Return how many seconds a table holds, and the scriptlet with it; raises IncusError."""
+        uptimes = self.incus.uptimes(self.incus.members())
+        # A member that restarts passes the same uptime again. If that is soon after its start, nobody may have written
+        # again by then.
+        uptimes = {member: uptime for member, uptime in uptimes.items() if uptime >= self.lease_seconds}
+        seconds = self.lease_seconds
+        if any(verdict.is_allowed for verdicts in table.values() for verdict in verdicts.values()):
+            # The table is as old as its confirmation.
+            seconds = math.ceil(self._confirmation.remaining)
+            if seconds <= 0:
+                raise IncusError(self._unconfirmed())
+        return seconds, scriptlet_of(table, uptimes, seconds)
+
+    def _unconfirmed(self) -> str:
+        return f"the registry has confirmed nothing for more than {self.lease_seconds} seconds"
 
     def table(self) -> Table:
         """Return what the members accept of the devices that instances and profiles describe; raises IncusError."""
@@ -244,7 +274,8 @@ class Placement:
         table = {}
         for description, source in pairs:
             # It can go while it is asked.
-            if (away := self._away) is not None:
+            away = self._away if self._confirmation.is_current else self._away or self._unconfirmed()
+            if away is not None:
                 return dict.fromkeys(pairs, refused(members, away))
             verdicts = known.get((description, source), {})
             # What nobody takes is asked about again: the question itself may have failed.

@@ -16,15 +16,15 @@ from typing import Any
 import httpx
 
 from app.adapters.accepted import Accepted, Choice, read_accepted
-from app.adapters.following import LOOK_SECONDS, WAIT_SECONDS, Follower, Look
+from app.adapters.following import LOOK_SECONDS, WAIT_SECONDS, Confirmation, Follower, Look
 from app.adapters.kubernetes_api import VIRTUAL_MACHINE, Cluster, ClusterError, declared_devices
-from app.client import Registry
+from app.client import Registry, RegistryError
 
 # Labels that begin so are this adapter's, whoever set them; it touches no others.
 PREFIX = "device-profile."
 # How long labels stay after the look that should have confirmed them.
 HOLD_SECONDS = 300.0
-_MAX_TICK_SECONDS = 30.0
+_MIN_TICK_SECONDS, _MAX_TICK_SECONDS = 0.1, 30.0
 # The grammar of a label's key: a DNS subdomain, a slash, a name (k8s.io/apimachinery/pkg/util/validation).
 _MAX_DOMAIN, _MAX_NAME = 253, 63
 _NAME = re.compile("[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
@@ -104,47 +104,68 @@ class Labeller:
         self._registry = registry
         self._cluster = cluster
         self._choice = choice or Choice()
+        # Held for one change of one node, never while the registry is asked: a withdrawal must not wait for either.
         self._lock = Lock()
-        self._confirmed_at = time.monotonic()
+        self._confirmation = Confirmation(HOLD_SECONDS)
+        self._failure = "it does not answer"
 
     def look(self) -> Sequence[Change]:
         """Ask the registry what hosts accept, and change labels accordingly; return what has changed.
 
-        Raises RegistryError if the registry gives no answer; nothing has changed then. Raises ClusterError if the
-        labels of a node could not be changed; those of all others have been.
+        Raises RegistryError if the registry gives no answer, and nothing has changed then; or if its answer has become
+        too old before all labels were added. Raises ClusterError if the labels of a node could not be changed; those of
+        all others have been.
         """
-        with self._lock:
-            planned = planned_changes(self._registry, self._choice, [*self._cluster.nodes()])
-            self._confirmed_at = time.monotonic()
-            return self._apply(planned)
+        nodes = [*self._cluster.nodes()]
+        asked_at = time.monotonic()
+        planned = planned_changes(self._registry, self._choice, nodes)
+        self._confirmation.confirm(asked_at)
+        self._apply(planned)
+        return planned
 
     def withdraw(self, reason: str) -> Sequence[Change]:
         """Remove all labels that say what a host accepts; raises ClusterError if some could not be removed."""
+        # An addition that has begun ends before the labels are read.
         with self._lock:
             labels = {node["name"]: [*(node.get("labels") or {})] for node in self._cluster.nodes()}
-            ours = {node: [key for key in keys if key.startswith(PREFIX)] for node, keys in labels.items()}
-            return self._apply([Change(node, {}, dict.fromkeys(keys, reason)) for node, keys in ours.items() if keys])
+        ours = {node: [key for key in keys if key.startswith(PREFIX)] for node, keys in labels.items()}
+        planned = [Change(node, {}, dict.fromkeys(keys, reason)) for node, keys in ours.items() if keys]
+        self._apply(planned)
+        return planned
 
-    def _apply(self, planned: Sequence[Change]) -> Sequence[Change]:
-        failures: list[ClusterError] = []
+    def _apply(self, planned: Sequence[Change]) -> None:
+        """Change labels, removals first: a label that is not true does harm; one that is missing does not."""
+        failures: dict[str, ClusterError] = {}
         for change in planned:
+            if change.removed and self._label(change.node, dict.fromkeys(change.removed, None), failures):
+                for label, reason in change.removed.items():
+                    _LOG.info("%s: %s is removed: %s", change.node, label, reason)
+        for change in planned:
+            if change.added and self._label(change.node, dict.fromkeys(change.added, "true"), failures):
+                for label, profile in change.added.items():
+                    _LOG.info("%s: %s is added: it accepts %s", change.node, label, profile)
+        if failures:
+            first = next(iter(failures.values()))
+            message = f"the labels of {len(failures):,} nodes could not be changed: {first}"
+            raise ClusterError(message, first.status)
+
+    def _label(self, node: str, labels: Mapping[str, str | None], failures: dict[str, ClusterError]) -> bool:
+        """Set labels of a node, or remove those that are None; return whether that was done.
+
+        Raises RegistryError if labels would be added, and the registry's answer is too old.
+        """
+        with self._lock:
+            if any(labels.values()) and not self._confirmation.is_current:
+                message = f"the registry's answer is older than {self._confirmation.hold_seconds:g} seconds"
+                raise RegistryError(message, is_transient=True)
             try:
-                self._cluster.label_node(
-                    change.node, {**dict.fromkeys(change.added, "true"), **dict.fromkeys(change.removed, None)}
-                )
+                self._cluster.label_node(node, labels)
             except ClusterError as error:
                 # A node that is gone has no labels.
                 if error.status != httpx.codes.NOT_FOUND:
-                    failures.append(error)
-                continue
-            for label, profile in change.added.items():
-                _LOG.info("%s: %s is added: it accepts %s", change.node, label, profile)
-            for label, reason in change.removed.items():
-                _LOG.info("%s: %s is removed: %s", change.node, label, reason)
-        if failures:
-            message = f"the labels of {len(failures):,} nodes could not be changed: {failures[0]}"
-            raise ClusterError(message, failures[0].status)
-        return planned
+                    failures.setdefault(node, error)
+                return False
+        return True
 
     def run(
         self,
@@ -160,34 +181,38 @@ class Labeller:
         of the registry, the labels are removed until it answers: unknown never means compatible (DESIGN 1).
         wait_seconds: a wait for changes, less than hold_seconds; to stop takes as long at most.
         """
+        self._confirmation.hold_seconds = hold_seconds
         follower = Follower(
             self._registry, self._renew, look_seconds=look_seconds, wait_seconds=wait_seconds, heard=self._note
         )
+        # In a thread of its own: an answer that never ends must not keep the labels.
         thread = Thread(target=follower.run, args=(stop,), name="device-profile feed", daemon=True)
         thread.start()
-        while not stop.wait(min(hold_seconds / 10 + 0.1, _MAX_TICK_SECONDS)):
-            if time.monotonic() - self._confirmed_at > hold_seconds:
-                try:
-                    self._heal(hold_seconds)
-                except Exception as error:  # noqa: BLE001 (the next round tries again)
-                    _LOG.warning("labels that are not confirmed could not be removed: %r", error)
-        thread.join()
+        tick = min(hold_seconds / 10 + 0.1, _MAX_TICK_SECONDS)
+        while not stop.wait(min(tick, max(self._confirmation.remaining, _MIN_TICK_SECONDS))):
+            if not self._confirmation.is_current:
+                self._withdraw_in_time(follower)
+                stop.wait(tick)
+        thread.join(wait_seconds)
 
-    def _heal(self, hold_seconds: float) -> None:
-        """Look once more, or remove all labels: perhaps it was the cluster that could not be asked meanwhile."""
+    def _withdraw_in_time(self, follower: Follower) -> None:
+        """Remove all labels, without asking the registry again: this thread must not wait for it."""
+        hold_seconds = self._confirmation.hold_seconds
         try:
-            self.look()
-        except ClusterError:
-            raise
-        except Exception as error:  # noqa: BLE001 (whatever it is, the registry confirms nothing)
-            self.withdraw(f"the registry has not confirmed it for more than {hold_seconds:g} seconds: {error}")
+            self.withdraw(f"the registry has not confirmed it for more than {hold_seconds:g} seconds: {self._failure}")
+        except Exception as error:  # noqa: BLE001 (the next round tries again)
+            _LOG.warning("labels that are not confirmed could not be removed: %r", error)
+        finally:
+            # A look can have ended meanwhile, for which the labels were still there.
+            follower.look_again()
 
     def _renew(self, _reason: Look) -> None:
         self.look()
 
     def _note(self, error: Exception | None) -> None:
         if error is None:
-            self._confirmed_at = time.monotonic()
+            self._confirmation.confirm()
+        self._failure = "it does not answer" if error is None else str(error)
 
 
 def migration(instance: Any) -> tuple[Mapping[str, Any], Sequence[str]]:

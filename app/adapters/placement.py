@@ -14,7 +14,7 @@ from logging import getLogger
 from threading import Event, Lock, Thread
 
 from app.adapters.accepted import Accepted, Choice, read_accepted
-from app.adapters.following import LOOK_SECONDS, WAIT_SECONDS, Follower, Look
+from app.adapters.following import LOOK_SECONDS, WAIT_SECONDS, Confirmation, Follower, Look, within
 from app.adapters.placement_api import OutdatedError, Placement, PlacementError, Provider
 from app.adapters.trait import PREFIX, by_trait, trait_of
 from app.client import Registry
@@ -28,6 +28,8 @@ _RETRY_SECONDS = 0.2
 _PAUSE_SECONDS = 1.0
 _MAX_PAUSE_SECONDS = 30.0
 _TICK_SECONDS = 0.5
+# To ask once more when an answer has just become too old, because Placement took long.
+_LAST_SECONDS = 1.0
 # With several workers, each knows after a second what another one has published (DESIGN 8).
 _FRESH_SECONDS = 1.5
 _SHOWN = 5
@@ -137,7 +139,7 @@ class TraitKeeper:
         self._seen: dict[str, tuple[int, frozenset[str]]] = {}
         self._lock = Lock()
         # When the registry last confirmed what the traits say; before it has, they are as old as this process.
-        self._confirmed_at = time.monotonic()
+        self._confirmation = Confirmation(hold_seconds)
         self._is_withdrawn = False
         self._failure = "it has not answered yet"
         # Those of the last look; the log names others only.
@@ -199,7 +201,7 @@ class TraitKeeper:
             _LOG.error("%s would be the trait of %s; none of them gets it", trait, " and of ".join(names))
         with self._lock:
             if not is_dry:
-                self._confirm(answer.asked_at)
+                self._confirmation.confirm(answer.asked_at)
                 self._is_withdrawn = False
                 # Flavors can require a trait that no host has; they cannot require one that does not exist.
                 self._placement.create(profiles)
@@ -257,11 +259,11 @@ class TraitKeeper:
 
     def _withdraw_in_time(self) -> None:
         """Withdraw the traits if nothing has confirmed them for too long."""
-        if self._is_withdrawn or self._is_confirmed():
+        if self._is_withdrawn or self._confirmation.is_current:
             return
         with self._lock:
             # A look can have ended meanwhile.
-            if not self._is_confirmed():
+            if not self._confirmation.is_current:
                 log(self._withdraw(self._no_answer()))
 
     def _follow(self, look: Look) -> None:
@@ -280,15 +282,9 @@ class TraitKeeper:
 
     def _hear(self, error: Exception | None) -> None:
         if error is None:
-            self._confirm(time.monotonic())
+            self._confirmation.confirm()
         else:
             self._failure = _line(error)
-
-    def _confirm(self, at: float) -> None:
-        self._confirmed_at = max(self._confirmed_at, at)
-
-    def _is_confirmed(self) -> bool:
-        return time.monotonic() - self._confirmed_at <= self._hold_seconds
 
     def _no_answer(self) -> str:
         return f"the registry has given no answer for {self._hold_seconds:g} seconds: {self._failure}"
@@ -375,15 +371,21 @@ class TraitKeeper:
     def _keep_confirmed(self, position: object) -> None:
         """Ask the registry again, after a part of the time that traits stay, whether its answer still holds.
 
-        Thousands of providers take longer. Raises RegistryError without an answer, PlacementError if it has changed.
+        Thousands of providers take longer. Raises RegistryError without an answer, PlacementError if it has changed, or
+        does not come in time: the withdrawal waits for the lock that is held here.
         """
-        if position is None or time.monotonic() - self._confirmed_at <= self._hold_seconds / 3:
+        if position is None or self._confirmation.age <= self._hold_seconds / 3:
             return
         asked_at = time.monotonic()
-        if self._position() != position:
+        try:
+            present = within(max(self._confirmation.remaining, _LAST_SECONDS), self._position)
+        except TimeoutError as error:
+            message = f"the registry does not say whether its answer still holds: {error}"
+            raise PlacementError(message) from error
+        if present != position:
             message = "the registry has changed while traits were changed"
             raise PlacementError(message)
-        self._confirm(asked_at)
+        self._confirmation.confirm(asked_at)
 
     def _current(self, provider: Provider) -> frozenset[str]:
         """Return the traits of a provider, from memory if its generation is the same; of one that is gone, none."""
@@ -412,7 +414,7 @@ class TraitKeeper:
             changes = self._difference(goal, traits)
             if not changes:
                 break
-            if goal.traits and not self._is_confirmed():
+            if goal.traits and not self._confirmation.is_current:
                 message = f"the registry's answer is older than {self._hold_seconds:g} seconds"
                 raise PlacementError(message)
             wanted = goal.traits | {trait for trait in traits if not trait.startswith(PREFIX)}

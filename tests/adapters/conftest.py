@@ -1,8 +1,10 @@
 """A registry that answers over HTTP, with a fleet whose hosts differ in what they accept."""
 
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -44,6 +46,60 @@ def fleet_in(folder: Path) -> Iterator[Server]:
         with admin(server) as registry:
             fill(registry)
         yield server
+
+
+@contextmanager
+def endless(seconds: float = 0.05) -> Iterator[str]:
+    """Yield the URL of a server whose answers trickle, a byte every so many seconds, and never end."""
+    stop = Event()
+
+    def trickle(connection: socket.socket) -> None:
+        with connection:
+            connection.recv(65536)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n\r\n")
+            while not stop.wait(seconds):
+                try:
+                    connection.sendall(b" ")
+                except OSError:
+                    return
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0.1)
+
+        def accept() -> None:
+            while not stop.is_set():
+                try:
+                    connection, _ = listener.accept()
+                except TimeoutError:
+                    continue
+                connection.settimeout(None)
+                Thread(target=trickle, args=(connection,), daemon=True).start()
+
+        thread = Thread(target=accept)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            stop.set()
+            thread.join()
+
+
+class Trickling(Registry):
+    """A client of a registry whose answers trickle, and never end, once the event is set."""
+
+    def __init__(self, url: str, endless_url: str) -> None:
+        super().__init__(url, retry_seconds=0, timeout_seconds=10)
+        self.trickles = Event()
+        self._other = Registry(endless_url, retry_seconds=0, timeout_seconds=10)
+
+    def get(self, path: str, **parameters: Any) -> Any:
+        """Return an answer, or never."""
+        return (self._other if self.trickles.is_set() else super()).get(path, **parameters)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._other.close()
+        super().close()
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
 
+from app.adapters.incus import LEASE_SECONDS
 from tests.running.conftest import ROOT
 
 ROOT_OF_INCUS = ROOT / "var" / "incus" / "root"
@@ -55,6 +56,8 @@ def missing() -> str | None:
     """Return why there can be no cluster here; None: there can."""
     if not (ROOT / "var" / "incus" / "unpacked").exists():
         return "there is no Incus in var/incus (.ci/incus)"
+    if time.clock_gettime(time.CLOCK_BOOTTIME) < LEASE_SECONDS:
+        return "the machine, whose uptime is the members', started less than a lease ago"
     if os.geteuid() != 0:
         return "Incus needs root"
     allowed = subprocess.run(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -114,20 +115,64 @@ def test_what_is_not_described_is_left_to_incus() -> None:
     ("options", "refusal"),
     [
         ({"config": {**_CONFIG, "user.dpr:nic0.values.num-queues": "2"}}, "its devices are not known yet"),
-        ({"candidates": ["new-9"], "now": {"new-9": 5}}, "is the adapter running?"),
+        ({"candidates": ["new-9"], "now": {"new-9": 5}}, "has restarted"),
         ({"candidates": ["new-1"], "reason": "evacuation"}, "there is no other member"),
         ({"candidates": []}, "there is no other member"),
         ({"candidates": ["new-2"], "reason": "relocation", "location": "old-1"}, "its devices are not known yet"),
         ({"live": True}, "it comes from another server"),
         ({"now": {**_UPTIMES, "old-1": 1901}}, "written more than 900 seconds ago"),
-        # The member was restarted meanwhile.
-        ({"now": {**_UPTIMES, "old-1": 999}}, "written more than 900 seconds ago"),
+        ({"now": {**_UPTIMES, "new-2": 3901}}, "written more than 900 seconds ago"),
+        # A member that restarted has passed the uptime of the writing again; another one knows better.
+        ({"now": {"old-1": 1010, "new-1": 99_000, "new-2": 99_000}}, "written more than 900 seconds ago"),
+        # All were restarted meanwhile.
+        ({"now": {"old-1": 999, "new-1": 1999, "new-2": 2999}}, "has restarted"),
     ],
 )
 def test_what_the_tables_do_not_say_is_refused(options: dict[str, Any], refusal: str) -> None:
     placed = place(scriptlet_of(_TABLE, _UPTIMES), **{"config": _CONFIG, **options})
     assert placed.target == ""
     assert refusal in placed.refusal
+
+
+def test_a_member_that_restarted_gets_nothing_until_it_is_written_again() -> None:
+    text = scriptlet_of(_TABLE, _UPTIMES)
+    placed = place(text, _CONFIG, now={**_UPTIMES, "new-1": 1999}, counts={"new-2": 9})
+    assert placed.target == "new-2"
+    assert any("new-1: the member has restarted" in line for line in placed.warned)
+
+
+def test_no_lease_is_written_from_an_uptime_below_the_lease(fleet: Server, ask: Callable[..., Asker]) -> None:
+    for uptime, refusal in ((899, "has restarted"), (900, "")):
+        settings: dict[str, str] = {}
+        Placement(_cluster([{"config": _CONFIG}], settings=settings, uptime=uptime), ask(fleet.url)).renew()
+        now = {"new-1": uptime}
+        assert refusal in place(settings[SETTING], _CONFIG, ["new-1"], now=now).refusal
+        assert bool(place(settings[SETTING], _CONFIG, ["new-1"], now=now).target) == (not refusal)
+
+
+def test_what_the_registry_has_not_confirmed_for_a_lease_is_refused(
+    fleet: Server, ask: Callable[..., Asker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings: dict[str, str] = {}
+    time = [1000.0]
+    monkeypatch.setattr("app.adapters.incus.monotonic", lambda: time[0])
+    monkeypatch.setattr("app.adapters.following.time", SimpleNamespace(monotonic=lambda: time[0]))
+    placement = Placement(_cluster([{"config": _CONFIG}], settings=settings), ask(fleet.url))
+
+    def placed(seconds_later: int = 0) -> Placed:
+        placement.renew()
+        return place(settings[SETTING], _CONFIG, ["new-1"], now={"new-1": 7777 + seconds_later})
+
+    placement.look(Look())
+    assert placed().target == "new-1"
+    # The feed's thread has died, or the registry's answer does not end. The scriptlet is as old as its confirmation.
+    time[0] += 600
+    assert placed(300).target == "new-1"
+    assert "written more than 300 seconds ago" in placed(301).refusal
+    time[0] += 301
+    assert "the registry has confirmed nothing for more than 900 seconds" in placed().refusal
+    placement.heard(None)
+    assert placed(900).target == "new-1"
 
 
 def test_a_member_that_the_registry_was_not_asked_about_is_refused() -> None:
@@ -174,6 +219,7 @@ def _cluster(
     instances: Sequence[Mapping[str, Any]] = (),
     settings: dict[str, str] | None = None,
     members: Sequence[str] = ("old-1", "new-1"),
+    uptime: int = 7777,
 ) -> Incus:
     """Return the API of a cluster in the form that the documentation of Incus states."""
     own = {} if settings is None else settings
@@ -184,7 +230,7 @@ def _cluster(
             own.update(json.loads(request.content)["config"])
             return httpx.Response(200, json={"type": "sync", "metadata": {}})
         if path.endswith("/state"):
-            return httpx.Response(200, json={"metadata": {"sysinfo": {"uptime": 77}}})
+            return httpx.Response(200, json={"metadata": {"sysinfo": {"uptime": uptime}}})
         known: dict[str, Any] = {
             "/1.0": {"config": own},
             "/1.0/profiles": list(profiles),
@@ -206,7 +252,7 @@ def test_a_scriptlet_of_somebody_else_is_kept(fleet: Server, ask: Callable[..., 
         Placement(incus, ask(fleet.url)).renew()
     assert settings == before
     Placement(incus, ask(fleet.url), replace=True).renew()
-    assert place(settings[SETTING], _CONFIG, ["old-1", "new-1"], now={"old-1": 77, "new-1": 77}).target == "new-1"
+    assert place(settings[SETTING], _CONFIG, ["old-1", "new-1"], now={"old-1": 7777, "new-1": 7777}).target == "new-1"
     # What it has written itself, it renews.
     Placement(incus, ask(fleet.url)).renew()
 
@@ -244,7 +290,7 @@ def test_with_the_registry_away_nothing_is_allowed_and_it_is_asked_again_afterwa
     settings: dict[str, str] = {}
     instances = [{"expanded_config": _CONFIG, "location": "old-1"}]
     placement = Placement(_cluster(instances=instances, settings=settings), ask(fleet.url))
-    now = {"old-1": 77, "new-1": 77}
+    now = {"old-1": 7777, "new-1": 7777}
     placement.heard(ConnectionError("connection refused"))
     assert placement.wake.is_set()
     placement.renew()
@@ -260,7 +306,7 @@ def test_a_question_that_failed_is_asked_again(ask: Callable[..., Asker]) -> Non
     asker = ask("http://127.0.0.1:1")
     placement = Placement(_cluster([{"config": _CONFIG}], settings=settings), asker)
     placement.renew()
-    now = {"old-1": 77, "new-1": 77}
+    now = {"old-1": 7777, "new-1": 7777}
     assert "the registry gave no answer" in place(settings[SETTING], _CONFIG, ["new-1"], now=now).refusal
     asked: list[object] = []
 

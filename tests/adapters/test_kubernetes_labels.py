@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from logging import INFO
 from pathlib import Path
 from threading import Event, Thread
@@ -21,7 +21,7 @@ from app.adapters.kubernetes_api import Cluster, ClusterError
 from app.adapters.kubernetes_labels import PREFIX, Labeller, label_of, migration
 from app.client import Registry, RegistryError
 from app.domain.values.name import is_name
-from tests.adapters.conftest import NIC, PROFILE, admin
+from tests.adapters.conftest import NIC, PROFILE, Trickling, admin, endless
 from tests.adapters.kubernetes import INSTALLED, NAMESPACE, VM, Emulator, emulated, faults, node, virtual_machine
 from tests.running.conftest import Server, command, environment
 
@@ -235,15 +235,64 @@ def test_labels_follow_the_registry(own_fleet: Server, nodes: Emulator) -> None:
 
 
 @INSTALLED
-def test_a_cluster_that_was_away_gets_a_look_before_labels_are_removed(
-    fleet: Server, nodes: Emulator, caplog: pytest.LogCaptureFixture
-) -> None:
-    with labelling(fleet, nodes) as labeller, caplog.at_level(INFO):
+def test_an_answer_that_never_ends_keeps_no_label(own_fleet: Server, nodes: Emulator) -> None:
+    stop = Event()
+    with (
+        endless(0.5) as url,
+        Trickling(own_fleet.url, url) as registry,
+        closing(Cluster(nodes.url)) as cluster,
+    ):
+        labeller = Labeller(registry, cluster)
+        thread = Thread(target=labeller.run, args=(stop,), kwargs={"hold_seconds": 3, "wait_seconds": 1})
+        thread.start()
+        try:
+            until(lambda: ours(nodes)["new-1"] == {LABEL})
+            registry.trickles.set()
+            began = time.monotonic()
+            # A look begins, and does not end.
+            looking = Thread(target=fail_to_look, args=(labeller,), daemon=True)
+            looking.start()
+            until(lambda: set().union(*ours(nodes).values()) == set())
+            assert time.monotonic() - began < 3 + 3
+            assert looking.is_alive()
+        finally:
+            stop.set()
+            thread.join(5)
+    # To stop does not wait for the answer either.
+    assert not thread.is_alive()
+
+
+def fail_to_look(labeller: Labeller) -> None:
+    """Look, which fails when the test ends."""
+    with suppress(RegistryError, RuntimeError):
         labeller.look()
-        caplog.clear()
-        labeller._heal(3)
-        assert not any("is removed" in line for line in caplog.messages)
-        assert ours(nodes)["new-2"] == {LABEL}
+
+
+@INSTALLED
+def test_an_answer_that_has_become_too_old_adds_no_label(
+    fleet: Server, nodes: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with labelling(fleet, nodes) as labeller:
+        labeller._confirmation.hold_seconds = 1.0
+        calls: list[tuple[str, bool]] = []
+        write = labeller._cluster.label_node
+
+        def slowly(name: str, labels: Mapping[str, str | None]) -> None:
+            calls.append((name, any(labels.values())))
+            write(name, labels)
+            if any(labels.values()):
+                time.sleep(1.1)
+
+        # new-2 needs its label again; others lose theirs.
+        labeller._cluster.label_node("new-2", {LABEL: None})
+        monkeypatch.setattr(labeller._cluster, "label_node", slowly)
+        with pytest.raises(RegistryError, match="the registry's answer is older than 1 seconds"):
+            labeller.look()
+        # Removals came first.
+        assert [is_added for _, is_added in calls] == [False, False, False, True]
+        found = ours(nodes)
+        assert found["old-1"] | found["other"] == set()
+        assert sum(LABEL in labels for labels in found.values()) == 1
 
 
 def run(server: Server, *arguments: str) -> "subprocess.CompletedProcess[str]":

@@ -1,7 +1,6 @@
 """Placement's adapter, with a real Placement and a real registry: the right hosts are candidates, whatever happens."""
 
 import random
-import socket
 import sys
 import threading
 import time
@@ -21,7 +20,7 @@ from app.adapters.placement import Providers, TraitKeeper, WithdrawnError
 from app.adapters.placement_api import Placement, PlacementError
 from app.adapters.trait import PREFIX, trait_of
 from app.client import Registry, RegistryError
-from tests.adapters.conftest import NEW, NIC, OLD, PROFILE, admin, fill
+from tests.adapters.conftest import NEW, NIC, OLD, PROFILE, Trickling, admin, endless, fill
 from tests.adapters.openstack import PlacementServer, needs_placement, placement_in
 from tests.cli.conftest import AppTransport
 from tests.conftest import TOKEN, fresh_database, make_app
@@ -238,40 +237,29 @@ def test_an_answer_that_never_ends_keeps_no_trait(registry: Registry, placement:
             keeper_of(client, placement, hold_seconds=1.0).once()
 
 
-@contextmanager
-def endless() -> Iterator[str]:
-    """Yield the URL of a server whose answers trickle and never end."""
-    stop = Event()
+def test_an_answer_that_never_ends_during_a_look_keeps_no_trait(
+    own_fleet: Server, alone: tuple[PlacementServer, str]
+) -> None:
+    placement, uuid = alone
+    hold = 3.0
+    with endless(0.5) as url, Trickling(own_fleet.url, url) as registry:
+        TraitKeeper(registry, placement.placement()).look()
+        # Another node, whose trait is written, slowly, when the registry has just begun to trickle.
+        placement.add("new-2")
+        began: list[float] = []
 
-    def trickle(connection: socket.socket) -> None:
-        with connection:
-            connection.recv(65536)
-            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n\r\n")
-            while not stop.wait(0.05):
-                try:
-                    connection.sendall(b" ")
-                except OSError:
-                    return
+        def trickle() -> None:
+            began.append(time.monotonic())
+            registry.trickles.set()
+            time.sleep(hold / 2)
 
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.settimeout(0.1)
-
-        def accept() -> None:
-            while not stop.is_set():
-                try:
-                    connection, _ = listener.accept()
-                except TimeoutError:
-                    continue
-                connection.settimeout(None)
-                Thread(target=trickle, args=(connection,), daemon=True).start()
-
-        thread = Thread(target=accept)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            stop.set()
-            thread.join()
+        # A third node comes after it, and the look asks the registry again.
+        placement.add("old-1", traits=[TRAIT])
+        session = Meddling(placement.session(), trickle, 1)
+        with running(TraitKeeper(registry, Placement(session), hold_seconds=hold)):
+            until(lambda: bool(began))
+            until(lambda: placement.candidates(required=TRAIT) == set(), seconds=hold + 3)
+            assert TRAIT not in placement.traits(uuid)
 
 
 class Recalling(Registry):

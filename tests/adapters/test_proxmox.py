@@ -78,7 +78,7 @@ def test_a_node_that_cannot_refuses_with_the_reason(decided: Callable[..., Decis
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        (_CONF.replace("#dpr", "#dpx"), "its notes do not describe hostpci0 (dpr:ID.model=vendor/model)"),
+        (_CONF.replace("dpr%3A", "dpx%3A"), "its notes do not describe hostpci0 (dpr:ID.model=vendor/model)"),
         (f"#dpr%3Anet0.model={NIC}\nnet0: virtio=x\nhostpci3: y\n", "its notes do not describe hostpci3"),
         ("net0: virtio=BC:24:11:2E:4D:01\n", "its notes do not describe any device"),
         (_CONF.replace("values.num", "valeus.num"), "its configuration cannot be used: dpr:hostpci0.valeus.num-queues"),
