@@ -94,7 +94,7 @@ class Trickling(Registry):
 
     def get(self, path: str, **parameters: Any) -> Any:
         """Return an answer, or never."""
-        return (self._other if self.trickles.is_set() else super()).get(path, **parameters)
+        return self._other.get(path, **parameters) if self.trickles.is_set() else super().get(path, **parameters)
 
     def close(self) -> None:
         """Close the connections."""
