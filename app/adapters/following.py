@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from logging import getLogger
-from threading import Event, Thread
-from typing import Any, TypeVar
+from threading import Event
+from typing import Any
 
 from app.client import Registry, RegistryError
 
@@ -20,7 +20,6 @@ _PAGE = 1000
 _MAX_PAUSE_SECONDS = 30.0
 _MAX_DOUBLINGS = 10
 _LOG = getLogger(__name__)
-_T = TypeVar("_T")
 
 
 class Confirmation:
@@ -52,32 +51,6 @@ class Confirmation:
     def is_current(self) -> bool:
         """Whether the copy still holds."""
         return self.remaining >= 0
-
-
-def within(seconds: float, ask: Callable[[], _T]) -> _T:
-    """Return what a function returns, or raise what it raises; raises TimeoutError after so many seconds.
-
-    The timeout of an HTTP client limits each part of an answer, not the answer: one that trickles never ends. The
-    function runs in a thread of its own, which goes on after a timeout.
-    """
-    answers: list[_T] = []
-    errors: list[Exception] = []
-
-    def run() -> None:
-        try:
-            answers.append(ask())
-        except Exception as error:  # noqa: BLE001 (it is raised where the function was called)
-            errors.append(error)
-
-    thread = Thread(target=run, name="device-profile question", daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if answers:
-        return answers[0]
-    if errors:
-        raise errors[0]
-    message = f"no answer within {seconds:.3g} seconds"
-    raise TimeoutError(message)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import TypeVar
 Result = TypeVar("Result")
 
 
-class LateError(Exception):
+class LateError(TimeoutError):
     """A function has not returned within its limit."""
 
 

@@ -14,7 +14,8 @@ from logging import getLogger
 from threading import Event, Lock, Thread
 
 from app.adapters.accepted import Accepted, Choice, read_accepted
-from app.adapters.following import LOOK_SECONDS, WAIT_SECONDS, Confirmation, Follower, Look, within
+from app.adapters.following import LOOK_SECONDS, WAIT_SECONDS, Confirmation, Follower, Look
+from app.adapters.limit import within
 from app.adapters.placement_api import OutdatedError, Placement, PlacementError, Provider
 from app.adapters.trait import PREFIX, by_trait, trait_of
 from app.client import Registry
