@@ -84,7 +84,11 @@ class _Arguments:
 
 def _metadata(resource: Mapping[str, Any], field: str) -> Mapping[str, Any]:
     """Return the labels or annotations of a resource; raises one of several errors if they are none."""
-    return dict((resource.get("metadata") or {}).get(field) or {})
+    content = (resource.get("metadata") or {}).get(field) or {}
+    if not isinstance(content, dict):
+        message = f"{field} must be an object"
+        raise TypeError(message)
+    return content
 
 
 class _UnknownSourceError(Exception):

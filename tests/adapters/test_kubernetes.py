@@ -329,6 +329,15 @@ _JSON = st.recursive(
 )
 
 
+@pytest.mark.parametrize("field", ["labels", "annotations"])
+def test_a_list_is_not_read_as_labels_or_annotations(ask: Ask, field: str) -> None:
+    document: Any = arguments(target_pod(ANNOTATIONS), NODES, cached=True)
+    document["Pod"]["metadata"][field] = [{"a": 1, "b": 2}]
+    result = Extender(ask(AWAY)).filter(json.dumps(document).encode())
+    assert result["Error"]
+    assert result["NodeNames"] is None
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(data=st.data())
 def test_no_request_raises_or_passes_a_node_unasked(ask: Ask, data: st.DataObject) -> None:
