@@ -12,7 +12,7 @@ import typer
 from app.cli.asking import PolicyOption
 from app.cli.host import emulator as host_emulator
 from app.cli.host import tool
-from app.cli.incoming import NAMESPACE, Move, Stamp, Unasked, decide
+from app.cli.incoming import NAMESPACE, Move, Stamp, Unasked, UnaskedOption, WithoutOption, decide
 from app.cli.output import fail, warn
 from app.domain.verdict.policy import Policy
 from app.hypervisor import domain as hypervisor_domain
@@ -52,16 +52,8 @@ def libvirt(  # noqa: PLR0913, PLR0917 (libvirt's own arguments, and each is an 
     host: Annotated[
         str | None, typer.Option(help="The registered name of this host. Default: the name of this machine.")
     ] = None,
-    unasked: Annotated[
-        Unasked,
-        typer.Option(
-            help="What to do if part of a VM cannot be checked. If the registry cannot be asked, it is always refused."
-        ),
-    ] = Unasked.REFUSE,
-    without: Annotated[
-        list[str] | None,
-        typer.Option(help="A device <id>, or a setting <id>/<setting>, of any VM to leave out. Repeatable."),
-    ] = None,
+    unasked: UnaskedOption = Unasked.REFUSE,
+    without: WithoutOption = None,
     policy: PolicyOption = Policy.STRICT,
     *,
     stamp: Annotated[

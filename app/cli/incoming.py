@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 from xml.etree.ElementTree import Element  # only the type; defusedxml parses
 from xml.sax.saxutils import quoteattr  # it only writes
+
+import typer
 
 from app.adapters.limit import LateError, within
 from app.cli import asking, client
@@ -33,6 +35,18 @@ class Unasked(StrEnum):
 
     ALLOW = "allow"
     REFUSE = "refuse"
+
+
+UnaskedOption = Annotated[
+    Unasked,
+    typer.Option(
+        help="What to do if part of a VM cannot be checked. If the registry cannot be asked, it is always refused."
+    ),
+]
+WithoutOption = Annotated[
+    list[str] | None,
+    typer.Option(help="A device <id>, or a setting <id>/<setting>, of any VM to leave out. Repeatable."),
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,13 @@ from threading import Event, Thread
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from app.adapters.asking import Asker
+from app.cli.client import Registry as CommandLineRegistry
+from app.cli.demonstration import publish_sample
 from app.client import Registry
+from app.settings import ClientSettings
 from tests.conftest import TOKEN
 from tests.running.conftest import Server, running_anew
 
@@ -37,6 +41,15 @@ def fill(registry: Registry) -> None:
 def admin(server: Server) -> Registry:
     """Return a client with the admin's token."""
     return Registry(server.url, TOKEN)
+
+
+@contextmanager
+def demonstration(folder: Path) -> Iterator[Server]:
+    """Yield a registry with the sample data, as make run starts it."""
+    with running_anew(folder) as server:
+        with CommandLineRegistry(ClientSettings(url=server.url, token=SecretStr(TOKEN))) as registry:
+            publish_sample(registry)
+        yield server
 
 
 @contextmanager

@@ -3,14 +3,9 @@
 import re
 from pathlib import Path
 
-from pydantic import SecretStr
-
-from app.cli.client import Registry
-from app.cli.demonstration import publish_sample
-from app.settings import ClientSettings
+from tests.adapters.conftest import demonstration
 from tests.adapters.kubernetes import extending
-from tests.conftest import TOKEN
-from tests.running.conftest import ROOT, running_anew
+from tests.running.conftest import ROOT
 from tests.test_guides import run_commands
 
 _PAGE = (ROOT / "docs" / "pages" / "adapters" / "kubernetes.md").read_text(encoding="utf-8")
@@ -26,19 +21,15 @@ def test_the_commands_of_the_guide_print_what_it_shows(tmp_path: Path) -> None:
     blocks = list(_RUN.finditer(_PAGE))
     assert len(blocks) == _PAGE.count("<!-- run: kubernetes -->")
     assert sum(block["printed"] is not None for block in blocks) == _PAGE.count("<!-- printed -->") > 0
-    with running_anew(tmp_path) as server:
-        with Registry(ClientSettings(url=server.url, token=SecretStr(TOKEN))) as registry:
-            # As make run starts it.
-            publish_sample(registry)
-        with extending(server.url, tmp_path) as extender:
-            for block in blocks:
-                script = block["script"].replace(_EXTENDER, extender.url)
-                printed = run_commands(script, {"REGISTRY_URL": server.url}, tmp_path)
-                assert block["printed"] in {None, printed}
-            # The guide ends this part with what it logs once the registry is stopped.
-            server.kill()
-            script = blocks[0]["script"].replace(_EXTENDER, extender.url)
-            assert '"NodeNames": []' in run_commands(script, {}, tmp_path)
+    with demonstration(tmp_path) as server, extending(server.url, tmp_path) as extender:
+        for block in blocks:
+            script = block["script"].replace(_EXTENDER, extender.url)
+            printed = run_commands(script, {"REGISTRY_URL": server.url}, tmp_path)
+            assert block["printed"] in {None, printed}
+        # The guide ends this part with what it logs once the registry is stopped.
+        server.kill()
+        script = blocks[0]["script"].replace(_EXTENDER, extender.url)
+        assert '"NodeNames": []' in run_commands(script, {}, tmp_path)
     said = " ".join(_PAGE.split())
     (line,) = re.findall(r"the extender logs `([^`]+)`", said)
     assert line in (tmp_path / "log").read_text(encoding="utf-8")

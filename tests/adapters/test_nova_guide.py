@@ -9,14 +9,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
 
-from app.cli.client import Registry
-from app.cli.demonstration import publish_sample
-from app.settings import ClientSettings
 from tests.adapters.cloud import NOVA, Cloud, needs_nova, nova_in
-from tests.conftest import TOKEN
-from tests.running.conftest import ROOT, Server, running_anew
+from tests.adapters.conftest import demonstration
+from tests.running.conftest import ROOT, Server
 from tests.test_guides import run_commands
 
 _PAGE = (ROOT / "docs" / "pages" / "adapters" / "nova.md").read_text(encoding="utf-8")
@@ -33,9 +29,7 @@ pytestmark = needs_nova
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Yield a registry with the sample data, as make run starts it."""
-    with running_anew(tmp_path_factory.mktemp("registry")) as server:
-        with Registry(ClientSettings(url=server.url, token=SecretStr(TOKEN))) as registry:
-            publish_sample(registry)
+    with demonstration(tmp_path_factory.mktemp("registry")) as server:
         yield server
 
 

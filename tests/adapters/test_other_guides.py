@@ -14,14 +14,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from pydantic import SecretStr
 
-from app.cli.client import Registry
-from app.cli.demonstration import publish_sample
-from app.settings import ClientSettings
 from tests.adapters import incus_cluster
+from tests.adapters.conftest import demonstration
 from tests.conftest import TOKEN
-from tests.running.conftest import ROOT, Server, running_anew
+from tests.running.conftest import ROOT, Server
 from tests.test_guides import run_commands
 
 _PAGES = ROOT / "docs" / "pages" / "adapters"
@@ -37,15 +34,6 @@ _RUN = re.compile(
 _INCUS = """#!/bin/sh
 exec chroot {root} env -u INCUS_SOCKET INCUS_DIR={inside} HOME=/root PATH={path} incus "$@"
 """
-
-
-@contextmanager
-def demonstration(folder: Path) -> Iterator[Server]:
-    """Yield a registry with the sample data, as make run starts it."""
-    with running_anew(folder) as server:
-        with Registry(ClientSettings(url=server.url, token=SecretStr(TOKEN))) as registry:
-            publish_sample(registry)
-        yield server
 
 
 @contextmanager

@@ -16,11 +16,11 @@ from pydantic import SecretStr
 
 from app.adapters.trait import trait_of
 from app.cli.client import Registry
-from app.cli.demonstration import publish_sample
 from app.settings import ClientSettings
+from tests.adapters.conftest import demonstration
 from tests.adapters.openstack import free_port, needs_placement
 from tests.conftest import TOKEN
-from tests.running.conftest import ROOT, TLS, Server, command, environment, running_anew
+from tests.running.conftest import ROOT, TLS, Server, command, environment
 from tests.test_guides import run_commands
 
 _PAGE = (ROOT / "docs" / "pages" / "adapters" / "placement.md").read_text(encoding="utf-8")
@@ -41,9 +41,7 @@ pytestmark = needs_placement
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Yield a registry with the sample data, as make run starts it."""
-    with running_anew(tmp_path_factory.mktemp("registry")) as server:
-        with Registry(ClientSettings(url=server.url, token=SecretStr(TOKEN))) as registry:
-            publish_sample(registry)
+    with demonstration(tmp_path_factory.mktemp("registry")) as server:
         yield server
 
 

@@ -1,9 +1,7 @@
 """profile-registry adapter incus: keeps the scriptlet that places instances in a cluster of Incus."""
 
-import logging
-import signal
 from pathlib import Path
-from threading import Event, Thread
+from threading import Thread
 from typing import Annotated
 
 import typer
@@ -11,7 +9,7 @@ import typer
 from app.adapters import following
 from app.adapters import incus as adapter
 from app.cli import lazy
-from app.cli.adapter import explaining
+from app.cli.adapter import explaining, running
 from app.cli.output import fail, print_line
 
 
@@ -62,17 +60,9 @@ def incus(
         except adapter.IncusError as error:
             fail(str(error))
         return
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    running.log_to_standard_error()
     lazy.load_all()
-    stop = Event()
-
-    def end(*_: object) -> None:
-        stop.set()
-        placement.wake.set()
-
-    signal.signal(signal.SIGTERM, end)
-    signal.signal(signal.SIGINT, end)
+    stop = running.until_signal(placement.wake)
     follower = following.Follower(
         settings.registry(), placement.look, heard=placement.heard, look_seconds=settings.adapter_look_seconds
     )

@@ -15,7 +15,7 @@ import typer
 
 from app.adapters import opennebula as adapter
 from app.cli import lazy
-from app.cli.adapter import explaining
+from app.cli.adapter import explaining, running
 from app.cli.output import fail, print_line, warn
 
 # As many VMs as mm_sched sends at once take some megabytes.
@@ -85,8 +85,7 @@ def _drive(driver: Path, arguments: list[str], seconds: float) -> None:
 
 def _serve(bind: str, port: int, label: str, seconds: float) -> None:
     """Answer requests until the process is stopped."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    running.log_to_standard_error()
     lazy.load_all()
     settings = explaining.read_settings()
     registry = settings.registry()

@@ -10,7 +10,7 @@ from app.adapters import ovirt as adapter
 from app.adapters.ovirt import Event
 from app.cli import incoming
 from app.cli.asking import PolicyOption
-from app.cli.incoming import Unasked
+from app.cli.incoming import Unasked, UnaskedOption, WithoutOption
 from app.cli.output import fail, warn
 from app.domain.verdict.policy import Policy
 
@@ -27,16 +27,8 @@ def ovirt(
             "Repeatable: all must hold."
         ),
     ] = None,
-    unasked: Annotated[
-        Unasked,
-        typer.Option(
-            help="What to do if part of a VM cannot be checked. If the registry cannot be asked, it is always refused."
-        ),
-    ] = Unasked.REFUSE,
-    without: Annotated[
-        list[str] | None,
-        typer.Option(help="A device <id>, or a setting <id>/<setting>, of any VM to leave out. Repeatable."),
-    ] = None,
+    unasked: UnaskedOption = Unasked.REFUSE,
+    without: WithoutOption = None,
     policy: PolicyOption = Policy.STRICT,
 ) -> None:
     """Act as a hook of VDSM: stop a migration that the registry does not allow.
